@@ -1,0 +1,93 @@
+"""A pod's own table: read from its file, and split into rows for training, validation and test."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fl_app.errors import DataError
+
+MISSING_TEXTS = ("?", "")
+MINIMUM_ROWS = 10
+
+Indices = NDArray[np.int64]
+
+
+class Datasource(Protocol):
+    """Where a table lies and how it is to be read."""
+
+    @property
+    def kind(self) -> Literal["csv", "parquet"]:
+        """The file's format."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+
+    @property
+    def read_options(self) -> Mapping[str, Any]:
+        """Options of pandas' reader of that format."""
+
+
+def read_table(datasource: Datasource) -> pd.DataFrame:
+    """Read a pod's table. ``?`` and empty text are missing values; spaces after a comma are skipped.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read as what it is said to be, or holds no row. The text names the file without its
+        directory, and none of its content: it may leave the pod.
+    """
+    name = datasource.path.name
+    options = dict(datasource.read_options)
+    frame: pd.DataFrame
+    try:
+        if datasource.kind == "csv":
+            options.setdefault("skipinitialspace", True)
+            options["na_values"] = [*MISSING_TEXTS, *options.get("na_values", ())]
+            frame = pd.read_csv(datasource.path, **options)
+        else:
+            frame = pd.read_parquet(datasource.path, **options)
+            frame = frame.mask(frame.isin(MISSING_TEXTS))
+    except FileNotFoundError as error:
+        raise DataError(f"{name}: no such file; check the datasource's path in the pod file") from error
+    except PermissionError as error:
+        raise DataError(f"{name}: this user may not read the file") from error
+    except (OSError, ValueError, TypeError, LookupError, EOFError) as error:
+        # ParserError, UnicodeDecodeError, ArrowInvalid and their like are ValueErrors; their texts quote the data.
+        raise DataError(
+            f"{name}: cannot be read as {datasource.kind}; check the file, its encoding and read_options"
+        ) from error
+    if frame.empty:
+        raise DataError(f"{name}: the table has no rows")
+    frame.columns = [str(column).strip() for column in frame.columns]
+    if not frame.columns.is_unique:
+        raise DataError(f"{name}: two columns have the same name")
+    return frame
+
+
+def split_rows(rows: int, seed_text: str) -> tuple[Indices, Indices, Indices]:
+    """Split the rows 0..rows-1 at random into 80% for training, 10% for validation and the rest for test.
+
+    The same ``rows`` and ``seed_text`` give the same split; other text gives an unrelated one.
+
+    Returns
+    -------
+    tuple
+        Three arrays of row numbers, int64, ascending, disjoint, none of them empty.
+
+    Raises
+    ------
+    DataError
+        There are fewer than ten rows.
+    """
+    if rows < MINIMUM_ROWS:
+        raise DataError(f"the table has too few rows: a pod needs at least {MINIMUM_ROWS} to train and validate")
+    seed = int.from_bytes(hashlib.sha256(seed_text.encode()).digest(), "big")
+    order = np.random.default_rng(seed).permutation(rows)
+    train, validation, test = np.split(order, [rows * 8 // 10, rows * 9 // 10])
+    return np.sort(train), np.sort(validation), np.sort(test)

@@ -1,0 +1,72 @@
+"""The owner's side of every answer: name, key, approvals, policy and ledger of the pod that is asked."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.keys import Identity, Keyring, known_pods
+from client.ledger import Ledger
+from fl_app.home import pod_home
+from fl_app.pods import Policy
+from fl_app.secagg.identity import Signer
+from fl_app.secagg.roster import CohortPolicy
+
+
+def _nothing() -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """What a pod answers with.
+
+    Attributes
+    ----------
+    name : str
+        The pod's name.
+    signer : Signer
+        Its identity key.
+    cohort : CohortPolicy
+        Approved pods with their pinned keys, and what the owner asks of a cohort.
+    ledger : Ledger
+        The owner's record.
+    require_secure_aggregation : bool
+        Whether plain averaging is refused.
+    sessions : int
+        Most sessions one run may begin.
+    schema : callable
+        Returns the text the owner publishes about the table.
+    """
+
+    name: str
+    signer: Signer
+    cohort: CohortPolicy
+    ledger: Ledger
+    require_secure_aggregation: bool = True
+    sessions: int = 1
+    schema: Callable[[], str] = _nothing
+
+
+def owner_of(
+    name: str,
+    approved_pods: Sequence[str],
+    policy: Policy,
+    *,
+    home: Path | None = None,
+    schema: Callable[[], str] = _nothing,
+) -> Owner:
+    """Return the owner of pod ``name`` with the key, the keyring and the ledger found in its home.
+
+    A pod on the approved list whose key the keyring does not hold is not approved: there is nothing to pin.
+    """
+    directory, keyring = pod_home(name, home), Keyring.load(known_pods(home))
+    pinned = {other: key for other in approved_pods if other != name and (key := keyring.get(other)) is not None}
+    return Owner(
+        name=name,
+        signer=Identity.load(directory),
+        cohort=CohortPolicy(pinned, policy.minimum_cohort, policy.exact_cohort, policy.minimum_threshold),
+        ledger=Ledger(directory / "ledger.db"),
+        require_secure_aggregation=policy.require_secure_aggregation,
+        sessions=policy.maximum_membership_changes + 1,
+        schema=schema,
+    )

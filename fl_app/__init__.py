@@ -1,0 +1,1 @@
+"""Train one tabular model over pods that never show their data."""

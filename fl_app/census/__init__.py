@@ -1,0 +1,1 @@
+"""The census income demonstration: two pods, one half of the table each."""

@@ -1,0 +1,72 @@
+"""The settings of one run: frozen, validated, the same text for modeller, ServerApp and pods."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from fl_app.errors import UsageError
+from fl_app.pods import PodName
+from fl_app.tabular.datastructure import DataStructure
+from fl_app.tabular.frozen import Frozen
+from fl_app.tabular.optimizer import Optimizer
+
+_DEFAULT_OPTIMIZER = Optimizer(name="AdamW", params={"lr": 0.001})
+
+
+class RunConfig(Frozen):
+    """What a run does. It is bound into the session: a pod that is told other settings makes no usable answer.
+
+    Attributes
+    ----------
+    pods : names of the pods that train together.
+    datastructure : the target and the columns used.
+    rounds : how often the pods' updates are averaged.
+    local_epochs, local_steps : how far each pod trains in a round; exactly one of them.
+    optimizer, lr_decay : the pods' optimiser, made afresh each round; its rate falls by a cosine to ``lr_decay``
+        of itself in the last round (1: it stays).
+    strategy, strategy_params : the averaging strategy, by its Flower name, and its own parameters.
+    secure : whether the pods' vectors are masked.
+    prime_q : order of the field; 2**61-1, or 2**31-1 for half the bytes.
+    update_bound, max_weight, weighting : see `strategies.SecureAggregation`.
+    hello_timeout, step_timeout : seconds for the pods to answer.
+    """
+
+    pods: tuple[PodName, ...] = Field(min_length=2)
+    datastructure: DataStructure
+    architecture: str = "mlp"
+    rounds: int = Field(default=10, ge=1, le=10_000)
+    local_epochs: int | None = Field(default=None, ge=1)
+    local_steps: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=256, ge=1)
+    optimizer: Optimizer = _DEFAULT_OPTIMIZER
+    lr_decay: float = Field(default=1.0, gt=0, le=1)
+    seed: int = Field(default=0, ge=0)
+    strategy: Literal["FedAvg", "FedAdam", "FedAvgM", "FedProx"] = "FedAvg"
+    strategy_params: dict[str, float] = Field(default_factory=dict)
+    secure: bool = True
+    prime_q: int = 2**61 - 1
+    update_bound: float = Field(default=8.0, gt=0, allow_inf_nan=False)
+    max_weight: int = Field(default=1 << 20, ge=1)
+    weighting: Literal["examples", "equal"] = "examples"
+    hello_timeout: float = Field(default=60.0, gt=0)
+    step_timeout: float = Field(default=600.0, gt=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.local_epochs is None) == (self.local_steps is None):
+            raise UsageError("give exactly one of local_epochs and local_steps")
+        if len(set(self.pods)) != len(self.pods):
+            raise UsageError(f"a pod is named twice: {', '.join(self.pods)}")
+        return self
+
+    @classmethod
+    def from_flower(cls, given: Mapping[str, Any], pods: tuple[str, ...]) -> Self:
+        """Build from Flower's run config (scalars, hyphenated keys), as ``flwr run --run-config`` gives it."""
+        settings = {key.replace("-", "_"): value for key, value in given.items() if value != ""}
+        optimizer = Optimizer(name=settings.pop("optimizer"), params=json.loads(settings.pop("optimizer_params")))
+        datastructure = DataStructure(target=settings.pop("target"))
+        named = tuple(name.strip() for name in str(settings.pop("pods", "")).split(",") if name.strip())
+        settings["prime_q"] = int(settings.get("prime_q", cls.model_fields["prime_q"].default))
+        return cls(pods=named or pods, optimizer=optimizer, datastructure=datastructure, **settings)

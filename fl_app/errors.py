@@ -1,0 +1,25 @@
+"""The root of every error this project raises on purpose.
+
+An error's text is written for the person who reads it: what was expected, what came, what to do next.
+Errors whose text may leave a pod never contain a data value, a path or a key: see ``fl_app.secagg.errors``.
+"""
+
+
+class FlAppError(Exception):
+    """Root of all errors raised on purpose; the command line prints it in one line, without a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(FlAppError):
+    """A file, argument or setting written by the user is wrong; the text names it and says what is allowed."""
+
+    exit_code = 2
+
+
+class DataError(FlAppError):
+    """A table cannot be used as asked: a column is missing, a type disagrees, a value cannot be read."""
+
+
+class RunFailed(FlAppError):
+    """A run ended before it was done; what it had saved stays in its run directory."""

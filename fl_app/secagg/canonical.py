@@ -1,0 +1,172 @@
+"""Canonical bytes: one encoding for every value that is signed, hashed or sent.
+
+A value is None, bool, int, float, str, bytes, or a list or string-keyed dict of values. Each is written as a
+one-byte tag and, where its length varies, an 8-byte big-endian length; dict keys are sorted. The encoding is
+injective, and ``decode`` accepts exactly the bytes that ``encode`` writes, so equal digests mean equal values.
+"""
+
+import hashlib
+import struct
+from collections.abc import Mapping, Sequence
+
+from fl_app.secagg.errors import MalformedMessage
+
+Value = None | bool | int | float | str | bytes | Sequence["Value"] | Mapping[str, "Value"]
+
+MAX_DEPTH = 16
+_LENGTH = struct.Struct(">Q")
+_FLOAT = struct.Struct(">d")
+
+
+def encode(value: Value) -> bytes:
+    """Return the canonical bytes of ``value``; raises `MalformedMessage` for a type outside the list above."""
+    out = bytearray()
+    _write(value, out, 0)
+    return bytes(out)
+
+
+def decode(data: bytes) -> Value:
+    """Return the value whose canonical bytes are ``data`` (lists come back as list, bytes as bytes).
+
+    Raises
+    ------
+    MalformedMessage
+        For anything ``encode`` would not have written, whatever the bytes.
+    """
+    value, end = _read(memoryview(data), 0, 0)
+    if end != len(data):
+        raise MalformedMessage("malformed message: bytes after its end")
+    return value
+
+
+def digest(purpose: str, *parts: Value) -> bytes:
+    """SHA-256 over the purpose string and the parts; purposes keep uses of the hash apart."""
+    return hashlib.sha256(encode([purpose, *parts])).digest()
+
+
+def _write(value: Value, out: bytearray, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise MalformedMessage(f"malformed message: nested deeper than {MAX_DEPTH}")
+    if value is None:
+        out += b"N"
+    elif isinstance(value, bool):
+        out += b"T" if value else b"F"
+    elif isinstance(value, int):
+        _write_sized(b"i", str(int(value)).encode(), out)
+    elif isinstance(value, float):
+        out += b"f" + _FLOAT.pack(value)
+    elif isinstance(value, str):
+        _write_sized(b"s", _utf8(value), out)
+    elif isinstance(value, bytes | bytearray | memoryview):
+        _write_sized(b"b", bytes(value), out)
+    elif isinstance(value, Mapping):
+        out += b"d" + _LENGTH.pack(len(value))
+        for key in sorted(value):
+            if not isinstance(key, str):
+                raise MalformedMessage("malformed message: a key is not text")
+            _write_sized(b"s", _utf8(key), out)
+            _write(value[key], out, depth + 1)
+    elif isinstance(value, Sequence):
+        out += b"l" + _LENGTH.pack(len(value))
+        for item in value:
+            _write(item, out, depth + 1)
+    else:
+        raise MalformedMessage(f"malformed message: cannot write a {type(value).__name__}")
+
+
+def _write_sized(tag: bytes, content: bytes, out: bytearray) -> None:
+    out += tag + _LENGTH.pack(len(content)) + content
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise MalformedMessage("malformed message: text that is not Unicode") from error
+
+
+def _take(data: memoryview, at: int, size: int) -> tuple[bytes, int]:
+    if size > len(data) - at:
+        raise MalformedMessage("malformed message: it ends too early")
+    return bytes(data[at : at + size]), at + size
+
+
+def _read_sized(data: memoryview, at: int) -> tuple[bytes, int]:
+    size, at = _read_length(data, at)
+    return _take(data, at, size)
+
+
+def _read_length(data: memoryview, at: int) -> tuple[int, int]:
+    raw, at = _take(data, at, _LENGTH.size)
+    return int(_LENGTH.unpack(raw)[0]), at
+
+
+def _read_text(data: memoryview, at: int) -> tuple[str, int]:
+    raw, at = _read_sized(data, at)
+    try:
+        return raw.decode(), at
+    except UnicodeDecodeError as error:
+        raise MalformedMessage("malformed message: text that is not UTF-8") from error
+
+
+def _read_int(data: memoryview, at: int) -> tuple[int, int]:
+    raw, at = _read_sized(data, at)
+    if len(raw) > 40:
+        raise MalformedMessage("malformed message: a number of more than 40 digits")
+    try:
+        value = int(raw)
+    except ValueError as error:
+        raise MalformedMessage("malformed message: a number that is none") from error
+    if str(value).encode() != raw:
+        raise MalformedMessage("malformed message: a number not in canonical form")
+    return value, at
+
+
+def _read_dict(data: memoryview, at: int, depth: int) -> tuple[dict[str, Value], int]:
+    count, at = _read_length(data, at)
+    result: dict[str, Value] = {}
+    previous: str | None = None
+    for _ in range(count):
+        tag, at = _take(data, at, 1)
+        if tag != b"s":
+            raise MalformedMessage("malformed message: a key is not text")
+        key, at = _read_text(data, at)
+        if previous is not None and key <= previous:
+            raise MalformedMessage("malformed message: keys repeated or out of order")
+        result[key], at = _read(data, at, depth + 1)
+        previous = key
+    return result, at
+
+
+def _read_list(data: memoryview, at: int, depth: int) -> tuple[list[Value], int]:
+    count, at = _read_length(data, at)
+    items: list[Value] = []
+    for _ in range(count):
+        item, at = _read(data, at, depth + 1)
+        items.append(item)
+    return items, at
+
+
+def _read(data: memoryview, at: int, depth: int) -> tuple[Value, int]:
+    if depth > MAX_DEPTH:
+        raise MalformedMessage(f"malformed message: nested deeper than {MAX_DEPTH}")
+    tag, at = _take(data, at, 1)
+    match tag:
+        case b"N":
+            return None, at
+        case b"T" | b"F":
+            return tag == b"T", at
+        case b"i":
+            return _read_int(data, at)
+        case b"f":
+            raw, at = _take(data, at, _FLOAT.size)
+            return float(_FLOAT.unpack(raw)[0]), at
+        case b"s":
+            return _read_text(data, at)
+        case b"b":
+            return _read_sized(data, at)
+        case b"d":
+            return _read_dict(data, at, depth)
+        case b"l":
+            return _read_list(data, at, depth)
+    raise MalformedMessage("malformed message: an unknown tag")

@@ -1,0 +1,82 @@
+"""The two prime fields, and arithmetic on whole blocks of their elements.
+
+Both primes are Mersenne primes q = 2^b - 1, so 2^b = 1 (mod q) and a reduction is a shift, a mask and an addition
+("fold"). Blocks are accumulated as int64 and folded only when the next addition could overflow.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fl_app.secagg.errors import UnsupportedField
+
+Int64 = npt.NDArray[np.int64]
+Words = npt.NDArray[Any]  # uint64 for 2^61-1, uint32 for 2^31-1
+
+
+@dataclass(frozen=True)
+class Field:
+    """The integers modulo the Mersenne prime 2^bits - 1.
+
+    Attributes
+    ----------
+    bits : int
+        61 or 31.
+    dtype : numpy dtype
+        Little-endian unsigned word that carries one element on the wire: 8 or 4 bytes.
+    headroom : int
+        Bits that must stay free above the largest possible sum.
+    """
+
+    bits: int
+    dtype: np.dtype[Any]
+    headroom: int
+
+    @property
+    def prime(self) -> int:
+        """The order q of the field."""
+        return (1 << self.bits) - 1
+
+    @property
+    def adds_between_folds(self) -> int:
+        """How many elements of one sign may be added to a folded int64 block before it must be folded again.
+
+        A folded element is at most q + 3; three more, each at most q - 1, stay below 2^63 at 61 bits.
+        """
+        return 3 if self.bits == 61 else 1 << 24
+
+    def fold(self, block: Int64, scratch: Int64) -> None:
+        """Reduce ``block`` in place to [-4, q + 3], keeping it congruent; ``scratch`` has its shape."""
+        np.right_shift(block, self.bits, out=scratch)
+        np.bitwise_and(block, self.prime, out=block)
+        np.add(block, scratch, out=block)
+
+    def canonicalise(self, block: Int64, scratch: Int64) -> None:
+        """Reduce ``block`` in place to [0, q)."""
+        self.fold(block, scratch)
+        self.fold(block, scratch)  # now in [0, q]; the next three lines send q itself to 0
+        np.add(block, 1, out=block)
+        self.fold(block, scratch)
+        np.subtract(block, 1, out=block)
+
+    def centre(self, block: Int64, scratch: Int64) -> None:
+        """Reduce ``block`` in place to [-(q-1)/2, (q-1)/2]."""
+        half = (self.prime - 1) // 2
+        self.fold(block, scratch)
+        np.add(block, half, out=block)
+        self.canonicalise(block, scratch)
+        np.subtract(block, half, out=block)
+
+
+FIELD_61 = Field(bits=61, dtype=np.dtype("<u8"), headroom=8)
+FIELD_31 = Field(bits=31, dtype=np.dtype("<u4"), headroom=2)
+
+
+def field_of(prime_q: int) -> Field:
+    """Return the field of order ``prime_q``; raises `UnsupportedField` for any other than the two."""
+    for field in (FIELD_61, FIELD_31):
+        if field.prime == prime_q:
+            return field
+    raise UnsupportedField(f"prime_q {prime_q} is not supported: use 2**61-1 (default) or 2**31-1 (compact)")

@@ -1,0 +1,235 @@
+"""The codec: named arrays of numbers to one vector of small integers and back.
+
+A vector is made of segments. Real numbers are scaled by a power of two and rounded to the nearest integer; counts
+stay as they are. For every segment the pods' sum must fit the centred field with bits to spare, or `CapacityError`.
+In front of every block of 32,767 payload elements stands one roll-call element, always 1.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from fl_app.secagg.errors import AggregateRefused, CapacityError, ValueRefused
+from fl_app.secagg.field import Field, Int64
+from fl_app.secagg.prg import BLOCK
+
+Kind = Literal["update", "mean", "sum", "count"]
+PAYLOAD = BLOCK - 1
+CLIPPED = "clipped"
+WEIGHT = "weight"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A named run of elements of one class.
+
+    Attributes
+    ----------
+    name : str
+        Its key among the values.
+    kind : "update", "mean", "sum" or "count"
+        ``update``: real, multiplied by the pod's weight; elements past the bound are clipped, and counted.
+        ``mean``: real, multiplied by the weight; ``sum``: real, as it is; ``count``: a non-negative integer.
+        In these three an element past the bound is refused.
+    bound : float
+        Largest magnitude of one pod's element, before the weight.
+    size : int
+        Number of elements.
+    """
+
+    name: str
+    kind: Kind
+    bound: float
+    size: int = 1
+
+    @property
+    def weighted(self) -> bool:
+        """Whether elements are multiplied by the pod's weight before they are summed."""
+        return self.kind in ("update", "mean")
+
+
+class Layout:
+    """Where each segment lies in the vector, and the scale of each.
+
+    Parameters
+    ----------
+    field : Field
+        Field of the sum.
+    pods : int
+        Number of pods summed.
+    max_weight : int
+        Largest weight one pod may have.
+    segments : sequence of Segment
+        In order. A ``weight`` segment is added in front, and, if there are updates, a ``clipped`` count at the end.
+    """
+
+    def __init__(self, field: Field, pods: int, max_weight: int, segments: Sequence[Segment]) -> None:
+        self.field, self.pods, self.max_weight = field, pods, max_weight
+        updates = sum(segment.size for segment in segments if segment.kind == "update")
+        last = [Segment(CLIPPED, "count", updates)] if updates else []
+        self.segments = (Segment(WEIGHT, "count", max_weight), *segments, *last)
+        names = [segment.name for segment in self.segments]
+        if len(set(names)) != len(names):
+            raise ValueRefused("two segments of the vector share a name")
+        self.scales = {segment.name: self._scale(segment) for segment in self.segments}
+        self.payload = sum(segment.size for segment in self.segments)
+        self.blocks = -(-self.payload // PAYLOAD)
+        self.length = self.payload + self.blocks
+
+    def _scale(self, segment: Segment) -> float:
+        """Largest power of two (1 for counts) by which the segment's sum still fits, with the field's headroom."""
+        bound = segment.bound * (self.max_weight if segment.weighted else 1)
+        # q/2 > pods * bound * scale * 2^headroom, where q/2 is just under 2^(bits-1)
+        room = 2.0 ** (self.field.bits - 1 - self.field.headroom) / (self.pods * bound)
+        mantissa, exponent = np.frexp(room)
+        exponent = int(exponent) - (2 if mantissa == 0.5 else 1)  # the largest 2^exponent strictly below room
+        if exponent < 0:
+            raise CapacityError(self._no_room(segment, bound))
+        return 1.0 if segment.kind == "count" else 2.0 ** min(exponent, 52)
+
+    def _no_room(self, segment: Segment, bound: float) -> str:
+        return (
+            f"the sum of '{segment.name}' does not fit: {self.pods} pods x bound {bound:g} needs more than the"
+            f" {self.field.bits - 1 - self.field.headroom} bits that 2**{self.field.bits}-1 leaves;"
+            " lower the bound or the maximum weight, or use prime_q 2**61-1"
+        )
+
+    def capacity(self, segment: Segment) -> float:
+        """Largest magnitude of the decoded integer sum of one element."""
+        return self.pods * segment.bound * (self.max_weight if segment.weighted else 1) * self.scales[segment.name]
+
+    def pieces(self, block: int) -> list[tuple[Segment, slice, slice]]:
+        """Return (segment, slice of the segment, slice of the block) for what lies in the numbered block."""
+        start, end = block * PAYLOAD, min((block + 1) * PAYLOAD, self.payload)
+        found, at = [], 0
+        for segment in self.segments:
+            low, high = max(start, at), min(end, at + segment.size)
+            if low < high:
+                found.append((segment, slice(low - at, high - at), slice(low - start + 1, high - start + 1)))
+            at += segment.size
+        return found
+
+    def block_size(self, block: int) -> int:
+        """Number of elements in the numbered block, its roll call included."""
+        return min(PAYLOAD, self.payload - block * PAYLOAD) + 1
+
+
+class Encoder:
+    """One pod's values, encoded block by block, so that nothing of the vector's size is made but the vector.
+
+    Parameters
+    ----------
+    layout : Layout
+        The vector's layout.
+    weight : int
+        The pod's weight, 0 to ``layout.max_weight``.
+    values : mapping of name to array
+        One flat array per declared segment: float32 or float64 for reals, integers for counts.
+
+    Raises
+    ------
+    ValueRefused
+        For names, sizes, types or values that the layout does not allow.
+    """
+
+    def __init__(self, layout: Layout, weight: int, values: Mapping[str, npt.NDArray[Any]]) -> None:
+        if not 0 <= weight <= layout.max_weight:
+            raise ValueRefused(f"the weight is not within the declared 0 to {layout.max_weight}")
+        declared = [segment.name for segment in layout.segments if segment.name not in (WEIGHT, CLIPPED)]
+        if set(values) != set(declared):
+            raise ValueRefused(f"the values are not the declared ones: {', '.join(declared)}")
+        self._layout, self._weight = layout, weight
+        self._values = {WEIGHT: np.array([weight], dtype=np.int64), **values}
+        self.clipped = 0
+        for segment in layout.segments:
+            if segment.name != CLIPPED:
+                self._check(segment, self._values[segment.name])
+
+    @staticmethod
+    def _check(segment: Segment, array: npt.NDArray[Any]) -> None:
+        wanted = "iu" if segment.kind == "count" else "f"
+        if array.shape != (segment.size,) or array.dtype.kind not in wanted:
+            raise ValueRefused(
+                f"'{segment.name}' must be a flat array of {segment.size}"
+                f" {'integers' if wanted == 'iu' else 'floating-point numbers'}"
+            )
+
+    def write(self, block: int, out: Int64) -> None:
+        """Write the centred integers of the numbered block to ``out`` (int64 [block_size]); blocks in order."""
+        out[0] = 1
+        for segment, source, target in self._layout.pieces(block):
+            if segment.name == CLIPPED:
+                out[target] = self.clipped
+            elif segment.kind == "count":
+                out[target] = self._counts(segment, self._values[segment.name][source])
+            else:
+                out[target] = self._reals(segment, self._values[segment.name][source])
+
+    @staticmethod
+    def _counts(segment: Segment, part: npt.NDArray[Any]) -> Int64:
+        if int(part.min()) < 0 or int(part.max()) > segment.bound:
+            raise ValueRefused(f"a count in '{segment.name}' is not within its declared bound {segment.bound:g}")
+        return part.astype(np.int64)
+
+    def _reals(self, segment: Segment, part: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        bound = segment.bound
+        if not (part.min() >= -bound and part.max() <= bound):
+            if not np.isfinite(part).all():
+                raise ValueRefused(f"'{segment.name}' holds a value that is not finite")
+            if segment.kind != "update":
+                raise ValueRefused(f"a value in '{segment.name}' is past its declared bound {bound:g}")
+            self.clipped += int(np.count_nonzero(np.abs(part) > bound))
+            part = np.clip(part, -bound, bound)
+        factor = self._layout.scales[segment.name] * (self._weight if segment.weighted else 1)
+        scaled: npt.NDArray[np.float64] = np.multiply(part, factor, dtype=np.float64)
+        np.rint(scaled, out=scaled)
+        return scaled
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """A decoded sum over ``pods`` pods: total weight, clipped elements, and per segment the mean or the sum.
+
+    ``values[name]`` is float64 [size] for reals (divided by the total weight where weighted) and int64 for counts.
+    """
+
+    pods: int
+    weight: int
+    clipped: int
+    values: dict[str, npt.NDArray[Any]]
+
+
+def decode(layout: Layout, total: Int64) -> Aggregate:
+    """Decode the centred sum ``total`` (int64 [layout.length]).
+
+    Raises
+    ------
+    AggregateRefused
+        If a roll call does not count every pod, or a sum is beyond what the pods could have sent.
+    """
+    if total.shape != (layout.length,):
+        raise AggregateRefused("the summed vector has the wrong length")
+    if not (total[::BLOCK] == layout.pods).all():
+        raise AggregateRefused("a roll call failed: the vectors summed are not one masked vector from each pod")
+    flat: dict[str, npt.NDArray[Any]] = {
+        segment.name: np.empty(segment.size, np.int64 if segment.kind == "count" else np.float64)
+        for segment in layout.segments
+    }
+    for block in range(layout.blocks):
+        part = total[block * BLOCK : (block + 1) * BLOCK]
+        for segment, source, target in layout.pieces(block):
+            if np.abs(part[target]).max() > layout.capacity(segment) or (
+                segment.kind == "count" and part[target].min() < 0
+            ):
+                raise AggregateRefused(f"the sum of '{segment.name}' is beyond what the pods may send")
+            flat[segment.name][source] = part[target]
+    weight, clipped = int(flat.pop(WEIGHT)[0]), int(flat.pop(CLIPPED, np.zeros(1))[0])
+    for segment in layout.segments:
+        if segment.weighted and not weight:
+            raise AggregateRefused("the pods' total weight is zero: there is nothing to average")
+        if segment.name in flat and segment.kind != "count":
+            flat[segment.name] /= layout.scales[segment.name] * (weight if segment.weighted else 1)
+    return Aggregate(layout.pods, weight, clipped, flat)

@@ -1,0 +1,185 @@
+"""The protocol's messages: frozen records that parse from canonical bytes or raise `MalformedMessage`."""
+
+from dataclasses import dataclass, fields
+from typing import Any, Self, get_args, get_origin
+
+from fl_app.secagg.canonical import Value, decode, digest, encode
+from fl_app.secagg.errors import MalformedMessage
+from fl_app.secagg.fixed_point import Kind, Segment
+from fl_app.secagg.identity import KEY_BYTES, SIGNATURE_BYTES
+
+VERSION = 1
+_MAX_NAME = 64
+_SIZES = {
+    "session": 32,
+    "identity_key": KEY_BYTES,
+    "sealing_key": KEY_BYTES,
+    "nonce_commitment": 32,
+    "parameters": 32,
+    "signature": SIGNATURE_BYTES,
+}
+
+
+@dataclass(frozen=True)
+class Record:
+    """Base of the messages: a flat record of typed fields with one canonical form."""
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical bytes."""
+        return encode([type(self).__name__, VERSION, {f.name: _plain(getattr(self, f.name)) for f in fields(self)}])
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Parse canonical bytes; raises `MalformedMessage` for anything else, naming the message and the field."""
+        value = decode(data)
+        if not (isinstance(value, list) and len(value) == 3 and value[:2] == [cls.__name__, VERSION]):
+            raise MalformedMessage(f"expected a {cls.__name__} of version {VERSION}")
+        content = value[2]
+        if not isinstance(content, dict) or set(content) != {f.name for f in fields(cls)}:
+            raise MalformedMessage(f"a {cls.__name__} with missing or unknown fields")
+        return cls(**{f.name: _typed(cls.__name__, f.name, f.type, content[f.name]) for f in fields(cls)})
+
+
+@dataclass(frozen=True)
+class ElementClass(Record):
+    """A declared kind of element: every segment of a step belongs to one, by name."""
+
+    name: str
+    kind: str
+    bound: float
+
+    def segment(self, size: int) -> Segment:
+        """Return a segment of this class with ``size`` elements."""
+        kinds: tuple[Kind, ...] = get_args(Kind)
+        for kind in kinds:
+            if kind == self.kind and self.bound > 0 and size >= 0:
+                return Segment(self.name, kind, self.bound, size)
+        raise MalformedMessage(f"'{self.name}' is not a usable class of elements")
+
+
+@dataclass(frozen=True)
+class StepPlan(Record):
+    """One kind of masked step: how often it may be asked in a run, and the classes its vectors are made of."""
+
+    kind: str
+    rounds: int
+    classes: tuple[ElementClass, ...]
+
+
+@dataclass(frozen=True)
+class Parameters(Record):
+    """What is fixed for a session and bound by its digest.
+
+    Attributes
+    ----------
+    run : str
+        The run's identifier.
+    app : str
+        Hash of the app's bundle, "" where the platform gives none.
+    config : bytes
+        Canonical bytes of the whole run configuration.
+    prime_q : int
+        Order of the field for training; statistics and evaluation always use 2^61-1.
+    pods : tuple of str
+        The pods requested.
+    threshold : int
+        Answers needed for a sum.
+    max_weight : int
+        Largest weight a pod may have.
+    weighting : str
+        "examples": a pod's weight is its number of training rows; "equal": it is 1.
+    steps : tuple of StepPlan
+        Every masked step the run may ask for.
+    """
+
+    run: str
+    app: str
+    config: bytes
+    prime_q: int
+    pods: tuple[str, ...]
+    threshold: int
+    max_weight: int
+    weighting: str
+    steps: tuple[StepPlan, ...]
+
+    def digest(self) -> bytes:
+        """Return the 32 bytes that stand for these parameters in every hello."""
+        return digest("fl-app/secagg/1/parameters", self.to_bytes())
+
+    def step(self, kind: str) -> StepPlan:
+        """Return the plan of a kind of step; raises `MalformedMessage` if none was declared."""
+        for plan in self.steps:
+            if plan.kind == kind:
+                return plan
+        raise MalformedMessage(f"no '{kind}' step was declared for this session")
+
+
+@dataclass(frozen=True)
+class Hello(Record):
+    """A pod's signed entry in the roster; ``published`` is what its owner shows on purpose (its schema)."""
+
+    session: bytes
+    name: str
+    identity_key: bytes
+    sealing_key: bytes
+    nonce_commitment: bytes
+    parameters: bytes
+    published: bytes
+    signature: bytes
+
+    def unsigned(self) -> bytes:
+        """Return the bytes the signature covers, besides purpose and sender."""
+        return encode({f.name: getattr(self, f.name) for f in fields(self) if f.name != "signature"})
+
+
+@dataclass(frozen=True)
+class SealedShare(Record):
+    """A share seed on its way from one pod to another, sealed to the receiver and signed by the sender."""
+
+    session: bytes
+    sender: str
+    receiver: str
+    sealed: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True)
+class Step(Record):
+    """Head of a masked request, the same for every pod: which step of which session, and the vector's layout."""
+
+    session: bytes
+    kind: str
+    round: int
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+
+    def segments(self, plan: StepPlan) -> list[Segment]:
+        """Return the vector's segments; raises `MalformedMessage` unless they are exactly the plan's classes."""
+        if self.names != tuple(c.name for c in plan.classes) or len(self.sizes) != len(self.names):
+            raise MalformedMessage(f"the '{self.kind}' step does not have the declared segments")
+        return [c.segment(size) for c, size in zip(plan.classes, self.sizes, strict=True)]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Record):
+        return value.to_bytes()
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _typed(message: str, field: str, wanted: Any, value: Value) -> Any:
+    """Return ``value`` as the field's type; sizes of keys, names and digests are checked too."""
+    if get_origin(wanted) is tuple:
+        if not isinstance(value, list):
+            raise MalformedMessage(f"{message}.{field} is not a list")
+        return tuple(_typed(message, field, get_args(wanted)[0], item) for item in value)
+    if isinstance(wanted, type) and issubclass(wanted, Record):
+        if not isinstance(value, bytes):
+            raise MalformedMessage(f"{message}.{field} is not a {wanted.__name__}")
+        return wanted.from_bytes(value)
+    if type(value) is not wanted:
+        raise MalformedMessage(f"{message}.{field} is not of type {wanted.__name__}")
+    if field in _SIZES and isinstance(value, bytes) and len(value) != _SIZES[field]:
+        raise MalformedMessage(f"{message}.{field} is not {_SIZES[field]} bytes long")
+    if field in ("name", "sender", "receiver") and not 0 < len(str(value)) <= _MAX_NAME:
+        raise MalformedMessage(f"{message}.{field} is not a name of 1 to {_MAX_NAME} characters")
+    return value

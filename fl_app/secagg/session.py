@@ -1,0 +1,251 @@
+"""The pod's side of a session, as a state machine that takes messages and gives messages.
+
+``open`` makes the hello; ``accept_roster`` checks the roster and seals a share for every neighbour; ``accept_shares``
+opens the shares received; ``mask`` answers one step. The state between two messages is ``to_bytes``: it holds the
+session's secrets and belongs in memory only. Losing it ends the session and gives nothing away.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from fl_app.secagg.canonical import decode, digest, encode
+from fl_app.secagg.errors import MalformedMessage, RosterRefused, SessionRefused, ShareRefused
+from fl_app.secagg.field import FIELD_61, Field, Words, field_of
+from fl_app.secagg.fixed_point import Encoder, Layout
+from fl_app.secagg.identity import HELLO, REPLY, SHARE, Signer, seal, statement, unseal, verify
+from fl_app.secagg.masking import mask
+from fl_app.secagg.messages import Hello, Parameters, SealedShare, Step
+from fl_app.secagg.prg import SEED_BYTES, derive
+from fl_app.secagg.roster import CohortPolicy, Roster, check_roster
+
+PAIR_KEY = "fl-app/secagg/1/pair-key"
+PAIR_SEED = "fl-app/secagg/1/pair-seed"
+LABEL = "fl-app/secagg/1/label"
+
+
+class Ledger(Protocol):
+    """The owner's record. Entries are on disk when the call returns; each returns the new head of the chain."""
+
+    def enter_session(self, run: str, session: bytes, head: bytes) -> bytes:
+        """Enter that a session of ``run`` begins; ``head`` is the last head this pod remembers of the run, or b""."""
+
+    def enter_answer(self, run: str, kind: str, round: int, label: bytes, head: bytes) -> bytes:
+        """Enter an answer about to be given; raises `AlreadyAnswered` or `LedgerRefused`."""
+
+
+def field_for(parameters: Parameters, kind: str) -> Field:
+    """Return the field of a step: the session's for training, 2^61-1 for everything that is sent once."""
+    return field_of(parameters.prime_q) if kind == "train" else FIELD_61
+
+
+def layout_for(parameters: Parameters, step: Step, pods: int) -> Layout:
+    """Return the layout of a step's vectors in a cohort of ``pods``; both sides derive it from the same request."""
+    segments = step.segments(parameters.step(step.kind))
+    return Layout(field_for(parameters, step.kind), pods, parameters.max_weight, segments)
+
+
+def label(roster: Roster, step: Step, request: bytes) -> bytes:
+    """Return L, which binds a step to the roster and to the digest of the whole common request."""
+    return digest(LABEL, roster.digest, step.to_bytes(), request)
+
+
+def share_info(roster: Roster, sender: str, receiver: str) -> bytes:
+    """Return the HPKE info of a sealed share."""
+    return statement(SHARE, roster.digest, sender, receiver, b"")
+
+
+@dataclass(frozen=True)
+class PodSession:
+    """A pod's state in one session; every transition returns a new one.
+
+    The fields are public (own hello, parameters, roster, label-independent) but for ``sealing_secret``, ``shares``
+    and ``pair_keys``, which never leave the process but through `to_bytes`.
+    """
+
+    own: Hello
+    parameters: Parameters
+    head: bytes
+    sealing_secret: bytes = field(repr=False)
+    nonce: bytes = field(repr=False)
+    roster: Roster | None = None
+    sealed: tuple[SealedShare, ...] = ()
+    shares: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    pair_keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def open(
+        cls, name: str, signer: Signer, session: bytes, parameters: Parameters, published: bytes, head: bytes
+    ) -> "PodSession":
+        """Begin a session; ``own`` of the result is the hello to send. ``head`` is that of the ledger's entry."""
+        sealing, nonce = X25519PrivateKey.generate(), secrets.token_bytes(32)
+        hello = Hello(
+            session=session,
+            name=name,
+            identity_key=signer.public_bytes,
+            sealing_key=sealing.public_key().public_bytes_raw(),
+            nonce_commitment=digest("fl-app/secagg/1/nonce", nonce),
+            parameters=parameters.digest(),
+            published=published,
+            signature=bytes(64),
+        )
+        said = statement(HELLO, session, name, "", hello.unsigned())
+        return cls(replace(hello, signature=signer.sign(said)), parameters, head, sealing.private_bytes_raw(), nonce)
+
+    def accept_roster(self, hellos: Sequence[Hello], signer: Signer, policy: CohortPolicy) -> "PodSession":
+        """Join the roster; ``sealed`` of the result holds one share for each neighbour, the same when asked again.
+
+        Raises
+        ------
+        ProtocolError
+            If the roster is not one this pod may join, or another one was joined before.
+        """
+        if self.roster is not None:
+            if list(self.roster.hellos) != list(hellos):
+                raise RosterRefused(f"pod '{self.own.name}' has joined another roster in this session")
+            return self
+        wanted = self.parameters
+        roster = check_roster(hellos, self.own, wanted.pods, wanted.threshold, policy)
+        shares, sealed = {}, []
+        for other in roster.neighbours(self.own.name):
+            shares[other.name] = secrets.token_bytes(SEED_BYTES)
+            box = seal(shares[other.name], other.sealing_key, share_info(roster, self.own.name, other.name))
+            said = statement(SHARE, roster.digest, self.own.name, other.name, box)
+            sealed.append(SealedShare(self.own.session, self.own.name, other.name, box, signer.sign(said)))
+        return replace(self, roster=roster, sealed=tuple(sealed), shares=shares)
+
+    def accept_shares(self, received: Sequence[SealedShare]) -> "PodSession":
+        """Open the shares of all neighbours and derive the pair keys.
+
+        Raises
+        ------
+        ShareRefused, BadSignature
+            Unless there is exactly one good share from every neighbour.
+        """
+        roster, me = self._joined(), self.own.name
+        senders = [share.sender for share in received]
+        if sorted(senders) != sorted(hello.name for hello in roster.neighbours(me)):
+            raise ShareRefused(f"pod '{me}' did not receive exactly one share from each neighbour")
+        keys = {}
+        for other in roster.neighbours(me):
+            share = received[senders.index(other.name)]
+            if share.receiver != me or share.session != self.own.session:
+                raise ShareRefused(f"a share from pod '{other.name}' was meant for another pod or session")
+            said = statement(SHARE, roster.digest, other.name, me, share.sealed)
+            verify(other.identity_key, share.signature, said, other.name)
+            info = share_info(roster, other.name, me)
+            theirs = unseal(share.sealed, self.sealing_secret, info, other.name)
+            if len(theirs) != SEED_BYTES:
+                raise ShareRefused(f"the share from pod '{other.name}' is not {SEED_BYTES} bytes long")
+            first, second = sorted((me, other.name), key=roster.position)
+            both = self.shares[other.name] + theirs if first == me else theirs + self.shares[other.name]
+            keys[other.name] = derive(both, PAIR_KEY, first, second, salt=roster.digest)
+        return replace(self, pair_keys=keys, shares={})
+
+    def mask(
+        self,
+        step: Step,
+        request: bytes,
+        weight: int,
+        values: Mapping[str, npt.NDArray[Any]],
+        ledger: Ledger,
+        signer: Signer,
+    ) -> tuple["PodSession", Words, bytes]:
+        """Answer one step: enter it in the ledger, then return the new state, the masked vector and a signature.
+
+        Parameters
+        ----------
+        step : Step
+            Which step, and the layout of its vector.
+        request : bytes
+            Digest of the whole common request.
+        weight : int
+            This pod's weight; ``values`` are its flat arrays by segment name.
+
+        Raises
+        ------
+        ProtocolError
+            If the step may not be answered or the values do not fit; then nothing is returned.
+        """
+        roster, me = self._joined(), self.own.name
+        self.check_step(step)
+        if set(self.pair_keys) != {other.name for other in roster.neighbours(me)}:
+            raise ShareRefused(f"pod '{me}' has not received its neighbours' shares")
+        layout = layout_for(self.parameters, step, len(roster.hellos))
+        encoder = Encoder(layout, weight, values)
+        bound = label(roster, step, request)
+        head = ledger.enter_answer(self.parameters.run, step.kind, step.round, bound, self.head)
+        seeds = {name: derive(key, PAIR_SEED, bound) for name, key in self.pair_keys.items()}
+        place = roster.position(me)
+        add = [seed for name, seed in seeds.items() if place < roster.position(name)]
+        subtract = [seed for name, seed in seeds.items() if place > roster.position(name)]
+        vector = mask(layout, encoder, add, subtract)
+        signature = signer.sign(reply_statement(bound, me, vector))
+        return self.at(head), vector, signature
+
+    def check_step(self, step: Step) -> None:
+        """Raise unless ``step`` belongs to this session and its plan."""
+        self._joined()
+        if step.session != self.own.session:
+            raise SessionRefused(f"pod '{self.own.name}' was asked for a step of another session")
+        if not 1 <= step.round <= self.parameters.step(step.kind).rounds:
+            raise SessionRefused(f"round {step.round} of '{step.kind}' was not declared for this session")
+
+    def at(self, head: bytes) -> "PodSession":
+        """Return the same session with another head of the ledger to remember."""
+        return replace(self, head=head)
+
+    def closed(self) -> "PodSession":
+        """Return what is left when the session ends: the ledger's head, and no secret."""
+        return replace(self, sealing_secret=b"", nonce=b"", roster=None, sealed=(), shares={}, pair_keys={})
+
+    def _joined(self) -> Roster:
+        if self.roster is None:
+            raise SessionRefused(f"pod '{self.own.name}' has not joined a roster in this session")
+        return self.roster
+
+    def to_bytes(self) -> bytes:
+        """Return the whole state, secrets included, for the memory of the process that keeps it."""
+        return encode(
+            {
+                "own": self.own.to_bytes(),
+                "parameters": self.parameters.to_bytes(),
+                "head": self.head,
+                "sealing_secret": self.sealing_secret,
+                "nonce": self.nonce,
+                "roster": [hello.to_bytes() for hello in self.roster.hellos] if self.roster else None,
+                "sealed": [share.to_bytes() for share in self.sealed],
+                "shares": dict(self.shares),
+                "pair_keys": dict(self.pair_keys),
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "PodSession":
+        """Return the state that `to_bytes` wrote."""
+        state: Any = decode(data)
+        try:
+            roster = state["roster"]
+            return cls(
+                own=Hello.from_bytes(state["own"]),
+                parameters=Parameters.from_bytes(state["parameters"]),
+                head=state["head"],
+                sealing_secret=state["sealing_secret"],
+                nonce=state["nonce"],
+                roster=Roster.of([Hello.from_bytes(raw) for raw in roster]) if roster is not None else None,
+                sealed=tuple(SealedShare.from_bytes(raw) for raw in state["sealed"]),
+                shares=state["shares"],
+                pair_keys=state["pair_keys"],
+            )
+        except (KeyError, TypeError) as error:
+            raise MalformedMessage("not the state of a session") from error
+
+
+def reply_statement(bound: bytes, sender: str, vector: Words) -> bytes:
+    """Return what a pod signs with a masked vector."""
+    return statement(REPLY, bound, sender, "", np.ascontiguousarray(vector).data)

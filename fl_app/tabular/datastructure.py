@@ -1,0 +1,52 @@
+"""What the modeller wants to learn: the target column, and the columns to learn it from."""
+
+from typing import Self
+
+from pydantic import model_validator
+
+from fl_app.errors import DataError, UsageError
+from fl_app.tabular.frozen import Frozen
+from fl_app.tabular.schema import Schema
+
+
+class DataStructure(Frozen):
+    """The target, the table of each pod, and which columns are features (all but the ignored, by default)."""
+
+    target: str
+    table: str | dict[str, str] | None = None
+    selected_cols: tuple[str, ...] | None = None
+    ignore_cols: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.target in self.ignore_cols:
+            raise UsageError(f"DataStructure: the target {self.target!r} cannot be in ignore_cols")
+        if both := set(self.selected_cols or ()) & set(self.ignore_cols):
+            raise UsageError(f"DataStructure: both selected and ignored: {', '.join(sorted(both))}")
+        return self
+
+    def features(self, schema: Schema) -> tuple[str, ...]:
+        """Name the feature columns in the schema's order.
+
+        Raises
+        ------
+        DataError
+            The schema lacks the target or a selected column, the target is not categorical or has fewer
+            than two published values, or no feature is left.
+        """
+        target = schema.column(self.target)
+        if target.kind != "categorical":
+            raise DataError(
+                f"the target {self.target!r} is continuous, and only classes can be learnt: the pods' owners "
+                'must set force_stypes={"categorical": [...]} for it'
+            )
+        if len(target.values) < 2:
+            raise DataError(f"the target {self.target!r} has fewer than two published values")
+        for name in self.selected_cols or ():
+            schema.column(name)
+        wanted = schema.names if self.selected_cols is None else self.selected_cols
+        left_out = {self.target, *self.ignore_cols}
+        features = tuple(name for name in schema.names if name in wanted and name not in left_out)
+        if not features:
+            raise DataError("no feature column is left: check selected_cols and ignore_cols")
+        return features

@@ -1,0 +1,203 @@
+"""From a table to arrays: the same encoding at every pod, made of public schemas and summed statistics alone."""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import model_validator
+
+from fl_app.errors import UsageError
+from fl_app.tabular.datastructure import DataStructure
+from fl_app.tabular.frozen import Frozen
+from fl_app.tabular.schema import Column, Schema
+from fl_app.tabular.statistics import Statistics, cell_of, grid, present_numbers, statistics_of
+from fl_app.tabular.values import categories_of, series_of
+
+UNKNOWN, MISSING, FIRST_VALUE = 0, 1, 2
+MAX_BINS = 256
+MIN_BIN_ROWS = 10
+
+
+class Normalisation(Frozen):
+    """Mean, standard deviation and bin edges of each continuous feature, in the features' order.
+
+    ``bins`` holds ascending edges in the column's own unit. They follow the distinct values rather than the
+    rows, so that the many values of a column that is nearly always zero are not lost in one bin.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    bins: tuple[tuple[float, ...], ...]
+
+    @classmethod
+    def from_statistics(
+        cls, statistics: Statistics, columns: Sequence[Column], min_bin_rows: int = MIN_BIN_ROWS
+    ) -> Self:
+        """Derive from sums over all pods; mean and deviation are those of the pooled rows."""
+        means, stds, bins = [], [], []
+        start = 0
+        for column, (total, squares, count) in zip(columns, statistics.moments.tolist(), strict=True):
+            low, high = column.bounds
+            half = (high - low) / 2
+            mean = total / count if count else 0.0
+            variance = squares / count - mean * mean if count else 0.0
+            means.append((low + high) / 2 + half * mean)
+            stds.append(half * variance**0.5 if variance > 1e-15 else 1.0)
+            edges = grid(column)
+            stop = start + len(edges) - 1
+            bins.append(merge_cells(edges, statistics.histogram[start:stop], min_bin_rows))
+            start = stop
+        return cls(mean=tuple(means), std=tuple(stds), bins=tuple(bins))
+
+
+def merge_cells(edges: NDArray[np.float64], counts: NDArray[np.int64], min_rows: int) -> tuple[float, ...]:
+    """Merge neighbouring cells into bins of at least ``min_rows`` rows, at most ``MAX_BINS`` of them.
+
+    A cut lies in the middle of the empty cells that part two bins.
+    """
+    filled = np.flatnonzero(counts)
+    cuts: list[float] = []
+    rows, rest = 0, int(counts.sum())
+    for here, following in itertools.pairwise(filled):
+        rows += int(counts[here])
+        if rows >= min_rows and rest - rows >= min_rows:
+            cuts.append(float(edges[here + 1] + edges[following]) / 2)
+            rest, rows = rest - rows, 0
+    if len(cuts) >= MAX_BINS:
+        cuts = [cuts[i] for i in np.linspace(0, len(cuts) - 1, MAX_BINS - 1).round().astype(int)]
+    return float(edges[0]), *cuts, float(edges[-1])
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The n rows of a table as arrays.
+
+    Attributes
+    ----------
+    numbers
+        float32 [n, p]: continuous features, normalised; 0 (the mean) where missing.
+    bins
+        int64 [n, p]: the bin of each number, from 1; 0 where missing.
+    codes
+        int64 [n, c]: categorical features; 0 unknown, 1 missing, 2.. the schema's values.
+    labels
+        int64 [n], or None where the table was encoded without its target.
+    dropped
+        How many rows were left out because their label is missing or not published.
+    """
+
+    numbers: NDArray[np.float32]
+    bins: NDArray[np.int64]
+    codes: NDArray[np.int64]
+    labels: NDArray[np.int64] | None
+    dropped: int = 0
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+
+class Encoding(Frozen):
+    """How a table becomes arrays; JSON by ``to_json``, and back by ``from_json``."""
+
+    target: Column
+    features: tuple[Column, ...]
+    normalisation: Normalisation
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        normalisation = self.normalisation
+        for part in (normalisation.mean, normalisation.std, normalisation.bins):
+            if len(part) != len(self.continuous):
+                raise UsageError(f"the normalisation has {len(part)} columns, expected {len(self.continuous)}")
+        return self
+
+    @classmethod
+    def of(
+        cls,
+        schema: Schema,
+        datastructure: DataStructure,
+        statistics: Statistics,
+        *,
+        min_bin_rows: int = MIN_BIN_ROWS,
+    ) -> Self:
+        """Make the encoding from a (combined) schema, the data structure and statistics summed over pods.
+
+        No bin of a number holds fewer than ``min_bin_rows`` rows: what the model tells of rare values.
+        """
+        features = tuple(map(schema.column, datastructure.features(schema)))
+        normalisation = Normalisation.from_statistics(statistics, _continuous(features), min_bin_rows)
+        return cls(target=schema.column(datastructure.target), features=features, normalisation=normalisation)
+
+    @cached_property
+    def continuous(self) -> tuple[Column, ...]:
+        """The continuous features."""
+        return _continuous(self.features)
+
+    @cached_property
+    def categorical(self) -> tuple[Column, ...]:
+        """The categorical features."""
+        return tuple(column for column in self.features if column.kind == "categorical")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes, in the order of a model's outputs."""
+        return self.target.values
+
+    @property
+    def cardinalities(self) -> tuple[int, ...]:
+        """The number of codes of each categorical feature, unknown and missing included."""
+        return tuple(FIRST_VALUE + len(column.values) for column in self.categorical)
+
+    def encode(self, frame: pd.DataFrame, *, with_labels: bool = True) -> Encoded:
+        """Encode a table's rows, in order, but for those whose label is missing or not published.
+
+        Raises
+        ------
+        DataError
+            A column is absent that is not optional, or holds what its kind cannot hold.
+        """
+        labels = None
+        rows = len(frame)
+        if with_labels:
+            codes = codes_of(frame, self.target)
+            known = codes >= FIRST_VALUE
+            frame, labels = frame[known], codes[known] - FIRST_VALUE
+        n, p = len(frame), len(self.continuous)
+        codes = np.empty((n, len(self.categorical)), dtype=np.int64)
+        for i, column in enumerate(self.categorical):
+            codes[:, i] = codes_of(frame, column)
+        numbers, bins = np.zeros((n, p), dtype=np.float32), np.zeros((n, p), dtype=np.int64)
+        for i, column in enumerate(self.continuous):
+            values = present_numbers(frame, column)
+            present = ~np.isnan(values)
+            values = values[present]
+            numbers[present, i] = (values - self.normalisation.mean[i]) / self.normalisation.std[i]
+            bins[present, i] = 1 + cell_of(values, np.array(self.normalisation.bins[i]))
+        return Encoded(numbers, bins, codes, labels, dropped=rows - n)
+
+
+def continuous_features(schema: Schema, datastructure: DataStructure) -> tuple[Column, ...]:
+    """Give the continuous features, the columns that statistics are summed for."""
+    return _continuous(map(schema.column, datastructure.features(schema)))
+
+
+def _continuous(features: Iterable[Column]) -> tuple[Column, ...]:
+    return tuple(column for column in features if column.kind == "continuous")
+
+
+def statistic_sums(frame: pd.DataFrame, schema: Schema, datastructure: DataStructure) -> Statistics:
+    """Sum one pod's rows for the statistics step, by the combined schema of all pods."""
+    return statistics_of(frame, continuous_features(schema, datastructure))
+
+
+def codes_of(frame: pd.DataFrame, column: Column) -> NDArray[np.int64]:
+    """Encode a categorical column, int64 [n]: 0 unknown, 1 missing, 2.. its published values."""
+    indices, texts = categories_of(series_of(frame, column.name, optional=column.optional))
+    codes = {value: code for code, value in enumerate(column.values, start=FIRST_VALUE)}
+    table = [MISSING if text is None else codes.get(text, UNKNOWN) for text in texts]
+    return np.array([*table, MISSING], dtype=np.int64)[indices]

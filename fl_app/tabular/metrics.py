@@ -1,0 +1,141 @@
+"""Metrics as counts: what is summed over pods gives the metrics of the pooled rows, not a mean of means."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+SCORE_BINS = 128
+# A row's cross entropy is capped here (a probability of 1.1e-7), so that sums have a bound known beforehand.
+MAX_LOSS = 16.0
+MAX_BRIER = 2.0
+
+Arrays = dict[str, NDArray[np.int64] | NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What is counted over rows with C classes; ``+`` gives the counts of both sets of rows together.
+
+    Attributes
+    ----------
+    confusion
+        int64 [C, C], true class by predicted class.
+    histograms
+        int64 [K, 2, bins], scores of the rows outside (0) and inside (1) a class: K = 1, the second class,
+        where there are two, else K = C, each class against the rest.
+    loss_sum
+        Sum of the rows' cross entropy, each at most ``MAX_LOSS``.
+    brier_sum
+        Sum of squared errors: of the second class's probability where there are two classes, else of all,
+        at most ``MAX_BRIER`` a row.
+    """
+
+    confusion: NDArray[np.int64]
+    histograms: NDArray[np.int64]
+    loss_sum: float
+    brier_sum: float
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
+            self.confusion + other.confusion,
+            self.histograms + other.histograms,
+            self.loss_sum + other.loss_sum,
+            self.brier_sum + other.brier_sum,
+        )
+
+    def arrays(self) -> Arrays:
+        """Give flat arrays in a fixed order: integer counts, then the two float sums of one element."""
+        return {
+            "confusion": self.confusion.ravel(),
+            "histograms": self.histograms.ravel(),
+            "loss_sum": np.array([self.loss_sum]),
+            "brier_sum": np.array([self.brier_sum]),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> Self:
+        """Undo :meth:`arrays`; integer counts that come as floats are rounded."""
+        confusion = np.rint(arrays["confusion"]).astype(np.int64)
+        classes = int(len(confusion) ** 0.5)
+        histograms = np.rint(arrays["histograms"]).astype(np.int64)
+        return cls(
+            confusion.reshape(classes, classes),
+            histograms.reshape(scored_classes(classes), 2, -1),
+            float(arrays["loss_sum"][0]),
+            float(arrays["brier_sum"][0]),
+        )
+
+    @classmethod
+    def zeros(cls, classes: int, bins: int = SCORE_BINS) -> Self:
+        """The counts of no rows: what a vector's layout is read from."""
+        histograms = np.zeros((scored_classes(classes), 2, bins), dtype=np.int64)
+        return cls(np.zeros((classes, classes), dtype=np.int64), histograms, 0.0, 0.0)
+
+
+def scored_classes(classes: int) -> int:
+    """Count the classes that have score histograms of their own."""
+    return 1 if classes == 2 else classes
+
+
+def count(labels: NDArray[np.int64], probabilities: NDArray[np.float64], bins: int = SCORE_BINS) -> Counts:
+    """Count labels int64 [n] against predicted probabilities float64 [n, C]."""
+    n, classes = probabilities.shape
+    confusion = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(confusion, (labels, probabilities.argmax(axis=1)), 1)
+    inside = np.eye(classes, dtype=np.int64)[labels]
+    scored = slice(1, None) if classes == 2 else slice(None)
+    # Even cells of arcsin(sqrt p) rather than of p: finer where most scores lie, near 0 and near 1.
+    position = np.arcsin(np.sqrt(np.clip(probabilities[:, scored], 0, 1))) * (2 / np.pi)
+    cells = np.minimum((position * bins).astype(np.int64), bins - 1)
+    histograms = np.zeros((cells.shape[1], 2, bins), dtype=np.int64)
+    np.add.at(histograms, (np.arange(cells.shape[1]), inside[:, scored], cells), 1)
+    likelihood = probabilities[np.arange(n), labels]
+    loss = np.minimum(-np.log(np.maximum(likelihood, np.exp(-MAX_LOSS))), MAX_LOSS)
+    brier = np.square(probabilities[:, scored] - inside[:, scored])
+    return Counts(confusion, histograms, float(loss.sum()), float(brier.sum()))
+
+
+def metrics_of(counts: Counts) -> dict[str, float]:
+    """Compute metrics from (summed) counts.
+
+    Two classes: precision, recall and F1 of the second class. More: unweighted means over classes. A class
+    without rows inside, or without rows outside, has no AUC; a metric that no row defines is NaN.
+
+    Returns
+    -------
+    dict
+        ``accuracy``, ``auc``, ``f1``, ``recall``, ``precision``, ``brier``, ``loss``, ``num_examples``.
+    """
+    confusion = counts.confusion.astype(np.float64)
+    n = float(confusion.sum())
+    hits = np.diag(confusion)
+    precision, recall = _ratio(hits, confusion.sum(axis=0)), _ratio(hits, confusion.sum(axis=1))
+    f1 = _ratio(2 * precision * recall, precision + recall)
+    scored = slice(1, None) if len(confusion) == 2 else slice(None)
+    areas = [area for area in map(_area, counts.histograms) if not np.isnan(area)]
+    return {
+        "accuracy": float(hits.sum()) / n if n else float("nan"),
+        "auc": float(np.mean(areas)) if areas else float("nan"),
+        "f1": float(f1[scored].mean()),
+        "recall": float(recall[scored].mean()),
+        "precision": float(precision[scored].mean()),
+        "brier": counts.brier_sum / n if n else float("nan"),
+        "loss": counts.loss_sum / n if n else float("nan"),
+        "num_examples": n,
+    }
+
+
+def _ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+
+
+def _area(histogram: NDArray[np.int64]) -> float:
+    """Area under the ROC curve from int64 [2, bins]: trapezoids, so rows that share a cell count as ties."""
+    outside, inside = histogram.astype(np.float64)
+    pairs = outside.sum() * inside.sum()
+    if not pairs:
+        return float("nan")
+    lower = np.cumsum(outside) - outside
+    return float((inside * (lower + outside / 2)).sum() / pairs)

@@ -1,0 +1,109 @@
+"""A trained model in one file that needs nothing else: parameters, encoding and classes."""
+
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from fl_app.errors import DataError, UsageError
+from fl_app.tabular.encoding import Encoding
+from fl_app.tabular.model import build_network, load_state
+from fl_app.tabular.training import predict_proba
+
+FORMAT = "fl-app tabular model 1"
+SUFFIXES = (".pt", ".safetensors")
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A trained network with all that is needed to score a table.
+
+    ``state`` holds the parameters by name, float32; ``extra`` is anything JSON can hold, such as where the
+    model came from.
+    """
+
+    encoding: Encoding
+    architecture: str
+    state: Mapping[str, NDArray[np.float32]]
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes, in the order of the columns of :meth:`predict_proba`."""
+        return self.encoding.labels
+
+    def predict_proba(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+        """Predict class probabilities for a table's rows, float64 [n, C]; the target column is not needed."""
+        network = build_network(self.encoding, self.architecture)
+        load_state(network, self.state)
+        return predict_proba(network, self.encoding.encode(frame, with_labels=False))
+
+    def save(self, path: str | Path) -> None:
+        """Write to a ``.pt`` file, which ``torch.load(weights_only=True)`` reads, or a ``.safetensors`` file."""
+        path = Path(path)
+        tensors = {name: torch.from_numpy(np.array(value)) for name, value in self.state.items()}
+        metadata = {
+            "format": FORMAT,
+            "architecture": self.architecture,
+            "encoding": self.encoding.to_json(),
+            "extra": json.dumps(self.extra),
+        }
+        if _suffix(path) == ".safetensors":
+            safetensors.torch.save_file(tensors, path, metadata)
+        else:
+            torch.save({"state": tensors, "metadata": json.dumps(metadata)}, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a file written by :meth:`save`; no code in it is ever run.
+
+        Raises
+        ------
+        UsageError
+            There is no such file, or its name ends in neither suffix.
+        DataError
+            The file does not hold a model of this format, or not a whole one.
+        """
+        path = Path(path)
+        read = _read_safetensors if _suffix(path) == ".safetensors" else _read_pt
+        if not path.is_file():
+            raise UsageError(f"{path}: no such model file")
+        try:
+            tensors, metadata = read(path)
+            if metadata.get("format") != FORMAT:
+                raise DataError("its format is another one")
+            encoding = Encoding.from_json(metadata["encoding"])
+            state = {name: tensor.numpy() for name, tensor in tensors.items()}
+            model = cls(encoding, metadata["architecture"], state, json.loads(metadata["extra"]))
+            load_state(build_network(encoding, model.architecture), state)
+        except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError) as error:
+            raise DataError(f"{path} is no model file: {type(error).__name__}") from error
+        except (DataError, UsageError, LookupError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"{path} does not hold a model written by this version: {error}") from error
+        return model
+
+
+def _suffix(path: Path) -> str:
+    if path.suffix not in SUFFIXES:
+        raise UsageError(f"{path}: a model file's name ends in {' or '.join(SUFFIXES)}")
+    return path.suffix
+
+
+def _read_pt(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    return content["state"], json.loads(content["metadata"])
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    with safe_open(path, framework="pt") as file:
+        # The file's own order of tensors is not the network's; load_state goes by name.
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118

@@ -1,0 +1,49 @@
+"""The optimiser a modeller asks for, checked without loading torch."""
+
+import math
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from fl_app.errors import UsageError
+from fl_app.tabular.frozen import Frozen
+
+_ADAM = ("lr", "betas", "eps", "weight_decay", "amsgrad")
+
+# torch.optim's own names. A parameter that torch would reject on a pod is better rejected here, at once.
+OPTIMIZERS: dict[str, tuple[str, ...]] = {
+    "SGD": ("lr", "momentum", "dampening", "weight_decay", "nesterov"),
+    "Adam": _ADAM,
+    "AdamW": _ADAM,
+    "NAdam": ("lr", "betas", "eps", "weight_decay", "momentum_decay", "decoupled_weight_decay"),
+    "RAdam": ("lr", "betas", "eps", "weight_decay", "decoupled_weight_decay"),
+    "Adamax": ("lr", "betas", "eps", "weight_decay"),
+    "Adagrad": ("lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps"),
+    "Adadelta": ("lr", "rho", "eps", "weight_decay"),
+    "RMSprop": ("lr", "alpha", "eps", "weight_decay", "momentum", "centered"),
+}
+
+
+class Optimizer(Frozen):
+    """An optimiser of torch.optim by name, with its parameters, for example ``{"lr": 0.001}``."""
+
+    name: str
+    params: dict[str, bool | int | float | tuple[float, float]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.name not in OPTIMIZERS:
+            raise UsageError(f"unknown optimizer {self.name!r}; allowed are {', '.join(OPTIMIZERS)}")
+        allowed = OPTIMIZERS[self.name]
+        if unknown := sorted(set(self.params) - set(allowed)):
+            raise UsageError(f"{self.name} has no parameter {unknown[0]!r}; allowed are {', '.join(allowed)}")
+        for key, value in self.params.items():
+            numbers = value if isinstance(value, tuple) else (value,)
+            if not all(math.isfinite(number) and number >= 0 for number in numbers):
+                raise UsageError(f"{self.name}: {key} must be a finite number, zero or more")
+        return self
+
+
+def cosine_factor(round_number: int, rounds: int) -> float:
+    """Scale the learning rate of a round, counted from 1: 1 at first, falling to nearly 0 along half a cosine."""
+    return (1 + math.cos(math.pi * (round_number - 1) / rounds)) / 2

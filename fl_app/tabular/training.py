@@ -1,0 +1,98 @@
+"""Training a network on one table's rows, and counting how it does."""
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fl_app.errors import DataError, UsageError
+from fl_app.tabular.encoding import Encoded
+from fl_app.tabular.metrics import SCORE_BINS, Counts, count
+from fl_app.tabular.optimizer import Optimizer
+
+EVALUATION_ROWS = 8192
+
+
+def train(
+    network: nn.Module,
+    encoded: Encoded,
+    *,
+    optimizer: Optimizer,
+    epochs: int | None = None,
+    steps: int | None = None,
+    batch_size: int = 256,
+    seed: int = 0,
+    lr_factor: float = 1.0,
+    proximal_mu: float = 0.0,
+) -> float:
+    """Train in place for exactly one of ``epochs`` and ``steps`` and give the mean loss over the rows seen.
+
+    The optimiser starts afresh. ``lr_factor`` scales its learning rate (a schedule over rounds), and
+    ``proximal_mu`` holds the network near the parameters it came with (FedProx, Li et al. 2020). The same
+    arguments and thread count give the same parameters; torch's own generator is left alone.
+    """
+    if (epochs is None) == (steps is None):
+        raise UsageError("give exactly one of epochs and steps")
+    if encoded.labels is None or not len(encoded):
+        raise DataError("there is no labelled row to train on")
+    anchors = [parameter.detach().clone() for parameter in network.parameters()] if proximal_mu else []
+    descent = _optimizer(network, optimizer, lr_factor)
+    inputs, labels = _tensors(encoded), torch.from_numpy(encoded.labels)
+    rng = np.random.default_rng(seed)
+    loss_sum, rows_seen = 0.0, 0
+    network.train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for rows in _batches(rng, len(encoded), batch_size, epochs, steps):
+            loss = nn.functional.cross_entropy(network(*(part[rows] for part in inputs)), labels[rows])
+            loss_sum += loss.item() * len(rows)
+            rows_seen += len(rows)
+            for parameter, anchor in zip(network.parameters() if anchors else (), anchors, strict=True):
+                loss = loss + proximal_mu / 2 * (parameter - anchor).square().sum()
+            descent.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            descent.step()
+    return loss_sum / rows_seen
+
+
+def predict_proba(network: nn.Module, encoded: Encoded) -> NDArray[np.float64]:
+    """Predict class probabilities, float64 [n, C], each row summing to one."""
+    network.eval()
+    with torch.inference_mode():
+        parts = zip(*(torch.split(part, EVALUATION_ROWS) for part in _tensors(encoded)), strict=True)
+        return torch.cat([network(*part).double().softmax(dim=1) for part in parts]).numpy()
+
+
+def evaluate(network: nn.Module, encoded: Encoded, bins: int = SCORE_BINS) -> Counts:
+    """Count a network's predictions against the labels."""
+    if encoded.labels is None:
+        raise DataError("these rows were encoded without labels and cannot be evaluated")
+    return count(encoded.labels, predict_proba(network, encoded), bins)
+
+
+def _tensors(encoded: Encoded) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.from_numpy(encoded.numbers), torch.from_numpy(encoded.bins), torch.from_numpy(encoded.codes)
+
+
+def _optimizer(network: nn.Module, optimizer: Optimizer, lr_factor: float) -> torch.optim.Optimizer:
+    try:
+        made: torch.optim.Optimizer = getattr(torch.optim, optimizer.name)(network.parameters(), **optimizer.params)
+    except ValueError as error:
+        raise UsageError(f"{optimizer.name} refuses its parameters: {error}") from None
+    for group in made.param_groups:
+        group["lr"] *= lr_factor
+    return made
+
+
+def _batches(rng: np.random.Generator, rows: int, size: int, epochs: int | None, steps: int | None) -> Iterator[Tensor]:
+    """Shuffle and cut again and again, until ``epochs`` are over or ``steps`` batches are given."""
+    given = 0
+    for _ in range(epochs) if epochs is not None else itertools.count():
+        for rows_of_batch in torch.split(torch.from_numpy(rng.permutation(rows)), size):
+            if given == steps:
+                return
+            yield rows_of_batch
+            given += 1

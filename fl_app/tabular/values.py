@@ -1,0 +1,58 @@
+"""Reading the values of one column: text for categories, float64 for numbers, one idea of what is missing."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fl_app.errors import DataError
+
+MISSING_TEXTS = frozenset({"", "?"})
+
+
+def series_of(frame: pd.DataFrame, name: str, *, optional: bool) -> "pd.Series[Any]":
+    """Take a column out of a table; an absent one is all missing if optional, else a DataError that names it."""
+    if name in frame.columns:
+        return frame[name]
+    if optional:
+        return pd.Series(np.full(len(frame), np.nan), index=frame.index, name=name)
+    raise DataError(f"the table has no column {name!r}, which the schema requires")
+
+
+def text_of(value: object) -> str | None:
+    """Give the text of one category, or None where ``?`` or blank text stands for a missing value.
+
+    A whole number reads the same whether it came as integer or as float, because a column of integers
+    becomes one of floats as soon as a value is missing.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = str(value).strip()
+    return None if text in MISSING_TEXTS else text
+
+
+def categories_of(series: "pd.Series[Any]") -> tuple[NDArray[np.int64], list[str | None]]:
+    """Factorise a column: the index of each row's text, int64 [n] with -1 for missing, and the texts."""
+    indices, distinct = pd.factorize(series)
+    return np.asarray(indices, dtype=np.int64), [text_of(value) for value in distinct]
+
+
+def numbers_of(series: "pd.Series[Any]", name: str) -> NDArray[np.float64]:
+    """Read a column as numbers, float64 [n] with NaN for missing.
+
+    Raises
+    ------
+    DataError
+        The column ``name`` holds text that is not a number, or an infinite number.
+    """
+    if not pd.api.types.is_numeric_dtype(series):
+        texts = series.astype("object").map(text_of, na_action="ignore")
+        parsed = pd.to_numeric(texts, errors="coerce")
+        if bool((parsed.isna() & texts.notna()).any()):
+            raise DataError(f"column {name!r} is declared continuous but holds text that is not a number")
+        series = parsed
+    numbers = series.to_numpy(dtype=np.float64, na_value=np.nan)
+    if np.isinf(numbers).any():
+        raise DataError(f"column {name!r} holds infinite numbers: remove them or leave the cells empty")
+    return numbers

@@ -1,0 +1,180 @@
+"""The protocol's messages in Flower's records: the one place that knows both.
+
+A request or reply carries its protocol message as bytes in the ConfigRecord ``secagg``. Sealed shares for one pod
+travel in ``shares``, outside what the step's label covers; a masked vector travels in the ArrayRecord ``masked``.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+
+from fl_app.secagg.canonical import Value, digest
+from fl_app.secagg.errors import MalformedMessage, NotApproved, ProtocolError
+from fl_app.secagg.field import Words
+from fl_app.secagg.messages import Hello, Parameters, Record, SealedShare, Step
+
+HELLO, ROSTER = "query.hello", "query.roster"
+STATISTICS, TRAIN, EVALUATE = "query.masked", "train.masked", "evaluate.masked"
+PLAIN = {STATISTICS: "query.plain", TRAIN: "train.plain", EVALUATE: "evaluate.plain"}
+KINDS = {"statistics": STATISTICS, "train": TRAIN, "evaluate": EVALUATE}
+
+SECAGG, SHARES, MASKED, VALUES = "secagg", "shares", "masked", "values"
+MAX_MESSAGE = 4 << 20
+M = TypeVar("M", bound=Record)
+
+
+@dataclass(frozen=True)
+class HelloRequest(Record):
+    """The server's opening: a session, and everything that is fixed for it."""
+
+    session: bytes
+    parameters: Parameters
+    secure: bool
+
+
+@dataclass(frozen=True)
+class Published(Record):
+    """What a pod shows on purpose: its schema, and which of the requested pods its owner approves."""
+
+    schema: str
+    approves: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RosterRequest(Record):
+    """All hellos of a session, in canonical order."""
+
+    hellos: tuple[Hello, ...]
+
+
+@dataclass(frozen=True)
+class RosterReply(Record):
+    """One sealed share for every neighbour."""
+
+    shares: tuple[SealedShare, ...]
+
+
+@dataclass(frozen=True)
+class MaskedReply(Record):
+    """The signature of a masked vector."""
+
+    signature: bytes
+
+
+@dataclass(frozen=True)
+class Bystander(Record):
+    """The answer of a pod that was not requested: its name and nothing else."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Refusal(Record):
+    """The answer of a pod that refuses: which pod, which check, and a text made of public things only.
+
+    ``approves`` names the requested pods its owner does approve, where that is why it refuses.
+    """
+
+    name: str
+    code: str
+    text: str
+    approves: tuple[str, ...] = ()
+
+
+def put(content: RecordDict, message: Record) -> RecordDict:
+    """Add a protocol message to ``content`` and return it."""
+    content[SECAGG] = ConfigRecord({type(message).__name__: message.to_bytes()})
+    return content
+
+
+def take(content: RecordDict, *kinds: type[M]) -> M:
+    """Return the protocol message in ``content``, one of ``kinds``; raises `MalformedMessage` for anything else."""
+    record = content.get(SECAGG)
+    if isinstance(record, ConfigRecord) and len(record) == 1:
+        for kind in kinds:
+            data = record.get(kind.__name__)
+            if isinstance(data, bytes) and len(data) <= MAX_MESSAGE:
+                return kind.from_bytes(data)
+    raise MalformedMessage(f"expected a message of type {' or '.join(kind.__name__ for kind in kinds)}")
+
+
+def put_shares(content: RecordDict, shares: Sequence[SealedShare]) -> RecordDict:
+    """Return a copy of ``content`` (records shared) with the sealed shares addressed to one pod."""
+    return RecordDict({**content, SHARES: ConfigRecord({"sealed": [share.to_bytes() for share in shares]})})
+
+
+def take_shares(content: RecordDict) -> list[SealedShare] | None:
+    """Return the sealed shares in ``content``, or None if there are none."""
+    record = content.get(SHARES)
+    if record is None:
+        return None
+    sealed = record.get("sealed") if isinstance(record, ConfigRecord) and len(record) == 1 else None
+    if not isinstance(sealed, list) or not all(isinstance(item, bytes) for item in sealed):
+        raise MalformedMessage("the sealed shares are not a list of messages")
+    return [SealedShare.from_bytes(item) for item in sealed if isinstance(item, bytes)]
+
+
+def put_vector(content: RecordDict, vector: Words) -> RecordDict:
+    """Add a masked vector to ``content`` and return it."""
+    content[MASKED] = ArrayRecord({"vector": Array(vector)})
+    return content
+
+
+def take_vector(content: RecordDict) -> Words:
+    """Return the masked vector in ``content``; raises `MalformedMessage` if there is none that can be read."""
+    record = content.get(MASKED)
+    if set(content) != {SECAGG, MASKED} or not isinstance(record, ArrayRecord) or set(record) != {"vector"}:
+        raise MalformedMessage("a reply that is not one masked vector and its signature")
+    try:
+        vector = record["vector"].numpy()
+    except (ValueError, TypeError, EOFError, OSError) as error:
+        raise MalformedMessage("a masked vector that cannot be read") from error
+    return np.ascontiguousarray(vector)
+
+
+def put_values(content: RecordDict, values: Mapping[str, npt.NDArray[Any]]) -> RecordDict:
+    """Add plain values, for runs without secure aggregation, to ``content`` and return it."""
+    content[VALUES] = ArrayRecord({name: Array(array) for name, array in values.items()})
+    return content
+
+
+def take_values(content: RecordDict) -> dict[str, npt.NDArray[Any]]:
+    """Return the plain values in ``content``."""
+    record = content.get(VALUES)
+    if not isinstance(record, ArrayRecord):
+        raise MalformedMessage("a reply without values")
+    return {name: array.numpy() for name, array in record.items()}
+
+
+def request_digest(content: RecordDict) -> bytes:
+    """Return the digest of the whole common request: every record, every array's name, dtype, shape and bytes.
+
+    Only the sealed shares, which differ from pod to pod and carry signatures of their own, stay outside.
+    """
+    return digest("fl-app/secagg/1/request", [[n, _record(content[n])] for n in sorted(content) if n != SHARES])
+
+
+def _record(record: ArrayRecord | ConfigRecord | MetricRecord) -> Value:
+    if isinstance(record, ArrayRecord):
+        return ["arrays", [[name, _array(array)] for name, array in record.items()]]
+    kind = "config" if isinstance(record, ConfigRecord) else "metrics"
+    return [kind, dict(record)]
+
+
+def _array(array: Array) -> Value:
+    return [array.dtype, list(array.shape), array.stype, hashlib.sha256(array.data).digest()]
+
+
+def refusal(name: str, error: ProtocolError) -> Refusal:
+    """Return the refusal that tells of ``error``."""
+    return Refusal(name, error.code, str(error), error.approves if isinstance(error, NotApproved) else ())
+
+
+def step_of(content: RecordDict) -> Step:
+    """Return the head of a masked request."""
+    return take(content, Step)

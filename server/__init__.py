@@ -1,0 +1,1 @@
+"""The modeller's side: the ServerApp, the run directory, and the commands."""

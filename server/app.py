@@ -1,0 +1,137 @@
+"""The ServerApp: forms the cohort, gathers statistics, trains, evaluates, and writes the run directory."""
+
+import os
+from pathlib import Path
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, RecordDict
+from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.strategy import Strategy
+
+from fl_app.config import RunConfig
+from fl_app.errors import FlAppError, UsageError
+from fl_app.federation import SimulatedFederation, find_federation
+from fl_app.pods import load_pod
+from fl_app.tabular.encoding import Encoding, continuous_features
+from fl_app.tabular.metrics import MAX_BRIER, MAX_LOSS, Counts
+from fl_app.tabular.schema import CombinedSchema, Schema, combine
+from fl_app.tabular.statistics import Statistics
+from server.recorder import Recorder
+from server.run_directory import RunDirectory
+from strategies import Count, Mean, SecureAggregation, Sum
+from strategies.metrics import Metric
+
+RUN_DIRECTORY = "FL_APP_RUN_DIR"
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run what the run directory asks for; every failure is written there before it is raised."""
+    run = _run_directory(context)
+    recorder = Recorder(run)
+    try:
+        _train(grid, run.config(), recorder)
+    except FlAppError as error:
+        recorder.fail(error)
+        raise
+    except Exception:
+        recorder.fail(FlAppError("the ServerApp stopped unexpectedly; flower.log in the run directory says why"))
+        raise
+
+
+def _train(grid: Grid, config: RunConfig, recorder: Recorder) -> None:
+    from fl_app.tabular.model import build_network, state_of
+
+    strategy = make_strategy(config, recorder)
+    recorder.step("hello")
+    cohort = strategy.form_cohort(grid, config.rounds)
+    recorder.cohort(strategy)
+    schema = combine(
+        [Schema.from_json(cohort.schemas[pod]) for pod in config.pods], ignore_cols=config.datastructure.ignore_cols
+    )
+    recorder.step("statistics")
+    encoding = Encoding.of(schema, config.datastructure, gather_statistics(strategy, schema, config))
+    recorder.schema(schema, encoding)
+    strategy.declare_sizes(_sizes(len(encoding.labels)))
+    network = build_network(encoding, config.architecture, config.seed)
+    initial = ArrayRecord({name: Array(value) for name, value in state_of(network).items()})
+    settings = ConfigRecord({"run": config.to_json(), "encoding": encoding.to_json()})
+    recorder.step("train", 1)
+    strategy.start(
+        grid, initial, config.rounds, timeout=config.step_timeout, train_config=settings, evaluate_config=settings
+    )
+    recorder.finish(strategy)
+
+
+def make_strategy(config: RunConfig, recorder: Recorder) -> SecureAggregation:
+    """Return the secure strategy that a run's settings describe."""
+    evaluate = _evaluation(config.max_weight)
+    return SecureAggregation(
+        inner_strategy(config),
+        config.pods,
+        statistics=[Sum("moments", bound=float(config.max_weight)), Count("histogram")],
+        train_metrics=[Mean("loss")],
+        evaluate_metrics=evaluate,
+        final_metrics=[*evaluate, *_evaluation(config.max_weight, "test_")],
+        secure=config.secure,
+        prime_q=config.prime_q,
+        update_bound=config.update_bound,
+        max_weight=config.max_weight,
+        weighting=config.weighting,
+        run_config={"run": config.to_json()},
+        hello_timeout=config.hello_timeout,
+        on_round=recorder.round,
+    )
+
+
+def inner_strategy(config: RunConfig) -> Strategy:
+    """Return the averaging strategy by its Flower name; raises `UsageError` if it refuses its parameters."""
+    from flwr.serverapp import strategy
+
+    pods = len(config.pods)
+    try:
+        made: Strategy = getattr(strategy, config.strategy)(
+            min_train_nodes=pods, min_evaluate_nodes=pods, min_available_nodes=pods, **config.strategy_params
+        )
+    except TypeError as error:
+        raise UsageError(f"strategy_params: {config.strategy} does not take them: {error}") from error
+    return made
+
+
+def gather_statistics(strategy: SecureAggregation, schema: CombinedSchema, config: RunConfig) -> Statistics:
+    """Return the statistics of the continuous features, summed over the pods' training rows."""
+    columns = continuous_features(schema, config.datastructure)
+    layout = Statistics.zeros(columns).arrays()
+    request = ConfigRecord({"schema": schema.to_json(), "datastructure": config.datastructure.to_json()})
+    sizes = {name: array.size for name, array in layout.items()}
+    summed = strategy.gather_statistics(RecordDict({"config": request}), sizes, config.step_timeout)
+    return Statistics.from_arrays({name: summed.values[f"statistics.{name}"] for name in layout})
+
+
+def _evaluation(max_weight: int, prefix: str = "") -> list[Metric]:
+    """Return the metrics of one set of rows: the arrays of `Counts`, their sizes still to be declared."""
+    bounds = {"loss_sum": MAX_LOSS, "brier_sum": MAX_BRIER}
+    return [
+        Sum(prefix + name, bound=bounds[name] * max_weight) if name in bounds else Count(prefix + name)
+        for name in Counts.zeros(2).arrays()
+    ]
+
+
+def _sizes(classes: int) -> dict[str, int]:
+    sizes = {name: array.size for name, array in Counts.zeros(classes).arrays().items()}
+    return sizes | {f"test_{name}": size for name, size in sizes.items()}
+
+
+def _run_directory(context: Context) -> RunDirectory:
+    """Return the run directory the modeller's command has made, or make one for a plain ``flwr run``."""
+    if given := os.environ.get(RUN_DIRECTORY):
+        return RunDirectory(Path(given))
+    federation = find_federation(None, Path.cwd())
+    pods = (
+        tuple(load_pod(path).name for path in federation.pods)
+        if isinstance(federation, SimulatedFederation)
+        else federation.pods
+    )
+    config = RunConfig.from_flower(context.run_config, pods)
+    test_file = str(federation.test_file) if federation.test_file else None
+    return RunDirectory.create(Path("runs"), config, federation=federation.name, test_file=test_file)

@@ -1,0 +1,156 @@
+"""What a run leaves behind: results and checkpoint after every round, the model at the end. Sums only."""
+
+import math
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from fl_app.errors import FlAppError
+from fl_app.secagg.identity import fingerprint
+from fl_app.tabular.encoding import Encoding
+from fl_app.tabular.metrics import Counts, metrics_of
+from fl_app.tabular.schema import CombinedSchema
+from server.run_directory import RunDirectory
+from server.scoring import TestFile
+from strategies import CohortRefused, Round, SecureAggregation
+
+COUNTS = tuple(Counts.zeros(2).arrays())
+
+
+class Recorder:
+    """Keeps results.json up to date while a run goes on.
+
+    Parameters
+    ----------
+    run : RunDirectory
+        Where to.
+    """
+
+    def __init__(self, run: RunDirectory) -> None:
+        self._run, self._config = run, run.config()
+        self._started = time.monotonic()
+        self._encoding: Encoding | None = None
+        self._strategy: SecureAggregation | None = None
+        self._test_file: TestFile | None = None
+        self._arrays: dict[str, npt.NDArray[Any]] = {}
+        self._results: dict[str, Any] = {
+            "run_id": run.name,
+            "status": "running",
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "rounds": [],
+        }
+
+    def step(self, name: str, number: int = 0) -> None:
+        """Note which step is under way."""
+        self._results["step"] = {"name": name, "round": number, "of": self._config.rounds}
+        self._save()
+
+    def cohort(self, strategy: SecureAggregation) -> None:
+        """Note who takes part."""
+        cohort = strategy.cohort
+        if cohort is None:
+            return
+        self._strategy = strategy
+        self._results["pods"] = [
+            {"name": name, "key": fingerprint(hello.identity_key), "approves": list(cohort.approvals.get(name, ()))}
+            for name, hello in cohort.hellos.items()
+        ]
+
+    def schema(self, schema: CombinedSchema, encoding: Encoding) -> None:
+        """Note in what the pods' schemas differ, and make the public test file ready."""
+        self._encoding = encoding
+        self._results["schema_differences"] = list(schema.differences)
+        self._results["classes"] = list(encoding.labels)
+        if path := self._run.settings().get("test_file"):
+            self._test_file = TestFile(Path(path), encoding, self._config.architecture)
+
+    def round(self, done: Round) -> None:
+        """Note a completed round; what was evaluated in it is the model of the round before."""
+        rounds = self._results["rounds"]
+        if rounds:
+            rounds[-1] |= _metrics(done.aggregate.values)
+        arrays = {name: array.numpy() for name, array in done.arrays.items()}
+        entry: dict[str, Any] = {
+            "round": done.number,
+            "train_loss": _finite(done.train.get("loss")),
+            "clipped": done.aggregate.clipped,
+            "weight": done.aggregate.weight,
+            "seconds": round(done.seconds, 3),
+        }
+        if self._test_file:
+            entry["test"] = self._test_file.score(arrays)
+        rounds.append(entry)
+        self._run.write_checkpoint(done.number, arrays)
+        self._arrays = arrays
+        last = done.number == self._config.rounds
+        self.step("evaluate" if last else "train", done.number if last else done.number + 1)
+
+    def finish(self, strategy: SecureAggregation) -> None:
+        """Write the model and the final results."""
+        from fl_app.tabular.model_file import SUFFIXES, TrainedModel
+
+        if strategy.final is None or self._encoding is None:
+            raise FlAppError("the run ended without its final evaluation")
+        values = strategy.final.values
+        self._results["rounds"][-1] |= _metrics(values)
+        self._results["final"] = _metrics(values, "test_")
+        if self._test_file:
+            self._results["test"] = self._results["rounds"][-1]["test"]
+        origin = {"run": self._run.name, "pods": list(self._config.pods), "final": self._results["final"]}
+        model = TrainedModel(self._encoding, self._config.architecture, self._arrays, origin)
+        for suffix in SUFFIXES:
+            model.save(self._run.path / f"model{suffix}")
+        self._results["status"] = "completed"
+        self._results.pop("step", None)
+        self._save()
+
+    def fail(self, error: FlAppError) -> None:
+        """Note how the run ended."""
+        self._results["status"] = "failed"
+        self._results["error"] = str(error)
+        if isinstance(error, CohortRefused):
+            self._results["approvals"] = error.matrix()
+        self._save()
+
+    def _save(self) -> None:
+        self._results["seconds"] = round(time.monotonic() - self._started, 3)
+        if self._strategy is not None:
+            self._results["secure_aggregation"] = self._secure_aggregation(self._strategy)
+        self._run.write_results(self._results)
+
+    @staticmethod
+    def _secure_aggregation(strategy: SecureAggregation) -> dict[str, Any]:
+        aggregator = strategy.aggregator
+        parameters = aggregator.parameters if aggregator else None
+        return {
+            "enabled": strategy.secure,
+            "prime_q": strategy.prime_q,
+            "update_bound": strategy.update_bound,
+            "max_weight": strategy.max_weight,
+            "weighting": strategy.weighting,
+            "threshold": parameters.threshold if parameters else None,
+            "steps": {
+                kind: {
+                    "messages": traffic.messages,
+                    "bytes_out": traffic.bytes_out,
+                    "bytes_in": traffic.bytes_in,
+                    "seconds": [round(seconds, 3) for seconds in traffic.seconds],
+                }
+                for kind, traffic in strategy.traffic().items()
+            },
+        }
+
+
+def _metrics(values: Mapping[str, Any], prefix: str = "") -> dict[str, float | int | None]:
+    """Return the metrics of the summed counts; what no row defines is None."""
+    counts = Counts.from_arrays({name: values[f"evaluate.{prefix}{name}"] for name in COUNTS})
+    found = {name: _finite(value) for name, value in metrics_of(counts).items()}
+    return {**found, "num_examples": int(counts.confusion.sum())}
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

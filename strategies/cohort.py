@@ -1,0 +1,168 @@
+"""The cohort as the server sees it: who answered the hello, who approves whom, and why a cohort cannot be formed."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from flwr.app import RecordDict
+
+from fl_app import wire
+from fl_app.errors import RunFailed
+from fl_app.secagg.aggregator import Aggregator
+from fl_app.secagg.errors import MalformedMessage, ProtocolError
+from fl_app.secagg.messages import Hello
+from fl_app.secagg.roster import verify_hello
+from strategies.exchange import Exchange, Reply
+
+
+class CohortRefused(RunFailed):
+    """The requested pods do not form a cohort: one refuses, is missing, or shows a wrong key.
+
+    Attributes
+    ----------
+    reasons : tuple of str
+        One line for each pod that stands in the way.
+    approvals : mapping of name to names
+        For each pod that answered, the requested pods it approves.
+    requested : tuple of str
+        The pods requested.
+    """
+
+    def __init__(
+        self, reasons: Sequence[str], requested: Sequence[str], approvals: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
+        self.reasons, self.requested = tuple(reasons), tuple(requested)
+        self.approvals = {name: tuple(found) for name, found in (approvals or {}).items()}
+        super().__init__("no cohort: " + "; ".join(self.reasons))
+
+    def matrix(self) -> list[list[str]]:
+        """Return the approval matrix as rows of text: a head, then one row a pod ("yes", "no", "?" if unknown)."""
+        rows = [["approves", *self.requested]]
+        for name in self.requested:
+            known = self.approvals.get(name)
+            cells = ["?" if known is None else "yes" if other in known else "no" for other in self.requested]
+            rows.append(
+                [name, *("-" if other == name else cell for other, cell in zip(self.requested, cells, strict=True))]
+            )
+        return rows
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Pods that answered the hello: their nodes, and what each published."""
+
+    nodes: dict[str, int]
+    hellos: dict[str, Hello]
+    schemas: dict[str, str]
+    approvals: dict[str, tuple[str, ...]]
+
+
+@dataclass
+class _Answers:
+    """What has come in while the hello is under way."""
+
+    hellos: dict[str, tuple[int, Hello, wire.Published]] = field(default_factory=dict)
+    refusals: dict[str, str] = field(default_factory=dict)
+    approvals: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    bystanders: set[str] = field(default_factory=set)
+    strays: list[str] = field(default_factory=list)
+
+    def take(self, reply: Reply, aggregator: Aggregator) -> None:
+        """Sort one reply in."""
+        requested = aggregator.parameters.pods
+        if reply.content is None:
+            self.strays.append(f"a node could not answer: {reply.failure}")
+            return
+        try:
+            said = wire.take(reply.content, Hello, wire.Bystander, wire.Refusal)
+            if isinstance(said, wire.Bystander):
+                self.bystanders.add(said.name)
+            elif isinstance(said, wire.Refusal):
+                self.refusals[said.name] = said.text
+                self.approvals[said.name] = said.approves
+            elif isinstance(said, Hello) and said.name in requested and self._is_good(said, aggregator):
+                if said.name in self.hellos:
+                    self.refusals[said.name] = f"two nodes answer as pod '{said.name}'"
+                published = wire.Published.from_bytes(said.published)
+                self.hellos[said.name] = (reply.node, said, published)
+                self.approvals[said.name] = published.approves
+        except ProtocolError as error:
+            self.strays.append(f"a node sent what is not an answer: {error}")
+
+    @staticmethod
+    def _is_good(hello: Hello, aggregator: Aggregator) -> bool:
+        verify_hello(hello)
+        if hello.session != aggregator.session or hello.parameters != aggregator.parameters.digest():
+            raise MalformedMessage(f"pod '{hello.name}' answered for another session or other parameters")
+        return True
+
+
+def say_hello(exchange: Exchange, aggregator: Aggregator, *, secure: bool, timeout: float, poll: float = 0.1) -> Cohort:
+    """Ask every node, as they connect, until all requested pods have answered; every one of them is needed.
+
+    Raises
+    ------
+    CohortRefused
+        If a requested pod refuses or has not answered within ``timeout`` seconds.
+    """
+    requested = aggregator.parameters.pods
+    request = wire.put(RecordDict(), wire.HelloRequest(aggregator.session, aggregator.parameters, secure))
+    answers, asked, waiting = _Answers(), set[int](), dict[str, int]()
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        new = exchange.nodes() - asked
+        asked |= new
+        left = max(1.0, deadline - time.monotonic())
+        waiting |= exchange.send(dict.fromkeys(new, request), wire.HELLO, left)
+        for reply in exchange.receive(waiting):
+            answers.take(reply, aggregator)
+        if set(requested) <= answers.hellos.keys() | answers.refusals.keys():
+            break
+        time.sleep(poll)
+    reasons = [text for name, text in answers.refusals.items()]
+    missing = [name for name in requested if name not in answers.hellos and name not in answers.refusals]
+    if missing:
+        online = sorted(answers.bystanders | answers.hellos.keys())
+        reasons.append(
+            f"{_listed(missing)} did not answer within {timeout:.0f} seconds (online: {', '.join(online) or 'none'})"
+        )
+        reasons += answers.strays
+    if reasons:
+        raise CohortRefused(reasons, requested, answers.approvals)
+    return Cohort(
+        nodes={name: answers.hellos[name][0] for name in requested},
+        hellos={name: answers.hellos[name][1] for name in requested},
+        schemas={name: answers.hellos[name][2].schema for name in requested},
+        approvals=answers.approvals,
+    )
+
+
+def exchange_shares(exchange: Exchange, aggregator: Aggregator, cohort: Cohort, timeout: float) -> None:
+    """Send the roster to all, and take from each its sealed shares for the others.
+
+    Raises
+    ------
+    CohortRefused
+        If a pod refuses the roster or does not answer in time.
+    """
+    roster = aggregator.make_roster(list(cohort.hellos.values()))
+    names = {node: name for name, node in cohort.nodes.items()}
+    request = wire.put(RecordDict(), wire.RosterRequest(roster.hellos))
+    reasons = []
+    for reply in exchange.ask(dict.fromkeys(names, request), wire.ROSTER, timeout):
+        name = names[reply.node]
+        if refused := reply.refusal():
+            reasons.append(refused.text)
+        elif reply.content is None:
+            reasons.append(f"pod '{name}': {reply.failure}")
+        else:
+            try:
+                aggregator.take_shares(name, wire.take(reply.content, wire.RosterReply).shares)
+            except ProtocolError as error:
+                reasons.append(f"pod '{name}': {error}")
+    if reasons:
+        raise CohortRefused(reasons, roster.names, cohort.approvals)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"pod '{name}'" for name in names)

@@ -1,0 +1,105 @@
+"""One step of a protocol over Flower's Grid: a message to each pod, replies as they come, a deadline."""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from flwr.app import Message, RecordDict
+from flwr.serverapp import Grid
+
+from fl_app import wire
+from fl_app.secagg.errors import MalformedMessage
+
+TTL_MARGIN = 30.0
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back from one node: the content, or why there is none."""
+
+    node: int
+    content: RecordDict | None
+    failure: str = ""
+
+    def refusal(self) -> wire.Refusal | None:
+        """Return the refusal in this reply, if it is one."""
+        if self.content is None:
+            return None
+        try:
+            return wire.take(self.content, wire.Refusal)
+        except MalformedMessage:
+            return None
+
+
+class Exchange:
+    """Sends messages and gathers replies, with its own deadline and polling.
+
+    Flower's ``send_and_receive`` sleeps three seconds between looks, and reports an error made by the SuperLink under
+    the SuperLink's own node id; replies are attributed here by the message they answer.
+
+    Parameters
+    ----------
+    grid : Grid
+        Flower's grid.
+    poll : float
+        Seconds between two looks for replies.
+    """
+
+    def __init__(self, grid: Grid, poll: float = 0.1) -> None:
+        self.grid = grid
+        self.messages = 0
+        self._poll = poll
+
+    def nodes(self) -> set[int]:
+        """Return the ids of the nodes that are connected now."""
+        return set(self.grid.get_node_ids())
+
+    def ask(self, contents: Mapping[int, RecordDict], message_type: str, timeout: float) -> Iterator[Reply]:
+        """Send one message to each node and yield each one's reply as it comes; after ``timeout`` seconds, failures.
+
+        Parameters
+        ----------
+        contents : mapping of node id to RecordDict
+            What to send to whom.
+        message_type : str
+            Flower message type, such as "train.masked".
+        timeout : float
+            Seconds until the nodes that have not answered are given up.
+        """
+        deadline = time.monotonic() + timeout
+        waiting = self.send(contents, message_type, timeout)
+        for node in contents.keys() - set(waiting.values()):
+            yield Reply(node, None, "the message could not be delivered")
+        while waiting:
+            yield from self.receive(waiting)
+            if waiting and time.monotonic() > deadline:
+                for node in waiting.values():
+                    yield Reply(node, None, f"no answer within {timeout:.0f} seconds")
+                return
+            if waiting:
+                time.sleep(self._poll)
+
+    def send(self, contents: Mapping[int, RecordDict], message_type: str, timeout: float) -> dict[str, int]:
+        """Send one message to each node; returns message id to node id for those that were accepted."""
+        messages = [
+            Message(content, dst_node_id=node, message_type=message_type, ttl=timeout + TTL_MARGIN)
+            for node, content in contents.items()
+        ]
+        self.messages += len(messages)
+        if not messages:
+            return {}
+        ids = list(self.grid.push_messages(messages))
+        if len(ids) != len(messages):
+            return {}
+        return {sent: node for sent, node in zip(ids, contents, strict=True) if sent}
+
+    def receive(self, waiting: dict[str, int]) -> Iterator[Reply]:
+        """Yield the replies that have come for ``waiting``, taking them off it."""
+        for message in self.grid.pull_messages(list(waiting)):
+            node = waiting.pop(message.metadata.reply_to_message_id, None)
+            if node is None:
+                continue
+            if message.has_error():
+                yield Reply(node, None, f"Flower reports error {message.error.code}")
+            else:
+                yield Reply(node, message.content)

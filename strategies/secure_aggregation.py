@@ -1,0 +1,332 @@
+"""SecureAggregation: any averaging Flower strategy, fed with secure sums.
+
+::
+
+    strategy = SecureAggregation(FedAvg(), pods=["hospital-a", "hospital-b"], train_metrics=[Mean("loss")])
+    result = strategy.start(grid, initial_arrays, num_rounds=10)
+
+The inner strategy configures every round and is handed one virtual reply: the pods' mean and their total weight.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from logging import INFO
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.common.logger import log
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Result, Strategy
+
+from fl_app.errors import UsageError
+from fl_app.secagg.aggregator import Aggregator
+from fl_app.secagg.canonical import Value, encode
+from fl_app.secagg.field import field_of
+from fl_app.secagg.fixed_point import Aggregate
+from fl_app.secagg.messages import ElementClass, Parameters, StepPlan
+from strategies.cohort import Cohort, exchange_shares, say_hello
+from strategies.exchange import Exchange
+from strategies.grid import CohortGrid
+from strategies.metrics import Metric, element_class, metric_record, with_examples
+from strategies.steps import Steps, Traffic
+
+UPDATE = "update"
+
+
+@dataclass(frozen=True)
+class Round:
+    """What the server knows after a training round: sums and means over the cohort, nothing of one pod.
+
+    ``evaluated`` are the metrics of the model that came into the round, if evaluation was declared.
+    """
+
+    number: int
+    arrays: ArrayRecord
+    aggregate: Aggregate
+    train: MetricRecord
+    evaluated: MetricRecord
+    seconds: float
+
+
+class SecureAggregation(Strategy):
+    """Wraps an averaging strategy so that the server sees sums over the cohort only.
+
+    Parameters
+    ----------
+    inner : Strategy
+        FedAvg, FedAdam, FedAvgM, FedProx or another strategy that works from the pods' weighted mean.
+    pods : sequence of str
+        Names of the pods requested; the run needs every one of them.
+    train_metrics, evaluate_metrics, final_metrics, statistics : sequences of Metric
+        What the pods' handlers report. Evaluation of the incoming model rides in each training step;
+        ``final_metrics`` (by default the same) are asked for once, of the last model.
+    secure : bool
+        False sends the same values in the clear, for comparison; pods refuse it unless their owners allow it.
+    prime_q : int
+        2**61-1, or 2**31-1 for half the bytes and a coarser step.
+    update_bound : float
+        Largest magnitude of an element of an update; what is beyond is clipped, and counted.
+    max_weight : int
+        Largest number of examples one pod may have.
+    weighting : str
+        "examples" or "equal".
+    run_config : mapping
+        The settings of the run, bound into the session.
+    hello_timeout : float
+        Seconds for the requested pods to connect and answer.
+    poll : float
+        Seconds between two looks for replies.
+    on_round : callable
+        Called with each completed `Round`.
+    """
+
+    def __init__(
+        self,
+        inner: Strategy,
+        pods: Sequence[str],
+        *,
+        train_metrics: Sequence[Metric] = (),
+        evaluate_metrics: Sequence[Metric] = (),
+        final_metrics: Sequence[Metric] | None = None,
+        statistics: Sequence[Metric] = (),
+        secure: bool = True,
+        prime_q: int = 2**61 - 1,
+        update_bound: float = 8.0,
+        max_weight: int = 1 << 20,
+        weighting: str = "examples",
+        run_config: Mapping[str, Value] | None = None,
+        hello_timeout: float = 60.0,
+        poll: float = 0.1,
+        on_round: Callable[[Round], None] | None = None,
+    ) -> None:
+        if len(pods) < 2 or len(set(pods)) != len(pods):
+            raise UsageError("secure aggregation needs two or more different pods")
+        if weighting not in ("examples", "equal"):
+            raise UsageError(f"weighting is 'examples' or 'equal', not '{weighting}'")
+        field_of(prime_q)
+        self.inner, self.pods, self.secure = inner, tuple(pods), secure
+        self.statistics_metrics = tuple(statistics)
+        self.train_metrics = tuple(train_metrics)
+        self.evaluate_metrics = with_examples(evaluate_metrics)
+        self.final_metrics = with_examples(evaluate_metrics if final_metrics is None else final_metrics)
+        self.prime_q, self.update_bound = prime_q, update_bound
+        self.max_weight, self.weighting = (1 if weighting == "equal" else max_weight), weighting
+        self.examples_bound = max_weight
+        self.run_config = dict(run_config or {})
+        self.hello_timeout, self.poll, self.on_round = hello_timeout, poll, on_round
+        self.cohort: Cohort | None = None
+        self.aggregator: Aggregator | None = None
+        self.final: Aggregate | None = None
+        self._steps: Steps | None = None
+
+    def summary(self) -> None:
+        """Log the settings, then the inner strategy's."""
+        log(INFO, "\t├──> Secure aggregation over %d pods, q = 2^%d-1", len(self.pods), self.prime_q.bit_length())
+        log(INFO, "\t│\t└── inner strategy: %s", type(self.inner).__name__)
+        self.inner.summary()
+
+    def form_cohort(self, grid: Grid, num_rounds: int) -> Cohort:
+        """Run the hello and the roster; every requested pod must answer and approve every other.
+
+        Raises
+        ------
+        CohortRefused
+            If they do not.
+        """
+        exchange = Exchange(grid, self.poll)
+        self.aggregator = Aggregator(self._parameters(str(grid.run.run_id), grid.run.fab_hash, num_rounds))
+        self.cohort = say_hello(exchange, self.aggregator, secure=self.secure, timeout=self.hello_timeout)
+        if self.secure:
+            exchange_shares(exchange, self.aggregator, self.cohort, timeout=self.hello_timeout)
+        self._steps = Steps(exchange, self.aggregator, self.cohort, secure=self.secure)
+        return self.cohort
+
+    @property
+    def steps(self) -> Steps:
+        """The session's steps; the cohort must have been formed."""
+        if self._steps is None:
+            raise UsageError("form the cohort first: form_cohort(grid, num_rounds)")
+        return self._steps
+
+    def declare_sizes(self, sizes: Mapping[str, int]) -> None:
+        """Set how many elements metrics have that were declared before that could be known, by their names."""
+
+        def sized(metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
+            return tuple(replace(metric, size=sizes.get(metric.name, metric.size)) for metric in metrics)
+
+        self.train_metrics, self.statistics_metrics = sized(self.train_metrics), sized(self.statistics_metrics)
+        self.evaluate_metrics, self.final_metrics = sized(self.evaluate_metrics), sized(self.final_metrics)
+
+    def traffic(self) -> dict[str, Traffic]:
+        """Return what each kind of step has cost so far."""
+        return self._steps.traffic if self._steps else {}
+
+    def gather_statistics(self, content: RecordDict, sizes: Mapping[str, int], timeout: float = 600.0) -> Aggregate:
+        """Ask every pod for its statistics, once a run; ``sizes`` gives the elements of each declared metric."""
+        named = {f"statistics.{name}": size for name, size in sizes.items()}
+        return self.steps.run("statistics", 1, content, named, timeout)
+
+    def start(
+        self,
+        grid: Grid,
+        initial_arrays: ArrayRecord,
+        num_rounds: int = 3,
+        timeout: float = 3600,
+        train_config: ConfigRecord | None = None,
+        evaluate_config: ConfigRecord | None = None,
+        evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
+    ) -> Result:
+        """Run the rounds; see `Strategy.start`. ``timeout`` is for each step.
+
+        Raises
+        ------
+        CohortRefused, StepFailed
+            If the cohort does not form, or a pod is lost.
+        """
+        if self.cohort is None:
+            self.form_cohort(grid, num_rounds)
+        self.summary()
+        result, arrays = Result(), initial_arrays
+        self._evaluate_centrally(evaluate_fn, 0, arrays, result)
+        for number in range(1, num_rounds + 1):
+            config = ConfigRecord(dict(train_config or {}))
+            done = self._train(grid, number, arrays, config, timeout)
+            arrays = result.arrays = done.arrays
+            result.train_metrics_clientapp[number] = done.train
+            if self.evaluate_metrics:
+                result.evaluate_metrics_clientapp[number - 1] = done.evaluated
+            self._evaluate_centrally(evaluate_fn, number, arrays, result)
+            if self.on_round:
+                self.on_round(done)
+        config = ConfigRecord(dict(evaluate_config or {}))
+        if (metrics := self._evaluate(grid, num_rounds, arrays, config, timeout)) is not None:
+            result.evaluate_metrics_clientapp[num_rounds] = metrics
+        return result
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Sequence[Message]:
+        """Let the inner strategy configure the round for the cohort."""
+        nodes = self.cohort.nodes.values() if self.cohort else grid.get_node_ids()
+        return list(self.inner.configure_train(server_round, arrays, config, CohortGrid(grid, nodes)))
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Sequence[Message]:
+        """Let the inner strategy configure the evaluation for the cohort."""
+        nodes = self.cohort.nodes.values() if self.cohort else grid.get_node_ids()
+        return list(self.inner.configure_evaluate(server_round, arrays, config, CohortGrid(grid, nodes)))
+
+    def aggregate_train(
+        self,
+        server_round: int,
+        replies: Sequence[Message],  # type: ignore[override]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Let the inner strategy work from the one virtual reply."""
+        return self.inner.aggregate_train(server_round, replies)
+
+    def aggregate_evaluate(
+        self,
+        server_round: int,
+        replies: Sequence[Message],  # type: ignore[override]
+    ) -> MetricRecord | None:
+        """Let the inner strategy work from the one virtual reply."""
+        return self.inner.aggregate_evaluate(server_round, replies)
+
+    def _train(self, grid: Grid, number: int, arrays: ArrayRecord, config: ConfigRecord, timeout: float) -> Round:
+        started = time.monotonic()
+        request = self._common(self.configure_train(number, arrays, config, grid), "train")
+        sizes = {UPDATE: sum(int(np.prod(array.shape)) for array in arrays.values())}
+        sizes |= self._sizes("train", self.train_metrics) | self._sizes("evaluate", self.evaluate_metrics)
+        aggregate = self.steps.run("train", number, request.content, sizes, timeout)
+        train = metric_record(aggregate, self.train_metrics, "train")
+        evaluated = metric_record(aggregate, self.evaluate_metrics, "evaluate")
+        mean = ArrayRecord(_moved(arrays, aggregate.values[UPDATE]))
+        key = next(name for name, record in request.content.items() if isinstance(record, ArrayRecord))
+        new, metrics = self.aggregate_train(number, [self._virtual(request, aggregate.weight, train, {key: mean})])
+        if new is None:
+            raise UsageError(
+                f"{type(self.inner).__name__} made no new arrays from the mean: it is not an averaging one"
+            )
+        return Round(number, new, aggregate, metrics or train, evaluated, time.monotonic() - started)
+
+    def _evaluate(
+        self, grid: Grid, number: int, arrays: ArrayRecord, config: ConfigRecord, timeout: float
+    ) -> MetricRecord | None:
+        messages = self.configure_evaluate(number, arrays, config, grid) if self.final_metrics else []
+        if not messages:
+            return None
+        request = self._common(messages, "evaluate")
+        sizes = self._sizes("evaluate", self.final_metrics)
+        self.final = self.steps.run("evaluate", 1, request.content, sizes, timeout)
+        record = metric_record(self.final, self.final_metrics, "evaluate")
+        examples = int(self.final.values["evaluate.num-examples"][0])
+        return self.aggregate_evaluate(number, [self._virtual(request, examples, record, {})])
+
+    def _common(self, messages: Sequence[Message], kind: str) -> Message:
+        """Return the message that stands for all: the inner strategy must say the same to every pod."""
+        if len(messages) != len(self.pods):
+            raise UsageError(
+                f"{type(self.inner).__name__} asks {len(messages)} of {len(self.pods)} pods to {kind}:"
+                f" secure aggregation needs them all (fraction_{kind}=1.0, min_{kind}_nodes <= {len(self.pods)})"
+            )
+        if any(message.content != messages[0].content for message in messages[1:]):
+            raise UsageError(f"{type(self.inner).__name__} sends different requests to different pods")
+        return messages[0]
+
+    def _virtual(self, request: Message, weight: int, metrics: MetricRecord, arrays: dict[str, ArrayRecord]) -> Message:
+        """Return the reply that the inner strategy would have got from one pod with all the examples."""
+        key = getattr(self.inner, "weighted_by_key", "num-examples")
+        record = MetricRecord({**metrics, key: weight})
+        return Message(RecordDict({**arrays, "metrics": record}), reply_to=request)
+
+    def _evaluate_centrally(
+        self,
+        evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None,
+        number: int,
+        arrays: ArrayRecord,
+        result: Result,
+    ) -> None:
+        if evaluate_fn and (metrics := evaluate_fn(number, arrays)) is not None:
+            result.evaluate_metrics_serverapp[number] = metrics
+
+    def _classes(self, handler: str, metrics: Sequence[Metric]) -> tuple[ElementClass, ...]:
+        return tuple(element_class(metric, handler, self.examples_bound) for metric in metrics)
+
+    def _sizes(self, handler: str, metrics: Sequence[Metric]) -> dict[str, int]:
+        classes = self._classes(handler, metrics)
+        return {c.name: metric.size for c, metric in zip(classes, metrics, strict=True)}
+
+    def _parameters(self, run: str, app: str, num_rounds: int) -> Parameters:
+        update = ElementClass(UPDATE, "update", self.update_bound)
+        evaluated = self._classes("evaluate", self.evaluate_metrics)
+        plans = [
+            StepPlan("statistics", 1, self._classes("statistics", self.statistics_metrics)),
+            StepPlan("train", num_rounds, (update, *self._classes("train", self.train_metrics), *evaluated)),
+            StepPlan("evaluate", 1, self._classes("evaluate", self.final_metrics)),
+        ]
+        return Parameters(
+            run=run,
+            app=app,
+            config=encode(self.run_config),
+            prime_q=self.prime_q,
+            pods=self.pods,
+            threshold=len(self.pods),
+            max_weight=self.max_weight,
+            weighting=self.weighting,
+            steps=tuple(plan for plan in plans if plan.classes),
+        )
+
+
+def _moved(arrays: ArrayRecord, update: npt.NDArray[Any]) -> dict[str, Array]:
+    """Return the arrays moved by the flat mean update, each in its own dtype."""
+    moved, at = {}, 0
+    for name, array in arrays.items():
+        old = array.numpy()
+        part = update[at : at + old.size].reshape(old.shape)
+        moved[name] = Array(np.add(old, part, dtype=np.float64).astype(old.dtype))
+        at += old.size
+    return moved
