@@ -6,7 +6,6 @@ An owner's home holds ``pods/NAME/identity.key`` (Ed25519, PKCS8 PEM, readable b
 
 import base64
 import binascii
-import hashlib
 import os
 import stat
 from collections.abc import ItemsView
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fl_app.errors import UsageError
 from fl_app.files import create_file, locked, replace_file
 from fl_app.home import NAME_RULE, fl_app_home, is_pod_name, pod_home
+from fl_app.secagg.identity import fingerprint
 
 KEY_FILE = "identity.key"
 KEY_BYTES = 32
@@ -174,12 +174,6 @@ class Keyring:
     def items(self) -> ItemsView[str, bytes]:
         """Return the known (name, 32-byte key) pairs, in the order of the file."""
         return self._keys.items()
-
-
-def fingerprint(key: bytes) -> str:
-    """Return ``SHA256:...`` of a raw Ed25519 public key, the same that ``ssh-keygen -l`` prints for it."""
-    blob = b"".join(len(part).to_bytes(4, "big") + part for part in (b"ssh-ed25519", key))
-    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
 def public_line(name: str, key: bytes) -> str:

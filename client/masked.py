@@ -29,6 +29,7 @@ from fl_app.secagg.roster import check_cohort
 from fl_app.secagg.session import PodSession
 
 Handler = Callable[[Message, Context], Message]
+UNNAMED = "unnamed"  # a pod that cannot say who it is: its own file or key is at fault
 _STATE, _SESSION = "fl-app-secagg", "session"
 _log = logging.getLogger("fl_app.pod")
 
@@ -84,7 +85,7 @@ class MaskedApp:
         self, message: Message, context: Context, answer: Callable[[Message, Context, Owner], RecordDict]
     ) -> RecordDict:
         """Return the answer, or a refusal made of public things; whatever else goes wrong stays in the pod's log."""
-        name = ""
+        name = UNNAMED
         try:
             owner = self._owner(context)
             name = owner.name
@@ -104,6 +105,11 @@ class MaskedApp:
     def _hello(self, message: Message, context: Context, owner: Owner) -> RecordDict:
         request = wire.take(message.content, wire.HelloRequest)
         parameters, known = request.parameters, _load(context)
+        approves = tuple(pod for pod in parameters.pods if pod in owner.cohort.approved)
+        published = wire.Published(owner.schema(), approves).to_bytes()
+        if not parameters.steps:  # only a look at what pods publish: no session begins
+            own = PodSession.open(owner.name, owner.signer, request.session, parameters, published, b"").own
+            return wire.put(RecordDict(), own)
         if owner.name not in parameters.pods:
             return wire.put(RecordDict(), wire.Bystander(owner.name))
         if known and known.own.session == request.session and known.parameters == parameters:
@@ -112,8 +118,6 @@ class MaskedApp:
         head = owner.ledger.enter_session(
             parameters.run, request.session, known.head if known else b"", at_most=owner.sessions
         )
-        approves = tuple(pod for pod in parameters.pods if pod in owner.cohort.approved)
-        published = wire.Published(owner.schema(), approves).to_bytes()
         session = PodSession.open(owner.name, owner.signer, request.session, parameters, published, head)
         _save(context, session)
         return wire.put(RecordDict(), session.own)

@@ -14,6 +14,18 @@ DOORS: Mapping[str, str] = MappingProxyType(
     {
         "pod.start": "client.run:start",
         "pod.keygen": "client.keys:keygen",
+        "command.demo": "server.commands.fit:demo",
+        "command.fit": "server.commands.fit:fit",
+        "command.pods": "server.commands.pods:pods",
+        "command.pod": "client.commands:pod",
+        "command.runs": "server.commands.runs:runs",
+        "command.export": "server.commands.export:export",
+        "command.predict": "server.commands.predict:predict",
+        "command.report": "server.commands.report:report",
+        "command.bench": "server.commands.bench:bench",
+        "command.doctor": "server.commands.doctor:doctor",
+        "modeller.fit": "server.fit:fit",
+        "modeller.schemas": "server.schemas:ask_pods",
     }
 )
 """Name of the door -> ``module:attribute`` behind it."""

@@ -78,6 +78,7 @@ class _Federation(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Annotated[str, SkipJsonSchema()]  # the table's head, not a key in it
+    source: Annotated[str, SkipJsonSchema()]  # file and name, as find_federation takes them
     test_file: _LocalPath | None = None
     test_target: str | None = None
     test_read_options: CSVOptions = {}
@@ -174,10 +175,12 @@ def read_federation(path: Path, name: str | None = None) -> Federation:
         raise UsageError(f"{path}: federation '{name}': {unknown(name, tables, 'federation')}")
     given = tables[name]
     problems: list[tuple[Location, str]] = []
-    if "name" in given:
-        problems.append((("name",), "unknown key, the name stands in the table's head"))
+    for key in {"name", "source"} & given.keys():
+        problems.append(((key,), "unknown key, the name stands in the table's head"))
     try:
-        federation = _ANY.validate_python({**given, "name": name}, context=path.parent)
+        federation = _ANY.validate_python(
+            {**given, "name": name, "source": f"{path.resolve()}#{name}"}, context=path.parent
+        )
     except ValidationError as error:
         # The first step of a location is the kind that was chosen, if the kind was right.
         problems += [(place[1:], text) for place, text in explain(error, _ANY.json_schema())]

@@ -23,7 +23,6 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
-    Field,
     FiniteFloat,
     GetPydanticSchema,
     ValidationError,
@@ -35,6 +34,7 @@ from fl_app.datasources import CSVSource, ParquetSource
 from fl_app.doors import open_door
 from fl_app.errors import FlAppError, UsageError
 from fl_app.home import NAME_RULE, is_pod_name
+from fl_app.policy import Policy
 from fl_app.problems import Location, Problem, dotted, explain, refusal, unknown
 from fl_app.yaml_lines import read_yaml
 
@@ -124,39 +124,6 @@ class PodDataConfig(_Definition):
         if bounded := categorical.intersection(self.bounds):
             raise ValueError(f"column '{min(bounded)}' has bounds but is forced to be categorical")
         return self
-
-
-class Policy(_Definition):
-    """The owner's terms; a request that breaks one of them is refused, whoever makes it.
-
-    Attributes
-    ----------
-    minimum_cohort
-        Fewest pods whose sum this pod may be part of, itself included. With two pods each can compute the other's
-        update from the sum, so two is for the owner to choose.
-    exact_cohort
-        Whether every approved pod must take part.
-    require_secure_aggregation
-        Whether plain averaging is refused.
-    minimum_threshold
-        Least threshold of the secret sharing; None leaves it to the protocol's own rule.
-    maximum_membership_changes
-        Most sessions after the first that one run may open with other members.
-    minimum_rows_per_class
-        Fewest validation rows of each class before evaluation counts leave the pod, even as a sum.
-    minimum_category_count
-        A category seen in fewer rows is not published in the schema.
-    """
-
-    model_config = ConfigDict(strict=True)
-
-    minimum_cohort: Annotated[int, Field(ge=2)] = 3
-    exact_cohort: bool = False
-    require_secure_aggregation: bool = True
-    minimum_threshold: Annotated[int, Field(ge=2)] | None = None
-    maximum_membership_changes: Annotated[int, Field(ge=0)] = 3
-    minimum_rows_per_class: Annotated[int, Field(ge=0)] = 50
-    minimum_category_count: Annotated[int, Field(ge=1)] = 10
 
 
 class Pod(_Definition):

@@ -9,14 +9,14 @@ from flwr.serverapp.strategy import Strategy
 
 from fl_app.config import RunConfig
 from fl_app.errors import FlAppError, UsageError
-from fl_app.federation import SimulatedFederation, find_federation
-from fl_app.pods import load_pod
+from fl_app.federation import find_federation
 from fl_app.tabular.encoding import Encoding, continuous_features
 from fl_app.tabular.metrics import MAX_BRIER, MAX_LOSS, Counts
 from fl_app.tabular.schema import CombinedSchema, Schema, combine
 from fl_app.tabular.statistics import Statistics
 from server.recorder import Recorder
 from server.run_directory import RunDirectory
+from server.settings import modeller_settings, pod_names
 from strategies import Count, Mean, SecureAggregation, Sum
 from strategies.metrics import Metric
 
@@ -127,11 +127,5 @@ def _run_directory(context: Context) -> RunDirectory:
     if given := os.environ.get(RUN_DIRECTORY):
         return RunDirectory(Path(given))
     federation = find_federation(None, Path.cwd())
-    pods = (
-        tuple(load_pod(path).name for path in federation.pods)
-        if isinstance(federation, SimulatedFederation)
-        else federation.pods
-    )
-    config = RunConfig.from_flower(context.run_config, pods)
-    test_file = str(federation.test_file) if federation.test_file else None
-    return RunDirectory.create(Path("runs"), config, federation=federation.name, test_file=test_file)
+    config = RunConfig.from_flower(context.run_config, pod_names(federation))
+    return RunDirectory.create(Path("runs"), config, **modeller_settings(federation))

@@ -65,8 +65,10 @@ class Recorder:
         self._encoding = encoding
         self._results["schema_differences"] = list(schema.differences)
         self._results["classes"] = list(encoding.labels)
-        if path := self._run.settings().get("test_file"):
-            self._test_file = TestFile(Path(path), encoding, self._config.architecture)
+        settings = self._run.settings()
+        if path := settings.get("test_file"):
+            options = settings.get("test_read_options") or {}
+            self._test_file = TestFile(Path(path), options, encoding, self._config.architecture)
 
     def round(self, done: Round) -> None:
         """Note a completed round; what was evaluated in it is the model of the round before."""

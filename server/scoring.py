@@ -18,7 +18,9 @@ class TestFile:
     Parameters
     ----------
     path : Path
-        A CSV file with a header, perhaps gzipped; ``?`` and empty fields are missing values.
+        A CSV file with a header, perhaps gzipped; empty fields are missing values.
+    read_options : mapping
+        More of pandas.read_csv's options.
     encoding : Encoding
         The run's encoding.
     architecture : str
@@ -27,10 +29,10 @@ class TestFile:
 
     __test__ = False  # not a test of pytest's
 
-    def __init__(self, path: Path, encoding: Encoding, architecture: str) -> None:
+    def __init__(self, path: Path, read_options: Mapping[str, Any], encoding: Encoding, architecture: str) -> None:
         from fl_app.tabular.model import build_network
 
-        self._rows = encoding.encode(read_rows(path))
+        self._rows = encoding.encode(read_rows(path, read_options))
         self._network = build_network(encoding, architecture)
 
     def score(self, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, float | int]:
@@ -54,9 +56,10 @@ class TestFile:
         }
 
 
-def read_rows(path: Path) -> pd.DataFrame:
-    """Read a modeller's CSV file; raises `DataError` naming the file if it cannot be read."""
+def read_rows(path: Path, read_options: Mapping[str, Any]) -> pd.DataFrame:
+    """Read a modeller's CSV file, spaces after a comma skipped; raises `DataError`, naming it, if it cannot be read."""
     try:
-        return pd.read_csv(path, skipinitialspace=True, na_values=["?"])
+        frame: pd.DataFrame = pd.read_csv(path, **{"skipinitialspace": True, **read_options})
+        return frame
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as CSV: {error}") from error

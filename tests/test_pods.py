@@ -1,6 +1,5 @@
 import os
 import re
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -340,8 +339,11 @@ def test_home_is_the_variable_or_a_dot_directory(tmp_path: Path, monkeypatch: py
     assert not fl_app_home().exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path, FULL)
-    path.chmod(stat.S_IWUSR)
-    assert "cannot be read: Permission denied" in refused(path)
+
+    def forbidden(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", forbidden)
+    assert refused(path) == f"{path}: cannot be read: Permission denied"

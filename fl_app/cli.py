@@ -1,0 +1,76 @@
+"""The command line: a group that opens each command through its door only when it is called."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NoReturn
+
+import click
+
+from fl_app.doors import open_door
+from fl_app.errors import FlAppError
+
+COMMANDS: Mapping[str, str] = MappingProxyType(
+    {
+        "demo": "Train on the two census pods, in simulation on this machine.",
+        "fit": "Train one model over several pods.",
+        "pods": "Show a federation's pods, and who approves whom.",
+        "pod": "Run and look after a pod of your own.",
+        "runs": "List runs and show one.",
+        "export": "Copy a run's model out, in a format of your choice.",
+        "predict": "Score a CSV file with a model.",
+        "report": "Draw a run's curves and write a page about it.",
+        "bench": "Measure secure aggregation against its rivals and its limits.",
+        "doctor": "Look for what may be wrong with this installation.",
+    }
+)
+
+
+class Doors(click.Group):
+    """A group whose commands are named here and imported when called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order in which a newcomer meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = open_door(f"command.{cmd_name}")  # type: ignore[assignment]
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the summaries without importing a command."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=Doors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="fl-app")
+def group() -> None:
+    """Train one tabular model over pods that never show their data."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; a user's mistake ends in one line on standard error and a non-zero exit code."""
+    try:
+        code = group.main(args=arguments, prog_name="fl-app", standalone_mode=False)
+    except click.exceptions.Abort:
+        _leave("stopped", 130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except FlAppError as error:
+        _leave(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _leave("stopped", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _leave(text: str, code: int) -> NoReturn:
+    click.echo(f"fl-app: {text}", err=True)
+    sys.exit(code)

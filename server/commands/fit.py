@@ -1,0 +1,161 @@
+"""``fl-app fit`` and ``fl-app demo``."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fl_app.config import RunConfig
+from fl_app.errors import UsageError
+from fl_app.federation import Federation, census_federation, find_federation
+from fl_app.tabular.datastructure import DataStructure
+from fl_app.tabular.optimizer import Optimizer
+from server.commands.output import console, emit, federation_option, json_option, runs_option
+from server.fit import FitFailed
+from server.fit import fit as carry_out_fit
+from server.progress import Progress, matrix_table, results_table
+from server.run_directory import RunDirectory
+from server.settings import pod_names
+
+
+def _settings(command: Any) -> Any:
+    """Add the options that fit and demo share."""
+    for option in reversed(
+        [
+            click.option("--rounds", default=10, show_default=True, help="How often updates are averaged."),
+            click.option("--local-epochs", type=int, help="Epochs a pod trains in a round  [default: 1]"),
+            click.option("--local-steps", type=int, help="Batches a pod trains in a round, in place of epochs."),
+            click.option("--batch-size", default=256, show_default=True),
+            click.option("--optimizer", default="AdamW", show_default=True, help="A torch.optim name."),
+            click.option("--lr", default=0.001, show_default=True, help="The pods' learning rate."),
+            click.option("--architecture", default="mlp", show_default=True, type=click.Choice(["mlp", "tutorial"])),
+            click.option(
+                "--strategy",
+                default="FedAvg",
+                show_default=True,
+                type=click.Choice(["FedAvg", "FedAdam", "FedAvgM", "FedProx"]),
+            ),
+            click.option("--strategy-params", default="{}", metavar="JSON", help="Such as '{\"eta\": 0.01}'."),
+            click.option(
+                "--weighting", default="examples", show_default=True, type=click.Choice(["examples", "equal"])
+            ),
+            click.option("--compact", is_flag=True, help="Field 2^31-1: half the bytes, a coarser step."),
+            click.option(
+                "--plain", is_flag=True, help="No secure aggregation; pods refuse unless their owners allow it."
+            ),
+            click.option("--seed", default=0, show_default=True),
+            click.option("--timeout", default=60.0, show_default=True, help="Seconds for the pods to connect."),
+            runs_option,
+            json_option,
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@click.command(
+    epilog="Example: fl-app fit --federation hospitals --pods hospital-a,hospital-b --target outcome",
+)
+@federation_option
+@click.option("--pods", default="", metavar="A,B", help="Pods that train together  [default: all of the federation]")
+@click.option("--target", help="Column to predict  [default: the federation's test_target, or TARGET]")
+@click.option("--ignore", default="", metavar="A,B", help="Columns to leave out.")
+@click.option("--test-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Public test rows.")
+@_settings
+def fit(
+    federation: str | None, pods: str, target: str | None, ignore: str, test_file: Path | None, **settings: Any
+) -> None:
+    """Train one model over several pods, and write it to a run directory."""
+    found = find_federation(federation, Path.cwd())
+    names = tuple(name.strip() for name in pods.split(",") if name.strip()) or pod_names(found)
+    datastructure = DataStructure(
+        target=target or found.test_target or "TARGET",
+        ignore_cols=tuple(name.strip() for name in ignore.split(",") if name.strip()),
+    )
+    _train(found, names, datastructure, test_file, **settings)
+
+
+@click.command(epilog="Example: fl-app demo --rounds 3")
+@click.option("--prepare", is_flag=True, help="Only lay the demonstration out; train nothing.")
+@_settings
+def demo(prepare: bool, **settings: Any) -> None:
+    """Train on the two census pods, each with half of the table, in simulation on this machine."""
+    found = census_federation()
+    if prepare:
+        emit({"federation": found.source}, settings["as_json"], lambda: click.echo(f"ready: {found.source}"))
+        return
+    _train(found, pod_names(found), DataStructure(target=found.test_target or "TARGET"), None, **settings)
+
+
+def _train(
+    federation: Federation,
+    pods: tuple[str, ...],
+    datastructure: DataStructure,
+    test_file: Path | None,
+    *,
+    as_json: bool,
+    runs: str,
+    **settings: Any,
+) -> None:
+    config = _config(pods, datastructure, **settings)
+    errors = console(errors=True)
+    errors.print(f"{len(pods)} pods: {', '.join(pods)} ({federation.kind})", highlight=False)
+    try:
+        with Progress(errors) as progress:
+            run = carry_out_fit(config, federation, runs=Path(runs), test_file=test_file, follow=progress)
+    except FitFailed as error:
+        if error.approvals:
+            errors.print(matrix_table(error.approvals))
+        raise
+    results = run.results()
+    emit({**results, "directory": str(run.path)}, as_json, lambda: _show(run, results))
+
+
+def _config(
+    pods: tuple[str, ...],
+    datastructure: DataStructure,
+    *,
+    optimizer: str,
+    lr: float,
+    strategy_params: str,
+    compact: bool,
+    plain: bool,
+    timeout: float,
+    local_epochs: int | None,
+    local_steps: int | None,
+    **settings: Any,
+) -> RunConfig:
+    try:
+        params = json.loads(strategy_params)
+    except ValueError as error:
+        raise UsageError(f"--strategy-params: not JSON: {error}") from error
+    return RunConfig(
+        pods=pods,
+        datastructure=datastructure,
+        optimizer=Optimizer(name=optimizer, params={"lr": lr}),
+        strategy_params=params,
+        prime_q=2**31 - 1 if compact else 2**61 - 1,
+        secure=not plain,
+        hello_timeout=timeout,
+        local_epochs=1 if local_epochs is None and local_steps is None else local_epochs,
+        local_steps=local_steps,
+        **settings,
+    )
+
+
+def _show(run: RunDirectory, results: dict[str, Any]) -> None:
+    out = console()
+    out.print(results_table(results))
+    secure = results["secure_aggregation"]
+    if secure["enabled"]:
+        out.print(
+            "Only sums over all pods left them. A pod alone on the public test file is not shown:"
+            " its model never exists in the clear.",
+            highlight=False,
+        )
+    out.print(f"model    {run.path / 'model.safetensors'}", soft_wrap=True, highlight=False)
+    out.print(f"results  {run.path / 'results.json'}", soft_wrap=True, highlight=False)
+    out.print(
+        f"next     fl-app export {run.name} --format safetensors -o model.safetensors", soft_wrap=True, highlight=False
+    )

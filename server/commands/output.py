@@ -1,0 +1,30 @@
+"""How commands speak: results on standard output, everything else on standard error, JSON as one document."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import click
+from rich.console import Console
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+federation_option = click.option(
+    "--federation",
+    metavar="NAME",
+    help="Federation in fl-app.toml, or a toml file with #NAME; default: $FL_APP_FEDERATION, fl-app.toml, the demo.",
+)
+runs_option = click.option("--runs", default="runs", show_default=True, metavar="DIR", help="Directory of the runs.")
+
+
+def console(*, errors: bool = False) -> Console:
+    """Return a console; wide enough for a table when it is not a terminal."""
+    made = Console(stderr=errors)
+    return made if made.is_terminal else Console(stderr=errors, width=140)
+
+
+def emit(document: Any, as_json: bool, show: Callable[[], None]) -> None:
+    """Print ``document`` as JSON, or call ``show``."""
+    if as_json:
+        click.echo(json.dumps(document, indent=1))
+    else:
+        show()

@@ -1,0 +1,24 @@
+"""What of a federation goes into a run's directory: the modeller's own settings, which no pod is sent."""
+
+from pathlib import Path
+from typing import Any
+
+from fl_app.federation import DeployedFederation, Federation
+from fl_app.pods import load_pod
+
+
+def pod_names(federation: Federation) -> tuple[str, ...]:
+    """Return the names of the federation's pods, as its file or its pods' files give them."""
+    if isinstance(federation, DeployedFederation):
+        return tuple(federation.pods)
+    return tuple(load_pod(path).name for path in federation.pods)
+
+
+def modeller_settings(federation: Federation, test_file: Path | None = None) -> dict[str, Any]:
+    """Return the federation's name, and the public test file with how to read it."""
+    path = test_file or federation.test_file
+    return {
+        "federation": federation.name,
+        "test_file": str(path.resolve()) if path else None,
+        "test_read_options": dict(federation.test_read_options),
+    }
