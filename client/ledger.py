@@ -91,6 +91,29 @@ class Ledger:
                 raise AlreadyAnswered(f"round {round} of '{kind}' comes after round {last} was answered")
             return self._append(database, run, "answer", kind, round, label.hex())
 
+    def enter_survivors(self, run: str, label: bytes, survivors: bytes, head: bytes) -> bytes:
+        """Enter the one list of survivors this pod speaks of under ``label`` and return the new head.
+
+        Raises
+        ------
+        AlreadyAnswered
+            If it spoke of another list before; the same one may be entered again.
+        LedgerRefused
+            If ``head`` is gone from the ledger, or it holds no answer under ``label``.
+        """
+        with self._open() as database:
+            self._find(database, run, head)
+            query = "SELECT 1 FROM entries WHERE run = ? AND event = 'answer' AND detail = ?"
+            if not database.execute(query, (run, label.hex())).fetchone():
+                raise LedgerRefused("the pod's ledger holds no answer under this label")
+            query = "SELECT detail FROM entries WHERE run = ? AND event = 'survivors' AND kind = ?"
+            known = database.execute(query, (run, label.hex())).fetchone()
+            if known is None:
+                return self._append(database, run, "survivors", label.hex(), 0, survivors.hex())
+            if known[0] != survivors.hex():
+                raise AlreadyAnswered("this pod spoke of other survivors under the same label")
+            return head
+
     def enter_refusal(self, run: str, kind: str, round: int, why: str) -> None:
         """Enter that a message was refused, and why."""
         with self._open() as database:
@@ -123,7 +146,7 @@ class Ledger:
                 database.execute("COMMIT")
             finally:
                 database.close()  # rolls back what was not committed
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, OverflowError) as error:
             raise LedgerRefused("the pod's ledger cannot be written; its owner must look at it") from error
 
     @staticmethod

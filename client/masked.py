@@ -24,8 +24,9 @@ from client.owner import Owner
 from client.values import Values, examples_of, metric_values, update_of
 from fl_app import wire
 from fl_app.secagg.errors import MalformedMessage, NotApproved, PolicyRefused, ProtocolError, SessionRefused
-from fl_app.secagg.messages import Parameters, Step
-from fl_app.secagg.roster import check_cohort
+from fl_app.secagg.messages import Parameters, Step, SurvivorsRequest, UnmaskRequest
+from fl_app.secagg.recovery import unmask, witness
+from fl_app.secagg.roster import check_cohort, threshold_for
 from fl_app.secagg.session import PodSession
 
 Handler = Callable[[Message, Context], Message]
@@ -50,6 +51,8 @@ class MaskedApp:
         self._handlers: dict[str, Handler] = {}
         self._register(wire.HELLO, self._hello)
         self._register(wire.ROSTER, self._roster)
+        self._register(wire.SURVIVORS, self._survivors)
+        self._register(wire.UNMASK, self._unmask)
         for kind, message_type in wire.KINDS.items():
             self._register(message_type, self._masked(kind))
             self._register(wire.PLAIN[message_type], self._plain(kind))
@@ -128,6 +131,18 @@ class MaskedApp:
         _save(context, session)
         return wire.put(RecordDict(), wire.RosterReply(session.sealed))
 
+    def _survivors(self, message: Message, context: Context, owner: Owner) -> RecordDict:
+        request = wire.take(message.content, SurvivorsRequest)
+        session, signed = witness(_current(context, owner), request, owner.cohort, owner.ledger, owner.signer)
+        _save(context, session)
+        return wire.put(RecordDict(), signed)
+
+    def _unmask(self, message: Message, context: Context, owner: Owner) -> RecordDict:
+        request = wire.take(message.content, UnmaskRequest)
+        session, reply = unmask(_current(context, owner), request, owner.cohort, owner.ledger, owner.signer)
+        _save(context, session)
+        return wire.put(RecordDict(), reply)
+
     def _masked(self, kind: str) -> Callable[[Message, Context, Owner], RecordDict]:
         def answer(message: Message, context: Context, owner: Owner) -> RecordDict:
             step, session = _step(message, kind), _current(context, owner)
@@ -137,9 +152,10 @@ class MaskedApp:
             session.check_step(step)
             weight, values = self._values(message, context, session.parameters, step)
             request = wire.request_digest(message.content)
-            session, vector, signature = session.mask(step, request, weight, values, owner.ledger, owner.signer)
-            _save(context, session.closed() if _is_last(step, session.parameters) else session)
-            return wire.put_vector(wire.put(RecordDict(), wire.MaskedReply(signature)), vector)
+            session, vector, reply = session.mask(step, request, weight, values, owner.ledger, owner.signer)
+            done = _is_last(step, session.parameters) and not reply.shares
+            _save(context, session.closed() if done else session)
+            return wire.put_vector(wire.put(RecordDict(), reply), vector)
 
         return answer
 
@@ -194,7 +210,7 @@ def _check_request(owner: Owner, parameters: Parameters, secure: bool, run: str)
     if refused := [f"pod '{pod}'" for pod in others if pod not in approved]:
         raise NotApproved(f"pod '{owner.name}' does not approve {', '.join(refused)}", approved)
     pods = len(parameters.pods)
-    check_cohort(owner.name, pods, pods, parameters.threshold, owner.cohort)
+    check_cohort(owner.name, pods, pods, threshold_for(parameters.threshold, pods), owner.cohort)
 
 
 def _check_plain(owner: Owner) -> None:

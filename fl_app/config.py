@@ -30,7 +30,8 @@ class RunConfig(Frozen):
     secure : whether the pods' vectors are masked.
     prime_q : order of the field; 2**61-1, or 2**31-1 for half the bytes.
     update_bound, max_weight, weighting : see `strategies.SecureAggregation`.
-    hello_timeout, step_timeout : seconds for the pods to answer.
+    threshold : answers that make a sum; 0 for the protocol's rule (all of up to three pods, else floor(2n/3) + 1).
+    hello_timeout, rejoin_timeout, step_timeout : seconds for the pods to answer.
     """
 
     pods: tuple[PodName, ...] = Field(min_length=2)
@@ -50,7 +51,9 @@ class RunConfig(Frozen):
     update_bound: float = Field(default=8.0, gt=0, allow_inf_nan=False)
     max_weight: int = Field(default=1 << 20, ge=1)
     weighting: Literal["examples", "equal"] = "examples"
+    threshold: int = Field(default=0, ge=0)
     hello_timeout: float = Field(default=60.0, gt=0)
+    rejoin_timeout: float = Field(default=20.0, gt=0)
     step_timeout: float = Field(default=600.0, gt=0)
 
     @model_validator(mode="after")

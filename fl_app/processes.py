@@ -105,29 +105,26 @@ class GuardedProcess:
         return code
 
 
-def environment_with_scripts(extra: Mapping[str, str]) -> dict[str, str]:
-    """Return this process's environment, changed by ``extra``, in which Flower finds its own commands and is quiet.
+def flower_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's environment, changed by ``extra``, in which Flower is quiet and finds its own commands.
 
     Flower starts its helpers by name, so the directory of this interpreter's scripts leads the PATH: it is not there
     when a program of a virtual environment is called by its path, and another Flower's might be.
     """
     quiet = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-    path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
-    return {**os.environ, **quiet, "PATH": path, **extra}
+    # A run uses the installed packages; Flower would fetch them anew for every run.
+    installed = {"FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1"}
+    merged = {**os.environ, **extra, **quiet, **installed}
+    return {**merged, "PATH": os.pathsep.join([sysconfig.get_path("scripts"), merged.get("PATH", os.defpath)])}
 
 
-def flower_command(name: str) -> str:
-    """Return the path of the command ``name`` of the Flower that this interpreter has.
+def same_path(environment: Mapping[str, str]) -> str:
+    """Return the PYTHONPATH with which a Python run with -P finds what this process finds, after ``environment``'s own.
 
-    Raises
-    ------
-    FileNotFoundError
-        If it is not installed beside this interpreter nor found on the PATH.
+    Without it a child could import another copy: the installed one, or one that lies in the current directory.
     """
-    found = shutil.which(name, path=environment_with_scripts({})["PATH"])
-    if found is None:
-        raise FileNotFoundError(f"the command {name} is not installed: install flwr[simulation]")
-    return found
+    here = (path or os.getcwd() for path in sys.path)
+    return os.pathsep.join([*filter(None, [environment.get("PYTHONPATH")]), *here])
 
 
 def _guard(grace: float, scratch: Path | None, command: list[str]) -> int:

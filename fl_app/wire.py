@@ -19,6 +19,7 @@ from fl_app.secagg.field import Words
 from fl_app.secagg.messages import Hello, Parameters, Record, SealedShare, Step
 
 HELLO, ROSTER = "query.hello", "query.roster"
+SURVIVORS, UNMASK = "query.survivors", "query.unmask"
 STATISTICS, TRAIN, EVALUATE = "query.masked", "train.masked", "evaluate.masked"
 PLAIN = {STATISTICS: "query.plain", TRAIN: "train.plain", EVALUATE: "evaluate.plain"}
 KINDS = {"statistics": STATISTICS, "train": TRAIN, "evaluate": EVALUATE}
@@ -57,13 +58,6 @@ class RosterReply(Record):
     """One sealed share for every neighbour."""
 
     shares: tuple[SealedShare, ...]
-
-
-@dataclass(frozen=True)
-class MaskedReply(Record):
-    """The signature of a masked vector."""
-
-    signature: bytes
 
 
 @dataclass(frozen=True)
@@ -130,11 +124,7 @@ def take_vector(content: RecordDict) -> Words:
     record = content.get(MASKED)
     if set(content) != {SECAGG, MASKED} or not isinstance(record, ArrayRecord) or set(record) != {"vector"}:
         raise MalformedMessage("a reply that is not one masked vector and its signature")
-    try:
-        vector = record["vector"].numpy()
-    except (ValueError, TypeError, EOFError, OSError) as error:
-        raise MalformedMessage("a masked vector that cannot be read") from error
-    return np.ascontiguousarray(vector)
+    return np.ascontiguousarray(_numpy(record["vector"]))
 
 
 def put_values(content: RecordDict, values: Mapping[str, npt.NDArray[Any]]) -> RecordDict:
@@ -148,7 +138,14 @@ def take_values(content: RecordDict) -> dict[str, npt.NDArray[Any]]:
     record = content.get(VALUES)
     if not isinstance(record, ArrayRecord):
         raise MalformedMessage("a reply without values")
-    return {name: array.numpy() for name, array in record.items()}
+    return {name: _numpy(array) for name, array in record.items()}
+
+
+def _numpy(array: Array) -> npt.NDArray[Any]:
+    try:
+        return array.numpy()
+    except Exception as error:  # hostile bytes make numpy raise much, MemoryError and tokenize's errors included
+        raise MalformedMessage("an array that cannot be read") from error
 
 
 def request_digest(content: RecordDict) -> bytes:

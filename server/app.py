@@ -80,7 +80,10 @@ def make_strategy(config: RunConfig, recorder: Recorder) -> SecureAggregation:
         weighting=config.weighting,
         run_config={"run": config.to_json()},
         hello_timeout=config.hello_timeout,
+        threshold=config.threshold,
+        rejoin_timeout=config.rejoin_timeout,
         on_round=recorder.round,
+        on_skip=recorder.skip,
     )
 
 
@@ -88,10 +91,9 @@ def inner_strategy(config: RunConfig) -> Strategy:
     """Return the averaging strategy by its Flower name; raises `UsageError` if it refuses its parameters."""
     from flwr.serverapp import strategy
 
-    pods = len(config.pods)
     try:
         made: Strategy = getattr(strategy, config.strategy)(
-            min_train_nodes=pods, min_evaluate_nodes=pods, min_available_nodes=pods, **config.strategy_params
+            min_train_nodes=2, min_evaluate_nodes=2, min_available_nodes=2, **config.strategy_params
         )
     except TypeError as error:
         raise UsageError(f"strategy_params: {config.strategy} does not take them: {error}") from error

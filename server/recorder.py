@@ -16,7 +16,7 @@ from fl_app.tabular.metrics import Counts, metrics_of
 from fl_app.tabular.schema import CombinedSchema
 from server.run_directory import RunDirectory
 from server.scoring import TestFile
-from strategies import CohortRefused, Round, SecureAggregation
+from strategies import CohortRefused, Round, SecureAggregation, StepFailed
 
 COUNTS = tuple(Counts.zeros(2).arrays())
 
@@ -51,9 +51,9 @@ class Recorder:
 
     def cohort(self, strategy: SecureAggregation) -> None:
         """Note who takes part."""
-        cohort = strategy.cohort
-        if cohort is None:
+        if strategy.sessions is None:
             return
+        cohort = strategy.sessions.cohort
         self._strategy = strategy
         self._results["pods"] = [
             {"name": name, "key": fingerprint(hello.identity_key), "approves": list(cohort.approvals.get(name, ()))}
@@ -82,14 +82,21 @@ class Recorder:
             "clipped": done.aggregate.clipped,
             "weight": done.aggregate.weight,
             "seconds": round(done.seconds, 3),
+            "pods": list(done.step.pods),
+            "lost": done.step.lost,
         }
         if self._test_file:
             entry["test"] = self._test_file.score(arrays)
         rounds.append(entry)
         self._run.write_checkpoint(done.number, arrays)
         self._arrays = arrays
-        last = done.number == self._config.rounds
+        last = len(rounds) == self._config.rounds
         self.step("evaluate" if last else "train", done.number if last else done.number + 1)
+
+    def skip(self, number: int, error: StepFailed) -> None:
+        """Note a round that could not be completed, and why."""
+        self._results.setdefault("skipped", []).append({"round": number, "lost": error.lost, "why": str(error)})
+        self.step("train", number + 1)
 
     def finish(self, strategy: SecureAggregation) -> None:
         """Write the model and the final results."""
@@ -97,7 +104,7 @@ class Recorder:
 
         if strategy.final is None or self._encoding is None:
             raise FlAppError("the run ended without its final evaluation")
-        values = strategy.final.values
+        values = strategy.final.aggregate.values
         self._results["rounds"][-1] |= _metrics(values)
         self._results["final"] = _metrics(values, "test_")
         if self._test_file:
@@ -126,15 +133,14 @@ class Recorder:
 
     @staticmethod
     def _secure_aggregation(strategy: SecureAggregation) -> dict[str, Any]:
-        aggregator = strategy.aggregator
-        parameters = aggregator.parameters if aggregator else None
         return {
             "enabled": strategy.secure,
             "prime_q": strategy.prime_q,
             "update_bound": strategy.update_bound,
             "max_weight": strategy.max_weight,
             "weighting": strategy.weighting,
-            "threshold": parameters.threshold if parameters else None,
+            "threshold": strategy.sessions.aggregator.threshold if strategy.sessions and strategy.secure else None,
+            "sessions": strategy.sessions.opened if strategy.sessions else 0,
             "steps": {
                 kind: {
                     "messages": traffic.messages,

@@ -5,6 +5,7 @@ file is that child.
 """
 
 import os
+import secrets
 import sys
 import tempfile
 import traceback
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fl_app.errors import FlAppError, RunFailed
-from fl_app.processes import GuardedProcess, environment_with_scripts
+from fl_app.processes import GuardedProcess, flower_environment, same_path
 
 SERVER_APP = "server.app:app"
 CLIENT_APP = "client.app:app"
@@ -26,6 +27,8 @@ _RAY: Mapping[str, str] = {
     # would only compete with the wanted ones for the processor: 1.4 of 6 seconds on two cores.
     "RAY_enable_worker_prestart": "0",
     "RAY_prestart_worker_first_driver": "0",
+    # By its name for two systems only; it keeps Ray's servers off the network on every one.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
@@ -61,18 +64,17 @@ class Simulation:
             raise RuntimeError("this simulation has been started before")
         # Ray puts sockets into its directory, whose paths may have no more than about 100 characters.
         scratch = Path(tempfile.mkdtemp(prefix="fl-app-", dir="/tmp"))
-        paths = [environment.get("PYTHONPATH", ""), *(path or os.getcwd() for path in sys.path)]
         given = {
-            **_RAY,
             **environment,
-            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+            **_RAY,
+            # Whoever may talk to Ray may run any code as this user, and this machine may have others.
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "PYTHONPATH": same_path(environment),
             "FL_APP_RUN_DIR": str(run_dir.resolve()),
         }
-        # -P: the current directory leads the path only if it does so in this process.
         child = [sys.executable, "-P", "-m", "server.simulation", *self._apps, str(num_pods), str(scratch)]
-        self._process = GuardedProcess(
-            child, log=run_dir / LOG, environment=environment_with_scripts(given), scratch=scratch
-        )
+        self._process = GuardedProcess(child, log=run_dir / LOG, environment=flower_environment(given), scratch=scratch)
 
     def wait(self, seconds: float | None = None) -> int:
         """Return the exit code once the run has ended and nothing of it is left: 0 if the ServerApp returned.

@@ -77,6 +77,8 @@ class _Answers:
             said = wire.take(reply.content, Hello, wire.Bystander, wire.Refusal)
             if isinstance(said, wire.Bystander):
                 self.bystanders.add(said.name)
+            elif isinstance(said, wire.Refusal) and said.name not in requested:
+                self.strays.append(said.text)
             elif isinstance(said, wire.Refusal):
                 self.refusals[said.name] = said.text
                 self.approvals[said.name] = said.approves
@@ -89,6 +91,15 @@ class _Answers:
         except ProtocolError as error:
             self.strays.append(f"a node sent what is not an answer: {error}")
 
+    def reasons(self, requested: Sequence[str], timeout: float) -> list[str]:
+        """Return why the cohort does not form: every refusal, and who is missing."""
+        found = list(self.refusals.values())
+        if missing := [name for name in requested if name not in self.hellos and name not in self.refusals]:
+            online = ", ".join(sorted(self.bystanders | self.hellos.keys())) or "none"
+            found.append(f"{_listed(missing)} did not answer within {timeout:.0f} seconds (online: {online})")
+            found += self.strays
+        return found
+
     @staticmethod
     def _is_good(hello: Hello, aggregator: Aggregator) -> bool:
         verify_hello(hello)
@@ -97,13 +108,26 @@ class _Answers:
         return True
 
 
-def say_hello(exchange: Exchange, aggregator: Aggregator, *, secure: bool, timeout: float, poll: float = 0.1) -> Cohort:
-    """Ask every node, as they connect, until all requested pods have answered; every one of them is needed.
+def say_hello(
+    exchange: Exchange,
+    aggregator: Aggregator,
+    *,
+    secure: bool,
+    timeout: float,
+    least: int | None = None,
+    poll: float = 0.1,
+) -> Cohort:
+    """Ask every node, as they connect, until all requested pods have answered or ``timeout`` seconds are over.
+
+    Parameters
+    ----------
+    least : int or None
+        Fewest pods that make a cohort; None: every requested pod is needed, and one that refuses ends it at once.
 
     Raises
     ------
     CohortRefused
-        If a requested pod refuses or has not answered within ``timeout`` seconds.
+        If fewer answer and agree.
     """
     requested = aggregator.parameters.pods
     request = wire.put(RecordDict(), wire.HelloRequest(aggregator.session, aggregator.parameters, secure))
@@ -119,20 +143,13 @@ def say_hello(exchange: Exchange, aggregator: Aggregator, *, secure: bool, timeo
         if set(requested) <= answers.hellos.keys() | answers.refusals.keys():
             break
         time.sleep(poll)
-    reasons = [text for name, text in answers.refusals.items()]
-    missing = [name for name in requested if name not in answers.hellos and name not in answers.refusals]
-    if missing:
-        online = sorted(answers.bystanders | answers.hellos.keys())
-        reasons.append(
-            f"{_listed(missing)} did not answer within {timeout:.0f} seconds (online: {', '.join(online) or 'none'})"
-        )
-        reasons += answers.strays
-    if reasons:
-        raise CohortRefused(reasons, requested, answers.approvals)
+    agreed = [name for name in requested if name in answers.hellos and name not in answers.refusals]
+    if len(agreed) < (len(requested) if least is None else least):
+        raise CohortRefused(answers.reasons(requested, timeout), requested, answers.approvals)
     return Cohort(
-        nodes={name: answers.hellos[name][0] for name in requested},
-        hellos={name: answers.hellos[name][1] for name in requested},
-        schemas={name: answers.hellos[name][2].schema for name in requested},
+        nodes={name: answers.hellos[name][0] for name in agreed},
+        hellos={name: answers.hellos[name][1] for name in agreed},
+        schemas={name: answers.hellos[name][2].schema for name in agreed},
         approvals=answers.approvals,
     )
 

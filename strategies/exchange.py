@@ -54,7 +54,14 @@ class Exchange:
         """Return the ids of the nodes that are connected now."""
         return set(self.grid.get_node_ids())
 
-    def ask(self, contents: Mapping[int, RecordDict], message_type: str, timeout: float) -> Iterator[Reply]:
+    def ask(
+        self,
+        contents: Mapping[int, RecordDict],
+        message_type: str,
+        timeout: float,
+        quorum: int | None = None,
+        grace: float = 0.0,
+    ) -> Iterator[Reply]:
         """Send one message to each node and yield each one's reply as it comes; after ``timeout`` seconds, failures.
 
         Parameters
@@ -65,16 +72,25 @@ class Exchange:
             Flower message type, such as "train.masked".
         timeout : float
             Seconds until the nodes that have not answered are given up.
+        quorum : int or None
+            Number of answers after which the others have ``grace`` more seconds, or as long again as the quorum
+            took, whichever is more.
         """
-        deadline = time.monotonic() + timeout
+        started = time.monotonic()
+        deadline, answers = started + timeout, 0
         waiting = self.send(contents, message_type, timeout)
         for node in contents.keys() - set(waiting.values()):
             yield Reply(node, None, "the message could not be delivered")
         while waiting:
-            yield from self.receive(waiting)
-            if waiting and time.monotonic() > deadline:
+            for reply in self.receive(waiting):
+                answers += reply.content is not None
+                if answers == quorum:
+                    now = time.monotonic()
+                    deadline = min(deadline, now + max(grace, now - started if grace else 0.0))
+                yield reply
+            if waiting and time.monotonic() >= deadline:
                 for node in waiting.values():
-                    yield Reply(node, None, f"no answer within {timeout:.0f} seconds")
+                    yield Reply(node, None, f"no answer within {time.monotonic() - started:.0f} seconds")
                 return
             if waiting:
                 time.sleep(self._poll)

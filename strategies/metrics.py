@@ -54,11 +54,11 @@ def element_class(metric: Metric, handler: str, max_weight: int) -> ElementClass
         case Count():
             return ElementClass(name, "count", float(max_weight if metric.bound is None else metric.bound))
         case Sum():
-            return ElementClass(name, "sum", metric.bound)
+            return ElementClass(name, "sum", float(metric.bound))
         case Mean() if handler == "train":
-            return ElementClass(name, "mean", metric.bound)
+            return ElementClass(name, "mean", float(metric.bound))
         case Mean() if handler == "evaluate":
-            return ElementClass(f"evaluate-mean.{metric.name}", "sum", metric.bound * max_weight)
+            return ElementClass(f"evaluate-mean.{metric.name}", "sum", float(metric.bound * max_weight))
     raise UsageError(f"statistics are sums and counts: declare '{metric.name}' as one of them")
 
 

@@ -11,7 +11,7 @@ The inner strategy configures every round and is handed one virtual reply: the p
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from logging import INFO
+from logging import INFO, WARNING
 from typing import Any
 
 import numpy as np
@@ -22,16 +22,15 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
 from fl_app.errors import UsageError
-from fl_app.secagg.aggregator import Aggregator
 from fl_app.secagg.canonical import Value, encode
 from fl_app.secagg.field import field_of
 from fl_app.secagg.fixed_point import Aggregate
 from fl_app.secagg.messages import ElementClass, Parameters, StepPlan
-from strategies.cohort import Cohort, exchange_shares, say_hello
-from strategies.exchange import Exchange
+from strategies.cohort import Cohort
 from strategies.grid import CohortGrid
 from strategies.metrics import Metric, element_class, metric_record, with_examples
-from strategies.steps import Steps, Traffic
+from strategies.sessions import Sessions
+from strategies.steps import StepFailed, StepResult, Traffic
 
 UPDATE = "update"
 
@@ -45,10 +44,15 @@ class Round:
 
     number: int
     arrays: ArrayRecord
-    aggregate: Aggregate
+    step: StepResult
     train: MetricRecord
     evaluated: MetricRecord
     seconds: float
+
+    @property
+    def aggregate(self) -> Aggregate:
+        """The decoded sum."""
+        return self.step.aggregate
 
 
 class SecureAggregation(Strategy):
@@ -75,12 +79,18 @@ class SecureAggregation(Strategy):
         "examples" or "equal".
     run_config : mapping
         The settings of the run, bound into the session.
-    hello_timeout : float
-        Seconds for the requested pods to connect and answer.
+    threshold : int
+        Pods whose answers make a sum; 0: all of up to three, else floor(2n/3) + 1.
+    hello_timeout, rejoin_timeout : float
+        Seconds for the requested pods to connect and answer, at the start and after pods were lost.
+    membership_changes : int
+        How often the run may go on after pods were lost.
     poll : float
         Seconds between two looks for replies.
     on_round : callable
         Called with each completed `Round`.
+    on_skip : callable
+        Called with the number and the error of a round that could not be completed.
     """
 
     def __init__(
@@ -98,14 +108,21 @@ class SecureAggregation(Strategy):
         max_weight: int = 1 << 20,
         weighting: str = "examples",
         run_config: Mapping[str, Value] | None = None,
+        threshold: int = 0,
         hello_timeout: float = 60.0,
+        rejoin_timeout: float = 20.0,
+        membership_changes: int = 3,
         poll: float = 0.1,
         on_round: Callable[[Round], None] | None = None,
+        on_skip: Callable[[int, StepFailed], None] | None = None,
     ) -> None:
         if len(pods) < 2 or len(set(pods)) != len(pods):
             raise UsageError("secure aggregation needs two or more different pods")
         if weighting not in ("examples", "equal"):
             raise UsageError(f"weighting is 'examples' or 'equal', not '{weighting}'")
+        for setting in ("min_train_nodes", "min_evaluate_nodes", "min_available_nodes"):
+            if getattr(inner, setting, 0) > len(pods):  # its sampling would wait for them for ever
+                raise UsageError(f"{type(inner).__name__} has {setting} above the {len(pods)} pods requested")
         field_of(prime_q)
         self.inner, self.pods, self.secure = inner, tuple(pods), secure
         self.statistics_metrics = tuple(statistics)
@@ -116,11 +133,11 @@ class SecureAggregation(Strategy):
         self.max_weight, self.weighting = (1 if weighting == "equal" else max_weight), weighting
         self.examples_bound = max_weight
         self.run_config = dict(run_config or {})
-        self.hello_timeout, self.poll, self.on_round = hello_timeout, poll, on_round
-        self.cohort: Cohort | None = None
-        self.aggregator: Aggregator | None = None
-        self.final: Aggregate | None = None
-        self._steps: Steps | None = None
+        self.threshold, self.membership_changes = threshold, membership_changes
+        self.hello_timeout, self.rejoin_timeout, self.poll = hello_timeout, rejoin_timeout, poll
+        self.on_round, self.on_skip = on_round, on_skip
+        self.final: StepResult | None = None
+        self.sessions: Sessions | None = None
 
     def summary(self) -> None:
         """Log the settings, then the inner strategy's."""
@@ -136,20 +153,21 @@ class SecureAggregation(Strategy):
         CohortRefused
             If they do not.
         """
-        exchange = Exchange(grid, self.poll)
-        self.aggregator = Aggregator(self._parameters(str(grid.run.run_id), grid.run.fab_hash, num_rounds))
-        self.cohort = say_hello(exchange, self.aggregator, secure=self.secure, timeout=self.hello_timeout)
-        if self.secure:
-            exchange_shares(exchange, self.aggregator, self.cohort, timeout=self.hello_timeout)
-        self._steps = Steps(exchange, self.aggregator, self.cohort, secure=self.secure)
-        return self.cohort
+        self.sessions = Sessions(
+            grid,
+            self._parameters(str(grid.run.run_id), grid.run.fab_hash, num_rounds),
+            secure=self.secure,
+            hello_timeout=self.hello_timeout,
+            rejoin_timeout=self.rejoin_timeout,
+            poll=self.poll,
+            changes=self.membership_changes,
+        )
+        return self.sessions.cohort
 
-    @property
-    def steps(self) -> Steps:
-        """The session's steps; the cohort must have been formed."""
-        if self._steps is None:
+    def _session(self) -> Sessions:
+        if self.sessions is None:
             raise UsageError("form the cohort first: form_cohort(grid, num_rounds)")
-        return self._steps
+        return self.sessions
 
     def declare_sizes(self, sizes: Mapping[str, int]) -> None:
         """Set how many elements metrics have that were declared before that could be known, by their names."""
@@ -162,12 +180,12 @@ class SecureAggregation(Strategy):
 
     def traffic(self) -> dict[str, Traffic]:
         """Return what each kind of step has cost so far."""
-        return self._steps.traffic if self._steps else {}
+        return self.sessions.traffic if self.sessions else {}
 
     def gather_statistics(self, content: RecordDict, sizes: Mapping[str, int], timeout: float = 600.0) -> Aggregate:
         """Ask every pod for its statistics, once a run; ``sizes`` gives the elements of each declared metric."""
         named = {f"statistics.{name}": size for name, size in sizes.items()}
-        return self.steps.run("statistics", 1, content, named, timeout)
+        return self._session().run("statistics", 1, content, named, timeout).aggregate
 
     def start(
         self,
@@ -183,17 +201,24 @@ class SecureAggregation(Strategy):
 
         Raises
         ------
-        CohortRefused, StepFailed
-            If the cohort does not form, or a pod is lost.
+        CohortRefused, RunFailed
+            If the cohort does not form, or too many pods are lost; the rounds completed have been passed on.
         """
-        if self.cohort is None:
+        if self.sessions is None:
             self.form_cohort(grid, num_rounds)
         self.summary()
         result, arrays = Result(), initial_arrays
         self._evaluate_centrally(evaluate_fn, 0, arrays, result)
-        for number in range(1, num_rounds + 1):
+        number = completed = 0
+        while completed < num_rounds:
+            number += 1
             config = ConfigRecord(dict(train_config or {}))
-            done = self._train(grid, number, arrays, config, timeout)
+            try:
+                done = self._train(grid, number, arrays, config, timeout)
+            except StepFailed as error:
+                self._skip(number, error)
+                continue
+            completed += 1
             arrays = result.arrays = done.arrays
             result.train_metrics_clientapp[number] = done.train
             if self.evaluate_metrics:
@@ -202,22 +227,28 @@ class SecureAggregation(Strategy):
             if self.on_round:
                 self.on_round(done)
         config = ConfigRecord(dict(evaluate_config or {}))
-        if (metrics := self._evaluate(grid, num_rounds, arrays, config, timeout)) is not None:
-            result.evaluate_metrics_clientapp[num_rounds] = metrics
+        if (metrics := self._evaluate(grid, number, arrays, config, timeout)) is not None:
+            result.evaluate_metrics_clientapp[number] = metrics
         return result
+
+    def _skip(self, number: int, error: StepFailed) -> None:
+        """Leave a round out that could not be completed: its number is spent, the model as it was."""
+        log(WARNING, "round %d is skipped: %s", number, error)
+        if self.on_skip:
+            self.on_skip(number, error)
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Sequence[Message]:
         """Let the inner strategy configure the round for the cohort."""
-        nodes = self.cohort.nodes.values() if self.cohort else grid.get_node_ids()
+        nodes = self.sessions.cohort.nodes.values() if self.sessions else grid.get_node_ids()
         return list(self.inner.configure_train(server_round, arrays, config, CohortGrid(grid, nodes)))
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Sequence[Message]:
         """Let the inner strategy configure the evaluation for the cohort."""
-        nodes = self.cohort.nodes.values() if self.cohort else grid.get_node_ids()
+        nodes = self.sessions.cohort.nodes.values() if self.sessions else grid.get_node_ids()
         return list(self.inner.configure_evaluate(server_round, arrays, config, CohortGrid(grid, nodes)))
 
     def aggregate_train(
@@ -238,10 +269,12 @@ class SecureAggregation(Strategy):
 
     def _train(self, grid: Grid, number: int, arrays: ArrayRecord, config: ConfigRecord, timeout: float) -> Round:
         started = time.monotonic()
+        self._session().renew()
         request = self._common(self.configure_train(number, arrays, config, grid), "train")
         sizes = {UPDATE: sum(int(np.prod(array.shape)) for array in arrays.values())}
         sizes |= self._sizes("train", self.train_metrics) | self._sizes("evaluate", self.evaluate_metrics)
-        aggregate = self.steps.run("train", number, request.content, sizes, timeout)
+        step = self._session().run("train", number, request.content, sizes, timeout)
+        aggregate = step.aggregate
         train = metric_record(aggregate, self.train_metrics, "train")
         evaluated = metric_record(aggregate, self.evaluate_metrics, "evaluate")
         mean = ArrayRecord(_moved(arrays, aggregate.values[UPDATE]))
@@ -251,27 +284,31 @@ class SecureAggregation(Strategy):
             raise UsageError(
                 f"{type(self.inner).__name__} made no new arrays from the mean: it is not an averaging one"
             )
-        return Round(number, new, aggregate, metrics or train, evaluated, time.monotonic() - started)
+        return Round(number, new, step, metrics or train, evaluated, time.monotonic() - started)
 
     def _evaluate(
         self, grid: Grid, number: int, arrays: ArrayRecord, config: ConfigRecord, timeout: float
     ) -> MetricRecord | None:
+        self._session().renew()
         messages = self.configure_evaluate(number, arrays, config, grid) if self.final_metrics else []
         if not messages:
             return None
         request = self._common(messages, "evaluate")
         sizes = self._sizes("evaluate", self.final_metrics)
-        self.final = self.steps.run("evaluate", 1, request.content, sizes, timeout)
-        record = metric_record(self.final, self.final_metrics, "evaluate")
-        examples = int(self.final.values["evaluate.num-examples"][0])
+        self.final = self._session().run("evaluate", 1, request.content, sizes, timeout)
+        record = metric_record(self.final.aggregate, self.final_metrics, "evaluate")
+        examples = int(self.final.aggregate.values["evaluate.num-examples"][0])
+        if not examples:
+            return record  # the inner strategy would divide by it
         return self.aggregate_evaluate(number, [self._virtual(request, examples, record, {})])
 
     def _common(self, messages: Sequence[Message], kind: str) -> Message:
         """Return the message that stands for all: the inner strategy must say the same to every pod."""
-        if len(messages) != len(self.pods):
+        pods = len(self._session().cohort.nodes)
+        if len(messages) != pods:
             raise UsageError(
-                f"{type(self.inner).__name__} asks {len(messages)} of {len(self.pods)} pods to {kind}:"
-                f" secure aggregation needs them all (fraction_{kind}=1.0, min_{kind}_nodes <= {len(self.pods)})"
+                f"{type(self.inner).__name__} asks {len(messages)} of {pods} pods to {kind}:"
+                f" secure aggregation needs them all (fraction_{kind}=1.0, min_{kind}_nodes <= {pods})"
             )
         if any(message.content != messages[0].content for message in messages[1:]):
             raise UsageError(f"{type(self.inner).__name__} sends different requests to different pods")
@@ -301,11 +338,15 @@ class SecureAggregation(Strategy):
         return {c.name: metric.size for c, metric in zip(classes, metrics, strict=True)}
 
     def _parameters(self, run: str, app: str, num_rounds: int) -> Parameters:
-        update = ElementClass(UPDATE, "update", self.update_bound)
+        update = ElementClass(UPDATE, "update", float(self.update_bound))
         evaluated = self._classes("evaluate", self.evaluate_metrics)
         plans = [
             StepPlan("statistics", 1, self._classes("statistics", self.statistics_metrics)),
-            StepPlan("train", num_rounds, (update, *self._classes("train", self.train_metrics), *evaluated)),
+            StepPlan(
+                "train",
+                num_rounds + self.membership_changes,
+                (update, *self._classes("train", self.train_metrics), *evaluated),
+            ),
             StepPlan("evaluate", 1, self._classes("evaluate", self.final_metrics)),
         ]
         return Parameters(
@@ -314,7 +355,7 @@ class SecureAggregation(Strategy):
             config=encode(self.run_config),
             prime_q=self.prime_q,
             pods=self.pods,
-            threshold=len(self.pods),
+            threshold=self.threshold,
             max_weight=self.max_weight,
             weighting=self.weighting,
             steps=tuple(plan for plan in plans if plan.classes),

@@ -1,7 +1,7 @@
 """One masked step as the server runs it: the same request to every pod, vectors summed as they come, one aggregate."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -10,16 +10,30 @@ from flwr.app import ArrayRecord, RecordDict
 
 from fl_app import wire
 from fl_app.errors import RunFailed
-from fl_app.secagg.aggregator import Aggregator
-from fl_app.secagg.errors import ProtocolError
+from fl_app.secagg.aggregator import Aggregator, Collection
+from fl_app.secagg.errors import AggregateRefused, ProtocolError
 from fl_app.secagg.fixed_point import Aggregate
-from fl_app.secagg.messages import ElementClass, Step
+from fl_app.secagg.messages import ElementClass, MaskedReply, Step, UnmaskReply, Witness
 from strategies.cohort import Cohort
-from strategies.exchange import Exchange, Reply
+from strategies.exchange import Exchange
 
 
 class StepFailed(RunFailed):
-    """A step could not be completed; the text names the pods that stand in the way. The model stays as it was."""
+    """A step could not be completed; ``lost`` says of each pod in the way why. The model stays as it was."""
+
+    def __init__(self, kind: str, round: int, lost: Mapping[str, str], why: str = "") -> None:
+        self.lost = dict(lost)
+        reasons = [*lost.values(), *([why] if why else [])]
+        super().__init__(f"the '{kind}' step of round {round} failed: {'; '.join(reasons)}")
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """A completed step: the aggregate over ``pods``, and of each pod that was lost, at which point and why."""
+
+    aggregate: Aggregate
+    pods: tuple[str, ...]
+    lost: dict[str, str]
 
 
 @dataclass
@@ -45,15 +59,29 @@ class Steps:
         The pods and their nodes.
     secure : bool
         Whether vectors are masked; if not, pods send their values in the clear (their owners' policy permitting).
+    traffic : dict
+        Where the cost of each kind of step is added up.
+    grace : float
+        Seconds that the last pods have once enough others have answered.
     """
 
-    def __init__(self, exchange: Exchange, aggregator: Aggregator, cohort: Cohort, *, secure: bool) -> None:
-        self._exchange, self._aggregator, self._cohort, self._secure = exchange, aggregator, cohort, secure
+    def __init__(
+        self,
+        exchange: Exchange,
+        aggregator: Aggregator,
+        cohort: Cohort,
+        *,
+        secure: bool,
+        traffic: dict[str, Traffic],
+        grace: float = 15.0,
+    ) -> None:
+        self._exchange, self._aggregator, self._cohort = exchange, aggregator, cohort
+        self._secure, self._grace = secure, grace
         self._names = {node: name for name, node in cohort.nodes.items()}
-        self._shares_delivered = not secure
-        self.traffic: dict[str, Traffic] = {}
+        self._delivered: set[str] = set()
+        self._traffic = traffic
 
-    def run(self, kind: str, round: int, content: RecordDict, sizes: Mapping[str, int], timeout: float) -> Aggregate:
+    def run(self, kind: str, round: int, content: RecordDict, sizes: Mapping[str, int], timeout: float) -> StepResult:
         """Send ``content`` to every pod as one step and return the decoded sum.
 
         Parameters
@@ -70,49 +98,85 @@ class Steps:
         Raises
         ------
         StepFailed
-            If a pod refuses, fails, is late or sends what is not its vector, or the sum fails its checks.
+            If more pods refuse, fail, are late or send what is not their vector than the threshold allows, or the
+            sum fails its checks.
         """
         started = time.monotonic()
         classes = self._aggregator.parameters.step(kind).classes
         names = tuple(c.name for c in classes)
         step = Step(self._aggregator.session, kind, round, names, tuple(sizes.get(name, 1) for name in names))
         request = wire.put(RecordDict(dict(content)), step)
-        receive: Receiver = _Masked(self._aggregator, step, request) if self._secure else _Plain(classes)
+        receiver: Receiver = _Masked(self._aggregator, step, request) if self._secure else _Plain(classes, step.sizes)
         contents = {node: self._addressed(request, name) for node, name in self._names.items()}
         message_type = wire.KINDS[kind] if self._secure else wire.PLAIN[wire.KINDS[kind]]
-        traffic, problems = self.traffic.setdefault(kind, Traffic()), []
-        for reply in self._exchange.ask(contents, message_type, timeout):
+        quorum = self._aggregator.threshold if self._secure else None
+        lost = self._ask(kind, contents, message_type, receiver.add, timeout, quorum)
+        self._delivered |= set(self._cohort.nodes) - set(lost)
+        if lost and not receiver.survives(lost):
+            raise StepFailed(kind, round, lost)
+        try:
+            if isinstance(receiver, _Masked) and receiver.collection.unmasks:
+                lost |= self._unmask(receiver.collection, lost, timeout)
+            aggregate = receiver.result()
+        except ProtocolError as error:
+            raise StepFailed(kind, round, lost, str(error)) from error
+        self._traffic[kind].seconds.append(time.monotonic() - started)
+        return StepResult(aggregate, tuple(name for name in self._cohort.nodes if name not in lost), lost)
+
+    def _unmask(self, collection: Collection, lost: Mapping[str, str], timeout: float) -> dict[str, str]:
+        """Have the survivors open what the sum needs, after a loss with a signed list of them; returns who is lost."""
+        nodes = {node: name for node, name in self._names.items() if name in collection.survivors}
+        if lost:
+            request = wire.put(RecordDict(), collection.survivors_request())
+
+            def signed(name: str, content: RecordDict) -> None:
+                collection.take_witness(name, wire.take(content, Witness))
+
+            self._ask("consistency", dict.fromkeys(nodes, request), wire.SURVIVORS, signed, timeout, None)
+        requests = {node: wire.put(RecordDict(), collection.unmask_request(name)) for node, name in nodes.items()}
+
+        def opened(name: str, content: RecordDict) -> None:
+            collection.take_reveal(name, wire.take(content, UnmaskReply))
+
+        quorum = None if lost else collection.threshold
+        silent = self._ask("unmask", requests, wire.UNMASK, opened, timeout, quorum, grace=0.0)
+        # Where the sum is whole, a threshold of answers is enough, and who was slower is not lost for that.
+        return {} if collection.unmasked and not lost else silent
+
+    def _ask(
+        self,
+        kind: str,
+        contents: Mapping[int, RecordDict],
+        message_type: str,
+        take: Callable[[str, RecordDict], None],
+        timeout: float,
+        quorum: int | None,
+        grace: float | None = None,
+    ) -> dict[str, str]:
+        """Ask, pass each good reply to ``take``, count the traffic; returns why each other pod gave none."""
+        traffic, lost = self._traffic.setdefault(kind, Traffic()), {}
+        patience = self._grace if grace is None else grace
+        for reply in self._exchange.ask(contents, message_type, timeout, quorum, patience):
+            name = self._names[reply.node]
             traffic.messages += 1
             traffic.bytes_out += payload_bytes(contents[reply.node])
             traffic.bytes_in += payload_bytes(reply.content) if reply.content is not None else 0
-            if problem := self._take(reply, receive):
-                problems.append(problem)
-        if problems:
-            raise StepFailed(f"the '{kind}' step of round {round} failed: {'; '.join(problems)}")
-        self._shares_delivered = True
-        try:
-            aggregate = receive.result()
-        except ProtocolError as error:
-            raise StepFailed(f"the '{kind}' step of round {round} failed: {error}") from error
-        traffic.seconds.append(time.monotonic() - started)
-        return aggregate
+            if refused := reply.refusal():
+                lost[name] = refused.text
+            elif reply.content is None:
+                lost[name] = f"pod '{name}': {reply.failure}"
+            else:
+                try:
+                    take(name, reply.content)
+                except ProtocolError as error:
+                    lost[name] = str(error)
+        return lost
 
     def _addressed(self, request: RecordDict, name: str) -> RecordDict:
         """Return the request with the sealed shares for one pod, until they have been delivered."""
-        return request if self._shares_delivered else wire.put_shares(request, self._aggregator.shares_for(name))
-
-    def _take(self, reply: Reply, receive: "Receiver") -> str:
-        """Pass one reply on; returns what is wrong with it, if anything."""
-        name = self._names[reply.node]
-        if refused := reply.refusal():
-            return refused.text
-        if reply.content is None:
-            return f"pod '{name}': {reply.failure}"
-        try:
-            receive.add(name, reply.content)
-        except ProtocolError as error:
-            return str(error)
-        return ""
+        if not self._secure or name in self._delivered:
+            return request
+        return wire.put_shares(request, self._aggregator.shares_for(name))
 
 
 class Receiver(Protocol):
@@ -120,6 +184,9 @@ class Receiver(Protocol):
 
     def add(self, sender: str, content: RecordDict) -> None:
         """Take one pod's reply."""
+
+    def survives(self, lost: Mapping[str, str]) -> bool:
+        """Say whether the step can be completed without these pods."""
 
     def result(self) -> Aggregate:
         """Return the aggregate of all replies."""
@@ -129,32 +196,42 @@ class _Masked:
     """Sums masked vectors in the field."""
 
     def __init__(self, aggregator: Aggregator, step: Step, request: RecordDict) -> None:
-        self._collection = aggregator.collect(step, wire.request_digest(request))
+        self.collection = aggregator.collect(step, wire.request_digest(request))
 
     def add(self, sender: str, content: RecordDict) -> None:
-        signature = wire.take(content, wire.MaskedReply).signature
-        self._collection.add(sender, wire.take_vector(content), signature)
+        self.collection.add(sender, wire.take_vector(content), wire.take(content, MaskedReply))
+
+    def survives(self, lost: Mapping[str, str]) -> bool:
+        return self.collection.unmasks and len(self.collection.survivors) >= self.collection.threshold
 
     def result(self) -> Aggregate:
-        return self._collection.result()
+        return self.collection.result()
 
 
 class _Plain:
     """Averages values sent in the clear, in float64: what the masked sum is compared with."""
 
-    def __init__(self, classes: Sequence[ElementClass]) -> None:
+    def __init__(self, classes: Sequence[ElementClass], sizes: Sequence[int]) -> None:
         self._weighted = {c.name: c.segment(1).weighted for c in classes}
+        self._shapes = {"weight": (1,)} | {c.name: (size,) for c, size in zip(classes, sizes, strict=True)}
         self._pods = self._weight = 0
         self._sums: dict[str, npt.NDArray[Any]] = {}
 
     def add(self, sender: str, content: RecordDict) -> None:
         values = wire.take_values(content)
+        if {name: array.shape for name, array in values.items()} != self._shapes:
+            raise AggregateRefused(f"pod '{sender}' sent other values than the step asks for")
         weight = int(values.pop("weight")[0])
         for name, weighted in self._weighted.items():
             self._sums[name] = self._sums.get(name, 0) + values[name] * (weight if weighted else 1)
         self._pods, self._weight = self._pods + 1, self._weight + weight
 
+    def survives(self, lost: Mapping[str, str]) -> bool:
+        return False
+
     def result(self) -> Aggregate:
+        if not self._weight and any(self._weighted.values()):
+            raise AggregateRefused("the pods' total weight is zero: there is nothing to average")
         means = {name: total / self._weight if self._weighted[name] else total for name, total in self._sums.items()}
         return Aggregate(self._pods, self._weight, 0, means)
 

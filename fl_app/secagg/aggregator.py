@@ -6,10 +6,23 @@ from collections.abc import Sequence
 from fl_app.secagg.errors import AggregateRefused, RosterRefused, ShareRefused
 from fl_app.secagg.field import Words
 from fl_app.secagg.fixed_point import Aggregate, decode
-from fl_app.secagg.identity import verify
+from fl_app.secagg.identity import UNMASK, statement, verify
 from fl_app.secagg.masking import Sum, check_vector
-from fl_app.secagg.messages import Hello, Parameters, SealedShare, Step
-from fl_app.secagg.roster import Roster, verify_hello
+from fl_app.secagg.messages import (
+    Hello,
+    MaskedReply,
+    Parameters,
+    SealedShare,
+    Step,
+    SurvivorsRequest,
+    UnmaskReply,
+    UnmaskRequest,
+    Witness,
+)
+from fl_app.secagg.prg import SEED_BYTES
+from fl_app.secagg.recovery import survivors_statement
+from fl_app.secagg.roster import Roster, threshold_for, verify_hello
+from fl_app.secagg.self_mask import combine
 from fl_app.secagg.session import label, layout_for, reply_statement
 
 
@@ -35,6 +48,11 @@ class Aggregator:
             raise RosterRefused("the session has no roster yet")
         return self._roster
 
+    @property
+    def threshold(self) -> int:
+        """Answers needed for a sum of this session's roster."""
+        return threshold_for(self.parameters.threshold, len(self.roster.hellos))
+
     def make_roster(self, hellos: Sequence[Hello]) -> Roster:
         """Put the pods' hellos into the roster; a hello for another session or unsigned is refused by name."""
         for hello in hellos:
@@ -46,14 +64,17 @@ class Aggregator:
 
     def take_shares(self, sender: str, shares: Sequence[SealedShare]) -> None:
         """Keep the sealed shares of one pod until they are passed on."""
-        wanted = {hello.name for hello in self.roster.neighbours(sender)}
-        if {share.receiver for share in shares} != wanted or any(share.sender != sender for share in shares):
+        wanted = sorted(hello.name for hello in self.roster.neighbours(sender))
+        if sorted(share.receiver for share in shares) != wanted or any(share.sender != sender for share in shares):
             raise ShareRefused(f"pod '{sender}' did not send exactly one share for each neighbour")
         self._shares[sender] = {share.receiver: share for share in shares}
 
     def shares_for(self, receiver: str) -> list[SealedShare]:
         """Return the sealed shares meant for one pod, in the roster's order."""
-        return [self._shares[hello.name][receiver] for hello in self.roster.neighbours(receiver)]
+        senders = [hello.name for hello in self.roster.neighbours(receiver)]
+        if missing := [name for name in senders if name not in self._shares]:
+            raise ShareRefused(f"no shares have come from {', '.join(missing)}")
+        return [self._shares[name][receiver] for name in senders]
 
     def collect(self, step: Step, request: bytes) -> "Collection":
         """Return the place where the masked vectors of one step are summed."""
@@ -61,7 +82,7 @@ class Aggregator:
 
 
 class Collection:
-    """The masked vectors of one step, summed as they come in.
+    """The masked vectors of one step, summed as they come in; where losses are allowed, also what unmasks the sum.
 
     Parameters
     ----------
@@ -74,28 +95,98 @@ class Collection:
     """
 
     def __init__(self, aggregator: Aggregator, step: Step, request: bytes) -> None:
-        self._roster = aggregator.roster
+        self._session, self._roster, self.threshold = aggregator.session, aggregator.roster, aggregator.threshold
         self.layout = layout_for(aggregator.parameters, step, len(self._roster.hellos))
-        self._label = label(self._roster, step, request)
+        self.label = label(self._roster, step, request)
         self._sum = Sum(self.layout.field, self.layout.length)
-        self.received: set[str] = set()
+        self._replies: dict[str, MaskedReply] = {}
+        self._witnesses: dict[str, Witness] = {}
+        self._reveals: dict[str, UnmaskReply] = {}
 
-    def add(self, sender: str, vector: Words, signature: bytes) -> None:
+    def add(self, sender: str, vector: Words, reply: MaskedReply) -> None:
         """Add the vector of one pod; raises a `ProtocolError` naming the pod if it is not to be used."""
-        if sender in self.received or sender not in self._roster.names:
+        if sender in self._replies or sender not in self._roster.names:
             raise AggregateRefused(f"a vector of pod '{sender}' came twice or from outside the roster")
         check_vector(self.layout, vector, sender)
-        key = self._roster.hellos[self._roster.position(sender)].identity_key
-        verify(key, signature, reply_statement(self._label, sender, vector), sender)
+        verify(self._key(sender), reply.signature, reply_statement(self.label, sender, vector, reply), sender)
+        holders = self._roster.names if self.unmasks else ()
+        if tuple(share.receiver for share in reply.shares) != holders:
+            raise ShareRefused(f"pod '{sender}' did not send one share of its self mask for each pod")
         self._sum.add(vector)
-        self.received.add(sender)
+        self._replies[sender] = reply
 
-    def missing(self) -> tuple[str, ...]:
-        """Return the pods whose vectors have not come, in the roster's order."""
-        return tuple(name for name in self._roster.names if name not in self.received)
+    @property
+    def unmasks(self) -> bool:
+        """Whether vectors carry self masks, so that the sum needs unmasking and survives losses."""
+        return self.threshold < len(self._roster.hellos)
+
+    @property
+    def survivors(self) -> tuple[str, ...]:
+        """The pods whose vectors are in the sum, in the roster's order."""
+        return tuple(name for name in self._roster.names if name in self._replies)
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """The pods whose vectors are not in the sum, in the roster's order."""
+        return tuple(name for name in self._roster.names if name not in self._replies)
+
+    @property
+    def unmasked(self) -> bool:
+        """Whether enough has been revealed: by a threshold of pods, or after a loss by every survivor."""
+        return len(self._reveals) >= (len(self.survivors) if self.lost else self.threshold)
+
+    def survivors_request(self) -> SurvivorsRequest:
+        """Return what the survivors are asked to sign after a loss."""
+        return SurvivorsRequest(self._session, self.label, self.survivors)
+
+    def take_witness(self, sender: str, witness: Witness) -> None:
+        """Keep one pod's signature over the survivors."""
+        if witness.name != sender:
+            raise AggregateRefused(f"pod '{sender}' signed in another's name")
+        verify(self._key(sender), witness.signature, survivors_statement(self.label, sender, self.survivors), sender)
+        self._witnesses[sender] = witness
+
+    def unmask_request(self, receiver: str) -> UnmaskRequest:
+        """Return what one survivor is asked to open."""
+        place = self._roster.position(receiver)
+        shares = tuple(self._replies[name].shares[place] for name in self.survivors)
+        return UnmaskRequest(self._session, self.label, self.survivors, shares, tuple(self._witnesses.values()))
+
+    def take_reveal(self, sender: str, reveal: UnmaskReply) -> None:
+        """Keep what one pod opened; raises a `ProtocolError` naming the pod if it is not to be used."""
+        verify(self._key(sender), reveal.signature, statement(UNMASK, self.label, sender, "", reveal.content()), sender)
+        sizes = [len(part) for part in (*reveal.self_shares, *reveal.pair_seeds)]
+        counts = (len(reveal.self_shares), len(reveal.pair_seeds))
+        if counts != (len(self.survivors), len(self.lost)) or any(size != SEED_BYTES for size in sizes):
+            raise AggregateRefused(f"pod '{sender}' did not open what it was asked to")
+        self._reveals[sender] = reveal
 
     def result(self) -> Aggregate:
-        """Decode the sum of the whole cohort; raises `AggregateRefused` if a pod is missing or a check fails."""
-        if self.missing():
-            raise AggregateRefused(f"the sum lacks the vectors of {', '.join(self.missing())}")
-        return decode(self.layout, self._sum.centred())
+        """Decode the sum of the survivors.
+
+        Raises
+        ------
+        AggregateRefused
+            If a pod is missing that must not be, or a check fails.
+        """
+        if not self.unmasks:
+            if self.lost:
+                raise AggregateRefused(f"the sum lacks the vectors of {', '.join(self.lost)}")
+            return decode(self.layout, self._sum.centred())
+        if len(self.survivors) < self.threshold or not self.unmasked:
+            raise AggregateRefused("too few pods have answered to unmask the sum")
+        added = [self._self_mask(index, name) for index, name in enumerate(self.survivors)]
+        subtracted: list[bytes] = []
+        for index, lost in enumerate(self.lost):
+            for name in self.survivors:
+                first = self._roster.position(name) < self._roster.position(lost)
+                (added if first else subtracted).append(self._reveals[name].pair_seeds[index])
+        self._sum.remove(added, subtracted)
+        return decode(self.layout, self._sum.centred(), len(self.survivors))
+
+    def _self_mask(self, index: int, name: str) -> bytes:
+        shares = {self._roster.position(holder) + 1: r.self_shares[index] for holder, r in self._reveals.items()}
+        return combine(shares, self.threshold, self._replies[name].commitment, name)
+
+    def _key(self, name: str) -> bytes:
+        return self._roster.hellos[self._roster.position(name)].identity_key

@@ -14,6 +14,7 @@ from fl_app.secagg.errors import MalformedMessage
 Value = None | bool | int | float | str | bytes | Sequence["Value"] | Mapping[str, "Value"]
 
 MAX_DEPTH = 16
+MAX_DIGITS = 40
 _LENGTH = struct.Struct(">Q")
 _FLOAT = struct.Struct(">d")
 
@@ -52,7 +53,7 @@ def _write(value: Value, out: bytearray, depth: int) -> None:
     elif isinstance(value, bool):
         out += b"T" if value else b"F"
     elif isinstance(value, int):
-        _write_sized(b"i", str(int(value)).encode(), out)
+        _write_sized(b"i", _digits(value), out)
     elif isinstance(value, float):
         out += b"f" + _FLOAT.pack(value)
     elif isinstance(value, str):
@@ -61,9 +62,9 @@ def _write(value: Value, out: bytearray, depth: int) -> None:
         _write_sized(b"b", bytes(value), out)
     elif isinstance(value, Mapping):
         out += b"d" + _LENGTH.pack(len(value))
+        if not all(isinstance(key, str) for key in value):
+            raise MalformedMessage("malformed message: a key is not text")
         for key in sorted(value):
-            if not isinstance(key, str):
-                raise MalformedMessage("malformed message: a key is not text")
             _write_sized(b"s", _utf8(key), out)
             _write(value[key], out, depth + 1)
     elif isinstance(value, Sequence):
@@ -76,6 +77,12 @@ def _write(value: Value, out: bytearray, depth: int) -> None:
 
 def _write_sized(tag: bytes, content: bytes, out: bytearray) -> None:
     out += tag + _LENGTH.pack(len(content)) + content
+
+
+def _digits(number: int) -> bytes:
+    if abs(number) >= 10**MAX_DIGITS:
+        raise MalformedMessage(f"malformed message: a number of more than {MAX_DIGITS} digits")
+    return str(int(number)).encode()
 
 
 def _utf8(text: str) -> bytes:
@@ -111,8 +118,8 @@ def _read_text(data: memoryview, at: int) -> tuple[str, int]:
 
 def _read_int(data: memoryview, at: int) -> tuple[int, int]:
     raw, at = _read_sized(data, at)
-    if len(raw) > 40:
-        raise MalformedMessage("malformed message: a number of more than 40 digits")
+    if len(raw) > MAX_DIGITS + raw.startswith(b"-"):
+        raise MalformedMessage(f"malformed message: a number of more than {MAX_DIGITS} digits")
     try:
         value = int(raw)
     except ValueError as error:

@@ -85,6 +85,12 @@ class SessionRefused(ProtocolError):
     code = "session"
 
 
+class SurvivorsRefused(ProtocolError):
+    """The list of survivors of a step is not one this pod unmasks for: too short, without it, unsigned or a second."""
+
+    code = "survivors"
+
+
 class AlreadyAnswered(ProtocolError):
     """This (run, kind, round) was answered before; a second answer would reuse what must be used once."""
 

@@ -67,6 +67,8 @@ class Layout:
     """
 
     def __init__(self, field: Field, pods: int, max_weight: int, segments: Sequence[Segment]) -> None:
+        if max_weight < 1:
+            raise ValueRefused("the declared maximum weight is not positive")
         self.field, self.pods, self.max_weight = field, pods, max_weight
         updates = sum(segment.size for segment in segments if segment.kind == "update")
         last = [Segment(CLIPPED, "count", updates)] if updates else []
@@ -98,8 +100,9 @@ class Layout:
         )
 
     def capacity(self, segment: Segment) -> float:
-        """Largest magnitude of the decoded integer sum of one element."""
-        return self.pods * segment.bound * (self.max_weight if segment.weighted else 1) * self.scales[segment.name]
+        """Largest magnitude of the decoded integer sum of one element: every pod at its bound, rounded as it rounds."""
+        bound = segment.bound * (self.max_weight if segment.weighted else 1)
+        return self.pods * float(np.rint(bound * self.scales[segment.name]))
 
     def pieces(self, block: int) -> list[tuple[Segment, slice, slice]]:
         """Return (segment, slice of the segment, slice of the block) for what lies in the numbered block."""
@@ -176,6 +179,7 @@ class Encoder:
 
     def _reals(self, segment: Segment, part: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         bound = segment.bound
+        part = np.asarray(part, dtype=np.float64)  # or float32's rounding of the bound would pass for it
         if not (part.min() >= -bound and part.max() <= bound):
             if not np.isfinite(part).all():
                 raise ValueRefused(f"'{segment.name}' holds a value that is not finite")
@@ -202,8 +206,8 @@ class Aggregate:
     values: dict[str, npt.NDArray[Any]]
 
 
-def decode(layout: Layout, total: Int64) -> Aggregate:
-    """Decode the centred sum ``total`` (int64 [layout.length]).
+def decode(layout: Layout, total: Int64, pods: int | None = None) -> Aggregate:
+    """Decode the centred sum ``total`` (int64 [layout.length]) of ``pods`` vectors (None: of the whole cohort).
 
     Raises
     ------
@@ -212,7 +216,8 @@ def decode(layout: Layout, total: Int64) -> Aggregate:
     """
     if total.shape != (layout.length,):
         raise AggregateRefused("the summed vector has the wrong length")
-    if not (total[::BLOCK] == layout.pods).all():
+    pods = layout.pods if pods is None else pods
+    if not (total[::BLOCK] == pods).all():
         raise AggregateRefused("a roll call failed: the vectors summed are not one masked vector from each pod")
     flat: dict[str, npt.NDArray[Any]] = {
         segment.name: np.empty(segment.size, np.int64 if segment.kind == "count" else np.float64)
@@ -232,4 +237,4 @@ def decode(layout: Layout, total: Int64) -> Aggregate:
             raise AggregateRefused("the pods' total weight is zero: there is nothing to average")
         if segment.name in flat and segment.kind != "count":
             flat[segment.name] /= layout.scales[segment.name] * (weight if segment.weighted else 1)
-    return Aggregate(layout.pods, weight, clipped, flat)
+    return Aggregate(pods, weight, clipped, flat)

@@ -21,6 +21,9 @@ SIGNATURE_BYTES = 64
 HELLO = "fl-app/secagg/1/hello"
 SHARE = "fl-app/secagg/1/share"
 REPLY = "fl-app/secagg/1/masked-reply"
+SELF_SHARE = "fl-app/secagg/1/self-share"
+SURVIVORS = "fl-app/secagg/1/survivors"
+UNMASK = "fl-app/secagg/1/unmask-reply"
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 

@@ -87,6 +87,20 @@ class Sum:
         np.add(self._total, signed, out=self._total, casting="unsafe")
         self._since_fold += 1
 
+    def remove(self, added: Sequence[bytes], subtracted: Sequence[bytes]) -> None:
+        """Take masks off the sum: those of ``added`` had been added to it, those of ``subtracted`` subtracted."""
+        field = self._field
+        streams = _alternate(
+            [(MaskStream(s, field), True) for s in subtracted], [(MaskStream(s, field), False) for s in added]
+        )
+        words, scratch = np.empty(BLOCK, field.dtype), np.empty(BLOCK, np.int64)
+        for at in range(0, len(self._total), BLOCK):
+            part = self._total[at : at + BLOCK]
+            spare = scratch[: len(part)]
+            field.fold(part, spare)
+            _apply(streams, field, part, spare, words[: len(part)])
+        self._since_fold = field.adds_between_folds
+
     def centred(self) -> Int64:
         """Return the sum with elements in [-(q-1)/2, (q-1)/2], int64 [length]; the last call on this object."""
         self._blockwise(self._field.centre)

@@ -17,6 +17,7 @@ _SIZES = {
     "nonce_commitment": 32,
     "parameters": 32,
     "signature": SIGNATURE_BYTES,
+    "label": 32,
 }
 
 
@@ -83,7 +84,7 @@ class Parameters(Record):
     pods : tuple of str
         The pods requested.
     threshold : int
-        Answers needed for a sum.
+        Answers needed for a sum; 0 for the protocol's own rule, `default_threshold`.
     max_weight : int
         Largest weight a pod may have.
     weighting : str
@@ -158,6 +159,64 @@ class Step(Record):
         if self.names != tuple(c.name for c in plan.classes) or len(self.sizes) != len(self.names):
             raise MalformedMessage(f"the '{self.kind}' step does not have the declared segments")
         return [c.segment(size) for c, size in zip(plan.classes, self.sizes, strict=True)]
+
+
+@dataclass(frozen=True)
+class MaskedReply(Record):
+    """What comes with a masked vector: where the threshold allows losses, the pod's self mask in sealed shares.
+
+    ``commitment`` is b"" and ``shares`` is empty where every pod must answer. The signature covers all of it.
+    """
+
+    commitment: bytes
+    shares: tuple[SealedShare, ...]
+    signature: bytes
+
+    def content(self, vector_digest: bytes) -> bytes:
+        """Return the bytes the signature covers, besides purpose, label and sender."""
+        return encode([vector_digest, self.commitment, [share.to_bytes() for share in self.shares]])
+
+
+@dataclass(frozen=True)
+class SurvivorsRequest(Record):
+    """The server's claim, after a loss, of whose vectors it holds; a pod signs one such claim for each label."""
+
+    session: bytes
+    label: bytes
+    survivors: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Witness(Record):
+    """A pod's signature over a label and its survivors."""
+
+    name: str
+    signature: bytes
+
+
+@dataclass(frozen=True)
+class UnmaskRequest(Record):
+    """Asks a survivor to open what the sum still needs; ``shares`` are those sealed to it, one of each survivor."""
+
+    session: bytes
+    label: bytes
+    survivors: tuple[str, ...]
+    shares: tuple[SealedShare, ...]
+    witnesses: tuple[Witness, ...]
+
+
+@dataclass(frozen=True)
+class UnmaskReply(Record):
+    """For each survivor the opened share of its self mask, for each other pod the pair seed; both by roster order."""
+
+    label: bytes
+    self_shares: tuple[bytes, ...]
+    pair_seeds: tuple[bytes, ...]
+    signature: bytes
+
+    def content(self) -> bytes:
+        """Return the bytes the signature covers, besides purpose, label and sender."""
+        return encode([list(self.self_shares), list(self.pair_seeds)])
 
 
 def _plain(value: Any) -> Any:

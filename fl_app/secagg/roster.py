@@ -63,6 +63,11 @@ def default_threshold(pods: int) -> int:
     return pods if pods <= 3 else 2 * pods // 3 + 1
 
 
+def threshold_for(declared: int, pods: int) -> int:
+    """Return the threshold of a cohort of ``pods``: as declared, or by the protocol's rule where 0 is declared."""
+    return declared or default_threshold(pods)
+
+
 def verify_hello(hello: Hello) -> None:
     """Raise `BadSignature` unless the hello is signed by the identity key it names."""
     said = statement(HELLO, hello.session, hello.name, "", hello.unsigned())
@@ -109,7 +114,7 @@ def check_roster(
             raise RosterRefused(f"pod '{hello.name}' was not among the pods requested")
     for hello in roster.neighbours(own.name):
         check_approved(hello.name, hello.identity_key, policy, own.name)
-    check_cohort(own.name, len(hellos), len(requested), threshold, policy)
+    check_cohort(own.name, len(hellos), len(requested), threshold_for(threshold, len(hellos)), policy)
     return roster
 
 

@@ -5,6 +5,7 @@ opens the shares received; ``mask`` answers one step. The state between two mess
 session's secrets and belongs in memory only. Losing it ends the session and gives nothing away.
 """
 
+import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,11 +19,29 @@ from fl_app.secagg.canonical import decode, digest, encode
 from fl_app.secagg.errors import MalformedMessage, RosterRefused, SessionRefused, ShareRefused
 from fl_app.secagg.field import FIELD_61, Field, Words, field_of
 from fl_app.secagg.fixed_point import Encoder, Layout
-from fl_app.secagg.identity import HELLO, REPLY, SHARE, Signer, seal, statement, unseal, verify
+from fl_app.secagg.identity import (
+    HELLO,
+    REPLY,
+    SELF_SHARE,
+    SHARE,
+    SIGNATURE_BYTES,
+    Signer,
+    seal,
+    statement,
+    unseal,
+    verify,
+)
 from fl_app.secagg.masking import mask
-from fl_app.secagg.messages import Hello, Parameters, SealedShare, Step
+from fl_app.secagg.messages import (
+    Hello,
+    MaskedReply,
+    Parameters,
+    SealedShare,
+    Step,
+)
 from fl_app.secagg.prg import SEED_BYTES, derive
-from fl_app.secagg.roster import CohortPolicy, Roster, check_roster
+from fl_app.secagg.roster import CohortPolicy, Roster, check_roster, threshold_for
+from fl_app.secagg.self_mask import commitment, split
 
 PAIR_KEY = "fl-app/secagg/1/pair-key"
 PAIR_SEED = "fl-app/secagg/1/pair-seed"
@@ -37,6 +56,9 @@ class Ledger(Protocol):
 
     def enter_answer(self, run: str, kind: str, round: int, label: bytes, head: bytes) -> bytes:
         """Enter an answer about to be given; raises `AlreadyAnswered` or `LedgerRefused`."""
+
+    def enter_survivors(self, run: str, label: bytes, survivors: bytes, head: bytes) -> bytes:
+        """Enter the digest of the one list of survivors this pod speaks of under a label; the same may come again."""
 
 
 def field_for(parameters: Parameters, kind: str) -> Field:
@@ -77,6 +99,7 @@ class PodSession:
     sealed: tuple[SealedShare, ...] = ()
     shares: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     pair_keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    answered: bytes = b""
 
     @classmethod
     def open(
@@ -127,7 +150,9 @@ class PodSession:
         ShareRefused, BadSignature
             Unless there is exactly one good share from every neighbour.
         """
-        roster, me = self._joined(), self.own.name
+        roster, me = self.joined(), self.own.name
+        if self.pair_keys:
+            raise ShareRefused(f"pod '{me}' has opened its shares of this session already")
         senders = [share.sender for share in received]
         if sorted(senders) != sorted(hello.name for hello in roster.neighbours(me)):
             raise ShareRefused(f"pod '{me}' did not receive exactly one share from each neighbour")
@@ -155,8 +180,8 @@ class PodSession:
         values: Mapping[str, npt.NDArray[Any]],
         ledger: Ledger,
         signer: Signer,
-    ) -> tuple["PodSession", Words, bytes]:
-        """Answer one step: enter it in the ledger, then return the new state, the masked vector and a signature.
+    ) -> tuple["PodSession", Words, MaskedReply]:
+        """Answer one step: enter it in the ledger, then return the new state, the masked vector and what goes with it.
 
         Parameters
         ----------
@@ -172,7 +197,7 @@ class PodSession:
         ProtocolError
             If the step may not be answered or the values do not fit; then nothing is returned.
         """
-        roster, me = self._joined(), self.own.name
+        roster, me = self.joined(), self.own.name
         self.check_step(step)
         if set(self.pair_keys) != {other.name for other in roster.neighbours(me)}:
             raise ShareRefused(f"pod '{me}' has not received its neighbours' shares")
@@ -184,16 +209,38 @@ class PodSession:
         place = roster.position(me)
         add = [seed for name, seed in seeds.items() if place < roster.position(name)]
         subtract = [seed for name, seed in seeds.items() if place > roster.position(name)]
+        committed, shares = b"", tuple[SealedShare, ...]()
+        if self.threshold < len(roster.hellos):
+            own = secrets.token_bytes(SEED_BYTES)
+            add.append(own)
+            committed, shares = commitment(own), self._self_shares(own, bound, signer)
         vector = mask(layout, encoder, add, subtract)
-        signature = signer.sign(reply_statement(bound, me, vector))
-        return self.at(head), vector, signature
+        reply = MaskedReply(committed, shares, bytes(SIGNATURE_BYTES))
+        reply = replace(reply, signature=signer.sign(reply_statement(bound, me, vector, reply)))
+        return replace(self.at(head), answered=bound), vector, reply
+
+    def _self_shares(self, own: bytes, bound: bytes, signer: Signer) -> tuple[SealedShare, ...]:
+        """Return the shares of this step's self mask, sealed to every pod of the roster, this one included."""
+        roster, me = self.joined(), self.own.name
+        sealed = []
+        for holder, share in zip(roster.hellos, split(own, self.threshold, len(roster.hellos)), strict=True):
+            box = seal(share, holder.sealing_key, statement(SELF_SHARE, bound, me, holder.name, b""))
+            said = statement(SELF_SHARE, bound, me, holder.name, box)
+            sealed.append(SealedShare(self.own.session, me, holder.name, box, signer.sign(said)))
+        return tuple(sealed)
+
+    @property
+    def threshold(self) -> int:
+        """Answers needed for a sum of this session's roster."""
+        return threshold_for(self.parameters.threshold, len(self.joined().hellos))
 
     def check_step(self, step: Step) -> None:
         """Raise unless ``step`` belongs to this session and its plan."""
-        self._joined()
+        self.joined()
         if step.session != self.own.session:
             raise SessionRefused(f"pod '{self.own.name}' was asked for a step of another session")
-        if not 1 <= step.round <= self.parameters.step(step.kind).rounds:
+        declared = self.parameters.step(step.kind).rounds
+        if not 1 <= step.round <= (declared if step.kind == "train" else 1):  # all else happens once a run
             raise SessionRefused(f"round {step.round} of '{step.kind}' was not declared for this session")
 
     def at(self, head: bytes) -> "PodSession":
@@ -204,7 +251,8 @@ class PodSession:
         """Return what is left when the session ends: the ledger's head, and no secret."""
         return replace(self, sealing_secret=b"", nonce=b"", roster=None, sealed=(), shares={}, pair_keys={})
 
-    def _joined(self) -> Roster:
+    def joined(self) -> Roster:
+        """Return the roster this pod has joined; raises `SessionRefused` if there is none."""
         if self.roster is None:
             raise SessionRefused(f"pod '{self.own.name}' has not joined a roster in this session")
         return self.roster
@@ -222,6 +270,7 @@ class PodSession:
                 "sealed": [share.to_bytes() for share in self.sealed],
                 "shares": dict(self.shares),
                 "pair_keys": dict(self.pair_keys),
+                "answered": self.answered,
             }
         )
 
@@ -241,11 +290,13 @@ class PodSession:
                 sealed=tuple(SealedShare.from_bytes(raw) for raw in state["sealed"]),
                 shares=state["shares"],
                 pair_keys=state["pair_keys"],
+                answered=state["answered"],
             )
         except (KeyError, TypeError) as error:
             raise MalformedMessage("not the state of a session") from error
 
 
-def reply_statement(bound: bytes, sender: str, vector: Words) -> bytes:
-    """Return what a pod signs with a masked vector."""
-    return statement(REPLY, bound, sender, "", np.ascontiguousarray(vector).data)
+def reply_statement(bound: bytes, sender: str, vector: Words, reply: MaskedReply) -> bytes:
+    """Return what a pod signs with a masked vector: the vector and all that goes with it."""
+    seen = hashlib.sha256(np.ascontiguousarray(vector).data).digest()
+    return statement(REPLY, bound, sender, "", reply.content(seen))

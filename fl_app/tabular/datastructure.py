@@ -1,12 +1,16 @@
 """What the modeller wants to learn: the target column, and the columns to learn it from."""
 
-from typing import Self
+from collections.abc import Sequence
+from typing import Annotated, Self
 
-from pydantic import model_validator
+from pydantic import AfterValidator, model_validator
 
 from fl_app.errors import DataError, UsageError
 from fl_app.tabular.frozen import Frozen
 from fl_app.tabular.schema import Schema
+
+Names = Annotated[Sequence[str], AfterValidator(tuple)]
+"""Written as a list or a tuple, kept as a tuple."""
 
 
 class DataStructure(Frozen):
@@ -14,8 +18,8 @@ class DataStructure(Frozen):
 
     target: str
     table: str | dict[str, str] | None = None
-    selected_cols: tuple[str, ...] | None = None
-    ignore_cols: tuple[str, ...] = ()
+    selected_cols: Names | None = None
+    ignore_cols: Names = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

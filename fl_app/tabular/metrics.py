@@ -6,6 +6,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fl_app.errors import RunFailed
+
 SCORE_BINS = 128
 # A row's cross entropy is capped here (a probability of 1.1e-7), so that sums have a bound known beforehand.
 MAX_LOSS = 16.0
@@ -80,7 +82,9 @@ def scored_classes(classes: int) -> int:
 
 
 def count(labels: NDArray[np.int64], probabilities: NDArray[np.float64], bins: int = SCORE_BINS) -> Counts:
-    """Count labels int64 [n] against predicted probabilities float64 [n, C]."""
+    """Count labels int64 [n] against predicted probabilities float64 [n, C]; RunFailed where one is not finite."""
+    if not np.isfinite(probabilities).all():
+        raise RunFailed("the model's predictions are not finite: training diverged; use a smaller learning rate")
     n, classes = probabilities.shape
     confusion = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(confusion, (labels, probabilities.argmax(axis=1)), 1)

@@ -105,7 +105,8 @@ def schema_of(
     Raises
     ------
     UsageError
-        A setting names a column that the table lacks, or a kind other than categorical and continuous.
+        A setting names a column that the table lacks, or a kind other than categorical and continuous, or
+        bounds a categorical column.
     DataError
         A column can be read neither as categories nor as numbers.
     """
@@ -120,6 +121,8 @@ def schema_of(
     def describe(column: str) -> Column:
         series = frame[column]
         if (forced.get(column) or _kind_of(series)) == "categorical":
+            if column in (bounds or {}):
+                raise UsageError(f"bounds names {column!r}, which is categorical in {name!r}")
             values = _published_values(series, min_count)
             return Column(name=column, kind="categorical", values=values, optional=column in optional)
         numbers = numbers_of(series, column)
@@ -211,5 +214,6 @@ def _published_values(series: "pd.Series[Any]", min_count: int) -> tuple[str, ..
 
 def _public_bounds(numbers: "np.ndarray[Any, np.dtype[np.float64]]") -> tuple[float, float]:
     largest = float(np.abs(numbers).max(initial=0.0))
-    bound = 2.0 ** math.ceil(math.log2(largest)) if largest else 1.0
+    # Past 2^1000 either way the grid and the squares would leave the range of a float.
+    bound = 2.0 ** min(max(math.ceil(math.log2(largest)), -1000), 1000) if largest else 1.0
     return (-bound if numbers.min(initial=0.0) < 0 else 0.0), bound

@@ -1,6 +1,7 @@
 """Training a network on one table's rows, and counting how it does."""
 
 import itertools
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fl_app.errors import DataError, UsageError
+from fl_app.errors import DataError, RunFailed, UsageError
 from fl_app.tabular.encoding import Encoded
 from fl_app.tabular.metrics import SCORE_BINS, Counts, count
 from fl_app.tabular.optimizer import Optimizer
@@ -33,9 +34,20 @@ def train(
     The optimiser starts afresh. ``lr_factor`` scales its learning rate (a schedule over rounds), and
     ``proximal_mu`` holds the network near the parameters it came with (FedProx, Li et al. 2020). The same
     arguments and thread count give the same parameters; torch's own generator is left alone.
+
+    Raises
+    ------
+    UsageError
+        The duration, the batch size or the optimiser's parameters are not allowed.
+    DataError
+        There is no labelled row.
+    RunFailed
+        Training diverged: the loss is no longer a finite number.
     """
     if (epochs is None) == (steps is None):
         raise UsageError("give exactly one of epochs and steps")
+    if any(number is not None and number < 1 for number in (epochs, steps, batch_size)):
+        raise UsageError("batch_size, epochs and steps must be at least 1")
     if encoded.labels is None or not len(encoded):
         raise DataError("there is no labelled row to train on")
     anchors = [parameter.detach().clone() for parameter in network.parameters()] if proximal_mu else []
@@ -55,6 +67,8 @@ def train(
             descent.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             descent.step()
+    if not math.isfinite(loss_sum):
+        raise RunFailed("training diverged: the loss is not finite; use a smaller learning rate")
     return loss_sum / rows_seen
 
 

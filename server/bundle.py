@@ -1,0 +1,52 @@
+"""The Flower app that a run takes along: this product's own Python files, from a checkout or from an installed wheel.
+
+Only these files and the text below are in it, so one version gives one bundle (and one SHA-256), wherever it is made.
+"""
+
+import shutil
+from pathlib import Path
+
+from fl_app.errors import RunFailed
+
+NAME = "fl-app"
+PACKAGES = ("fl_app", "client", "strategies", "server")
+
+# A wheel has no pyproject.toml. What Flower reads of ours is here again; a test holds the two together.
+PYPROJECT = """\
+[project]
+name = "fl-app"
+version = "0.1.0"
+description = "Data holders train one tabular model together; what leaves each of them is a secure sum."
+license = "Apache-2.0"
+dependencies = []
+
+[[tool.uv.dependency-metadata]]
+name = "fl-app"
+version = "0.1.0"
+requires-dist = []
+
+[tool.flwr.app]
+publisher = "fl-app"
+fab-include = ["fl_app/**/*.py", "client/**/*.py", "strategies/**/*.py", "server/**/*.py"]
+
+[tool.flwr.app.components]
+serverapp = "server.app:app"
+clientapp = "client.app:app"
+"""
+
+
+def write_app(parent: Path) -> Path:
+    """Write the app's files into a new directory under ``parent``, and return that directory."""
+    app = parent / NAME  # Flower refuses an app whose directory has an underscore in its name
+    installed = Path(__file__).resolve().parents[1]
+    app.mkdir()
+    (app / "pyproject.toml").write_text(PYPROJECT, "utf-8")
+    for package in PACKAGES:
+        sources = sorted((installed / package).rglob("*.py"))
+        if not sources:
+            raise RunFailed(f"the package {package} is not beside {Path(__file__).parent}: install fl-app anew")
+        for source in sources:
+            copy = app / source.relative_to(installed)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, copy)
+    return app

@@ -1,0 +1,234 @@
+"""A run in deployment: submitted to a SuperLink, with its ServerApp here, in the modeller's directory.
+
+A SuperLink that is started with ``--isolation process`` leaves it to others to carry out ServerApps. The modeller does
+it, with a ``flower-superexec`` that lives as long as the run. Run as a module, this file is the child process that
+looks after it, and that stops the run on the SuperLink if it is itself stopped.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from fl_app.errors import RunFailed
+from fl_app.federation import DeployedFederation
+from fl_app.processes import GuardedProcess, flower_environment, same_path
+from server.bundle import write_app
+
+LOG = "flower.log"
+RUN_ID = "FL_APP_FLOWER_RUN"
+"""Variable that tells the ServerApp which of Flower's runs is the modeller's; an executor is handed any run."""
+
+_CONNECTION = "fl-app"
+_TICK = 0.1
+_COMMAND_SECONDS = 60.0
+_PATIENCE = 15.0
+"""Seconds between two questions to the SuperLink while it has not handed the ServerApp over."""
+_TAKEN, _NO_EXECUTOR = 81, 82
+_REASONS = {
+    _TAKEN: "the SuperLink had the ServerApp carried out elsewhere, where it does not find the run's directory: the "
+    "SuperLink must be started with --isolation process, and serves one modeller at a time",
+    _NO_EXECUTOR: f"flower-superexec ended; {LOG} in the run's directory says why",
+}
+
+
+class DeployedRun:
+    """One run on a SuperLink, with the ServerApp in the current directory.
+
+    Parameters
+    ----------
+    federation
+        Where the SuperLink is, and how to reach it.
+    app
+        Directory of another Flower app to submit instead of this one.
+    """
+
+    def __init__(self, federation: DeployedFederation, app: Path | None = None) -> None:
+        self._federation = federation
+        self._app = app
+        self._process: GuardedProcess | None = None
+
+    def start(self, run_dir: Path, environment: Mapping[str, str], num_pods: int) -> None:
+        """Submit the run, and have its ServerApp carried out; this takes some two seconds.
+
+        Parameters
+        ----------
+        run_dir
+            An existing directory, which the ServerApp finds as FL_APP_RUN_DIR; its ``flower.log`` gets all output.
+        environment
+            Variables for the ServerApp beside those of this process. The pods do not see them.
+        num_pods
+            Not needed here: which pods take part is for the ServerApp to find out.
+
+        Raises
+        ------
+        RunFailed
+            If the SuperLink cannot be reached or does not accept the run.
+        """
+        if self._process is not None:
+            raise RuntimeError("this run has been started before")
+        scratch = Path(tempfile.mkdtemp(prefix="fl-app-"))
+        home = scratch / "flwr"
+        given = {
+            **environment,
+            "PYTHONPATH": same_path(environment),
+            "FLWR_HOME": str(home),
+            "FL_APP_RUN_DIR": str(run_dir.resolve()),
+        }
+        child_environment = flower_environment(given)
+        try:
+            _write_connection(home, self._federation)
+            app = self._app or write_app(scratch)
+            run_id = _flwr(child_environment, "run", str(app), _CONNECTION)["run-id"]
+            child = [sys.executable, "-P", "-m", "server.deployment", run_id, str(scratch)]
+            self._process = GuardedProcess(
+                [*child, *_executor(self._federation)],
+                log=run_dir / LOG,
+                environment=child_environment,
+                scratch=scratch,
+            )
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+
+    def wait(self, seconds: float | None = None) -> int:
+        """Return the exit code once the run has ended and nothing of it is left here: 0 if the ServerApp returned.
+
+        Raises
+        ------
+        TimeoutError
+            If that takes longer than ``seconds``; the run goes on.
+        RunFailed
+            If the ServerApp was not carried out here, with the reason.
+        """
+        if self._process is None:
+            raise RunFailed("the run has not been started")
+        code = self._process.wait(seconds)
+        if code in _REASONS:
+            raise RunFailed(_REASONS[code])
+        return code
+
+    def stop(self) -> None:
+        """End the run, on the SuperLink too if it has not ended, with everything that belongs to it here."""
+        if self._process is not None:
+            self._process.stop()
+
+
+def _write_connection(home: Path, federation: DeployedFederation) -> None:
+    """Write the configuration with which Flower's own commands find the SuperLink."""
+    lines = ["[superlink]", f'default = "{_CONNECTION}"', f"[superlink.{_CONNECTION}]"]
+    lines.append(f"address = {json.dumps(federation.superlink)}")
+    if federation.insecure:
+        lines.append("insecure = true")
+    elif federation.root_certificates:
+        lines.append(f"root-certificates = {json.dumps(str(federation.root_certificates), ensure_ascii=False)}")
+    home.mkdir()
+    (home / "config.toml").write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def _executor(federation: DeployedFederation) -> list[str]:
+    """Return the command that carries out what the SuperLink hands over."""
+    if federation.insecure:
+        security = ["--insecure"]
+    else:
+        security = ["--root-certificates", str(federation.root_certificates)] if federation.root_certificates else []
+    return ["flower-superexec", "--runtime-api-address", federation.superlink, *security]
+
+
+def _flwr(environment: Mapping[str, str], *arguments: str) -> dict[str, Any]:
+    """Return what a command of Flower's answers; it exits with 0 even where it failed."""
+    command = [shutil.which("flwr", path=environment["PATH"]) or "flwr", *arguments, "--format", "json"]
+    try:
+        done = subprocess.run(  # noqa: S603 - its parts are ours, and there is no shell
+            command, env=dict(environment), capture_output=True, text=True, timeout=_COMMAND_SECONDS, check=False
+        )
+        answer: dict[str, Any] = json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        raise RunFailed(f"the SuperLink did not answer `flwr {arguments[0]}` in {_COMMAND_SECONDS:.0f} s") from None
+    except ValueError:
+        raise RunFailed(f"`flwr {arguments[0]}` failed: {(done.stderr or done.stdout).strip()}") from None
+    if not answer.get("success"):
+        # The last lines say what is wrong; before them stands what the command was about to do.
+        raise RunFailed(f"`flwr {arguments[0]}` failed: {str(answer.get('error-message')).strip()}")
+    return answer
+
+
+class _Stopped(BaseException):
+    """The guard has asked this process to end."""
+
+
+def _child(run_id: str, scratch: Path, executor: list[str]) -> int:
+    """Carry out the ServerApp of ``run_id``; return its exit code, or the code of a reason."""
+
+    def stop(*_: object) -> NoReturn:
+        raise _Stopped
+
+    signal.signal(signal.SIGTERM, stop)
+    environment = {**os.environ, RUN_ID: run_id, "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1"}
+    environment["PATH"] = os.pathsep.join([str(_write_serverapp(scratch)), os.environ["PATH"]])
+    try:
+        code = _carry_out(run_id, scratch, subprocess.Popen(executor, env=environment))  # noqa: S603 - see above
+        if code not in _REASONS:
+            return code
+    except _Stopped:
+        code = 128 + signal.SIGTERM
+    with suppress(RunFailed):
+        _flwr(os.environ, "stop", run_id, _CONNECTION)
+    return code
+
+
+def _carry_out(run_id: str, scratch: Path, executor: subprocess.Popen[bytes]) -> int:
+    ended, seen = scratch / "ended", 0
+    ask_at = time.monotonic() + _PATIENCE
+    while executor.poll() is None:
+        codes = [int(line) for line in ended.read_text().split()] if ended.exists() else []
+        if len(codes) > seen:
+            seen = len(codes)
+            # A ServerApp that fails may be that of another run, left behind or of another modeller.
+            if codes[-1] == 0 or _status(run_id).startswith("finished"):
+                return codes[-1]
+        elif time.monotonic() > ask_at and not (scratch / "started").exists():
+            if _status(run_id) != "pending":
+                return _TAKEN
+            ask_at = time.monotonic() + _PATIENCE
+        time.sleep(_TICK)
+    return _NO_EXECUTOR
+
+
+def _status(run_id: str) -> str:
+    """Return what the SuperLink says of the run, such as "pending", "running" or "finished:failed"."""
+    try:
+        runs = _flwr(os.environ, "list", _CONNECTION, "--run-id", run_id)["runs"]
+    except RunFailed as error:
+        print(error, flush=True)
+        return "pending"
+    return str(runs[0]["status"])
+
+
+def _write_serverapp(scratch: Path) -> Path:
+    """Write a ``flwr-serverapp`` that keeps its output, which the executor drops, and its exit code; return its place.
+
+    The executor finds it by name on the PATH, before Flower's own.
+    """
+    own = shlex.quote(str(Path(sysconfig.get_path("scripts"), "flwr-serverapp")))
+    log = shlex.quote(str(Path(os.environ["FL_APP_RUN_DIR"], LOG)))
+    started, ended = shlex.quote(str(scratch / "started")), shlex.quote(str(scratch / "ended"))
+    script = scratch / "bin" / "flwr-serverapp"
+    script.parent.mkdir()
+    script.write_text(f'#!/bin/sh\n: > {started}\n{own} "$@" >> {log} 2>&1\necho $? >> {ended}\n', "utf-8")
+    script.chmod(0o755)
+    return script.parent
+
+
+if __name__ == "__main__":
+    sys.exit(_child(sys.argv[1], Path(sys.argv[2]), sys.argv[3:]))
