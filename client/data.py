@@ -57,8 +57,8 @@ def read_table(datasource: Datasource) -> pd.DataFrame:
         raise DataError(f"{name}: no such file; check the datasource's path in the pod file") from error
     except PermissionError as error:
         raise DataError(f"{name}: this user may not read the file") from error
-    except (OSError, ValueError, TypeError, LookupError, EOFError) as error:
-        # ParserError, UnicodeDecodeError, ArrowInvalid and their like are ValueErrors; their texts quote the data.
+    except Exception as error:
+        # Parsers and decompressors raise errors of their own kinds, and their texts quote the data.
         raise DataError(
             f"{name}: cannot be read as {datasource.kind}; check the file, its encoding and read_options"
         ) from error

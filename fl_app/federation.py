@@ -63,7 +63,8 @@ def _address(superlink: str) -> str:
     return superlink
 
 
-def _is_loopback(superlink: str) -> bool:
+def is_loopback(superlink: str) -> bool:
+    """Say whether ``host:port`` is on this machine."""
     host = superlink.rpartition(":")[0].strip("[]")
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -105,7 +106,7 @@ class DeployedFederation(_Federation):
     def _encrypted_over_a_network(self) -> Self:
         if self.insecure and self.root_certificates:
             raise ValueError("insecure = true and root_certificates exclude each other")
-        if self.insecure and not _is_loopback(self.superlink):
+        if self.insecure and not is_loopback(self.superlink):
             raise ValueError(
                 f"insecure = true is for a SuperLink on this machine, not {self.superlink}: "
                 "leave it out, and give root_certificates if the SuperLink's certificate is your own"

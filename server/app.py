@@ -1,5 +1,6 @@
 """The ServerApp: forms the cohort, gathers statistics, trains, evaluates, and writes the run directory."""
 
+import json
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from flwr.serverapp.strategy import Strategy
 from fl_app.config import RunConfig
 from fl_app.errors import FlAppError, UsageError
 from fl_app.federation import find_federation
+from fl_app.tabular.agreement import check_agreement
 from fl_app.tabular.encoding import Encoding, continuous_features
 from fl_app.tabular.metrics import MAX_BRIER, MAX_LOSS, Counts
 from fl_app.tabular.schema import CombinedSchema, Schema, combine
@@ -18,6 +20,7 @@ from server.recorder import Recorder
 from server.run_directory import RunDirectory
 from server.settings import modeller_settings, pod_names
 from strategies import Count, Mean, SecureAggregation, Sum
+from strategies.look import look_at_pods
 from strategies.metrics import Metric
 
 RUN_DIRECTORY = "FL_APP_RUN_DIR"
@@ -30,7 +33,12 @@ def main(grid: Grid, context: Context) -> None:
     run = _run_directory(context)
     recorder = Recorder(run)
     try:
-        _train(grid, run.config(), recorder)
+        settings = run.settings()
+        if look := settings.get("look"):
+            recorder.look(look_at_pods(grid, **look))
+        else:
+            given = settings.get("schema")
+            _train(grid, run.config(), recorder, Schema.from_json(json.dumps(given)) if given else None)
     except FlAppError as error:
         recorder.fail(error)
         raise
@@ -39,7 +47,7 @@ def main(grid: Grid, context: Context) -> None:
         raise
 
 
-def _train(grid: Grid, config: RunConfig, recorder: Recorder) -> None:
+def _train(grid: Grid, config: RunConfig, recorder: Recorder, expected: Schema | None) -> None:
     from fl_app.tabular.model import build_network, state_of
 
     strategy = make_strategy(config, recorder)
@@ -49,6 +57,8 @@ def _train(grid: Grid, config: RunConfig, recorder: Recorder) -> None:
     schema = combine(
         [Schema.from_json(cohort.schemas[pod]) for pod in config.pods], ignore_cols=config.datastructure.ignore_cols
     )
+    if expected:
+        check_agreement(expected, schema, config.datastructure)
     recorder.step("statistics")
     encoding = Encoding.of(schema, config.datastructure, gather_statistics(strategy, schema, config))
     recorder.schema(schema, encoding)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fl_app.config import RunConfig
-from fl_app.errors import FlAppError, RunFailed
+from fl_app.errors import DataError, FlAppError, RunFailed
 from fl_app.federation import DeployedFederation, Federation
 from fl_app.secagg.errors import ProtocolError
+from fl_app.tabular.schema import Schema
 from server.run_directory import RunDirectory
 from server.settings import modeller_settings
 from server.simulation import LOG, Simulation
@@ -40,6 +41,10 @@ class FitFailed(RunFailed):
         self.run, self.approvals = run, approvals
 
 
+class UnfitData(FitFailed, DataError):
+    """A run that ended because of what the pods publish: schemas that do not agree, or not with the modeller's."""
+
+
 def launcher_for(federation: Federation) -> Launcher:
     """Return what carries runs of this federation out."""
     if isinstance(federation, DeployedFederation):
@@ -55,6 +60,7 @@ def fit(
     *,
     runs: Path = Path("runs"),
     test_file: Path | None = None,
+    schema: Schema | None = None,
     follow: Follow | None = None,
 ) -> RunDirectory:
     """Train as ``config`` says and return the run's directory.
@@ -65,15 +71,21 @@ def fit(
         Where the run's directory is made.
     test_file : Path or None
         The modeller's public test rows; None takes the federation's.
+    schema : Schema or None
+        What the modeller takes the pods to publish; the run ends before it trains if they do not.
     follow : callable
         Called a few times a second with the results so far.
 
     Raises
     ------
     FitFailed
-        If the run ended without a model; what it had saved stays in its directory.
+        If the run ended without a model; what it had saved stays in its directory. A `DataError` too (`UnfitData`)
+        where the pods' schemas are why.
     """
-    run = RunDirectory.create(runs, config, **modeller_settings(federation, test_file))
+    settings = modeller_settings(federation, test_file)
+    if schema:
+        settings["schema"] = schema.model_dump(mode="json")
+    run = RunDirectory.create(runs, config, **settings)
     deadline = config.hello_timeout * 2 + config.step_timeout * (config.rounds + 2) + MARGIN
     carry_out(run, federation, deadline, follow)
     return run
@@ -95,7 +107,7 @@ def carry_out(run: RunDirectory, federation: Federation, deadline: float, follow
     if code != 0 or results.get("status") != "completed":
         text = results.get("error") or f"the run ended with exit code {code}; {run.path / LOG} says why"
         _note_end(run, "failed", text)
-        raise FitFailed(text, run, results.get("approvals"))
+        raise (UnfitData if results.get("data_error") else FitFailed)(text, run, results.get("approvals"))
 
 
 def _follow(launcher: Launcher, run: RunDirectory, deadline: float, follow: Follow | None) -> int:

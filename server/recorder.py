@@ -1,15 +1,18 @@
 """What a run leaves behind: results and checkpoint after every round, the model at the end. Sums only."""
 
+import json
 import math
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
-from fl_app.errors import FlAppError
+from fl_app.config import RunConfig
+from fl_app.errors import DataError, FlAppError
 from fl_app.secagg.identity import fingerprint
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.metrics import Counts, metrics_of
@@ -17,6 +20,8 @@ from fl_app.tabular.schema import CombinedSchema
 from server.run_directory import RunDirectory
 from server.scoring import TestFile
 from strategies import CohortRefused, Round, SecureAggregation, StepFailed
+from strategies.cohort import Cohort
+from strategies.look import Look
 
 COUNTS = tuple(Counts.zeros(2).arrays())
 
@@ -31,7 +36,7 @@ class Recorder:
     """
 
     def __init__(self, run: RunDirectory) -> None:
-        self._run, self._config = run, run.config()
+        self._run = run
         self._started = time.monotonic()
         self._encoding: Encoding | None = None
         self._strategy: SecureAggregation | None = None
@@ -44,6 +49,10 @@ class Recorder:
             "rounds": [],
         }
 
+    @cached_property
+    def _config(self) -> RunConfig:
+        return self._run.config()
+
     def step(self, name: str, number: int = 0) -> None:
         """Note which step is under way."""
         self._results["step"] = {"name": name, "round": number, "of": self._config.rounds}
@@ -55,10 +64,15 @@ class Recorder:
             return
         cohort = strategy.sessions.cohort
         self._strategy = strategy
-        self._results["pods"] = [
-            {"name": name, "key": fingerprint(hello.identity_key), "approves": list(cohort.approvals.get(name, ()))}
-            for name, hello in cohort.hellos.items()
-        ]
+        self._results["pods"] = _pods(cohort)
+
+    def look(self, look: Look) -> None:
+        """Write what pods publish, where that is all that was asked."""
+        schemas = look.cohort.schemas
+        self._results["pods"] = [{**pod, "schema": json.loads(schemas[pod["name"]])} for pod in _pods(look.cohort)]
+        self._results["problems"] = list(look.problems)
+        self._results["status"] = "completed"
+        self._save()
 
     def schema(self, schema: CombinedSchema, encoding: Encoding) -> None:
         """Note in what the pods' schemas differ, and make the public test file ready."""
@@ -106,10 +120,12 @@ class Recorder:
             raise FlAppError("the run ended without its final evaluation")
         values = strategy.final.aggregate.values
         self._results["rounds"][-1] |= _metrics(values)
-        self._results["final"] = _metrics(values, "test_")
+        counts = _counts(values, "test_")
+        self._results["final"] = {**_metrics(values, "test_"), "confusion": counts.confusion.tolist()}
         if self._test_file:
             self._results["test"] = self._results["rounds"][-1]["test"]
-        origin = {"run": self._run.name, "pods": list(self._config.pods), "final": self._results["final"]}
+        settings = self._config.model_dump(mode="json")
+        origin = {"run": self._run.name, "settings": settings, "final": self._results["final"]}
         model = TrainedModel(self._encoding, self._config.architecture, self._arrays, origin)
         for suffix in SUFFIXES:
             model.save(self._run.path / f"model{suffix}")
@@ -121,6 +137,7 @@ class Recorder:
         """Note how the run ended."""
         self._results["status"] = "failed"
         self._results["error"] = str(error)
+        self._results["data_error"] = isinstance(error, DataError)
         if isinstance(error, CohortRefused):
             self._results["approvals"] = error.matrix()
         self._save()
@@ -155,9 +172,20 @@ class Recorder:
 
 def _metrics(values: Mapping[str, Any], prefix: str = "") -> dict[str, float | int | None]:
     """Return the metrics of the summed counts; what no row defines is None."""
-    counts = Counts.from_arrays({name: values[f"evaluate.{prefix}{name}"] for name in COUNTS})
+    counts = _counts(values, prefix)
     found = {name: _finite(value) for name, value in metrics_of(counts).items()}
     return {**found, "num_examples": int(counts.confusion.sum())}
+
+
+def _counts(values: Mapping[str, Any], prefix: str) -> Counts:
+    return Counts.from_arrays({name: values[f"evaluate.{prefix}{name}"] for name in COUNTS})
+
+
+def _pods(cohort: Cohort) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "key": fingerprint(hello.identity_key), "approves": list(cohort.approvals.get(name, ()))}
+        for name, hello in cohort.hellos.items()
+    ]
 
 
 def _finite(value: Any) -> float | None:

@@ -41,13 +41,16 @@ class RunDirectory:
         self.path = path
 
     @classmethod
-    def create(cls, runs: Path, config: RunConfig, **settings: Any) -> Self:
-        """Make a new run under ``runs`` and point ``latest`` at it; ``settings`` are the modeller's own, kept here."""
+    def create(cls, runs: Path, config: RunConfig | None, **settings: Any) -> Self:
+        """Make a new run under ``runs`` and point ``latest`` at it.
+
+        ``settings`` are the modeller's own, kept here. Without ``config`` nothing is trained: a look at the pods.
+        """
         name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         try:
             (runs / name).mkdir(parents=True)
             made = cls((runs / name).resolve())
-            made._write("config.json", {"run": config.model_dump(mode="json"), **settings})
+            made._write("config.json", {"run": config and config.model_dump(mode="json"), **settings})
             link = runs / f".{LATEST}-{name}"
             link.symlink_to(name)
             link.replace(runs / LATEST)

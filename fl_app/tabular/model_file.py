@@ -1,7 +1,6 @@
 """A trained model in one file that needs nothing else: parameters, encoding and classes."""
 
 import json
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ import pandas as pd
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from fl_app.errors import DataError, UsageError
 from fl_app.tabular.encoding import Encoding
@@ -79,14 +78,16 @@ class TrainedModel:
             raise UsageError(f"{path}: no such model file")
         try:
             tensors, metadata = read(path)
+        except Exception as error:
+            # Unpicklers and unpackers raise errors of many kinds for a file that is not theirs.
+            raise DataError(f"{path} is no model file: {type(error).__name__}") from error
+        try:
             if metadata.get("format") != FORMAT:
                 raise DataError("its format is another one")
             encoding = Encoding.from_json(metadata["encoding"])
             state = {name: tensor.numpy() for name, tensor in tensors.items()}
             model = cls(encoding, metadata["architecture"], state, json.loads(metadata["extra"]))
             load_state(build_network(encoding, model.architecture), state)
-        except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError) as error:
-            raise DataError(f"{path} is no model file: {type(error).__name__}") from error
         except (DataError, UsageError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{path} does not hold a model written by this version: {error}") from error
         return model

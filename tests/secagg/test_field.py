@@ -55,7 +55,7 @@ def test_as_many_additions_between_folds_as_promised_do_not_overflow(field: Fiel
     # In Python integers, so that an overflow could not hide: a folded element plus that many of the largest.
     largest = field.prime + 3 + field.adds_between_folds * (field.prime - 1)
     smallest = -4 - field.adds_between_folds * (field.prime - 1)
-    assert -(1 << 63) <= smallest
+    assert smallest >= -(1 << 63)
     assert largest < 1 << 63
 
 

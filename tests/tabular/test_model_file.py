@@ -37,7 +37,9 @@ def test_a_file_gives_the_same_model_back(model: TrainedModel, tmp_path: Path, s
     frame = shop(50, seed=4).drop(columns="bought")
     scores = back.predict_proba(frame)
     assert_array_equal(scores, model.predict_proba(frame))
-    assert (scores.shape, scores.dtype, back.classes) == ((50, 2), np.float64, ("no", "yes"))
+    assert scores.shape == (50, 2)
+    assert scores.dtype == np.float64
+    assert back.classes == ("no", "yes")
     assert back.extra == model.extra
     other = tmp_path / f"again{suffix}"
     back.save(other)

@@ -75,7 +75,8 @@ def test_a_number_fills_the_bins_below_it() -> None:
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([[[1.0], [10.0], [100.0]], [[1.0], [1000.0], [1000.0]]]))
     numbers = torch.tensor([[-5.0, -1.0], [0.5, 0.0], [2.0, 1.0], [9.0, 9.0]])
-    assert_allclose(layer(numbers).detach().numpy(), [[0, 0], [0.5, 0.5], [6, 1], [111, 1]])
+    expected = np.array([[0, 0], [0.5, 0.5], [6, 1], [111, 1]])
+    assert_allclose(layer(numbers).detach().numpy(), expected)
 
 
 def test_no_network_keeps_running_counters() -> None:
@@ -113,7 +114,8 @@ def distance(**settings: float) -> float:
     network = build_network(ENCODING)
     start = state_of(network)
     train(network, ROWS, optimizer=Optimizer(name="SGD", params={"lr": 0.1}), epochs=2, batch_size=64, **settings)  # type: ignore[arg-type]
-    return float(sum(np.square(values - start[name]).sum() for name, values in state_of(network).items())) ** 0.5
+    moved = [values - start[name] for name, values in state_of(network).items()]
+    return float(np.sqrt(sum(float(np.square(part).sum()) for part in moved)))
 
 
 def test_the_proximal_term_and_the_learning_rate_factor_keep_the_network_nearer() -> None:

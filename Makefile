@@ -1,0 +1,53 @@
+# The interface of the repository: README, CONTRIBUTING and CI call these targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := test
+.PHONY: demo setup test lint types unit processes fmt bench vectors fuzz mutate clean
+
+demo: $(READY)  ## train on the two census pods, in simulation, with secure aggregation
+	$(BIN)/fl-app demo
+
+setup: $(READY)  ## make .venv and lay the demonstration out
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(BIN)/fl-app demo --prepare
+	touch $(READY)
+
+test: lint types unit processes  ## everything that CI runs
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+unit: $(READY)  ## tests that start no Flower process
+	$(BIN)/python -m pytest -m "not processes"
+
+processes: $(READY)  ## tests on real Flower processes
+	$(BIN)/python -m pytest -m processes
+
+fmt: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)  ## measure against rivals and limits
+	$(BIN)/fl-app bench
+
+vectors: $(READY)  ## write the test vectors anew
+	$(BIN)/python scripts/make_vectors.py
+
+fuzz: $(READY)  ## 100,000 malformed messages
+	$(BIN)/python scripts/fuzz.py --inputs 100000
+
+mutate: $(READY)  ## take each security check out and see a test fail
+	$(BIN)/python -m tests.adversary.mutations
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
