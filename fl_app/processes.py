@@ -177,16 +177,21 @@ def _clear(session: int, scratch: Path | None) -> None:
             with suppress(ProcessLookupError):
                 os.kill(member, signal.SIGKILL)
         time.sleep(_TICK / 5)
-    if session == os.getpid():
-        _reap(0)
+        if session == os.getpid():
+            _reap(0)
     if scratch is not None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _members(session: int) -> Iterator[int]:
-    """Yield the processes of ``session`` other than its leader, and the leader's children; no zombies."""
+    """Yield the processes of ``session`` other than its leader, and the leader's children.
+
+    The leader also counts zombies: they are its own to reap, or soon will be (a process with threads is shown as one
+    while the last of them ends, and only then are its children adopted). Anybody else can do nothing about them.
+    """
+    leading = session == os.getpid()
     for process, parent, of, state in _processes():
-        if process != session and session in (parent, of) and state not in ("Z", "X"):
+        if process != session and session in (parent, of) and (leading or state not in ("Z", "X")):
             yield process
 
 

@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 from collections.abc import Mapping
@@ -26,9 +25,6 @@ from fl_app.processes import GuardedProcess, flower_environment, same_path
 from server.bundle import write_app
 
 LOG = "flower.log"
-RUN_ID = "FL_APP_FLOWER_RUN"
-"""Variable that tells the ServerApp which of Flower's runs is the modeller's; an executor is handed any run."""
-
 _CONNECTION = "fl-app"
 _TICK = 0.1
 _COMMAND_SECONDS = 60.0
@@ -168,14 +164,14 @@ class _Stopped(BaseException):
 
 
 def _child(run_id: str, scratch: Path, executor: list[str]) -> int:
-    """Carry out the ServerApp of ``run_id``; return its exit code, or the code of a reason."""
+    """Have the ServerApp of ``run_id`` carried out; return its exit code, or the code of a reason."""
 
     def stop(*_: object) -> NoReturn:
         raise _Stopped
 
     signal.signal(signal.SIGTERM, stop)
-    environment = {**os.environ, RUN_ID: run_id, "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1"}
-    environment["PATH"] = os.pathsep.join([str(_write_serverapp(scratch)), os.environ["PATH"]])
+    path = os.pathsep.join([str(_write_serverapp(run_id, scratch)), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1"}
     try:
         code = _carry_out(run_id, scratch, subprocess.Popen(executor, env=environment))  # noqa: S603 - see above
         if code not in _REASONS:
@@ -188,16 +184,12 @@ def _child(run_id: str, scratch: Path, executor: list[str]) -> int:
 
 
 def _carry_out(run_id: str, scratch: Path, executor: subprocess.Popen[bytes]) -> int:
-    ended, seen = scratch / "ended", 0
+    ended = scratch / "ended"
     ask_at = time.monotonic() + _PATIENCE
     while executor.poll() is None:
-        codes = [int(line) for line in ended.read_text().split()] if ended.exists() else []
-        if len(codes) > seen:
-            seen = len(codes)
-            # A ServerApp that fails may be that of another run, left behind or of another modeller.
-            if codes[-1] == 0 or _status(run_id).startswith("finished"):
-                return codes[-1]
-        elif time.monotonic() > ask_at and not (scratch / "started").exists():
+        if ended.exists():
+            return int(ended.read_text())
+        if time.monotonic() > ask_at and not any(scratch.glob("own.*")):
             if _status(run_id) != "pending":
                 return _TAKEN
             ask_at = time.monotonic() + _PATIENCE
@@ -215,17 +207,22 @@ def _status(run_id: str) -> str:
     return str(runs[0]["status"])
 
 
-def _write_serverapp(scratch: Path) -> Path:
-    """Write a ``flwr-serverapp`` that keeps its output, which the executor drops, and its exit code; return its place.
+def _write_serverapp(run_id: str, scratch: Path) -> Path:
+    """Write the ``flwr-serverapp`` of this run and return its directory, which goes before Flower's on the PATH.
 
-    The executor finds it by name on the PATH, before Flower's own.
+    It also keeps the output, which the executor drops, and tells how its run has ended.
     """
-    own = shlex.quote(str(Path(sysconfig.get_path("scripts"), "flwr-serverapp")))
-    log = shlex.quote(str(Path(os.environ["FL_APP_RUN_DIR"], LOG)))
-    started, ended = shlex.quote(str(scratch / "started")), shlex.quote(str(scratch / "ended"))
+    own_run, log = Path(__file__).with_name("own_run.py"), Path(os.environ["FL_APP_RUN_DIR"], LOG)
     script = scratch / "bin" / "flwr-serverapp"
     script.parent.mkdir()
-    script.write_text(f'#!/bin/sh\n: > {started}\n{own} "$@" >> {log} 2>&1\necho $? >> {ended}\n', "utf-8")
+    lines = [
+        "#!/bin/sh",
+        f'scratch={shlex.quote(str(scratch))}; own=$scratch/own.$$; : >"$own"',
+        f'{shlex.join([sys.executable, "-P", str(own_run), run_id])} "$own" "$@" >>{shlex.quote(str(log))} 2>&1',
+        'code=$?; if test -s "$own"; then echo $code >"$own"; mv "$own" "$scratch/ended"; else rm "$own"; fi',
+        "exit $code",
+    ]
+    script.write_text("\n".join(lines) + "\n", "utf-8")
     script.chmod(0o755)
     return script.parent
 
