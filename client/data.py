@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fl_app.errors import DataError
+from fl_app.tabular.values import MISSING_TEXTS
 
-MISSING_TEXTS = ("?", "")
 MINIMUM_ROWS = 10
 
 Indices = NDArray[np.int64]
@@ -52,7 +52,7 @@ def read_table(datasource: Datasource) -> pd.DataFrame:
             frame = pd.read_csv(datasource.path, **options)
         else:
             frame = pd.read_parquet(datasource.path, **options)
-            frame = frame.mask(frame.isin(MISSING_TEXTS))
+            frame = frame.mask(frame.isin(list(MISSING_TEXTS)))
     except FileNotFoundError as error:
         raise DataError(f"{name}: no such file; check the datasource's path in the pod file") from error
     except PermissionError as error:

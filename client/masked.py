@@ -117,6 +117,8 @@ class MaskedApp:
             return wire.put(RecordDict(), wire.Bystander(owner.name))
         if known and known.own.session == request.session and known.parameters == parameters:
             return wire.put(RecordDict(), known.own)
+        if known and known.parameters != parameters:
+            raise SessionRefused("the parameters are not those that this run began with")
         _check_request(owner, parameters, request.secure, str(context.run_id))
         head = owner.ledger.enter_session(
             parameters.run, request.session, known.head if known else b"", at_most=owner.sessions
@@ -140,7 +142,7 @@ class MaskedApp:
     def _unmask(self, message: Message, context: Context, owner: Owner) -> RecordDict:
         request = wire.take(message.content, UnmaskRequest)
         session, reply = unmask(_current(context, owner), request, owner.cohort, owner.ledger, owner.signer)
-        _save(context, session)
+        _save(context, session.closed() if session.over else session)
         return wire.put(RecordDict(), reply)
 
     def _masked(self, kind: str) -> Callable[[Message, Context, Owner], RecordDict]:
@@ -153,8 +155,7 @@ class MaskedApp:
             weight, values = self._values(message, context, session.parameters, step)
             request = wire.request_digest(message.content)
             session, vector, reply = session.mask(step, request, weight, values, owner.ledger, owner.signer)
-            done = _is_last(step, session.parameters) and not reply.shares
-            _save(context, session.closed() if done else session)
+            _save(context, session.closed() if session.over and not reply.shares else session)
             return wire.put_vector(wire.put(RecordDict(), reply), vector)
 
         return answer
@@ -223,10 +224,6 @@ def _step(message: Message, kind: str) -> Step:
     if step.kind != kind:
         raise MalformedMessage(f"a '{step.kind}' step came as a '{kind}' message")
     return step
-
-
-def _is_last(step: Step, parameters: Parameters) -> bool:
-    return step.kind == parameters.steps[-1].kind and step.round == parameters.steps[-1].rounds
 
 
 def _load(context: Context) -> PodSession | None:

@@ -6,6 +6,7 @@ from functools import lru_cache
 import pandas as pd
 
 from client.data import read_table, split_rows
+from fl_app.errors import UsageError
 from fl_app.pods import Pod
 from fl_app.tabular.encoding import Encoded, Encoding
 from fl_app.tabular.schema import schema_of
@@ -32,7 +33,6 @@ class PodTable:
         return schema_of(
             self.frame,
             name=self.pod.name,
-            ignore_cols=config.ignore_cols,
             force_stypes=config.force_stypes,
             bounds=config.bounds,
             optional=config.optional,
@@ -55,5 +55,10 @@ class PodTable:
 
 @lru_cache(maxsize=4)
 def _read(definition: str, modified: int) -> PodTable:
+    """Read the table without the columns its owner ignores: no request, however worded, can reach them then."""
     pod = Pod.model_validate_json(definition)
-    return PodTable(pod, read_table(pod.datasource))
+    frame = read_table(pod.datasource)
+    ignored = list(pod.data_config.ignore_cols)
+    if absent := [column for column in ignored if column not in frame.columns]:
+        raise UsageError(f"ignore_cols of pod '{pod.name}' names {', '.join(absent)}, which the table does not have")
+    return PodTable(pod, frame.drop(columns=ignored))

@@ -58,9 +58,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = group.main(args=arguments, prog_name="fl-app", standalone_mode=False)
     except click.exceptions.Abort:
         _leave("stopped", 130)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "fl-app"
+        _leave(f"{error.format_message().rstrip('.')}; see `{command} --help`", error.exit_code)
+    except click.ClickException as error:
+        _leave(error.format_message(), error.exit_code)
     except FlAppError as error:
         _leave(str(error), error.exit_code)
     except KeyboardInterrupt:

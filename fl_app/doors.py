@@ -25,6 +25,7 @@ DOORS: Mapping[str, str] = MappingProxyType(
         "command.bench": "server.commands.bench:bench",
         "command.doctor": "server.commands.doctor:doctor",
         "modeller.fit": "server.fit:fit",
+        "modeller.progress": "server.progress:Progress",
         "modeller.schemas": "server.schemas:ask_pods",
     }
 )

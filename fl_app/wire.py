@@ -143,9 +143,12 @@ def take_values(content: RecordDict) -> dict[str, npt.NDArray[Any]]:
 
 def _numpy(array: Array) -> npt.NDArray[Any]:
     try:
-        return array.numpy()
+        found = array.numpy()
     except Exception as error:  # hostile bytes make numpy raise much, MemoryError and tokenize's errors included
         raise MalformedMessage("an array that cannot be read") from error
+    if not isinstance(found, np.ndarray):  # numpy opens archives too
+        raise MalformedMessage("an array that is none")
+    return found
 
 
 def request_digest(content: RecordDict) -> bytes:

@@ -38,7 +38,7 @@ def main(grid: Grid, context: Context) -> None:
             recorder.look(look_at_pods(grid, **look))
         else:
             given = settings.get("schema")
-            _train(grid, run.config(), recorder, Schema.from_json(json.dumps(given)) if given else None)
+            _train(grid, run.config(), recorder, CombinedSchema.from_json(json.dumps(given)) if given else None)
     except FlAppError as error:
         recorder.fail(error)
         raise

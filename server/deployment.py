@@ -30,11 +30,12 @@ _TICK = 0.1
 _COMMAND_SECONDS = 60.0
 _PATIENCE = 15.0
 """Seconds between two questions to the SuperLink while it has not handed the ServerApp over."""
-_TAKEN, _NO_EXECUTOR = 81, 82
+_TAKEN, _NO_EXECUTOR, _LOST = 81, 82, 83
 _REASONS = {
     _TAKEN: "the SuperLink had the ServerApp carried out elsewhere, where it does not find the run's directory: the "
     "SuperLink must be started with --isolation process, and serves one modeller at a time",
     _NO_EXECUTOR: f"flower-superexec ended; {LOG} in the run's directory says why",
+    _LOST: "the SuperLink does not answer any more",
 }
 
 
@@ -85,7 +86,10 @@ class DeployedRun:
         try:
             _write_connection(home, self._federation)
             app = self._app or write_app(scratch)
-            run_id = _flwr(child_environment, "run", str(app), _CONNECTION)["run-id"]
+            try:
+                run_id = _flwr(child_environment, "run", str(app), _CONNECTION)["run-id"]
+            except RunFailed as error:
+                raise RunFailed(f"the SuperLink at {self._federation.superlink} took no run: {error}") from None
             child = [sys.executable, "-P", "-m", "server.deployment", run_id, str(scratch)]
             self._process = GuardedProcess(
                 [*child, *_executor(self._federation)],
@@ -154,8 +158,9 @@ def _flwr(environment: Mapping[str, str], *arguments: str) -> dict[str, Any]:
     except ValueError:
         raise RunFailed(f"`flwr {arguments[0]}` failed: {(done.stderr or done.stdout).strip()}") from None
     if not answer.get("success"):
-        # The last lines say what is wrong; before them stands what the command was about to do.
-        raise RunFailed(f"`flwr {arguments[0]}` failed: {str(answer.get('error-message')).strip()}")
+        # The last paragraph says what is wrong; before it stands what the command was about to do.
+        said = str(answer.get("error-message")).strip().rpartition("\n\n")[2]
+        raise RunFailed(f"`flwr {arguments[0]}` failed: {said}")
     return answer
 
 
@@ -190,8 +195,12 @@ def _carry_out(run_id: str, scratch: Path, executor: subprocess.Popen[bytes]) ->
         if ended.exists():
             return int(ended.read_text())
         if time.monotonic() > ask_at and not any(scratch.glob("own.*")):
-            if _status(run_id) != "pending":
-                return _TAKEN
+            try:
+                if _status(run_id) != "pending":
+                    return _TAKEN
+            except RunFailed as error:
+                print(error, flush=True)
+                return _LOST
             ask_at = time.monotonic() + _PATIENCE
         time.sleep(_TICK)
     return _NO_EXECUTOR
@@ -199,12 +208,7 @@ def _carry_out(run_id: str, scratch: Path, executor: subprocess.Popen[bytes]) ->
 
 def _status(run_id: str) -> str:
     """Return what the SuperLink says of the run, such as "pending", "running" or "finished:failed"."""
-    try:
-        runs = _flwr(os.environ, "list", _CONNECTION, "--run-id", run_id)["runs"]
-    except RunFailed as error:
-        print(error, flush=True)
-        return "pending"
-    return str(runs[0]["status"])
+    return str(_flwr(os.environ, "list", _CONNECTION, "--run-id", run_id)["runs"][0]["status"])
 
 
 def _write_serverapp(run_id: str, scratch: Path) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 
 
 def main(run_id: int, own: Path) -> None:
-    """Carry out the ServerApp that the arguments describe if it belongs to ``run_id``, and say so in the file ``own`` then."""
+    """Carry out the ServerApp that the arguments describe if it belongs to ``run_id``, and say so in ``own``."""
     from flwr.supercore.task_identity import TaskIdentity
     from flwr.superlink.cli import flwr_serverapp
 

@@ -26,6 +26,7 @@ from fl_app.config import RunConfig
 from fl_app.errors import UsageError
 
 LATEST = "latest"
+MODEL_SUFFIXES = (".pt", ".safetensors")
 
 
 class RunDirectory:
@@ -72,6 +73,12 @@ class RunDirectory:
                 return cls(candidate.resolve())
         raise UsageError(f"{given}: no run directory (it would hold config.json); `fl-app runs` lists the runs")
 
+    @classmethod
+    def all(cls, runs: Path) -> list[Self]:
+        """Return the runs under ``runs``, the newest last."""
+        found = sorted(path.parent for path in runs.glob("*/config.json") if not path.parent.is_symlink())
+        return [cls(path.resolve()) for path in found]
+
     @property
     def name(self) -> str:
         """The run's id."""
@@ -79,7 +86,11 @@ class RunDirectory:
 
     def config(self) -> RunConfig:
         """Return the run's settings."""
-        return RunConfig.from_json(json.dumps(self._read("config.json")["run"]))
+        return RunConfig.from_json(json.dumps(self.configuration()))
+
+    def configuration(self) -> dict[str, Any]:
+        """Return the run's settings as they are written; an empty mapping where nothing is trained."""
+        return self._read("config.json").get("run") or {}
 
     def settings(self) -> dict[str, Any]:
         """Return the modeller's own settings of the run, such as the test file."""
@@ -123,3 +134,9 @@ class RunDirectory:
         if not isinstance(content, dict):
             raise UsageError(f"{self.path / name}: not a JSON object")
         return content
+
+
+def find_model(given: str | Path, runs: Path = Path("runs")) -> Path:
+    """Return the file of the model ``given``: a model file, or a run as `RunDirectory.find` takes it."""
+    path = Path(given)
+    return path if path.suffix in MODEL_SUFFIXES and path.is_file() else RunDirectory.find(given, runs).model_path()

@@ -73,8 +73,8 @@ class Exchange:
         timeout : float
             Seconds until the nodes that have not answered are given up.
         quorum : int or None
-            Number of answers after which the others have ``grace`` more seconds, or as long again as the quorum
-            took, whichever is more.
+            Number of answers, refusals apart, after which the others have ``grace`` more seconds, or as long again
+            as the quorum took, whichever is more.
         """
         started = time.monotonic()
         deadline, answers = started + timeout, 0
@@ -83,8 +83,9 @@ class Exchange:
             yield Reply(node, None, "the message could not be delivered")
         while waiting:
             for reply in self.receive(waiting):
-                answers += reply.content is not None
-                if answers == quorum:
+                good = reply.content is not None and reply.refusal() is None
+                answers += good
+                if good and answers == quorum:
                     now = time.monotonic()
                     deadline = min(deadline, now + max(grace, now - started if grace else 0.0))
                 yield reply

@@ -83,6 +83,10 @@ class SecureAggregation(Strategy):
         Pods whose answers make a sum; 0: all of up to three, else floor(2n/3) + 1.
     hello_timeout, rejoin_timeout : float
         Seconds for the requested pods to connect and answer, at the start and after pods were lost.
+    grace : float
+        Seconds that the last pods have once enough others have answered, or as long again as those took.
+    unmask_timeout : float
+        Seconds for the answers of the small trips after the vectors.
     membership_changes : int
         How often the run may go on after pods were lost.
     poll : float
@@ -111,6 +115,8 @@ class SecureAggregation(Strategy):
         threshold: int = 0,
         hello_timeout: float = 60.0,
         rejoin_timeout: float = 20.0,
+        grace: float = 15.0,
+        unmask_timeout: float = 120.0,
         membership_changes: int = 3,
         poll: float = 0.1,
         on_round: Callable[[Round], None] | None = None,
@@ -135,6 +141,7 @@ class SecureAggregation(Strategy):
         self.run_config = dict(run_config or {})
         self.threshold, self.membership_changes = threshold, membership_changes
         self.hello_timeout, self.rejoin_timeout, self.poll = hello_timeout, rejoin_timeout, poll
+        self.grace, self.unmask_timeout = grace, unmask_timeout
         self.on_round, self.on_skip = on_round, on_skip
         self.final: StepResult | None = None
         self.sessions: Sessions | None = None
@@ -161,6 +168,8 @@ class SecureAggregation(Strategy):
             rejoin_timeout=self.rejoin_timeout,
             poll=self.poll,
             changes=self.membership_changes,
+            grace=self.grace,
+            unmask_timeout=self.unmask_timeout,
         )
         return self.sessions.cohort
 

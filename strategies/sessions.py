@@ -30,6 +30,8 @@ class Sessions:
         Seconds between two looks for replies.
     changes : int
         Most sessions after the first.
+    grace, unmask_timeout : float
+        See `Steps`.
     """
 
     def __init__(
@@ -42,9 +44,12 @@ class Sessions:
         rejoin_timeout: float,
         poll: float,
         changes: int,
+        grace: float,
+        unmask_timeout: float,
     ) -> None:
         self._exchange, self._parameters, self._secure, self._poll = Exchange(grid, poll), parameters, secure, poll
         self._rejoin_timeout, self._changes = rejoin_timeout, changes
+        self._grace, self._unmask_timeout = grace, unmask_timeout
         self._traffic: dict[str, Traffic] = {}
         self._changed = False
         self.opened = 0
@@ -91,5 +96,13 @@ class Sessions:
         )
         if self._secure:
             exchange_shares(self._exchange, aggregator, cohort, timeout)
-        steps = Steps(self._exchange, aggregator, cohort, secure=self._secure, traffic=self._traffic)
+        steps = Steps(
+            self._exchange,
+            aggregator,
+            cohort,
+            secure=self._secure,
+            traffic=self._traffic,
+            grace=self._grace,
+            unmask_timeout=self._unmask_timeout,
+        )
         return aggregator, cohort, steps

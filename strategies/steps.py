@@ -63,6 +63,8 @@ class Steps:
         Where the cost of each kind of step is added up.
     grace : float
         Seconds that the last pods have once enough others have answered.
+    unmask_timeout : float
+        Seconds for the answers of the two small trips, in which no model is loaded.
     """
 
     def __init__(
@@ -73,10 +75,11 @@ class Steps:
         *,
         secure: bool,
         traffic: dict[str, Traffic],
-        grace: float = 15.0,
+        grace: float,
+        unmask_timeout: float,
     ) -> None:
         self._exchange, self._aggregator, self._cohort = exchange, aggregator, cohort
-        self._secure, self._grace = secure, grace
+        self._secure, self._grace, self._unmask_timeout = secure, grace, unmask_timeout
         self._names = {node: name for name, node in cohort.nodes.items()}
         self._delivered: set[str] = set()
         self._traffic = traffic
@@ -116,7 +119,7 @@ class Steps:
             raise StepFailed(kind, round, lost)
         try:
             if isinstance(receiver, _Masked) and receiver.collection.unmasks:
-                lost |= self._unmask(receiver.collection, lost, timeout)
+                lost |= self._unmask(receiver.collection, lost, min(timeout, self._unmask_timeout))
             aggregate = receiver.result()
         except ProtocolError as error:
             raise StepFailed(kind, round, lost, str(error)) from error

@@ -239,6 +239,6 @@ def _typed(message: str, field: str, wanted: Any, value: Value) -> Any:
         raise MalformedMessage(f"{message}.{field} is not of type {wanted.__name__}")
     if field in _SIZES and isinstance(value, bytes) and len(value) != _SIZES[field]:
         raise MalformedMessage(f"{message}.{field} is not {_SIZES[field]} bytes long")
-    if field in ("name", "sender", "receiver") and not 0 < len(str(value)) <= _MAX_NAME:
+    if field in ("name", "sender", "receiver", "kind") and not 0 < len(str(value)) <= _MAX_NAME:
         raise MalformedMessage(f"{message}.{field} is not a name of 1 to {_MAX_NAME} characters")
     return value

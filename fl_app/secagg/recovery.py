@@ -67,6 +67,8 @@ def unmask(
         raise ShareRefused(f"pod '{session.own.name}' was not sent exactly one share of each survivor's self mask")
     opened = tuple(_open(session, share, request.label) for share in request.shares)
     fixed = _fix_survivors(session, request.label, request.survivors, ledger)
+    if request.survivors != names:
+        fixed = replace(fixed, over=True)  # a sum over others than the roster counts as a change of membership
     lost = [name for name in names if name not in request.survivors]
     seeds = tuple(derive(session.pair_keys[name], PAIR_SEED, request.label) for name in lost)
     reply = UnmaskReply(request.label, opened, seeds, bytes(SIGNATURE_BYTES))
@@ -85,6 +87,8 @@ def _check_survivors(session: PodSession, label: bytes, survivors: tuple[str, ..
         raise SurvivorsRefused("the survivors are not pods of the roster, each once and in its order")
     if me not in survivors:
         raise SurvivorsRefused(f"pod '{me}' is named lost and asked to unmask")
+    if policy.exact_cohort and survivors != roster.names:
+        raise SurvivorsRefused(f"pod '{me}' asks for the whole cohort in every sum")
     least = max(session.threshold, policy.minimum_cohort, 2)
     if len(survivors) < least:
         raise SurvivorsRefused(f"pod '{me}' unmasks sums of at least {least} pods; this one has {len(survivors)}")

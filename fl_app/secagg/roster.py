@@ -20,7 +20,7 @@ class CohortPolicy:
     minimum_cohort : int
         Fewest pods in a sum, this one included; never less than 2.
     exact_cohort : bool
-        Whether every requested pod must be on the roster.
+        Whether every requested and every approved pod must be on the roster, and in every sum.
     minimum_threshold : int or None
         Lowest threshold accepted; None for the protocol's own rule.
     """
@@ -125,6 +125,8 @@ def check_cohort(owner: str, pods: int, requested: int, threshold: int, policy: 
         raise PolicyRefused(f"pod '{owner}' asks for a cohort of at least {least} pods; this one has {pods}")
     if policy.exact_cohort and pods != requested:
         raise PolicyRefused(f"pod '{owner}' asks for the whole requested cohort of {requested}; this one has {pods}")
+    if policy.exact_cohort and pods != len(policy.approved) + 1:  # the server chooses whom it requests
+        raise PolicyRefused(f"pod '{owner}' asks for every pod it approves; this cohort has not all of them")
     lowest = pods if pods <= 3 else pods // 2 + 1
     if policy.minimum_threshold is not None:
         lowest = max(lowest, min(policy.minimum_threshold, pods))

@@ -87,7 +87,8 @@ class PodSession:
     """A pod's state in one session; every transition returns a new one.
 
     The fields are public (own hello, parameters, roster, label-independent) but for ``sealing_secret``, ``shares``
-    and ``pair_keys``, which never leave the process but through `to_bytes`.
+    and ``pair_keys``, which never leave the process but through `to_bytes`. Once it is ``over``, because the last step
+    was answered or a sum was unmasked without some pod, it answers no further step.
     """
 
     own: Hello
@@ -100,6 +101,7 @@ class PodSession:
     shares: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     pair_keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     answered: bytes = b""
+    over: bool = False
 
     @classmethod
     def open(
@@ -132,6 +134,8 @@ class PodSession:
             if list(self.roster.hellos) != list(hellos):
                 raise RosterRefused(f"pod '{self.own.name}' has joined another roster in this session")
             return self
+        if not self.sealing_secret:
+            raise SessionRefused(f"this session of pod '{self.own.name}' has ended")
         wanted = self.parameters
         roster = check_roster(hellos, self.own, wanted.pods, wanted.threshold, policy)
         shares, sealed = {}, []
@@ -217,7 +221,7 @@ class PodSession:
         vector = mask(layout, encoder, add, subtract)
         reply = MaskedReply(committed, shares, bytes(SIGNATURE_BYTES))
         reply = replace(reply, signature=signer.sign(reply_statement(bound, me, vector, reply)))
-        return replace(self.at(head), answered=bound), vector, reply
+        return replace(self.at(head), answered=bound, over=self._is_last(step)), vector, reply
 
     def _self_shares(self, own: bytes, bound: bytes, signer: Signer) -> tuple[SealedShare, ...]:
         """Return the shares of this step's self mask, sealed to every pod of the roster, this one included."""
@@ -237,11 +241,19 @@ class PodSession:
     def check_step(self, step: Step) -> None:
         """Raise unless ``step`` belongs to this session and its plan."""
         self.joined()
+        if self.over:
+            raise SessionRefused(
+                f"this session of pod '{self.own.name}' is over: pods were lost, or it was the last step"
+            )
         if step.session != self.own.session:
             raise SessionRefused(f"pod '{self.own.name}' was asked for a step of another session")
         declared = self.parameters.step(step.kind).rounds
         if not 1 <= step.round <= (declared if step.kind == "train" else 1):  # all else happens once a run
             raise SessionRefused(f"round {step.round} of '{step.kind}' was not declared for this session")
+
+    def _is_last(self, step: Step) -> bool:
+        last = self.parameters.steps[-1]
+        return step.kind == last.kind and step.round == last.rounds
 
     def at(self, head: bytes) -> "PodSession":
         """Return the same session with another head of the ledger to remember."""
@@ -271,6 +283,7 @@ class PodSession:
                 "shares": dict(self.shares),
                 "pair_keys": dict(self.pair_keys),
                 "answered": self.answered,
+                "over": self.over,
             }
         )
 
@@ -291,6 +304,7 @@ class PodSession:
                 shares=state["shares"],
                 pair_keys=state["pair_keys"],
                 answered=state["answered"],
+                over=state["over"],
             )
         except (KeyError, TypeError) as error:
             raise MalformedMessage("not the state of a session") from error

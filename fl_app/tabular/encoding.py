@@ -153,6 +153,10 @@ class Encoding(Frozen):
         """The number of codes of each categorical feature, unknown and missing included."""
         return tuple(FIRST_VALUE + len(column.values) for column in self.categorical)
 
+    def labels_of(self, frame: pd.DataFrame) -> NDArray[np.int64]:
+        """Give each row's class as an index into ``labels``, int64 [n]; -1 where missing or not published."""
+        return np.maximum(codes_of(frame, self.target) - FIRST_VALUE, -1)
+
     def encode(self, frame: pd.DataFrame, *, with_labels: bool = True) -> Encoded:
         """Encode a table's rows, in order, but for those whose label is missing or not published.
 
@@ -164,9 +168,9 @@ class Encoding(Frozen):
         labels = None
         rows = len(frame)
         if with_labels:
-            codes = codes_of(frame, self.target)
-            known = codes >= FIRST_VALUE
-            frame, labels = frame[known], codes[known] - FIRST_VALUE
+            labels = self.labels_of(frame)
+            known = labels >= 0
+            frame, labels = frame[known], labels[known]
         n, p = len(frame), len(self.continuous)
         codes = np.empty((n, len(self.categorical)), dtype=np.int64)
         for i, column in enumerate(self.categorical):

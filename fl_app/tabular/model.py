@@ -84,10 +84,29 @@ class Mlp(nn.Module):
         self.codes = Categories(encoding.cardinalities, width)
         inputs = width * (2 * len(edges) + len(encoding.cardinalities))
         self.layers = _layers(inputs, hidden, len(encoding.labels), dropout)
+        nn.init.zeros_(self.layers[-1].weight)
+        self.linear = Linear(encoding)
 
     def forward(self, numbers: Tensor, bins: Tensor, codes: Tensor) -> Tensor:
         """Give logits, float [n, C]."""
-        logits: Tensor = self.layers(torch.cat([self.numbers(numbers), self.bins(bins), self.codes(codes)], 1))
+        deep = self.layers(torch.cat([self.numbers(numbers), self.bins(bins), self.codes(codes)], 1))
+        logits: Tensor = deep + self.linear(numbers, codes)
+        return logits
+
+
+class Linear(nn.Module):
+    """A linear model beside the network (Cheng et al. 2016, "Wide & Deep Learning"), which learns at any pace."""
+
+    def __init__(self, encoding: Encoding) -> None:
+        super().__init__()
+        self.codes = Categories(encoding.cardinalities, len(encoding.labels))
+        self.numbers = nn.Linear(len(encoding.continuous), len(encoding.labels))
+        nn.init.zeros_(self.numbers.weight)
+        self._shape = (len(encoding.cardinalities), len(encoding.labels))
+
+    def forward(self, numbers: Tensor, codes: Tensor) -> Tensor:
+        """Give logits, float [n, C]."""
+        logits: Tensor = self.numbers(numbers) + self.codes(codes).unflatten(1, self._shape).sum(1)
         return logits
 
 

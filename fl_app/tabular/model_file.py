@@ -16,6 +16,7 @@ from safetensors import safe_open
 from fl_app.errors import DataError, UsageError
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.model import build_network, load_state
+from fl_app.tabular.scoring import score
 from fl_app.tabular.training import predict_proba
 
 FORMAT = "fl-app tabular model 1"
@@ -45,6 +46,14 @@ class TrainedModel:
         network = build_network(self.encoding, self.architecture)
         load_state(network, self.state)
         return predict_proba(network, self.encoding.encode(frame, with_labels=False))
+
+    def evaluate(self, frame: pd.DataFrame) -> dict[str, float]:
+        """Score labelled rows, see `score`; those whose label the model does not know are left out."""
+        network = build_network(self.encoding, self.architecture)
+        load_state(network, self.state)
+        encoded = self.encoding.encode(frame)
+        labels = encoded.labels if encoded.labels is not None else np.empty(0, np.int64)
+        return score(labels, predict_proba(network, encoded))
 
     def save(self, path: str | Path) -> None:
         """Write to a ``.pt`` file, which ``torch.load(weights_only=True)`` reads, or a ``.safetensors`` file."""

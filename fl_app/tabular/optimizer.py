@@ -42,8 +42,3 @@ class Optimizer(Frozen):
             if not all(math.isfinite(number) and number >= 0 for number in numbers):
                 raise UsageError(f"{self.name}: {key} must be a finite number, zero or more")
         return self
-
-
-def cosine_factor(round_number: int, rounds: int) -> float:
-    """Scale the learning rate of a round, counted from 1: 1 at first, falling to nearly 0 along half a cosine."""
-    return (1 + math.cos(math.pi * (round_number - 1) / rounds)) / 2

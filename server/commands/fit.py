@@ -29,6 +29,7 @@ def _settings(command: Any) -> Any:
             click.option("--batch-size", default=256, show_default=True),
             click.option("--optimizer", default="AdamW", show_default=True, help="A torch.optim name."),
             click.option("--lr", default=0.001, show_default=True, help="The pods' learning rate."),
+            click.option("--lr-decay", default=0.02, show_default=True, help="What is left of it in the last round."),
             click.option("--architecture", default="mlp", show_default=True, type=click.Choice(["mlp", "tutorial"])),
             click.option(
                 "--strategy",

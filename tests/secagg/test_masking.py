@@ -13,7 +13,7 @@ from fl_app.secagg.field import FIELD_31, FIELD_61, Field, Words
 from fl_app.secagg.fixed_point import PAYLOAD, Encoder, Layout, Segment
 from fl_app.secagg.masking import Sum, check_vector, mask
 from fl_app.secagg.prg import BLOCK, derive, expand
-from tests.secagg.statistics import uncorrelated, uniform
+from tests.secagg.randomness import uncorrelated, uniform
 from tests.secagg.test_fixed_point import encode
 
 fields = pytest.mark.parametrize("field", [FIELD_61, FIELD_31], ids=["61", "31"])

@@ -2,7 +2,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fl_app import wire
@@ -59,6 +59,7 @@ def test_a_message_comes_back_from_its_bytes(message: Record) -> None:
 
 
 @messages
+@settings(max_examples=15)
 @given(data=st.binary(max_size=80))
 def test_arbitrary_bytes_raise_our_error_only(message: Record, data: bytes) -> None:
     with pytest.raises(ProtocolError):
@@ -66,6 +67,7 @@ def test_arbitrary_bytes_raise_our_error_only(message: Record, data: bytes) -> N
 
 
 @messages
+@settings(max_examples=15)
 @given(data=st.data())
 def test_wrong_values_under_the_right_names_raise_our_error_or_make_a_whole_message(
     message: Record, data: st.DataObject

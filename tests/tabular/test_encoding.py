@@ -150,6 +150,8 @@ def test_rows_without_a_published_label_are_dropped_and_counted() -> None:
     spoiled = frame.assign(bought=pd.Series(["maybe", None, "?", *frame["bought"][3:]], dtype=object))
     encoded = encoding.encode(spoiled)
     assert encoded.dropped == 3
+    assert encoded.labels is not None
+    assert_array_equal(encoding.labels_of(spoiled), [-1, -1, -1, *encoded.labels])
     assert_array_equal(encoded.codes, encoding.encode(frame).codes[3:])
     assert len(encoding.encode(spoiled, with_labels=False)) == 100
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fl_app.errors import UsageError
-from fl_app.tabular.optimizer import OPTIMIZERS, Optimizer, cosine_factor
+from fl_app.tabular.optimizer import OPTIMIZERS, Optimizer
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -34,11 +34,3 @@ def test_json_round_trip_keeps_types() -> None:
     back = Optimizer.from_json(optimizer.to_json())
     assert back == optimizer
     assert back.params["amsgrad"] is True
-
-
-def test_cosine_falls_from_one_to_nearly_zero() -> None:
-    factors = [cosine_factor(number, 10) for number in range(1, 11)]
-    assert factors[0] == 1
-    assert factors == sorted(factors, reverse=True)
-    assert 0 < factors[-1] < 0.03
-    assert cosine_factor(1, 1) == 1

@@ -1,0 +1,73 @@
+"""``fl-app pods``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from server.commands.output import console, emit, federation_option, json_option
+
+if TYPE_CHECKING:
+    from fl_app.tabular.schema import Column
+    from server.schemas import PodInfo
+
+
+@click.command(epilog="Example: fl-app pods --federation hospitals")
+@federation_option
+@click.option("--timeout", default=60.0, show_default=True, help="Seconds for the pods to connect.")
+@json_option
+def pods(federation: str | None, timeout: float, as_json: bool) -> None:
+    """Show which pods of a federation are there, what they publish, and who approves whom."""
+    from fl_app.federation import find_federation
+    from server.schemas import ask_pods
+    from server.settings import pod_names
+
+    found = find_federation(federation, Path.cwd())
+    published = ask_pods((), found, timeout)
+    missing = [name for name in pod_names(found) if name not in published]
+    document: dict[str, Any] = {
+        "federation": found.name,
+        "pods": {
+            name: {
+                "key": info.key,
+                "approves": info.approves,
+                "columns": [column.model_dump(mode="json", exclude_defaults=True) for column in info.schema.columns],
+            }
+            for name, info in published.items()
+        },
+        "missing": missing,
+    }
+    emit(document, as_json, lambda: _show(published, missing))
+
+
+def _show(published: "dict[str, PodInfo]", missing: list[str]) -> None:
+    from rich.table import Table
+
+    from server.progress import matrix_table
+    from strategies import CohortRefused
+
+    out = console()
+    for name, info in published.items():
+        out.print(f"{name}  {info.key}", highlight=False, soft_wrap=True)
+    for name in missing:
+        out.print(f"{name}  did not answer", highlight=False)
+    table = Table(title="columns", title_justify="left")
+    for head in ("column", *published):
+        table.add_column(head)
+    for column in dict.fromkeys(name for info in published.values() for name in info.schema.names):
+        table.add_row(column, *(_described(column, info) for info in published.values()))
+    out.print(table)
+    names = [*published, *missing]
+    approvals = {name: info.approves for name, info in published.items()}
+    out.print(matrix_table(CohortRefused([], names, approvals).matrix()))
+
+
+def _described(name: str, info: "PodInfo") -> str:
+    if name not in info.schema.names:
+        return "-"
+    column: Column = info.schema.column(name)
+    if column.kind == "categorical":
+        text = f"{len(column.values)} categories"
+    else:
+        text = f"{column.low:g} to {column.high:g}" + (", whole" if column.integer else "")
+    return text + (", optional" if column.optional else "")

@@ -1,0 +1,35 @@
+"""``fl-app predict``."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from server.commands.output import runs_option
+
+
+@click.command(epilog="Example: fl-app predict model.safetensors patients.csv -o scores.csv")
+@click.argument("model")
+@click.argument("table", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="[default: standard output]")
+@runs_option
+def predict(model: str, table: Path, output: Path | None, runs: str) -> None:
+    """Score the rows of a table: CSV in (or Parquet), CSV of class probabilities out, row by row.
+
+    MODEL is a .pt or .safetensors file, a run's directory, its name, or `latest`.
+    """
+    import pandas as pd
+
+    from fl_app.errors import UsageError
+    from fl_app.tabular.model_file import TrainedModel
+    from fl_app.tabular.scoring import read_rows
+    from server.run_directory import find_model
+
+    trained = TrainedModel.load(find_model(model, Path(runs)))
+    scores = pd.DataFrame(trained.predict_proba(read_rows(table)), columns=list(trained.classes))
+    try:
+        scores.to_csv(output or sys.stdout, index=False, float_format="%.9g")
+    except OSError as error:
+        raise UsageError(f"{output}: cannot be written: {error.strerror or error}") from error
+    if output:
+        click.echo(f"{len(scores)} rows scored: {output}", err=True)

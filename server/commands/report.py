@@ -1,0 +1,29 @@
+"""``fl-app report``."""
+
+from pathlib import Path
+
+import click
+
+from server.commands.output import emit, json_option, runs_option
+
+
+@click.command(epilog="Example: fl-app report latest")
+@click.argument("run", default="latest")
+@runs_option
+@json_option
+def report(run: str, runs: str, as_json: bool) -> None:
+    """Write report.md and curves.png into a run's directory.
+
+    RUN is the directory, the run's name, or `latest`.
+    """
+    from fl_app.errors import UsageError
+    from server.report import write_report
+    from server.run_directory import RunDirectory
+
+    found = RunDirectory.find(run, Path(runs))
+    try:
+        page, curves = write_report(found)
+    except OSError as error:
+        raise UsageError(f"{found.path}: the report cannot be written: {error.strerror}") from error
+    document = {"report": str(page), "curves": str(curves) if curves else None}
+    emit(document, as_json, lambda: click.echo("\n".join(filter(None, document.values()))))

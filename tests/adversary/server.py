@@ -1,0 +1,180 @@
+"""A server that follows the protocol message by message, so that a test can lie in any one of them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+
+from fl_app import wire
+from fl_app.secagg.aggregator import Aggregator, Collection
+from fl_app.secagg.identity import Signer, statement
+from fl_app.secagg.messages import (
+    ElementClass,
+    Hello,
+    MaskedReply,
+    Parameters,
+    SealedShare,
+    Step,
+    StepPlan,
+    SurvivorsRequest,
+    UnmaskReply,
+    UnmaskRequest,
+    Witness,
+)
+from tests.in_process import RUN_ID
+from tests.pods_in_process import NAMES, SIZE, Pods, identity
+
+PLANS = (
+    StepPlan(
+        "train",
+        5,
+        (
+            ElementClass("update", "update", 8.0),
+            ElementClass("train.loss", "mean", 64.0),
+            ElementClass("evaluate.hits", "count", 100.0),
+        ),
+    ),
+    StepPlan("evaluate", 1, (ElementClass("evaluate.hits", "count", 100.0),)),
+)
+
+
+class Server:
+    """One session with real pods; every message can be made otherwise, or sent to some of them only.
+
+    Parameters
+    ----------
+    directory : Path
+        Where the pods keep their ledgers.
+    count : int
+        Number of pods: up to three the cohort must be complete, from four on it may lose some.
+    """
+
+    def __init__(self, directory: Path, count: int) -> None:
+        self.pods = Pods(directory, NAMES[:count])
+        self.names = tuple(self.pods.names)
+        self.parameters = Parameters(str(RUN_ID), "", b"", 2**61 - 1, self.names, 0, 1000, "examples", PLANS)
+        self.aggregator = Aggregator(self.parameters)
+        self.hellos: dict[str, Hello] = {}
+
+    def new_session(self, **changes: Any) -> None:
+        """Begin another session, with other parameters if so wished."""
+        self.parameters = replace(self.parameters, **changes)
+        self.aggregator = Aggregator(self.parameters)
+        self.hellos = {}
+
+    # -- hello and roster -----------------------------------------------------------------------------------------
+
+    def hello(self, name: str, parameters: Parameters | None = None, *, secure: bool = True) -> RecordDict:
+        request = wire.HelloRequest(self.aggregator.session, parameters or self.parameters, secure)
+        return self.pods.ask(name, wire.HELLO, wire.put(RecordDict(), request))
+
+    def gather_hellos(self, names: Sequence[str] | None = None) -> list[Hello]:
+        for name in names or self.names:
+            self.hellos[name] = wire.take(self.hello(name), Hello)
+        return list(self.hellos.values())
+
+    def roster(self, name: str, hellos: Sequence[Hello]) -> RecordDict:
+        return self.pods.ask(name, wire.ROSTER, wire.put(RecordDict(), wire.RosterRequest(tuple(hellos))))
+
+    def join(self, names: Sequence[str] | None = None) -> None:
+        """Go through hello and roster honestly."""
+        roster = self.aggregator.make_roster(self.gather_hellos(names))
+        for name in self.hellos:
+            reply = wire.take(self.roster(name, roster.hellos), wire.RosterReply)
+            self.aggregator.take_shares(name, reply.shares)
+
+    # -- a masked step --------------------------------------------------------------------------------------------
+
+    def step(self, round: int = 1, size: int = SIZE) -> Step:
+        names = tuple(c.name for c in PLANS[0].classes)
+        return Step(self.aggregator.session, "train", round, names, (size, 1, 1))
+
+    def request(self, round: int = 1, size: int = SIZE, rate: float = 0.5, model: float = 0.0) -> RecordDict:
+        """Return the common part of a training request."""
+        content = RecordDict(
+            {
+                "arrays": ArrayRecord({"w": Array(np.full(size, model))}),
+                "config": ConfigRecord({"server-round": round, "lr": rate, "columns": ["age", "hours"]}),
+            }
+        )
+        return wire.put(content, self.step(round, size))
+
+    def train(
+        self,
+        name: str,
+        request: RecordDict | None = None,
+        shares: Sequence[SealedShare] | None = None,
+        message_type: str = wire.TRAIN,
+    ) -> RecordDict:
+        """Ask for a vector; ``shares`` None: those that the others sealed to this pod."""
+        content = self.request() if request is None else request
+        sealed = self.aggregator.shares_for(name) if shares is None else shares
+        return self.pods.ask(name, message_type, wire.put_shares(content, sealed) if sealed else content)
+
+    def collect(
+        self, names: Sequence[str] | None = None, round: int = 1, *, shares: bool = True, **request: Any
+    ) -> Collection:
+        """Ask pods for their vectors of a round and return the collection."""
+        common = self.request(round, **request)
+        step = self.step(round, request.get("size", SIZE))
+        collection = self.aggregator.collect(step, wire.request_digest(common))
+        for name in names or self.hellos:
+            reply = self.train(name, common, None if shares else ())
+            collection.add(name, *vector_in(reply))
+        return collection
+
+    # -- unmasking ------------------------------------------------------------------------------------------------
+
+    def witness(self, name: str, request: SurvivorsRequest) -> RecordDict:
+        return self.pods.ask(name, wire.SURVIVORS, wire.put(RecordDict(), request))
+
+    def gather_witnesses(self, collection: Collection) -> None:
+        for name in collection.survivors:
+            signed = wire.take(self.witness(name, collection.survivors_request()), Witness)
+            collection.take_witness(name, signed)
+
+    def unmask(self, name: str, request: UnmaskRequest) -> RecordDict:
+        return self.pods.ask(name, wire.UNMASK, wire.put(RecordDict(), request))
+
+    def open(self, collection: Collection) -> None:
+        """Unmask honestly."""
+        if collection.lost:
+            self.gather_witnesses(collection)
+        for name in collection.survivors:
+            opened = wire.take(self.unmask(name, collection.unmask_request(name)), UnmaskReply)
+            collection.take_reveal(name, opened)
+
+
+def vector_in(reply: RecordDict) -> tuple[npt.NDArray[Any], MaskedReply]:
+    """Return the masked vector of a reply and what came with it."""
+    return wire.take_vector(reply), wire.take(reply, MaskedReply)
+
+
+def refusal_of(reply: RecordDict) -> wire.Refusal:
+    """Return the refusal in a reply; fails if the pod did as it was asked."""
+    record = reply[wire.SECAGG]
+    assert set(reply) == {wire.SECAGG}, f"the pod sent more than a refusal: {sorted(reply)}"
+    assert set(record) == {"Refusal"}, f"the pod answered with {sorted(record)}"
+    return wire.take(reply, wire.Refusal)
+
+
+def assert_refused(reply: RecordDict, code: str, *words: str) -> None:
+    """Fail unless the pod refused, by the check named ``code``, in a text that holds ``words``."""
+    refused = refusal_of(reply)
+    assert refused.code == code, f"refused as {refused.code}: {refused.text}"
+    for word in words:
+        assert word in refused.text, refused.text
+
+
+def signed(hello: Hello, signer: Signer | None = None, **changes: Any) -> Hello:
+    """Return a hello with changes and a good signature by ``signer`` (None: by the pod it names)."""
+    from fl_app.secagg.identity import HELLO
+
+    signer = signer or identity(hello.name)
+    changed = replace(hello, **changes)
+    said = statement(HELLO, changed.session, changed.name, "", changed.unsigned())
+    return replace(changed, signature=signer.sign(said))

@@ -1,0 +1,190 @@
+"""Operator, pods and modeller as real processes on loopback, each with a directory and a HOME of its own."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sysconfig
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+CENSUS = ("census-income-demo-dataset", "census-income-yaml-demo-dataset")
+
+# Run by every Python of a party at its start: notes each file the process opens, by process id.
+AUDIT = """
+import os, sys
+if "FL_APP_TEST_AUDIT" in os.environ:
+    _out = open(os.path.join(os.environ["FL_APP_TEST_AUDIT"], f"{os.getpid()}.opened"), "a", buffering=1)
+    _out.write("# " + " ".join(sys.argv) + "\\n")
+    def _hook(event, arguments):
+        if event == "open" and isinstance(arguments[0], (str, bytes)):
+            _out.write(os.fsdecode(arguments[0]) + "\\n")
+    sys.addaudithook(_hook)
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(what: str, seconds: float, true: object) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():  # type: ignore[operator]
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} seconds"
+        time.sleep(0.1)
+
+
+@dataclass
+class Party:
+    """Somebody with a directory, a HOME and no part in anybody else's."""
+
+    directory: Path
+    extra: dict[str, str] = field(default_factory=dict)
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.directory.mkdir(parents=True)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("FL_APP", "FLWR", "PYTHON"))}
+        path = f"{SCRIPTS}{os.pathsep}{kept.get('PATH', os.defpath)}"
+        return {**kept, "PATH": path, "HOME": str(self.directory), "FLWR_TELEMETRY_ENABLED": "0", **self.extra}
+
+    def run(self, *command: str, timeout: float = 120, check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [str(SCRIPTS / command[0]), *command[1:]],
+            cwd=self.directory,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+        )
+        assert not check or done.returncode == 0, f"{command}: {done.stderr}\n{done.stdout}"
+        return done
+
+    def start(self, *command: str, log: str = "log") -> subprocess.Popen[bytes]:
+        with (self.directory / log).open("ab") as output:
+            process = subprocess.Popen(
+                [str(SCRIPTS / command[0]), *command[1:]],
+                cwd=self.directory,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.processes.append(process)
+        return process
+
+    def log(self, name: str = "log") -> str:
+        path = self.directory / name
+        return path.read_text("utf-8", "replace") if path.exists() else ""
+
+    def stop(self) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                process.terminate()
+        for process in self.processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(5)
+
+
+@dataclass
+class Parties:
+    """An operator's SuperLink, pods, and a modeller."""
+
+    root: Path
+    operator: Party
+    modeller: Party
+    pods: dict[str, Party]
+    address: str
+
+    def start_pod(self, name: str) -> subprocess.Popen[bytes]:
+        party = self.pods[name]
+        before = party.log().count("is online")
+        started = party.start("fl-app", "pod", "run", pod_file(party, name), "--superlink", self.address, "--insecure")
+        wait_for(f"pod {name}", 60, lambda: party.log().count("is online") > before)
+        return started
+
+    def fit(self, *arguments: str, timeout: float = 400, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return self.modeller.run(
+            "fl-app", "fit", "--federation", "test", "--target", "TARGET", *arguments, timeout=timeout, check=check
+        )
+
+    def results(self) -> dict[str, object]:
+        return json.loads((self.modeller.directory / "runs" / "latest" / "results.json").read_text())  # type: ignore[no-any-return]
+
+    def left_behind(self) -> list[str]:
+        """Return the command lines of processes that still run in some party's directory or name it."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) != os.getpid():
+                with contextlib.suppress(OSError):
+                    line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                    where = os.readlink(entry / "cwd")
+                    if str(self.root) in line or where.startswith(str(self.root)):
+                        found.append(line)
+        return found
+
+
+def pod_file(party: Party, name: str) -> str:
+    census = party.directory / ".fl-app" / "census"
+    python = census / f"{name.replace('-', '_')}.py"
+    return str(python if python.exists() else census / f"{name}.yaml")
+
+
+@contextlib.contextmanager
+def parties(root: Path, *, audit: bool = False) -> Iterator[Parties]:
+    """Start an operator's SuperLink; pods have keys, know each other, and are started by the test."""
+    port = free_port()
+    extra: dict[str, str] = {}
+    if audit:
+        hooks = root / "hooks"
+        hooks.mkdir(parents=True)
+        (hooks / "sitecustomize.py").write_text(AUDIT)
+        (root / "opened").mkdir()
+        extra = {"PYTHONPATH": str(hooks), "FL_APP_TEST_AUDIT": str(root / "opened")}
+    operator, modeller = Party(root / "operator"), Party(root / "modeller", extra)
+    made = Parties(root, operator, modeller, {n: Party(root / n) for n in CENSUS}, f"127.0.0.1:{port}")
+    try:
+        for name, party in made.pods.items():
+            party.run("fl-app", "demo", "--prepare")
+            for other in (party.directory / ".fl-app" / "pods").iterdir():
+                (other / "identity.key").unlink()
+            (party.directory / ".fl-app" / "known_pods").unlink()
+            (party.directory / "key.pub").write_text(party.run("fl-app", "pod", "keygen", name).stdout)
+        for name, party in made.pods.items():
+            for other, sender in made.pods.items():
+                if other != name:
+                    party.run("fl-app", "pod", "approve", other, str(sender.directory / "key.pub"))
+        listed = ", ".join(f'"{name}"' for name in made.pods)
+        (modeller.directory / "fl-app.toml").write_text(
+            f'[federation.test]\nkind = "deployment"\nsuperlink = "{made.address}"\n'
+            f"insecure = true\npods = [{listed}]\n"
+        )
+        operator.start(
+            "flower-superlink", "--insecure", "--host", "127.0.0.1", "--port", str(port), "--isolation", "process"
+        )
+        wait_for("the SuperLink", 60, lambda: _answers(port))
+        yield made
+    finally:
+        for party in (*made.pods.values(), made.operator, made.modeller):
+            party.stop()
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
