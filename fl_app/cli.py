@@ -63,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "fl-app"
-        _leave(f"{error.format_message().rstrip('.')}; see `{command} --help`", error.exit_code)
+        said = " ".join(error.format_message().split()).rstrip(".")
+        _leave(f"{said}; see `{command} --help`", error.exit_code)
     except click.ClickException as error:
         _leave(error.format_message(), error.exit_code)
     except FlAppError as error:

@@ -23,8 +23,7 @@ _OBJECT_STORE = 256 * 2**20
 """Bytes of shared memory for messages between the processes of Ray; what does not fit goes to its scratch files."""
 
 _RAY: Mapping[str, str] = {
-    # Ray starts workers ahead of their use, but Flower asks for workers with an environment of their own, so these
-    # would only compete with the wanted ones for the processor: 1.4 of 6 seconds on two cores.
+    # Workers started ahead of their use compete with Ray's own servers for the processor: 1.4 of 6 s on two cores.
     "RAY_enable_worker_prestart": "0",
     "RAY_prestart_worker_first_driver": "0",
     # By its name for two systems only; it keeps Ray's servers off the network on every one.
@@ -100,13 +99,16 @@ def _child(server_ref: str, client_ref: str, num_pods: int, scratch: str) -> Non
     The process leaves as soon as the ServerApp has returned or raised. Taking Flower and Ray down in order would take
     some seconds more and serve nothing: their processes and files are the guard's to remove.
     """
+    import ray
     from flwr.app import Context
     from flwr.serverapp import Grid, ServerApp
     from flwr.simulation import run_simulation
     from flwr.supercore.object_ref import load_app
 
     try:
-        server, client = load_app(server_ref, ImportError), load_app(client_ref, ImportError)
+        # Of this copy of the packages, not of one that lies in the current directory.
+        installed = Path(__file__).resolve().parents[1]
+        server, client = (load_app(app, ImportError, installed) for app in (server_ref, client_ref))
         watched = ServerApp()
 
         @watched.main()
@@ -117,20 +119,22 @@ def _child(server_ref: str, client_ref: str, num_pods: int, scratch: str) -> Non
                 _leave(error)
             _leave()
 
-        processors = min(num_pods, os.cpu_count() or 1)
+        # Flower uses the Ray it finds. Ray's workers import first of all from the directory in which it was started.
+        directory = os.getcwd()
+        os.chdir(scratch)
+        ray.init(
+            num_cpus=min(num_pods, os.cpu_count() or 1),
+            object_store_memory=_OBJECT_STORE,
+            include_dashboard=False,
+            logging_level="WARNING",
+            _temp_dir=scratch,
+        )
+        os.chdir(directory)
         run_simulation(
             server_app=watched,
             client_app=client,
             num_supernodes=num_pods,
-            backend_config={
-                "client_resources": {"num_cpus": 1, "num_gpus": 0},
-                "init_args": {
-                    "num_cpus": processors,
-                    "object_store_memory": _OBJECT_STORE,
-                    "include_dashboard": False,
-                    "_temp_dir": scratch,
-                },
-            },
+            backend_config={"client_resources": {"num_cpus": 1, "num_gpus": 0}},
         )
     except BaseException as error:
         # The ServerApp's thread would keep this process alive, waiting for answers that nobody will give.

@@ -84,7 +84,7 @@ class Mlp(nn.Module):
         self.codes = Categories(encoding.cardinalities, width)
         inputs = width * (2 * len(edges) + len(encoding.cardinalities))
         self.layers = _layers(inputs, hidden, len(encoding.labels), dropout)
-        nn.init.zeros_(self.layers[-1].weight)
+        nn.init.zeros_(self.layers[-1].get_parameter("weight"))  # no random logits in the first steps' way
         self.linear = Linear(encoding)
 
     def forward(self, numbers: Tensor, bins: Tensor, codes: Tensor) -> Tensor:
@@ -100,13 +100,12 @@ class Linear(nn.Module):
     def __init__(self, encoding: Encoding) -> None:
         super().__init__()
         self.codes = Categories(encoding.cardinalities, len(encoding.labels))
-        self.numbers = nn.Linear(len(encoding.continuous), len(encoding.labels))
-        nn.init.zeros_(self.numbers.weight)
+        self.numbers = nn.Parameter(torch.zeros(len(encoding.continuous), len(encoding.labels)))
         self._shape = (len(encoding.cardinalities), len(encoding.labels))
 
     def forward(self, numbers: Tensor, codes: Tensor) -> Tensor:
         """Give logits, float [n, C]."""
-        logits: Tensor = self.numbers(numbers) + self.codes(codes).unflatten(1, self._shape).sum(1)
+        logits: Tensor = numbers @ self.numbers + self.codes(codes).reshape(-1, *self._shape).sum(1)
         return logits
 
 

@@ -118,7 +118,7 @@ def test_entries_say_what_happened_and_each_holds_the_one_before(ledger: Ledger)
 @pytest.mark.parametrize(
     "change",
     [
-        "UPDATE entries SET round = 2 WHERE seq = 2",
+        "UPDATE entries SET round = 9 WHERE seq = 2",
         "UPDATE entries SET run = 'run-8' WHERE seq = 2",
         "UPDATE entries SET time = '' WHERE seq = 1",
         "UPDATE entries SET detail = 'x' WHERE seq = 1",

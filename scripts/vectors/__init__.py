@@ -1,0 +1,1 @@
+"""The protocol's test vectors, one module for each kind."""

@@ -1,0 +1,116 @@
+"""Masks: elements by seed and index, keys by derivation, whole masked vectors."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from fl_app.secagg import canonical
+from fl_app.secagg.field import FIELD_31, FIELD_61, Field
+from fl_app.secagg.fixed_point import Encoder, Segment
+from fl_app.secagg.masking import mask
+from fl_app.secagg.prg import BLOCK, MaskStream, derive, keystream
+from fl_app.secagg.session import PAIR_KEY, PAIR_SEED, label
+from scripts.vectors.codec import arrays_of, coded, layout_of
+from scripts.vectors.material import REQUEST, ROSTER, STEP, Vectors, constant, tagged
+
+
+def expanded(seed: bytes, field: Field, start: int, count: int) -> list[str]:
+    """Return ``count`` mask elements from ``start`` on, as text."""
+    out = np.empty(count, field.dtype)
+    MaskStream(seed, field, start).read(out)
+    return [str(word) for word in out.tolist()]
+
+
+def redrawn(field: Field, streams: Sequence[Sequence[int]]) -> list[str]:
+    """Return the elements that streams of these words give, by the rule itself: word k of the first that is not q."""
+    words = [[word & field.prime for word in stream] for stream in streams]
+    return [str(next(w for w in column if w != field.prime)) for column in zip(*words, strict=True)]
+
+
+def expander_vectors() -> Vectors:
+    """Return mask elements by seed and index; then by injected streams in which q itself occurs."""
+    good, injected = [], []
+    seeds = {"zeros": bytes(32), "seed": constant("seed")}
+    for field in (FIELD_61, FIELD_31):
+        for seed in seeds.values():
+            for start in (0, 4, BLOCK - 4, 3 * BLOCK):
+                good.append((field, seed, start, 8))
+        q, full = field.prime, (1 << 8 * field.dtype.itemsize) - 1
+        streams = [[1, q, 3, full, q - 1, q, 0, 8], [9, 20, 9, q, 9, full, 9, 9], [9, 9, 9, 40, 9, 60, 9, 9]]
+        raw = [b"".join(word.to_bytes(field.dtype.itemsize, "little") for word in stream) for stream in streams]
+        injected.append(
+            {
+                "prime_q": str(q),
+                "streams": [stream.hex() for stream in raw],
+                "elements": redrawn(field, streams),
+            }
+        )
+    # A redraw that happens by itself, found by search among 2^32 words.
+    good.append((FIELD_31, hashlib.sha256(b"fl-app redraw 33").digest(), 25_699_544, 8))
+    return {
+        "good": [
+            {"prime_q": str(f.prime), "seed": seed.hex(), "start": start, "elements": expanded(seed, f, start, count)}
+            for f, seed, start, count in good
+        ],
+        "injected": injected,
+        "bad": [
+            {"what": "a prime that is not supported", "prime_q": str(2**31), "error": "UnsupportedField"},
+            {"what": "a prime that is not supported", "prime_q": str(2**89 - 1), "error": "UnsupportedField"},
+            {"what": "a prime that is not supported", "prime_q": "0", "error": "UnsupportedField"},
+        ],
+    }
+
+
+def key_vectors() -> Vectors:
+    """Return HKDF outputs, and the way from two share seeds to a mask."""
+    derived: list[tuple[bytes, str, list[canonical.Value], bytes | None]] = [
+        (constant("secret"), "purpose", [], None),
+        (constant("secret"), "purpose", [], constant("salt")),
+        (constant("secret"), "purpose", ["context", 1, b"bytes"], None),
+        (b"", "", [], None),
+    ]
+    first, second = ROSTER.names[0], ROSTER.names[1]
+    shares = {name: constant(f"share of {name}") for name in (first, second)}
+    bound = label(ROSTER, STEP, REQUEST)
+    pair_key = derive(shares[first] + shares[second], PAIR_KEY, first, second, salt=ROSTER.digest)
+    pair_seed = derive(pair_key, PAIR_SEED, bound)
+    return {
+        "derive": [
+            {
+                "secret": secret.hex(),
+                "purpose": purpose,
+                "context": tagged(context),
+                "salt": None if salt is None else salt.hex(),
+                "key": derive(secret, purpose, *context, salt=salt).hex(),
+            }
+            for secret, purpose, context, salt in derived
+        ],
+        "pair": {
+            "roster": ROSTER.digest.hex(),
+            "first": first,
+            "second": second,
+            "share_of_first": shares[first].hex(),
+            "share_of_second": shares[second].hex(),
+            "pair_key": pair_key.hex(),
+            "label": bound.hex(),
+            "pair_seed": pair_seed.hex(),
+            "first_block_of_stream_0": keystream(pair_seed, 0, 0).update(bytes(16)).hex(),
+            "mask": expanded(pair_seed, FIELD_61, 0, 4),
+        },
+    }
+
+
+def masking_vectors() -> Vectors:
+    """Return whole masked vectors."""
+    segments, values = [Segment("update", "update", 8.0, 3)], {"update": [1.0, -2.5, 9.0]}
+    seeds = [constant(f"pair seed {number}") for number in range(9)]
+    vectors = []
+    for field in (FIELD_61, FIELD_31):
+        for add, subtract in ((seeds[:1], []), ([], seeds[:1]), (seeds[:7], seeds[7:])):
+            vector = coded(segments, 7, values, field=field, pods=len(add) + len(subtract) + 1)
+            layout = layout_of(vector)
+            words = mask(layout, Encoder(layout, 7, arrays_of(vector)), add, subtract)
+            vector |= {"add": [s.hex() for s in add], "subtract": [s.hex() for s in subtract]}
+            vectors.append({**vector, "masked": [str(word) for word in words.tolist()]})
+    return {"good": vectors}
