@@ -1,6 +1,7 @@
 """Two small pods with keys, tables and a federation file, and a launcher that runs the real apps in this process."""
 
 import os
+import secrets
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +29,9 @@ class InProcess:
 
     def start(self, run_dir: Path, environment: Mapping[str, str], num_pods: int) -> None:
         variables = {**environment, RUN_DIRECTORY: str(run_dir)}
-        grid = InProcessGrid(client_app, {100 + place: {"partition-id": place} for place in range(num_pods)})
+        nodes = {100 + place: {"partition-id": place} for place in range(num_pods)}
+        # As Flower does, a number of its own for each run: pods answer no run twice.
+        grid = InProcessGrid(client_app, nodes, run_id=secrets.randbits(62))
         with mock.patch.dict(os.environ, variables):
             try:
                 server_app(grid, Context(grid.run_id, 0, {}, RecordDict(), {}))

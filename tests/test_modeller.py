@@ -222,7 +222,8 @@ def test_loggers_are_set_up_once_and_progress_goes_through_them(
         assert sum("round   1/1" in line for line in lines) == 1
     finally:
         for logger in (own, progress):
-            logger.handlers, logger.level = [], logging.NOTSET
+            logger.handlers = []
+            logger.setLevel(logging.NOTSET)
 
 
 def test_without_loggers_progress_goes_to_standard_error(

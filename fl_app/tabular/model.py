@@ -105,7 +105,7 @@ class Linear(nn.Module):
 
     def forward(self, numbers: Tensor, codes: Tensor) -> Tensor:
         """Give logits, float [n, C]."""
-        logits: Tensor = numbers @ self.numbers + self.codes(codes).reshape(-1, *self._shape).sum(1)
+        logits: Tensor = numbers @ self.numbers + self.codes(codes).reshape(len(codes), *self._shape).sum(1)
         return logits
 
 

@@ -1,6 +1,8 @@
 """The committed test vectors: read as another implementation would, and compared with what the command writes."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from fl_app.secagg.prg import MaskStream, derive, keystream
 from fl_app.secagg.roster import CohortPolicy, Roster, check_roster
 from fl_app.secagg.session import PAIR_KEY, PAIR_SEED, label
 from scripts import make_vectors
+from tests.secagg.test_canonical import exact
 from tests.secagg.test_prg import FixedStreams
 
 VECTORS = Path(__file__).parent.parent / "vectors"
@@ -31,11 +34,12 @@ def each(kind: str, part: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("vector", found, ids=[v.get("what", str(i)) for i, v in enumerate(found)])
 
 
-def refused(vector: Any) -> Any:
-    """Return the context in which exactly the error that a bad vector names must be raised."""
-    return pytest.raises(
-        getattr(errors, vector["error"]), check=lambda raised: type(raised).__name__ == vector["error"]
-    )
+@contextmanager
+def refused(vector: Any) -> Iterator[None]:
+    """Expect exactly the error that a bad vector names."""
+    with pytest.raises(getattr(errors, vector["error"])) as raised:
+        yield
+    assert type(raised.value).__name__ == vector["error"]
 
 
 def value_of(tagged: Any) -> Any:
@@ -65,8 +69,7 @@ def test_the_command_writes_the_committed_files_and_no_others() -> None:
 def test_canonical_bytes_both_ways(vector: Any) -> None:
     raw, value = bytes.fromhex(vector["bytes"]), value_of(vector["value"])
     assert canonical.encode(value) == raw
-    found = canonical.decode(raw)
-    assert (found, repr(found)) == (value, repr(value))
+    assert exact(canonical.decode(raw)) == exact(value)
 
 
 @each("canonical", "bad")
