@@ -1,6 +1,7 @@
 """Serving a pod: Flower's SuperNode as a child process that answers for one pod until it is stopped."""
 
 import json
+import re
 import signal
 import socket
 import threading
@@ -22,6 +23,7 @@ CONNECT_SECONDS = 30.0
 _TICK = 0.1
 _ONLINE = "SuperNode ID:"
 _LAST_LINES = 5
+_COLOUR = re.compile("\x1b\\[[0-9;]*m")
 
 
 def start(
@@ -102,8 +104,8 @@ def start(
 def _wait_for_connection(node: GuardedProcess, log: Path, superlink: str, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while _ONLINE not in log.read_text("utf-8", "replace"):
-        if (code := node.poll()) is not None:
-            raise RunFailed(f"Flower's SuperNode ended with exit code {code}:\n{_last_lines(log)}")
+        if node.poll() is not None:
+            raise RunFailed(f"no connection to the SuperLink at {superlink}:\n{_last_lines(log)}")
         if time.monotonic() > deadline:
             raise RunFailed(_why_not(superlink, seconds, log))
         time.sleep(_TICK)
@@ -125,8 +127,10 @@ def _why_not(superlink: str, seconds: float, log: Path) -> str:
 
 
 def _last_lines(log: Path) -> str:
-    lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
-    return "\n".join(f"  {line}" for line in lines[-_LAST_LINES:])
+    """Return the last lines that are neither empty, nor of no consequence, nor coloured."""
+    lines = [line.strip() for line in _COLOUR.sub("", log.read_text("utf-8", "replace")).splitlines()]
+    told = [line for line in lines if line and not line.startswith(("INFO", "For more information"))]
+    return "\n".join(f"  {line}" for line in told[-_LAST_LINES:])
 
 
 def _free_port() -> int:

@@ -1,7 +1,7 @@
 """The settings of one run: frozen, validated, the same text for modeller, ServerApp and pods."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -65,11 +65,28 @@ class RunConfig(Frozen):
         return self
 
     @classmethod
-    def from_flower(cls, given: Mapping[str, Any], pods: tuple[str, ...]) -> Self:
-        """Build from Flower's run config (scalars, hyphenated keys), as ``flwr run --run-config`` gives it."""
-        settings = {key.replace("-", "_"): value for key, value in given.items() if value != ""}
-        optimizer = Optimizer(name=settings.pop("optimizer"), params=json.loads(settings.pop("optimizer_params")))
-        datastructure = DataStructure(target=settings.pop("target"))
-        named = tuple(name.strip() for name in str(settings.pop("pods", "")).split(",") if name.strip())
-        settings["prime_q"] = int(settings.get("prime_q", cls.model_fields["prime_q"].default))
-        return cls(pods=named or pods, optimizer=optimizer, datastructure=datastructure, **settings)
+    def from_flower(cls, given: Mapping[str, Any], pods: Sequence[str]) -> Self:
+        """Build from Flower's run config: scalars under hyphenated keys, where "" and 0 stand for nothing said.
+
+        Parameters
+        ----------
+        given : mapping
+            ``Context.run_config``; its keys and defaults stand in pyproject.toml.
+        pods : names of the federation's pods, which take part where none are named.
+        """
+        said = {key.replace("-", "_"): value for key, value in given.items() if value not in ("", 0) or value is False}
+        try:
+            optimizer = Optimizer(name=said.pop("optimizer"), params=json.loads(said.pop("optimizer_params")))
+            datastructure = DataStructure(target=said.pop("target"), ignore_cols=_names(said.pop("ignore", "")))
+            said["strategy_params"] = json.loads(said.get("strategy_params", "{}"))
+        except (KeyError, ValueError) as error:
+            raise UsageError(f"run config: {type(error).__name__} {error}; see [tool.flwr.app.config]") from error
+        prime_q = 2**31 - 1 if said.pop("compact", False) else 2**61 - 1
+        if "local_steps" in said:
+            said.pop("local_epochs", None)
+        named = _names(said.pop("pods", "")) or tuple(pods)
+        return cls(pods=named, optimizer=optimizer, datastructure=datastructure, prime_q=prime_q, **said)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())

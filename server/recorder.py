@@ -120,8 +120,8 @@ class Recorder:
             raise FlAppError("the run ended without its final evaluation")
         values = strategy.final.aggregate.values
         self._results["rounds"][-1] |= _metrics(values)
-        counts = _counts(values, "test_")
-        self._results["final"] = {**_metrics(values, "test_"), "confusion": counts.confusion.tolist()}
+        self._results["final"] = _metrics(values, "test_")
+        self._results["confusion"] = _counts(values, "test_").confusion.tolist()
         if self._test_file:
             self._results["test"] = self._results["rounds"][-1]["test"]
         settings = self._config.model_dump(mode="json")

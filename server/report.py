@@ -131,7 +131,7 @@ def _figures(rounds: Sequence[Mapping[str, Any]], results: Mapping[str, Any]) ->
 
 
 def _confusion(results: Mapping[str, Any]) -> Iterator[str]:
-    if matrix := results.get("final", {}).get("confusion"):
+    if matrix := results.get("confusion"):
         yield "## Confusion matrix\n"
         yield "All pods' test rows together; true classes down, predicted ones across.\n"
         classes = results["classes"]

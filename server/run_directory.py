@@ -85,8 +85,10 @@ class RunDirectory:
         return self.path.name
 
     def config(self) -> RunConfig:
-        """Return the run's settings."""
-        return RunConfig.from_json(json.dumps(self.configuration()))
+        """Return the run's settings; raises `UsageError` if it has none."""
+        if not (written := self.configuration()):
+            raise UsageError(f"run {self.name} trains nothing: its config.json has no settings")
+        return RunConfig.from_json(json.dumps(written))
 
     def configuration(self) -> dict[str, Any]:
         """Return the run's settings as they are written; an empty mapping where nothing is trained."""

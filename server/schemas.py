@@ -12,6 +12,7 @@ from fl_app.federation import Federation
 from fl_app.tabular.schema import Schema
 from server.fit import MARGIN, FitFailed, carry_out
 from server.run_directory import RunDirectory
+from server.settings import pod_names
 
 _log = logging.getLogger("fl_app")
 
@@ -31,8 +32,8 @@ def ask_pods(pods: Sequence[str], federation: Federation, timeout: float = 60.0)
     Parameters
     ----------
     pods
-        Names of the pods to ask, in the order of the result; none: whoever is connected. A node among them that
-        cannot answer is then named in a warning.
+        Names of the pods to ask, in the order of the result; none: whoever is connected, and a node among them that
+        cannot answer is told of in a warning.
     timeout
         Seconds for the pods to connect and answer.
 
@@ -41,8 +42,9 @@ def ask_pods(pods: Sequence[str], federation: Federation, timeout: float = 60.0)
     RunFailed
         If a pod that was named does not answer, or none does.
     """
+    look = {"names": list(pods) or list(pod_names(federation)), "timeout": timeout, "required": bool(pods)}
     with tempfile.TemporaryDirectory(prefix="fl-app-") as scratch:
-        run = RunDirectory.create(Path(scratch), None, look={"names": list(pods), "timeout": timeout})
+        run = RunDirectory.create(Path(scratch), None, look=look)
         try:
             carry_out(run, federation, 2 * timeout + MARGIN)
         except FitFailed as error:

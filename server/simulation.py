@@ -4,6 +4,7 @@ Nothing of them touches the caller: no event loop, no log line, no process or fi
 file is that child.
 """
 
+import logging
 import os
 import secrets
 import sys
@@ -71,6 +72,7 @@ class Simulation:
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "PYTHONPATH": same_path(environment),
             "FL_APP_RUN_DIR": str(run_dir.resolve()),
+            "FLWR_HOME": str(scratch / "flwr"),
         }
         child = [sys.executable, "-P", "-m", "server.simulation", *self._apps, str(num_pods), str(scratch)]
         self._process = GuardedProcess(child, log=run_dir / LOG, environment=flower_environment(given), scratch=scratch)
@@ -126,7 +128,7 @@ def _child(server_ref: str, client_ref: str, num_pods: int, scratch: str) -> Non
             num_cpus=min(num_pods, os.cpu_count() or 1),
             object_store_memory=_OBJECT_STORE,
             include_dashboard=False,
-            logging_level="WARNING",
+            logging_level=logging.WARNING,
             _temp_dir=scratch,
         )
         os.chdir(directory)

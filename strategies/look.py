@@ -10,10 +10,11 @@ from flwr.serverapp import Grid
 from fl_app import wire
 from fl_app.secagg.aggregator import Aggregator
 from fl_app.secagg.canonical import encode
-from fl_app.secagg.errors import ProtocolError
+from fl_app.secagg.errors import MalformedMessage, PolicyRefused, ProtocolError
 from fl_app.secagg.messages import Hello, Parameters
+from fl_app.secagg.roster import verify_hello
 from strategies.cohort import Cohort, CohortRefused, say_hello
-from strategies.exchange import Exchange
+from strategies.exchange import Exchange, Reply
 
 
 @dataclass(frozen=True)
@@ -24,30 +25,38 @@ class Look:
     problems: tuple[str, ...]
 
 
-def look_at_pods(grid: Grid, names: Sequence[str], timeout: float, settle: float = 1.0) -> Look:
+def look_at_pods(
+    grid: Grid, names: Sequence[str], timeout: float, *, required: bool = True, settle: float = 1.0
+) -> Look:
     """Ask pods for their schemas, and which of the others they approve.
 
     Parameters
     ----------
     names : sequence of str
-        The pods to ask, all of which must answer; none: whoever is connected.
+        The pods to ask.
     timeout : float
         Seconds for them to connect and answer.
+    required : bool
+        Whether each of them must answer. If not, whoever is connected is taken; if not all of those are among
+        ``names``, they are asked again, because pods tell only whom of the pods named to them they approve.
     settle : float
-        Seconds without a new node after which, where no names are given, all are taken to be there.
+        Seconds without a new node after which, where nobody is required, all are taken to be there.
 
     Raises
     ------
     CohortRefused
-        If a pod that was named does not answer, or none does.
+        If a required pod does not answer, or none at all does.
     """
-    exchange, problems = Exchange(grid), list[str]()
-    if not names:
-        names, problems = _who_is_there(exchange, _aggregator(grid, ()), timeout, settle)
-        if not names:
-            raise CohortRefused(problems or [f"no pod is connected (waited {timeout:.0f} seconds)"], ())
-    cohort = say_hello(exchange, _aggregator(grid, names), secure=True, timeout=timeout)
-    return Look(cohort, tuple(problems))
+    exchange = Exchange(grid)
+    if required:
+        return Look(say_hello(exchange, _aggregator(grid, names), secure=True, timeout=timeout), ())
+    look = _who_is_there(exchange, _aggregator(grid, names), timeout, settle)
+    found = sorted(look.cohort.hellos)
+    if not found:
+        raise CohortRefused(look.problems or [f"no pod is connected (waited {timeout:.0f} seconds)"], names)
+    if set(found) <= set(names):
+        return look
+    return Look(say_hello(exchange, _aggregator(grid, found), secure=True, timeout=timeout), look.problems)
 
 
 def _aggregator(grid: Grid, names: Sequence[str]) -> Aggregator:
@@ -66,12 +75,11 @@ def _aggregator(grid: Grid, names: Sequence[str]) -> Aggregator:
     )
 
 
-def _who_is_there(
-    exchange: Exchange, aggregator: Aggregator, timeout: float, settle: float
-) -> tuple[list[str], list[str]]:
-    """Return the sorted names of the pods connected, and what the other nodes say, once their set is stable."""
+def _who_is_there(exchange: Exchange, aggregator: Aggregator, timeout: float, settle: float) -> Look:
+    """Return who is connected, and what the nodes say that are no pods, once the set of nodes is stable."""
     request = wire.put(RecordDict(), wire.HelloRequest(aggregator.session, aggregator.parameters, secure=True))
-    names, problems, asked, waiting = set[str](), list[str](), set[int](), dict[str, int]()
+    hellos, nodes, problems = dict[str, Hello](), dict[str, int](), list[str]()
+    asked, waiting = set[int](), dict[str, int]()
     changed = time.monotonic()
     deadline = changed + timeout
     while time.monotonic() < deadline:
@@ -80,15 +88,37 @@ def _who_is_there(
         waiting |= exchange.send(dict.fromkeys(new, request), wire.HELLO, max(1.0, deadline - time.monotonic()))
         for reply in exchange.receive(waiting):
             try:
-                said = wire.take(reply.content or RecordDict(), Hello, wire.Refusal)
-            except ProtocolError:
-                problems.append(f"a node could not answer: {reply.failure or 'what it sent is not an answer'}")
-            else:
-                names |= {said.name} if isinstance(said, Hello) else set()
-                problems += [said.text] if isinstance(said, wire.Refusal) else []
+                hello = _hello_in(reply, aggregator)
+            except ProtocolError as error:
+                problems.append(str(error))
+                continue
+            if hello.name in hellos:
+                problems.append(f"two nodes answer as pod '{hello.name}'")
+            hellos[hello.name], nodes[hello.name] = hello, reply.node
         if new or waiting or not asked:
             changed = time.monotonic()
         elif time.monotonic() - changed > settle:
             break
         time.sleep(0.1)
-    return sorted(names), problems
+    published = {name: wire.Published.from_bytes(hellos[name].published) for name in sorted(hellos)}
+    cohort = Cohort(
+        nodes=nodes,
+        hellos={name: hellos[name] for name in published},
+        schemas={name: shown.schema for name, shown in published.items()},
+        approvals={name: shown.approves for name, shown in published.items()},
+    )
+    return Look(cohort, tuple(problems))
+
+
+def _hello_in(reply: Reply, aggregator: Aggregator) -> Hello:
+    """Return the verified hello in a reply; raises `ProtocolError`, saying what it is, for anything else."""
+    if reply.content is None:
+        raise MalformedMessage(f"a node could not answer: {reply.failure}")
+    if refused := reply.refusal():
+        raise PolicyRefused(refused.text)
+    said = wire.take(reply.content, Hello)
+    verify_hello(said)
+    if said.session != aggregator.session or said.parameters != aggregator.parameters.digest():
+        raise MalformedMessage(f"pod '{said.name}' answered for another session or other parameters")
+    wire.Published.from_bytes(said.published)
+    return said

@@ -126,9 +126,7 @@ class SecureAggregation(Strategy):
             raise UsageError("secure aggregation needs two or more different pods")
         if weighting not in ("examples", "equal"):
             raise UsageError(f"weighting is 'examples' or 'equal', not '{weighting}'")
-        for setting in ("min_train_nodes", "min_evaluate_nodes", "min_available_nodes"):
-            if getattr(inner, setting, 0) > len(pods):  # its sampling would wait for them for ever
-                raise UsageError(f"{type(inner).__name__} has {setting} above the {len(pods)} pods requested")
+        _check_minima(inner, len(pods))
         field_of(prime_q)
         self.inner, self.pods, self.secure = inner, tuple(pods), secure
         self.statistics_metrics = tuple(statistics)
@@ -250,15 +248,13 @@ class SecureAggregation(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Sequence[Message]:
         """Let the inner strategy configure the round for the cohort."""
-        nodes = self.sessions.cohort.nodes.values() if self.sessions else grid.get_node_ids()
-        return list(self.inner.configure_train(server_round, arrays, config, CohortGrid(grid, nodes)))
+        return list(self.inner.configure_train(server_round, arrays, config, self._view(grid)))
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Sequence[Message]:
         """Let the inner strategy configure the evaluation for the cohort."""
-        nodes = self.sessions.cohort.nodes.values() if self.sessions else grid.get_node_ids()
-        return list(self.inner.configure_evaluate(server_round, arrays, config, CohortGrid(grid, nodes)))
+        return list(self.inner.configure_evaluate(server_round, arrays, config, self._view(grid)))
 
     def aggregate_train(
         self,
@@ -275,6 +271,11 @@ class SecureAggregation(Strategy):
     ) -> MetricRecord | None:
         """Let the inner strategy work from the one virtual reply."""
         return self.inner.aggregate_evaluate(server_round, replies)
+
+    def _view(self, grid: Grid) -> CohortGrid:
+        nodes = list(self.sessions.cohort.nodes.values() if self.sessions else grid.get_node_ids())
+        _check_minima(self.inner, len(nodes))
+        return CohortGrid(grid, nodes)
 
     def _train(self, grid: Grid, number: int, arrays: ArrayRecord, config: ConfigRecord, timeout: float) -> Round:
         started = time.monotonic()
@@ -369,6 +370,13 @@ class SecureAggregation(Strategy):
             weighting=self.weighting,
             steps=tuple(plan for plan in plans if plan.classes),
         )
+
+
+def _check_minima(inner: Strategy, pods: int) -> None:
+    """Raise `UsageError` if the inner strategy wants more nodes than there are: it would wait for them for ever."""
+    for setting in ("min_train_nodes", "min_evaluate_nodes", "min_available_nodes"):
+        if (wanted := getattr(inner, setting, 0)) > pods:
+            raise UsageError(f"{type(inner).__name__} has {setting}={wanted}, and there are {pods} pods; lower it")
 
 
 def _moved(arrays: ArrayRecord, update: npt.NDArray[Any]) -> dict[str, Array]:

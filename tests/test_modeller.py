@@ -127,9 +127,7 @@ def test_a_pod_that_is_not_approved_is_named(small: SimulatedFederation, tmp_pat
         classifier(schema).fit(PODS)
 
 
-def test_plain_averaging_is_refused_unless_the_owners_allow_it(
-    small: SimulatedFederation, tmp_path: Path
-) -> None:
+def test_plain_averaging_is_refused_unless_the_owners_allow_it(small: SimulatedFederation, tmp_path: Path) -> None:
     model = classifier(combine_pod_schemas(PODS), epochs=1)
     with pytest.raises(RunFailed, match="takes part in secure aggregation only"):
         model.fit(PODS, aggregator=FederatedAveraging())

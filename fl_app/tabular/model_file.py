@@ -1,5 +1,6 @@
 """A trained model in one file that needs nothing else: parameters, encoding and classes."""
 
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from fl_app.errors import DataError, UsageError
+from fl_app.files import replace_file
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.model import build_network, load_state
 from fl_app.tabular.scoring import score
@@ -56,7 +58,13 @@ class TrainedModel:
         return score(labels, predict_proba(network, encoded))
 
     def save(self, path: str | Path) -> None:
-        """Write to a ``.pt`` file, which ``torch.load(weights_only=True)`` reads, or a ``.safetensors`` file."""
+        """Write to a ``.pt`` file, which ``torch.load(weights_only=True)`` reads, or a ``.safetensors`` file.
+
+        Raises
+        ------
+        UsageError
+            The name ends in neither suffix, or the file cannot be written; a file that was there is whole then.
+        """
         path = Path(path)
         tensors = {name: torch.from_numpy(np.array(value)) for name, value in self.state.items()}
         metadata = {
@@ -65,10 +73,15 @@ class TrainedModel:
             "encoding": self.encoding.to_json(),
             "extra": json.dumps(self.extra),
         }
+        content = io.BytesIO()
         if _suffix(path) == ".safetensors":
-            safetensors.torch.save_file(tensors, path, metadata)
+            content.write(safetensors.torch.save(tensors, metadata))
         else:
-            torch.save({"state": tensors, "metadata": json.dumps(metadata)}, path)
+            torch.save({"state": tensors, "metadata": json.dumps(metadata)}, content)
+        try:
+            replace_file(path, content.getvalue())
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

@@ -38,9 +38,6 @@ def export(model: str, form: str | None, output: Path | None, force: bool, runs:
     from fl_app.tabular.model_file import TrainedModel
 
     trained = TrainedModel.load(source)
-    try:
-        trained.save(target)
-    except OSError as error:
-        raise UsageError(f"{target}: cannot be written: {error.strerror}") from error
+    trained.save(target)
     document = {"model": str(target), "format": form, "source": str(source), "classes": list(trained.classes)}
     emit(document, as_json, lambda: click.echo(f"wrote {target}"))

@@ -23,7 +23,8 @@ def pods(federation: str | None, timeout: float, as_json: bool) -> None:
     from server.settings import pod_names
 
     found = find_federation(federation, Path.cwd())
-    published = ask_pods((), found, timeout)
+    with console(errors=True).status("asking the pods"):
+        published = ask_pods((), found, timeout)
     missing = [name for name in pod_names(found) if name not in published]
     document: dict[str, Any] = {
         "federation": found.name,

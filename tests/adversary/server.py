@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, RecordDict
 
 from fl_app import wire
 from fl_app.secagg.aggregator import Aggregator, Collection
@@ -25,6 +25,7 @@ from fl_app.secagg.messages import (
     UnmaskRequest,
     Witness,
 )
+from fl_app.secagg.session import PodSession
 from tests.in_process import RUN_ID
 from tests.pods_in_process import NAMES, SIZE, Pods, identity
 
@@ -93,15 +94,26 @@ class Server:
         names = tuple(c.name for c in PLANS[0].classes)
         return Step(self.aggregator.session, "train", round, names, (size, 1, 1))
 
-    def request(self, round: int = 1, size: int = SIZE, rate: float = 0.5, model: float = 0.0) -> RecordDict:
+    def request(
+        self,
+        round: int = 1,
+        size: int = SIZE,
+        rate: float = 0.5,
+        model: float = 0.0,
+        columns: Sequence[str] = ("age", "hours"),
+    ) -> RecordDict:
         """Return the common part of a training request."""
         content = RecordDict(
             {
                 "arrays": ArrayRecord({"w": Array(np.full(size, model))}),
-                "config": ConfigRecord({"server-round": round, "lr": rate, "columns": ["age", "hours"]}),
+                "config": ConfigRecord({"server-round": round, "lr": rate, "columns": list(columns)}),
             }
         )
         return wire.put(content, self.step(round, size))
+
+    def digest(self) -> bytes:
+        """Return what the pods' labels say of the usual request."""
+        return wire.request_digest(self.request())
 
     def train(
         self,
@@ -116,13 +128,20 @@ class Server:
         return self.pods.ask(name, message_type, wire.put_shares(content, sealed) if sealed else content)
 
     def evaluate(self, name: str, round: int = 1) -> RecordDict:
-        """Ask for the final evaluation, with the sealed shares if there was no step before."""
-        step = Step(self.aggregator.session, "evaluate", round, ("evaluate.hits",), (1,))
-        content = wire.put(RecordDict({"arrays": ArrayRecord({"w": Array(np.zeros(SIZE))})}), step)
-        first = len(self.parameters.steps) == 1
-        return self.pods.ask(
-            name, wire.EVALUATE, wire.put_shares(content, self.aggregator.shares_for(name)) if first else content
-        )
+        """Ask for the final evaluation, with the sealed shares if no other step was declared."""
+        content = self._evaluation(round)
+        if len(self.parameters.steps) == 1:
+            content = wire.put_shares(content, self.aggregator.shares_for(name))
+        return self.pods.ask(name, wire.EVALUATE, content)
+
+    def evaluation(self, round: int = 1) -> Step:
+        return Step(self.aggregator.session, "evaluate", round, ("evaluate.hits",), (1,))
+
+    def evaluation_digest(self) -> bytes:
+        return wire.request_digest(self._evaluation(1))
+
+    def _evaluation(self, round: int) -> RecordDict:
+        return wire.put(RecordDict({"arrays": ArrayRecord({"w": Array(np.zeros(SIZE))})}), self.evaluation(round))
 
     def collect(
         self, names: Sequence[str] | None = None, round: int = 1, *, shares: bool = True, **request: Any
@@ -156,6 +175,15 @@ class Server:
         for name in collection.survivors:
             opened = wire.take(self.unmask(name, collection.unmask_request(name)), UnmaskReply)
             collection.take_reveal(name, opened)
+
+
+def state_of(server: Server, name: str) -> PodSession:
+    """Return what a pod remembers of its session."""
+    context: Context = server.pods.grid.contexts[server.pods.nodes[name]]
+    (record,) = context.state.config_records.values()
+    (data,) = record.values()
+    assert isinstance(data, bytes)
+    return PodSession.from_bytes(data)
 
 
 def vector_in(reply: RecordDict) -> tuple[npt.NDArray[Any], MaskedReply]:

@@ -7,14 +7,14 @@ import numpy.typing as npt
 from scipy import stats
 
 P_VALUE = 1e-6
-BINS = 256
 
 
 def uniform(words: npt.NDArray[Any], bits: int) -> bool:
-    """Say whether the top and the bottom eight bits of ``words`` [n], of ``bits`` bits each, may be uniform."""
-    top = np.bincount((words >> (bits - 8)).astype(np.int64), minlength=BINS)
-    bottom = np.bincount((words & 0xFF).astype(np.int64), minlength=BINS)
-    return min(stats.chisquare(top).pvalue, stats.chisquare(bottom).pvalue) > P_VALUE
+    """Say whether the top and the bottom bits of ``words`` [n], of ``bits`` bits each, may be uniform: chi-square."""
+    taken = 8 if len(words) > 2_500 else 4  # some ten words and more to each value
+    parts = words >> (bits - taken), words & ((1 << taken) - 1)
+    counts = [np.bincount(part.astype(np.int64), minlength=1 << taken) for part in parts]
+    return min(stats.chisquare(count).pvalue for count in counts) > P_VALUE
 
 
 def uncorrelated(one: npt.NDArray[Any], other: npt.NDArray[Any], prime: int) -> bool:

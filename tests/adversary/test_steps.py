@@ -1,0 +1,266 @@
+"""Requests that differ between pods, come twice, or belong to another step, session or run."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import RecordDict
+
+from client.ledger import Ledger
+from fl_app import wire
+from fl_app.secagg.errors import LedgerRefused, SessionRefused
+from fl_app.secagg.field import FIELD_61, Int64
+from fl_app.secagg.masking import Sum
+from fl_app.secagg.messages import SurvivorsRequest, UnmaskRequest
+from tests.adversary.server import Server, assert_refused, state_of, vector_in
+from tests.in_process import RUN_ID
+from tests.pods_in_process import NAMES, SIZE
+
+A, B, C = NAMES[:3]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Server:
+    server = Server(tmp_path, 3)
+    server.join()
+    return server
+
+
+# -- told different things ------------------------------------------------------------------------------------------
+
+
+def total_of(server: Server, requests: Mapping[str, RecordDict]) -> Int64:
+    """Return what a server gets that adds the vectors up whatever it told the pods."""
+    vectors = [vector_in(server.train(name, request))[0] for name, request in requests.items()]
+    total = Sum(FIELD_61, len(vectors[0]))
+    for vector in vectors:
+        total.add(vector)
+    return total.centred()
+
+
+def assert_noise(total: Int64) -> None:
+    """Fail if anything but noise is in the sum: the chance of one small element is 2^-20 each."""
+    assert (np.abs(total) > 1 << 40).all(), total
+
+
+def test_the_same_request_for_all_gives_a_sum(server: Server) -> None:
+    total = total_of(server, dict.fromkeys(server.names, server.request()))
+    assert total[0] == 3  # the roll call
+
+
+@pytest.mark.parametrize(
+    "other", [{"rate": 0.0}, {"model": 1.0}, {"columns": ("age",)}], ids=["learning rate", "model", "columns"]
+)
+def test_pods_told_different_things_do_not_sum_to_anything(server: Server, other: Mapping[str, object]) -> None:
+    told = {A: server.request(), B: server.request(**other), C: server.request()}
+    assert_noise(total_of(server, told))
+
+
+def test_pods_told_different_steps_do_not_sum_to_anything(server: Server) -> None:
+    assert_noise(total_of(server, {A: server.request(1), B: server.request(2), C: server.request(1)}))
+
+
+# -- asked twice ----------------------------------------------------------------------------------------------------
+
+
+def test_a_label_used_twice_is_refused(server: Server) -> None:
+    server.collect()
+    assert_refused(server.train(A, shares=()), "answered", "round 1")
+
+
+def test_another_request_under_an_answered_round_is_refused(server: Server) -> None:
+    server.collect()
+    assert_refused(server.train(A, server.request(1, model=1.0), shares=()), "answered", "round 1")
+
+
+def test_an_earlier_round_after_a_later_one_is_refused(server: Server) -> None:
+    server.collect(round=3)
+    assert_refused(server.train(A, server.request(2), shares=()), "answered", "round 2")
+
+
+def test_an_answered_round_in_a_second_session_is_refused(server: Server) -> None:
+    server.collect()
+    server.new_session()
+    server.join()
+    assert_refused(server.train(A), "answered", "round 1")
+
+
+def test_a_second_cohort_for_one_round_is_refused(server: Server) -> None:
+    server.collect()
+    server.new_session()
+    server.join([A, B])
+    assert_refused(server.train(A), "answered", "round 1")
+
+
+def test_the_final_evaluation_is_answered_once_a_run(server: Server) -> None:
+    server.collect()
+    server.evaluate(A)
+    server.new_session()
+    server.join()
+    server.collect([A], round=2)
+    assert_refused(server.evaluate(A), "answered", "evaluate")
+
+
+# -- another step, session or run -----------------------------------------------------------------------------------
+
+
+def test_a_step_of_another_session_is_refused(server: Server) -> None:
+    request = server.request()
+    server.new_session()
+    server.join()
+    assert_refused(server.train(A, request), "session", "another session")
+
+
+@pytest.mark.parametrize("round", [0, 6, -1, 10**30])
+def test_a_round_that_was_not_declared_is_refused(server: Server, round: int) -> None:
+    content = wire.put(server.request(), server.step(round))
+    assert_refused(server.train(A, content), "session", "not declared")
+
+
+def test_a_second_final_evaluation_is_refused(server: Server) -> None:
+    server.collect()
+    assert_refused(server.evaluate(A, round=2), "session", "not declared")
+
+
+def test_a_step_sent_as_another_kind_is_refused(server: Server) -> None:
+    assert_refused(server.train(A, message_type=wire.EVALUATE), "malformed", "'train' step came as")
+
+
+def test_a_step_before_any_roster_is_refused(server: Server) -> None:
+    server.new_session()
+    server.hello(A)
+    assert_refused(server.train(A, server.request(), shares=()), "session", "not joined")
+
+
+def test_a_step_without_a_session_is_refused(tmp_path: Path) -> None:
+    server = Server(tmp_path, 3)
+    assert_refused(server.train(A, server.request(), shares=()), "session", "no session")
+
+
+def test_a_step_without_masks_is_refused(server: Server) -> None:
+    reply = server.train(A, shares=(), message_type=wire.PLAIN[wire.TRAIN])
+    assert_refused(reply, "policy", "secure aggregation only")
+
+
+# -- the ledger -----------------------------------------------------------------------------------------------------
+
+
+def test_a_ledger_deleted_mid_run_is_noticed(server: Server) -> None:
+    server.collect()
+    (server.pods.directory / f"{A}.db").unlink()
+    assert_refused(server.train(A, server.request(2), shares=()), "ledger", "deleted or replaced")
+
+
+@pytest.mark.parametrize("next_message", ["step", "hello"])
+def test_a_ledger_rolled_back_mid_run_is_noticed(server: Server, next_message: str) -> None:
+    path = server.pods.directory / f"{A}.db"
+    shutil.copy(path, path.with_suffix(".old"))
+    server.collect()
+    shutil.copy(path.with_suffix(".old"), path)
+    if next_message == "hello":
+        server.new_session()
+        reply = server.hello(A)
+    else:
+        reply = server.train(A, shares=())
+    assert_refused(reply, "ledger", "deleted or replaced")
+
+
+def test_a_ledger_rolled_back_before_the_unmask_is_noticed(tmp_path: Path) -> None:
+    server = Server(tmp_path, 4)
+    server.join()
+    path = server.pods.directory / f"{A}.db"
+    shutil.copy(path, path.with_suffix(".old"))
+    collection = server.collect()
+    shutil.copy(path.with_suffix(".old"), path)
+    assert_refused(server.unmask(A, collection.unmask_request(A)), "ledger", "deleted or replaced")
+
+
+def test_survivors_of_an_answer_the_ledger_does_not_hold_are_refused(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db")
+    with pytest.raises(LedgerRefused, match="no answer under this label"):
+        ledger.enter_survivors("run", b"label", b"survivors", b"")
+
+
+def test_an_altered_ledger_is_told_to_its_owner(server: Server) -> None:
+    import sqlite3
+
+    server.collect()
+    ledger = server.pods.pods[A].owner.ledger
+    assert [entry.event for entry in ledger.entries()] == ["session", "answer"]
+    with sqlite3.connect(server.pods.directory / f"{A}.db") as database:
+        database.execute("UPDATE entries SET round = 2 WHERE event = 'answer'")
+    database.close()
+    with pytest.raises(LedgerRefused, match="altered"):
+        ledger.entries()
+
+
+def test_a_ledger_that_cannot_be_written_gives_no_vector(server: Server) -> None:
+    path = server.pods.directory / f"{A}.db"
+    path.write_bytes(b"not a database, but of some length, so that SQLite looks at it" * 9)
+    assert_refused(server.train(A), "ledger", "cannot be written")
+
+
+class Killed(BaseException):
+    """The process dies here."""
+
+
+class KilledAfterEntry(Ledger):
+    """The ledger of a process that is killed right after an answer was entered."""
+
+    def enter_answer(self, run: str, kind: str, round: int, label: bytes, head: bytes) -> bytes:
+        super().enter_answer(run, kind, round, label, head)
+        raise Killed
+
+
+def test_a_kill_between_entry_and_reply_spends_the_round(server: Server) -> None:
+    owner, path = server.pods.pods[A].owner, server.pods.directory / f"{A}.db"
+    server.pods.change_owner(A, ledger=KilledAfterEntry(path))
+    with pytest.raises(Killed):
+        server.train(A)
+    server.pods.change_owner(A, ledger=owner.ledger)  # the node is back, with the state of before the message
+    assert_refused(server.train(A, server.request(model=1.0)), "answered", "round 1")
+    assert [(e.event, e.kind, e.round) for e in owner.ledger.entries() if e.event == "answer"] == [
+        ("answer", "train", 1)
+    ]
+
+
+def test_an_entry_is_in_the_ledger_before_the_vector_leaves(server: Server) -> None:
+    seen: list[list[str]] = []
+    ledger = server.pods.pods[A].owner.ledger
+
+    def look(message):  # type: ignore[no-untyped-def]
+        seen.append([e.event for e in ledger.entries() if e.run == str(RUN_ID)])
+        return message
+
+    server.pods.grid.on_reply = look
+    server.train(A)
+    assert seen == [["session", "answer"]]
+
+
+# -- nothing to unmask ----------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_unmasked_where_every_pod_must_answer(server: Server) -> None:
+    collection = server.collect()
+    ask = UnmaskRequest(server.aggregator.session, collection.label, (A, B, C), (), ())
+    assert_refused(server.unmask(A, ask), "session", "nothing to unmask")
+    claim = SurvivorsRequest(server.aggregator.session, collection.label, (A, B))
+    assert_refused(server.witness(A, claim), "session", "nothing to unmask")
+
+
+# -- which of two checks stops it -----------------------------------------------------------------------------------
+
+
+def test_a_step_out_of_place_trains_nothing(server: Server) -> None:
+    server.train(A, wire.put(server.request(), server.step(6)))
+    assert server.pods.pods[A].trained == 0
+
+
+def test_the_core_checks_a_step_by_itself(server: Server) -> None:
+    server.collect([A])
+    owner, session = server.pods.pods[A].owner, state_of(server, A)
+    values = {"update": np.zeros(SIZE), "train.loss": np.zeros(1), "evaluate.hits": np.array([1])}
+    with pytest.raises(SessionRefused, match="not declared"):
+        session.mask(server.step(6), bytes(32), 1, values, owner.ledger, owner.signer)

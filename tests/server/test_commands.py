@@ -1,0 +1,294 @@
+"""The modeller's commands, on runs that were really trained: two small pods, in this process."""
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from fl_app.cli import main
+from fl_app.tabular.model_file import TrainedModel
+from server.doctor import examine
+from server.run_directory import RunDirectory
+from tests.small_federation import settle, small_federation, table, write_pod
+
+Call = Callable[..., tuple[int, str, str]]
+FIT = ("fit", "--rounds", "2", "--batch-size", "32", "--lr", "0.01")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with one completed run and one that was refused."""
+    directory = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        settle(patch, directory)
+        small_federation(directory)
+        with pytest.raises(SystemExit, match="0"):
+            main([*FIT, "--json"])
+        write_pod(directory, "south", approved=("east",))
+        with pytest.raises(SystemExit, match="1"):
+            main(FIT)
+        write_pod(directory, "south")
+    return directory
+
+
+@pytest.fixture
+def project(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of that directory to work in, with `latest` pointing at the completed run."""
+    directory = tmp_path / "project"
+    shutil.copytree(trained, directory, symlinks=True)
+    settle(monkeypatch, directory)
+    link = directory / "runs/latest"
+    link.unlink()
+    link.symlink_to(completed(directory))
+    return directory
+
+
+def completed(directory: Path) -> str:
+    return next(run.name for run in RunDirectory.all(directory / "runs") if run.results()["status"] == "completed")
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    def call(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main(arguments)
+        out, err = capsys.readouterr()
+        return int(left.value.code or 0), out, err
+
+    return call
+
+
+@pytest.fixture
+def report(call: Call) -> Callable[..., Any]:
+    def report(*arguments: str) -> Any:
+        code, out, _ = call(*arguments, "--json")
+        assert code == 0
+        return json.loads(out)
+
+    return report
+
+
+def test_pods_shows_keys_columns_and_approvals(project: Path, call: Call, report: Callable[..., Any]) -> None:
+    found = report("pods")
+    assert found["federation"] == "small"
+    assert list(found["pods"]) == ["north", "south"]
+    assert found["missing"] == []
+    assert found["pods"]["north"]["approves"] == ["south"]
+    assert found["pods"]["north"]["key"].startswith("SHA256:")
+    assert [column["name"] for column in found["pods"]["south"]["columns"]] == ["age", "colour", "outcome"]
+    code, out, _ = call("pods")
+    assert code == 0
+    assert "3 categories" in out
+    assert "0 to 128, whole" in out
+    assert out.count("yes") == 2
+
+
+def test_pods_tells_of_one_that_cannot_answer_and_of_one_that_approves_nobody(
+    project: Path, call: Call, report: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    write_pod(project, "south", approved=())
+    assert report("pods")["pods"]["south"]["approves"] == []
+    (project / "south.csv").unlink()
+    found = report("pods")
+    assert (list(found["pods"]), found["missing"]) == (["north"], ["south"])
+    assert "pod 'south' could not answer" in caplog.text
+    assert "south  did not answer" in call("pods")[1]
+    (project / "north.csv").unlink()
+    code, _, err = call("pods")
+    assert code == 1
+    assert "pod 'north' could not answer" in err
+
+
+def test_runs_lists_what_there_is(project: Path, call: Call, report: Callable[..., Any], tmp_path: Path) -> None:
+    found = report("runs")
+    assert sorted(run["status"] for run in found) == ["completed", "failed"]
+    assert [run["rounds"] for run in found if run["status"] == "completed"] == [2]
+    code, out, _ = call("runs")
+    assert code == 0
+    assert "2/2" in out
+    assert "north, south" in out
+    assert "no runs in" in call("runs", "--runs", str(tmp_path / "none"))[1]
+
+
+def test_runs_show_tells_of_one(project: Path, call: Call, report: Callable[..., Any]) -> None:
+    found = report("runs", "show")
+    assert found["run_id"] == completed(project)
+    assert found["settings"]["rounds"] == 2
+    assert np.sum(found["confusion"]) == found["final"]["num_examples"] == 120
+    assert "final, pods' test rows" in call("runs", "show", completed(project))[1]
+    failed = next(run["run"] for run in report("runs") if run["status"] == "failed")
+    out = call("runs", "show", failed)[1]
+    assert "pod 'south' does not approve pod 'north'" in out
+    assert "approvals" in out
+
+
+def test_runs_show_looks_where_runs_was_told(project: Path, call: Call, tmp_path: Path) -> None:
+    (project / "runs").rename(tmp_path / "elsewhere")
+    for arguments in (
+        ("runs", "--runs", str(tmp_path / "elsewhere"), "show"),
+        ("runs", "show", "--runs", "../elsewhere"),
+    ):
+        assert call(*arguments)[0] == 0
+
+
+@pytest.mark.parametrize("form", ["pt", "safetensors"])
+def test_export_writes_a_model_that_scores_alike(project: Path, report: Callable[..., Any], form: str) -> None:
+    done = report("export", "latest", "--format", form)
+    assert done["model"] == f"model.{form}"
+    assert done["classes"] == ["no", "yes"]
+    original = TrainedModel.load(project / "runs/latest/model.safetensors")
+    rows = table(50, 4)
+    assert np.array_equal(TrainedModel.load(done["model"]).predict_proba(rows), original.predict_proba(rows))
+    if form == "pt":
+        assert set(torch.load(done["model"], weights_only=True)) == {"state", "metadata"}
+
+
+def test_export_takes_a_file_too_and_the_form_from_the_outputs_name(project: Path, report: Callable[..., Any]) -> None:
+    report("export", "latest", "-o", "one.pt")
+    done = report("export", "one.pt", "-o", "two.safetensors")
+    assert done["format"] == "safetensors"
+    assert Path("two.safetensors").is_file()
+
+
+def test_export_overwrites_only_when_forced(project: Path, call: Call) -> None:
+    Path("mine.pt").write_text("keep me")
+    code, _, err = call("export", "latest", "-o", "mine.pt")
+    assert (code, err) == (
+        2,
+        "fl-app: mine.pt exists already; choose another name, or overwrite it with --force\n",
+    )
+    assert Path("mine.pt").read_text() == "keep me"
+    assert call("export", "latest", "-o", "mine.pt", "--force")[0] == 0
+    TrainedModel.load("mine.pt")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("export", "latest", "--format", "pt", "-o", "m.safetensors"), "ends in .pt"),
+        (("export", "latest", "-o", "no/such/place/m.pt"), "cannot be written"),
+        (("export", "latest", "-o", "m.onnx"), "ends in .pt or .safetensors"),
+        (("predict", "latest", "public.csv", "-o", "no/such/place.csv"), "cannot be written"),
+        (("export", "nothing"), "no run directory"),
+        (("predict", "nothing", "public.csv"), "no run directory"),
+        (("report", "nothing"), "no run directory"),
+        (("runs", "show", "nothing"), "no run directory"),
+        (("pods", "--federation", "nothing"), "unknown federation"),
+    ],
+)
+def test_a_mistake_is_one_line_and_code_2(project: Path, call: Call, arguments: tuple[str, ...], said: str) -> None:
+    code, out, err = call(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("fl-app: ")
+    assert err.count("\n") == 1
+    assert said in err
+
+
+def test_a_run_without_a_model_says_why_it_has_none(project: Path, call: Call, report: Callable[..., Any]) -> None:
+    failed = next(run["run"] for run in report("runs") if run["status"] == "failed")
+    code, _, err = call("export", failed)
+    assert code == 2
+    assert "has no model: it ended as 'failed'" in err
+
+
+def test_a_table_that_does_not_fit_is_one_line_and_code_1(project: Path, call: Call) -> None:
+    table(5, 0).drop(columns="age").to_csv("narrow.csv", index=False)
+    code, _, err = call("predict", "latest", "narrow.csv")
+    assert code == 1
+    assert err == "fl-app: the table has no column 'age', which the schema requires\n"
+
+
+def test_predict_writes_a_row_of_probabilities_for_every_row(project: Path, call: Call) -> None:
+    code, out, err = call("predict", "latest", "public.csv", "-o", "scores.csv")
+    assert (code, out, err) == (0, "", "300 rows scored: scores.csv\n")
+    scores = pd.read_csv("scores.csv")
+    expected = TrainedModel.load("runs/latest/model.pt").predict_proba(pd.read_csv("public.csv"))
+    assert list(scores.columns) == ["no", "yes"]
+    assert np.allclose(scores.to_numpy(), expected, atol=1e-8)
+    assert call("predict", "runs/latest/model.pt", "public.csv")[1] == Path("scores.csv").read_text()
+    pd.read_csv("public.csv").to_parquet("public.parquet")
+    assert call("predict", "latest", "public.parquet")[1] == Path("scores.csv").read_text()
+
+
+def test_report_draws_and_tells_what_left_the_pods(project: Path, report: Callable[..., Any]) -> None:
+    done = report("report")
+    run = (project / "runs/latest").resolve()
+    assert done == {"report": str(run / "report.md"), "curves": str(run / "curves.png")}
+    assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
+    page = (run / "report.md").read_text()
+    results = RunDirectory(run).results()
+    for part in ("## Settings", "## Confusion matrix", "## Time and bytes by step", "## What left each pod"):
+        assert part in page
+    assert "| round 2, validation |" in page
+    assert f"{results['final']['auc']:.4f}" in page
+    assert all(f"`{pod['key']}`" in page for pod in results["pods"])
+    masked = [line for line in page.splitlines() if "only the sum over the pods can be read" in line]
+    assert [line[2:].partition(":")[0] for line in masked] == ["statistics", "train", "evaluate"]
+
+
+def test_report_of_a_failed_run_says_why(project: Path, report: Callable[..., Any]) -> None:
+    failed = next(run["run"] for run in report("runs") if run["status"] == "failed")
+    done = report("report", failed)
+    assert done["curves"] is None
+    page = Path(done["report"]).read_text()
+    assert "does not approve pod 'north'" in page
+    assert "## Approvals" in page
+
+
+def test_doctor_finds_nothing_wrong_with_a_sound_home(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLWR_LOCAL_SUPERLINK_HTTP_API_PORT", str(free_port()))
+    found = {finding.about: finding for finding in examine(project)}
+    assert [finding for finding in found.values() if not finding.ok and finding.about != "disk"] == []
+    assert found["torch"].text.startswith("2.")
+    assert {"flwr", "ray", "home", "demonstration", "disk"} <= found.keys()
+
+
+def test_doctor_finds_what_is_wrong(
+    project: Path, call: Call, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = project / "home/pods/north/identity.key"
+    key.chmod(0o644)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("FLWR_LOCAL_SUPERLINK_HTTP_API_PORT", str(server.getsockname()[1]))
+        monkeypatch.setattr("server.doctor.requires", lambda _: ["numpy<1", "no-such-package>=2"])
+        code, out, _ = call("doctor")
+        as_json = json.loads(call("doctor", "--json")[1])
+    assert code == 1
+    assert f"chmod go= {key}" in out
+    assert "but <1 is needed" in out
+    assert "WRONG  no-such-package: is not installed" in out
+    assert "something else listens" in out
+    assert sum(not finding["ok"] for finding in as_json) >= 4
+
+
+def test_doctor_names_a_superlink_started_elsewhere(
+    project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("FLWR_LOCAL_SUPERLINK_HTTP_API_PORT", str(server.getsockname()[1]))
+        monkeypatch.setattr("server.doctor._superlinks", lambda port: iter([(4711, tmp_path)]))
+        elsewhere = next(finding for finding in examine(project) if "SuperLink" in finding.about)
+        here = next(finding for finding in examine(tmp_path) if "SuperLink" in finding.about)
+    assert not elsewhere.ok
+    assert "kill 4711" in elsewhere.text
+    assert here.ok
+
+
+def test_the_process_table_is_searched_for_superlinks() -> None:
+    from server.doctor import _superlinks
+
+    assert os.getpid() not in dict(_superlinks(1))
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
