@@ -1,10 +1,19 @@
-"""Run tests in the copy that is the current directory, and print what became of them as JSON."""
+"""A process that has everything imported but the code itself, and runs tests on one copy of that after another.
+
+Each line of standard input is a JSON list: the directory of a copy, and the tests to run there. The process forks, the
+child imports the copy and runs them, and one line of JSON on standard output says what became of them.
+"""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.pop(0)  # this file's own directory
+
+import flwr.clientapp
+import flwr.serverapp.strategy  # noqa: F401
 import pytest
 
 
@@ -27,18 +36,43 @@ class Record:
         return report
 
 
-def main() -> None:
-    """Run the tests named on the command line."""
+def run(directory: str, tests: list[str]) -> dict[str, Any]:
+    """Run tests of the copy in ``directory``; in a process that has imported nothing of the code before."""
+    os.chdir(directory)
+    sys.path.insert(0, directory)
+    sys.dont_write_bytecode = True  # the next copy's source may have the same size and time
     import client
     import fl_app
-    import tests
+    import tests as copied
 
-    for package in (client, fl_app, tests):
-        if not Path(str(package.__file__)).is_relative_to(Path.cwd()):
-            raise SystemExit(f"{package.__name__} was imported from elsewhere")
+    if any(not Path(str(package.__file__)).is_relative_to(directory) for package in (client, fl_app, copied)):
+        return {"passed": 0, "asserted": 0, "errors": ["the code was imported from elsewhere"]}
     record = Record()
-    code = pytest.main(["-q", "--no-header", "-p", "no:cacheprovider", *sys.argv[1:]], plugins=[record])
-    print("\n" + json.dumps({"code": int(code), **vars(record)}))
+    pytest.main(["-q", "--no-header", "-p", "no:cacheprovider", *tests], plugins=[record])
+    return vars(record)
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    for line in sys.stdin:
+        directory, tests = json.loads(line)
+        reader, writer = os.pipe()
+        child = os.fork()
+        if not child:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            for stream in (0, 1, 2):
+                os.dup2(nowhere, stream)
+            try:
+                outcome = run(directory, tests)
+            except BaseException as error:
+                outcome = {"passed": 0, "asserted": 0, "errors": [repr(error)[:300]]}
+            os.write(writer, json.dumps(outcome).encode())
+            os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as pipe:
+            answer = pipe.read().decode()
+        os.waitpid(child, 0)
+        print(answer, flush=True)
 
 
 if __name__ == "__main__":

@@ -6,17 +6,16 @@
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from tests.adversary.attacks import ATTACKS, Attack
@@ -37,7 +36,7 @@ class Result:
 
 
 class Copy:
-    """A copy of the code in a directory of its own."""
+    """A copy of the code in a directory of its own, and a process that runs tests on it."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -47,6 +46,12 @@ class Copy:
                 shutil.copytree(source, directory / name, ignore=_LEFT_OUT)
             else:
                 shutil.copy(source, directory / name)
+        command = [sys.executable, str(ROOT / _HERE / "mutant.py")]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
 
     @contextmanager
     def without(self, attack: Attack) -> Iterator[None]:
@@ -60,20 +65,11 @@ class Copy:
             path.write_text(original)
 
     def run(self, *tests: str) -> dict[str, Any]:
-        """Run tests in the copy, in a process of their own, and return what `tests.adversary.mutant` prints."""
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.adversary.mutant", *(f"{_HERE}/{test}" for test in tests)],
-            cwd=self._directory,
-            env={**os.environ, "PYTHONPATH": str(self._directory), "PYTHONDONTWRITEBYTECODE": "1"},
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
-        try:
-            outcome: dict[str, Any] = json.loads(done.stdout.rsplit("\n", 2)[-2])
-        except (IndexError, ValueError):
-            return {"passed": 0, "asserted": 0, "errors": [f"no result: {done.stderr[-300:]}"]}
+        """Run tests in the copy and return what `tests.adversary.mutant` says of them."""
+        if self._process.stdin is None or self._process.stdout is None:
+            raise RuntimeError("the process has no pipes")
+        print(json.dumps([str(self._directory), [f"{_HERE}/{t}" for t in tests]]), file=self._process.stdin, flush=True)
+        outcome: dict[str, Any] = json.loads(self._process.stdout.readline())
         return outcome
 
     def try_out(self, attack: Attack) -> Result:
@@ -89,18 +85,21 @@ class Copy:
 
 def run_all(attacks: Sequence[Attack] = ATTACKS, jobs: int = 2) -> list[Result]:
     """Try every attack out; raises `RuntimeError` if a test fails with all checks in place."""
-    with tempfile.TemporaryDirectory(prefix="mutations-") as directory:
-        local = threading.local()
-        first = Copy(Path(directory) / "whole")
-        outcome = first.run(*sorted({attack.test for attack in attacks}))
+    with tempfile.TemporaryDirectory(prefix="mutations-") as directory, ExitStack() as open_copies:
+        copies: SimpleQueue[Copy] = SimpleQueue()
+        for number in range(jobs):
+            copies.put(copy := Copy(Path(directory) / str(number)))
+            open_copies.callback(copy.close)
+        outcome = copy.run(*sorted({attack.test for attack in attacks}))
         if outcome["asserted"] or outcome["errors"] or not outcome["passed"]:
             raise RuntimeError(f"tests fail with every check in place: {outcome}")
 
         def one(attack: Attack) -> Result:
-            if not hasattr(local, "copy"):
-                local.copy = Copy(Path(directory) / f"copy-{threading.get_ident()}")
-            result: Result = local.copy.try_out(attack)
-            return result
+            copy = copies.get()
+            try:
+                return copy.try_out(attack)
+            finally:
+                copies.put(copy)
 
         with ThreadPoolExecutor(jobs) as pool:
             return list(pool.map(one, attacks))

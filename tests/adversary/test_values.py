@@ -59,7 +59,7 @@ def test_a_count_past_its_bound_does_not_leave(server: Server, value: int) -> No
 
 def test_a_weight_beyond_the_declared_maximum_does_not_leave(server: Server) -> None:
     server.pods.pods[A].examples = 1001
-    assert_refused(server.train(A), "value", "weight")
+    assert_refused(server.train(A), "value", "the weight is not within")
 
 
 @pytest.mark.parametrize("value", [8.25, -1e300])
@@ -103,8 +103,14 @@ def resigned(collection: Collection, name: str, vector: npt.NDArray[Any], reply:
 def test_a_vector_of_wrong_length_or_type_is_refused(server: Server, wrong: Callable[[Any], Any]) -> None:
     collection, vector, reply = good(server, A)
     bad = wrong(vector)
-    with pytest.raises(AggregateRefused, match="length or type"):
+    try:
         collection.add(A, bad, resigned(collection, A, bad, reply))
+    except Exception as error:
+        found: Exception | None = error
+    else:
+        found = None
+    assert isinstance(found, AggregateRefused)  # and no ValueError of numpy's
+    assert "length or type" in str(found)
 
 
 @pytest.mark.parametrize("word", [2**61 - 1, 2**61, 2**64 - 1])
