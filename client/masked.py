@@ -13,6 +13,7 @@ An exception of the handler's is logged at the pod; the server is told that the 
 """
 
 import logging
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,7 @@ import numpy as np
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from client.owner import Owner
+from client.owner import Owner, write_log
 from client.values import Values, examples_of, metric_values, update_of
 from fl_app import wire
 from fl_app.secagg.errors import MalformedMessage, NotApproved, PolicyRefused, ProtocolError, SessionRefused
@@ -88,10 +89,10 @@ class MaskedApp:
         self, message: Message, context: Context, answer: Callable[[Message, Context, Owner], RecordDict]
     ) -> RecordDict:
         """Return the answer, or a refusal made of public things; whatever else goes wrong stays in the pod's log."""
-        name = UNNAMED
+        name, log = UNNAMED, None
         try:
             owner = self._owner(context)
-            name = owner.name
+            name, log = owner.name, owner.log
             try:
                 return answer(message, context, owner)
             except ProtocolError as error:
@@ -102,6 +103,8 @@ class MaskedApp:
             refused = wire.refusal(name, error)
         except Exception:
             _log.exception("pod '%s' cannot answer", name)
+            if log is not None:
+                write_log(log, traceback.format_exc())
             refused = wire.Refusal(name, "pod-error", f"pod '{name}' could not answer; its own log says why")
         return wire.put(RecordDict(), refused)
 

@@ -1,7 +1,10 @@
 """The owner's side of every answer: name, key, approvals, policy and ledger of the pod that is asked."""
 
+import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from client.keys import Identity, Keyring, known_pods
@@ -34,6 +37,8 @@ class Owner:
         Whether plain averaging is refused.
     sessions : int
         Most sessions one run may begin.
+    log : Path or None
+        File in which the pod notes what it tells nobody; None for the process's own log alone.
     schema : callable
         Returns the text the owner publishes about the table.
     """
@@ -44,6 +49,7 @@ class Owner:
     ledger: Ledger
     require_secure_aggregation: bool = True
     sessions: int = 1
+    log: Path | None = None
     schema: Callable[[], str] = _nothing
 
 
@@ -68,5 +74,12 @@ def owner_of(
         ledger=Ledger(directory / "ledger.db"),
         require_secure_aggregation=policy.require_secure_aggregation,
         sessions=policy.maximum_membership_changes + 1,
+        log=directory / "pod.log",
         schema=schema,
     )
+
+
+def write_log(path: Path, text: str) -> None:
+    """Append to the pod's own log, which its owner alone may read; a full disk must not hide what is to be told."""
+    with suppress(OSError), open(path, "a", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")

@@ -57,6 +57,7 @@ def deployment(directory: Path, settings: str) -> Federation:
 def test_a_simulation_has_absolute_paths(project: Path) -> None:
     assert read_federation(project / "fl-app.toml", "demo") == SimulatedFederation(
         name="demo",
+        source=f"{project / 'fl-app.toml'}#demo",
         kind="simulation",
         pods=(project / "pods/a.yaml", project.parent / "b.py"),
         home=project / ".fl-app",
@@ -69,6 +70,7 @@ def test_a_simulation_has_absolute_paths(project: Path) -> None:
 def test_a_deployment(project: Path) -> None:
     assert read_federation(project / "fl-app.toml", "hospitals") == DeployedFederation(
         name="hospitals",
+        source=f"{project / 'fl-app.toml'}#hospitals",
         kind="deployment",
         superlink="fl.example.org:8123",
         root_certificates=project / "ca.pem",

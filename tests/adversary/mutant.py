@@ -14,6 +14,7 @@ sys.path.pop(0)  # this file's own directory
 
 import flwr.clientapp
 import flwr.serverapp.strategy  # noqa: F401
+import hypothesis  # noqa: F401
 import pytest
 
 
@@ -48,7 +49,8 @@ def run(directory: str, tests: list[str]) -> dict[str, Any]:
     if any(not Path(str(package.__file__)).is_relative_to(directory) for package in (client, fl_app, copied)):
         return {"passed": 0, "asserted": 0, "errors": ["the code was imported from elsewhere"]}
     record = Record()
-    pytest.main(["-q", "--no-header", "-p", "no:cacheprovider", *tests], plugins=[record])
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    pytest.main(["-q", "-p", "no:cacheprovider", "-p", "pytest_timeout", *tests], plugins=[record])
     return vars(record)
 
 

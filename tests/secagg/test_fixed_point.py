@@ -166,6 +166,7 @@ def test_clipping_is_counted_over_all_blocks() -> None:
     size = 2 * PAYLOAD + 100
     row = np.zeros(size)
     row[[0, 1, PAYLOAD - 1, PAYLOAD, 2 * PAYLOAD, size - 1]] = [9, -9, 9, np.float64(8.0000001), 9, -10]
+    row[[5, 6]] = [8, -8]  # at the bound, not past it
     layout = one("update", 8.0, size)
     assert layout.blocks == 3
     assert reals(layout, row, np.zeros(size)).clipped == 6
