@@ -40,13 +40,28 @@ def reordered(content: RecordDict) -> None:
     content["arrays"] = ArrayRecord(dict(reversed(content["arrays"].items())))
 
 
+def renamed(content: RecordDict, old: str, new: str) -> None:
+    """Give an array another name in its place."""
+    content["arrays"] = ArrayRecord({new if name == old else name: a for name, a in content["arrays"].items()})
+
+
+def declared(content: RecordDict, **changes: Any) -> None:
+    """Say something else of an array, its bytes being the same."""
+    array = content["arrays"]["w"]
+    said = {"dtype": array.dtype, "shape": array.shape, "stype": array.stype, "data": array.data}
+    content["arrays"]["w"] = Array(**{**said, **changes})
+
+
 W = np.arange(6, dtype=np.float32).reshape(2, 3)
 CHANGES: dict[str, Callable[[RecordDict], Any]] = {
     "an array's value": set_in("arrays", "w", Array(W + np.eye(2, 3, dtype=np.float32) * 1e-6)),
     "an array's dtype": set_in("arrays", "w", Array(W.view(np.int32))),
     "an array's shape": set_in("arrays", "w", Array(W.reshape(3, 2))),
     "an array's order in memory": set_in("arrays", "w", Array(np.asfortranarray(W))),
-    "an array's name": lambda c: (set_in("arrays", "v", c["arrays"]["w"])(c), delete("arrays", "w")(c)),
+    "an array's name": lambda c: renamed(c, "w", "v"),
+    "what is said of an array's dtype": lambda c: declared(c, dtype="float16"),
+    "what is said of an array's shape": lambda c: declared(c, shape=(6,)),
+    "what is said of an array's form": lambda c: declared(c, stype="other"),
     "the order of arrays": reordered,
     "an array more": set_in("arrays", "x", Array(np.zeros(0))),
     "an array less": delete("arrays", "b"),

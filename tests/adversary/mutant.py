@@ -50,7 +50,8 @@ def run(directory: str, tests: list[str]) -> dict[str, Any]:
         return {"passed": 0, "asserted": 0, "errors": ["the code was imported from elsewhere"]}
     record = Record()
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    pytest.main(["-q", "-p", "no:cacheprovider", "-p", "pytest_timeout", *tests], plugins=[record])
+    plugins = ["-p", "no:cacheprovider", "-p", "pytest_timeout"]
+    pytest.main(["-q", f"--basetemp={directory}/.tests", *plugins, *tests], plugins=[record])
     return vars(record)
 
 

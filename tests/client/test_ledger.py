@@ -5,6 +5,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -243,6 +244,37 @@ def test_of_two_processes_that_answer_a_round_at_once_one_does(path: Path) -> No
     entries = Ledger(path).entries()  # an unbroken chain
     assert sorted(won[0] + won[1]) == [entry.round for entry in entries]
     assert entries[-1].round == 20
+
+
+def test_whoever_comes_second_reads_nothing_before_the_first_is_done(
+    ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer(ledger, 1)
+    entering, done, seen, outcome = threading.Event(), threading.Event(), [], []
+
+    def slow(*line: object) -> bytes:
+        seen.append(line)
+        entering.set()
+        done.wait(10)
+        return b"head"
+
+    def second() -> None:
+        try:
+            answer(Ledger(path), 2)
+        except AlreadyAnswered as error:
+            outcome.append(error)
+
+    monkeypatch.setattr("client.ledger._chain", slow)
+    both = [threading.Thread(target=answer, args=(ledger, 2)), threading.Thread(target=second)]
+    both[0].start()
+    assert entering.wait(10)
+    both[1].start()
+    both[1].join(0.3)
+    assert both[1].is_alive()
+    done.set()
+    for thread in both:
+        thread.join(10)
+    assert len(outcome) == len(seen) == 1
 
 
 def test_a_kill_between_entry_and_reply_spends_the_round_and_no_more(ledger: Ledger, path: Path) -> None:

@@ -257,6 +257,7 @@ def test_an_owner_who_cannot_be_found_is_no_reason_to_tell_where(pods: LinearPod
     grid = pods.grid()
     refused = no_cohort(grid, hello_timeout=0.3)
     assert "could not answer; its own log says why" in str(refused)
+    assert set(refused.approvals) == {"north", "south"}
     assert not leaked(grid, pods)
 
 
