@@ -18,7 +18,7 @@ from fl_app.federation import SimulatedFederation, find_federation
 from fl_app.pods import Pod, load_pod
 from fl_app.tabular.datastructure import DataStructure
 from fl_app.tabular.encoding import Encoding, statistic_sums
-from fl_app.tabular.metrics import Counts
+from fl_app.tabular.metrics import MAX_LOSS, Counts
 from fl_app.tabular.schema import CombinedSchema
 
 app = ClientApp()
@@ -81,7 +81,7 @@ def train(message: Message, context: Context) -> Message:
         proximal_mu=float(str(settings.get("proximal-mu", 0.0))),
     )
     arrays = ArrayRecord({name: Array(value) for name, value in state_of(network).items()})
-    return _reply(message, MetricRecord({NUM_EXAMPLES: len(rows), "loss": loss}), arrays)
+    return _reply(message, MetricRecord({NUM_EXAMPLES: len(rows), "loss": min(loss, MAX_LOSS)}), arrays)
 
 
 @masked.evaluate()

@@ -114,6 +114,11 @@ class Ledger:
                 raise AlreadyAnswered("this pod spoke of other survivors under the same label")
             return head
 
+    def enter_look(self, run: str) -> None:
+        """Enter that somebody looked at what this pod publishes, outside any session."""
+        with self._open() as database:
+            self._append(database, run, "look", "", 0, "")
+
     def enter_refusal(self, run: str, kind: str, round: int, why: str) -> None:
         """Enter that a message was refused, and why."""
         with self._open() as database:

@@ -111,13 +111,14 @@ class MaskedApp:
     def _hello(self, message: Message, context: Context, owner: Owner) -> RecordDict:
         request = wire.take(message.content, wire.HelloRequest)
         parameters, known = request.parameters, _load(context)
+        if parameters.steps and owner.name not in parameters.pods:
+            return wire.put(RecordDict(), wire.Bystander(owner.name))
         approves = tuple(pod for pod in parameters.pods if pod in owner.cohort.approved)
         published = wire.Published(owner.schema(), approves).to_bytes()
         if not parameters.steps:  # only a look at what pods publish: no session begins
+            owner.ledger.enter_look(str(context.run_id))
             own = PodSession.open(owner.name, owner.signer, request.session, parameters, published, b"").own
             return wire.put(RecordDict(), own)
-        if owner.name not in parameters.pods:
-            return wire.put(RecordDict(), wire.Bystander(owner.name))
         if known and known.own.session == request.session and known.parameters == parameters:
             return wire.put(RecordDict(), known.own)
         if known and known.parameters != parameters:

@@ -124,7 +124,7 @@ def take_vector(content: RecordDict) -> Words:
     record = content.get(MASKED)
     if set(content) != {SECAGG, MASKED} or not isinstance(record, ArrayRecord) or set(record) != {"vector"}:
         raise MalformedMessage("a reply that is not one masked vector and its signature")
-    return np.ascontiguousarray(_numpy(record["vector"]))
+    return np.ascontiguousarray(array_of(record["vector"]))
 
 
 def put_values(content: RecordDict, values: Mapping[str, npt.NDArray[Any]]) -> RecordDict:
@@ -138,10 +138,11 @@ def take_values(content: RecordDict) -> dict[str, npt.NDArray[Any]]:
     record = content.get(VALUES)
     if not isinstance(record, ArrayRecord):
         raise MalformedMessage("a reply without values")
-    return {name: _numpy(array) for name, array in record.items()}
+    return {name: array_of(array) for name, array in record.items()}
 
 
-def _numpy(array: Array) -> npt.NDArray[Any]:
+def array_of(array: Array) -> npt.NDArray[Any]:
+    """Return a received array; raises `MalformedMessage` if it cannot be read."""
     try:
         found = array.numpy()
     except Exception as error:  # hostile bytes make numpy raise much, MemoryError and tokenize's errors included

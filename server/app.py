@@ -80,7 +80,7 @@ def make_strategy(config: RunConfig, recorder: Recorder) -> SecureAggregation:
         inner_strategy(config),
         config.pods,
         statistics=[Sum("moments", bound=float(config.max_weight)), Count("histogram")],
-        train_metrics=[Mean("loss")],
+        train_metrics=[Mean("loss", bound=MAX_LOSS)],
         evaluate_metrics=evaluate,
         final_metrics=[*evaluate, *_evaluation(config.max_weight, "test_")],
         secure=config.secure,

@@ -51,7 +51,7 @@ class Sessions:
         self._rejoin_timeout, self._changes = rejoin_timeout, changes
         self._grace, self._unmask_timeout = grace, unmask_timeout
         self._traffic: dict[str, Traffic] = {}
-        self._changed = False
+        self._changed, self._why = False, ""
         self.opened = 0
         self.aggregator, self.cohort, self._steps = self._open(hello_timeout, least=None)
 
@@ -68,10 +68,10 @@ class Sessions:
         self.renew()
         try:
             done = self._steps.run(kind, round, content, sizes, timeout)
-        except StepFailed:
-            self._changed = True
+        except StepFailed as error:
+            self._changed, self._why = True, str(error)
             raise
-        self._changed = bool(done.lost)
+        self._changed, self._why = bool(done.lost), "; ".join(done.lost.values())
         return done
 
     def renew(self) -> None:
@@ -79,7 +79,9 @@ class Sessions:
         if not self._changed:
             return
         if self.opened > self._changes:
-            raise RunFailed(f"pods were lost {self.opened} times in this run, and {self._changes} are allowed")
+            raise RunFailed(
+                f"pods were lost {self.opened} times in this run, and {self._changes} are allowed; last: {self._why}"
+            )
         self.aggregator, self.cohort, self._steps = self._open(self._rejoin_timeout, least=2)
         self._changed = False
 

@@ -1,0 +1,290 @@
+"""Everything that parses a message: the pod's handlers, the server's, and the records themselves.
+
+A target takes a damaged message and returns; it may refuse with a `ProtocolError`, and raise nothing else.
+"""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
+from hypothesis import strategies as st
+
+from fl_app import wire
+from fl_app.secagg import messages
+from fl_app.secagg.aggregator import Collection
+from fl_app.secagg.canonical import decode
+from fl_app.secagg.errors import AlreadyAnswered, ProtocolError
+from fl_app.secagg.identity import HELLO, SELF_SHARE, UNMASK, Signer, statement
+from fl_app.secagg.messages import Hello, MaskedReply, Record, SealedShare, UnmaskReply, Witness
+from fl_app.secagg.session import reply_statement
+from strategies.cohort import _Answers
+from strategies.exchange import Reply
+from strategies.steps import _Plain
+from tests.adversary.server import Server
+from tests.fuzz.damage import TREES, damaged_bytes, damaged_content, damaged_message
+from tests.pods_in_process import NAMES, SIZE, identity
+
+ME, PEER = NAMES[:2]
+Damaged = st.SearchStrategy[Any]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Something that parses: ``inputs`` makes damaged messages, ``take`` parses one."""
+
+    name: str
+    inputs: Damaged
+    take: Callable[[Any], None]
+
+
+class MemoryLedger:
+    """A ledger that forgets everything after each input, and needs no disk."""
+
+    def __init__(self) -> None:
+        self.said: dict[object, object] = {}
+
+    def enter_session(self, run: str, session: bytes, head: bytes, at_most: int = 1) -> bytes:
+        return b"head"
+
+    def enter_answer(self, run: str, kind: str, round: int, label: bytes, head: bytes) -> bytes:
+        return b"head"
+
+    def enter_survivors(self, run: str, label: bytes, survivors: bytes, head: bytes) -> bytes:
+        if self.said.setdefault(label, survivors) != survivors:
+            raise AlreadyAnswered("other survivors")
+        return b"head"
+
+    def enter_refusal(self, run: str, kind: str, round: int, why: str) -> None:
+        why.encode()
+
+
+class Bench:
+    """An honest session of four pods, stopped at every message: what to damage, and the state to damage it in."""
+
+    def __init__(self) -> None:
+        directory = Path(tempfile.mkdtemp(prefix="fuzz-"))
+        self.server = server = Server(directory, 4)
+        for name in server.names:
+            server.pods.change_owner(name, ledger=MemoryLedger())
+        self.grid, self.node = server.pods.grid, server.pods.nodes[ME]
+        self.requests: dict[str, RecordDict] = {}
+        self.states: dict[str, dict[str, Any]] = {}
+        self.handler_failed = False
+        self._tolerant()
+        self.grid.on_request = self._keep
+        server.join()
+        self.collection = server.collect()
+        server.pods.ask(ME, wire.SURVIVORS, wire.put(RecordDict(), self.collection.survivors_request()))
+        server.open(self.collection)
+        server.evaluate(ME)
+        self.grid.on_request = lambda message: message
+        self.replies = {
+            reply.metadata.message_type: reply.content
+            for reply in self.grid.replies
+            if reply.metadata.src_node_id == self.node
+        }
+
+    def _keep(self, message: Message) -> Message:
+        if message.metadata.dst_node_id == self.node:
+            kind = message.metadata.message_type
+            self.requests[kind] = RecordDict(dict(message.content))
+            self.states[kind] = dict(self.grid.contexts[self.node].state)
+        return message
+
+    def _tolerant(self) -> None:
+        """Let the handlers answer whatever came in: their own errors are another matter."""
+        from client.masked import MaskedApp
+
+        def owner(context: Context) -> Any:
+            return self.server.pods.of(context).owner
+
+        from flwr.clientapp import ClientApp
+
+        app = ClientApp()
+        masked = MaskedApp(app, owner)
+
+        def train(message: Message, context: Context) -> Message:
+            arrays = {
+                name: ArrayRecord({key: Array(np.zeros(SIZE)) for key in record})
+                for name, record in message.content.array_records.items()
+            }
+            metrics = MetricRecord({"num-examples": 3, "loss": 0.5})
+            return Message(RecordDict({**arrays, "metrics": metrics}), reply_to=message)
+
+        def evaluate(message: Message, context: Context) -> Message:
+            return Message(RecordDict({"metrics": MetricRecord({"num-examples": 3, "hits": 1})}), reply_to=message)
+
+        masked.train()(train)
+        masked.evaluate()(evaluate)
+        self.grid.app = app
+
+    # -- the pod --------------------------------------------------------------------------------------------------
+
+    def pod(self, message_type: str) -> Target:
+        """Return one of the pod's handlers, fed with the server's requests, damaged."""
+        context = self.grid.contexts[self.node]
+        ledger = MemoryLedger()
+        owner = self.server.pods.pods[ME].owner
+
+        def take(content: RecordDict) -> None:
+            context.state.clear()
+            context.state.update(self.states[message_type])
+            ledger.said.clear()
+            self.server.pods.pods[ME].owner = replace(owner, ledger=ledger)  # type: ignore[arg-type]
+            reply = self.grid.app(Message(content, dst_node_id=self.node, message_type=message_type), context)
+            record = reply.content[wire.SECAGG]
+            if "Refusal" in record:
+                refused = wire.take(reply.content, wire.Refusal)
+                if refused.code == "pod-error":
+                    raise AssertionError(f"the pod does not know what to say to {content!r:.600}")
+
+        honest = self.requests[message_type]
+        return Target(f"pod {message_type}", self._signed_anew(damaged_content(honest)), take)
+
+    # -- the server -----------------------------------------------------------------------------------------------
+
+    def server_targets(self) -> list[Target]:
+        """Return what the server parses, fed with a pod's replies, damaged and then signed by the pod."""
+        aggregator, collection = self.server.aggregator, self.collection
+
+        def hello(content: RecordDict) -> None:
+            _Answers().take(Reply(self.node, content), aggregator)
+
+        def roster(content: RecordDict) -> None:
+            aggregator.take_shares(ME, wire.take(content, wire.RosterReply).shares)
+
+        def vector(content: RecordDict) -> None:
+            fresh = Collection(aggregator, self.server.step(), self.server.digest())
+            fresh.add(ME, wire.take_vector(content), wire.take(content, MaskedReply))
+
+        def witness(content: RecordDict) -> None:
+            collection.take_witness(ME, wire.take(content, Witness))
+
+        def opened(content: RecordDict) -> None:
+            collection.take_reveal(ME, wire.take(content, UnmaskReply))
+
+        def plain(content: RecordDict) -> None:
+            classes = self.server.parameters.steps[0].classes
+            _Plain(classes, (SIZE, 1, 1)).add(ME, content)
+
+        values = {
+            "update": np.zeros(SIZE),
+            "train.loss": np.zeros(1),
+            "evaluate.hits": np.zeros(1),
+            "weight": np.ones(1),
+        }
+        replies = {
+            "hello": (hello, self.replies[wire.HELLO]),
+            "roster": (roster, self.replies[wire.ROSTER]),
+            "vector": (vector, self.replies[wire.TRAIN]),
+            "witness": (witness, self.replies[wire.SURVIVORS]),
+            "unmask": (opened, self.replies[wire.UNMASK]),
+            "plain values": (plain, wire.put_values(RecordDict(), values)),
+        }
+        return [
+            Target(f"server {name}", self._signed_anew(damaged_content(honest)), _typed(take))
+            for name, (take, honest) in replies.items()
+        ]
+
+    # -- signatures -------------------------------------------------------------------------------------------------
+
+    def _signed_anew(self, contents: Damaged) -> Damaged:
+        """Have a lying pod sign half of the damaged messages, so that they are looked at more closely."""
+        return st.tuples(contents, st.booleans()).map(lambda pair: self._sign(pair[0]) if pair[1] else pair[0])
+
+    def _sign(self, content: RecordDict) -> RecordDict:
+        try:
+            found = wire.take(content, Hello, wire.RosterRequest, MaskedReply, UnmaskReply, messages.UnmaskRequest)
+            return wire.put(RecordDict(dict(content)), self._signed(found, content))
+        except ProtocolError:
+            return content
+
+    def _signed(self, record: Record, content: RecordDict) -> Record:
+        signer: Signer = identity(ME)
+        label = self.collection.label
+        match record:
+            case Hello():
+                said = statement(HELLO, record.session, record.name, "", record.unsigned())
+                return replace(record, signature=identity(record.name).sign(said))
+            case wire.RosterRequest():
+                own = [hello for hello in record.hellos if hello.name == ME]
+                others = [self._signed(hello, content) for hello in record.hellos if hello.name != ME]
+                return replace(record, hellos=tuple(sorted([*own, *others], key=lambda h: h.identity_key)))  # type: ignore[attr-defined,type-var]
+            case MaskedReply():
+                vector = wire.take_vector(content)
+                said = reply_statement(label, ME, vector, record)
+                return replace(record, signature=signer.sign(said))
+            case UnmaskReply():
+                return replace(record, signature=signer.sign(statement(UNMASK, label, ME, "", record.content())))
+            case messages.UnmaskRequest():
+                return replace(record, shares=tuple(_signed_share(SELF_SHARE, label, share) for share in record.shares))
+        return record
+
+
+def _signed_share(purpose: str, scope: bytes, share: SealedShare) -> SealedShare:
+    said = statement(purpose, scope, share.sender, share.receiver, share.sealed)
+    return replace(share, signature=identity(share.sender).sign(said))
+
+
+def _typed(take: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Return ``take``, from which typed errors may come."""
+
+    def typed(content: Any) -> None:
+        try:
+            take(content)
+        except ProtocolError:
+            return
+
+    return typed
+
+
+def _records(bench: Bench) -> list[Target]:
+    """Return the parsers of all records, fed with damaged messages of their own type."""
+    seen: dict[type[Record], bytes] = {}
+    for content in (*bench.requests.values(), *bench.replies.values()):
+        for name, data in content.config_records.get(wire.SECAGG, {}).items():
+            kind = getattr(messages, name, None) or getattr(wire, name)
+            seen[kind] = data  # type: ignore[assignment]
+    seen[SealedShare] = bench.server.aggregator.shares_for(ME)[0].to_bytes()
+    seen[messages.Parameters] = bench.server.parameters.to_bytes()
+    seen[wire.Published] = wire.Published("{}", (PEER,)).to_bytes()
+    seen[wire.Refusal] = wire.Refusal(ME, "policy", "no", (PEER,)).to_bytes()
+    seen[wire.Bystander] = wire.Bystander(ME).to_bytes()
+    return [
+        Target(f"record {kind.__name__}", damaged_message(data), _typed(kind.from_bytes)) for kind, data in seen.items()
+    ]
+
+
+def _decoder(bench: Bench) -> Target:
+    """Return the decoder of canonical bytes: what it takes is what the encoder writes."""
+    from fl_app.secagg.canonical import encode
+
+    honest = bench.server.parameters.to_bytes()
+
+    def take(data: bytes) -> None:
+        value = decode(data)
+        if encode(value) != data:
+            raise AssertionError(f"{data!r} is decoded, and encoded otherwise")
+
+    return Target("canonical bytes", damaged_bytes(honest) | st.binary(max_size=80) | TREES.map(_plain), _typed(take))
+
+
+def _plain(value: Any) -> bytes:
+    from fl_app.secagg.canonical import encode
+
+    try:
+        return encode(value)
+    except ProtocolError:
+        return b""
+
+
+def all_targets() -> Mapping[str, Target]:
+    """Return every target by name."""
+    bench = Bench()
+    kinds = [wire.HELLO, wire.ROSTER, wire.TRAIN, wire.SURVIVORS, wire.UNMASK, wire.EVALUATE]
+    targets = [bench.pod(kind) for kind in kinds] + bench.server_targets() + _records(bench) + [_decoder(bench)]
+    return {target.name: target for target in targets}
