@@ -299,8 +299,10 @@ class SecureAggregation(Strategy):
     def _evaluate(
         self, grid: Grid, number: int, arrays: ArrayRecord, config: ConfigRecord, timeout: float
     ) -> MetricRecord | None:
+        if not self.final_metrics:
+            return None
         self._session().renew()
-        messages = self.configure_evaluate(number, arrays, config, grid) if self.final_metrics else []
+        messages = self.configure_evaluate(number, arrays, config, grid)
         if not messages:
             return None
         request = self._common(messages, "evaluate")

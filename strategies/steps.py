@@ -224,6 +224,8 @@ class _Plain:
         values = wire.take_values(content)
         if {name: array.shape for name, array in values.items()} != self._shapes:
             raise AggregateRefused(f"pod '{sender}' sent other values than the step asks for")
+        if any(array.dtype.kind not in "fiu" for array in values.values()) or values["weight"].dtype.kind == "f":
+            raise AggregateRefused(f"pod '{sender}' sent values that are no numbers")
         weight = int(values.pop("weight")[0])
         for name, weighted in self._weighted.items():
             self._sums[name] = self._sums.get(name, 0) + values[name] * (weight if weighted else 1)

@@ -47,6 +47,7 @@ def _settings(command: Any) -> Any:
             ),
             click.option("--seed", default=0, show_default=True),
             click.option("--timeout", default=60.0, show_default=True, help="Seconds for the pods to connect."),
+            click.option("--step-timeout", default=600.0, show_default=True, help="Seconds for their answers."),
             runs_option,
             json_option,
         ]

@@ -66,8 +66,8 @@ class Bench:
     """An honest session of four pods, stopped at every message: what to damage, and the state to damage it in."""
 
     def __init__(self) -> None:
-        directory = Path(tempfile.mkdtemp(prefix="fuzz-"))
-        self.server = server = Server(directory, 4)
+        with tempfile.TemporaryDirectory() as directory:  # nothing is written to it: the ledgers are in memory
+            self.server = server = Server(Path(directory), 4)
         for name in server.names:
             server.pods.change_owner(name, ledger=MemoryLedger())
         self.grid, self.node = server.pods.grid, server.pods.nodes[ME]

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sysconfig
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -110,6 +110,7 @@ class Parties:
     modeller: Party
     pods: dict[str, Party]
     address: str
+    since: float = 0.0
 
     def start_pod(self, name: str) -> subprocess.Popen[bytes]:
         party = self.pods[name]
@@ -117,6 +118,12 @@ class Parties:
         started = party.start("fl-app", "pod", "run", pod_file(party, name), "--superlink", self.address, "--insecure")
         wait_for(f"pod {name}", 60, lambda: party.log().count("is online") > before)
         return started
+
+    def kill_pod(self, name: str) -> None:
+        """SIGKILL everything of a pod: its SuperNode, and whatever process of the app it has running."""
+        for line in self.left_behind(self.pods[name].directory):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(line.split()[0]), signal.SIGKILL)
 
     def fit(self, *arguments: str, timeout: float = 400, check: bool = True) -> subprocess.CompletedProcess[str]:
         return self.modeller.run(
@@ -126,27 +133,42 @@ class Parties:
     def results(self) -> dict[str, object]:
         return json.loads((self.modeller.directory / "runs" / "latest" / "results.json").read_text())  # type: ignore[no-any-return]
 
-    def left_behind(self) -> list[str]:
-        """Return the command lines of processes that still run in some party's directory or name it."""
-        found = []
+    def left_behind(self, place: Path | None = None) -> list[str]:
+        """Return process id and command line of what still runs in ``place`` (default all parties') or names it."""
+        found, root = [], str(place or self.root)
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and int(entry.name) != os.getpid():
                 with contextlib.suppress(OSError):
                     line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
                     where = os.readlink(entry / "cwd")
-                    if str(self.root) in line or where.startswith(str(self.root)):
-                        found.append(line)
+                    if root in line or where.startswith(root):
+                        found.append(f"{entry.name} {line}")
         return found
 
 
 def pod_file(party: Party, name: str) -> str:
     census = party.directory / ".fl-app" / "census"
-    python = census / f"{name.replace('-', '_')}.py"
-    return str(python if python.exists() else census / f"{name}.yaml")
+    python, own = census / f"{name.replace('-', '_')}.py", party.directory / f"{name}.yaml"
+    return str(next(path for path in (own, python, census / f"{name}.yaml") if path.exists()))
+
+
+def census_pods(made: "Parties") -> None:
+    """Give each census pod its half of the demonstration, and none of its keys."""
+    for party in made.pods.values():
+        party.run("fl-app", "demo", "--prepare")
+        for other in (party.directory / ".fl-app" / "pods").iterdir():
+            (other / "identity.key").unlink()
+        (party.directory / ".fl-app" / "known_pods").unlink()
 
 
 @contextlib.contextmanager
-def parties(root: Path, *, audit: bool = False) -> Iterator[Parties]:
+def parties(
+    root: Path,
+    names: Sequence[str] = CENSUS,
+    furnish: Callable[["Parties"], None] = census_pods,
+    *,
+    audit: bool = False,
+) -> Iterator[Parties]:
     """Start an operator's SuperLink; pods have keys, know each other, and are started by the test."""
     port = free_port()
     extra: dict[str, str] = {}
@@ -157,13 +179,10 @@ def parties(root: Path, *, audit: bool = False) -> Iterator[Parties]:
         (root / "opened").mkdir()
         extra = {"PYTHONPATH": str(hooks), "FL_APP_TEST_AUDIT": str(root / "opened")}
     operator, modeller = Party(root / "operator"), Party(root / "modeller", extra)
-    made = Parties(root, operator, modeller, {n: Party(root / n) for n in CENSUS}, f"127.0.0.1:{port}")
+    made = Parties(root, operator, modeller, {n: Party(root / n) for n in names}, f"127.0.0.1:{port}")
     try:
+        furnish(made)
         for name, party in made.pods.items():
-            party.run("fl-app", "demo", "--prepare")
-            for other in (party.directory / ".fl-app" / "pods").iterdir():
-                (other / "identity.key").unlink()
-            (party.directory / ".fl-app" / "known_pods").unlink()
             (party.directory / "key.pub").write_text(party.run("fl-app", "pod", "keygen", name).stdout)
         for name, party in made.pods.items():
             for other, sender in made.pods.items():
