@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -97,7 +98,7 @@ class Recorder:
             "weight": done.aggregate.weight,
             "seconds": round(done.seconds, 3),
             "pods": list(done.step.pods),
-            "lost": done.step.lost,
+            "lost": {name: asdict(loss) for name, loss in done.step.lost.items()},
         }
         if self._test_file:
             entry["test"] = self._test_file.score(arrays)
@@ -109,7 +110,8 @@ class Recorder:
 
     def skip(self, number: int, error: StepFailed) -> None:
         """Note a round that could not be completed, and why."""
-        self._results.setdefault("skipped", []).append({"round": number, "lost": error.lost, "why": str(error)})
+        lost = {name: asdict(loss) for name, loss in error.lost.items()}
+        self._results.setdefault("skipped", []).append({"round": number, "lost": lost, "why": str(error)})
         self.step("train", number + 1)
 
     def finish(self, strategy: SecureAggregation) -> None:
@@ -153,7 +155,7 @@ class Recorder:
         return {
             "enabled": strategy.secure,
             "prime_q": strategy.prime_q,
-            "update_bound": strategy.update_bound,
+            "update_bound": strategy.declared.update_bound,
             "max_weight": strategy.max_weight,
             "weighting": strategy.weighting,
             "threshold": strategy.sessions.aggregator.threshold if strategy.sessions and strategy.secure else None,

@@ -10,13 +10,10 @@ The inner strategy configures every round and is handed one virtual reply: the p
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from logging import INFO, WARNING
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.common.logger import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
@@ -25,14 +22,14 @@ from fl_app.errors import UsageError
 from fl_app.secagg.canonical import Value, encode
 from fl_app.secagg.field import field_of
 from fl_app.secagg.fixed_point import Aggregate
-from fl_app.secagg.messages import ElementClass, Parameters, StepPlan
+from fl_app.secagg.messages import Parameters
 from strategies.cohort import Cohort
+from strategies.declaration import UPDATE, Declaration
 from strategies.grid import CohortGrid
-from strategies.metrics import Metric, element_class, metric_record, with_examples
+from strategies.inner import check_minima, common_request, moved, virtual_reply
+from strategies.metrics import Metric, metric_record, with_examples
 from strategies.sessions import Sessions
 from strategies.steps import StepFailed, StepResult, Traffic
-
-UPDATE = "update"
 
 
 @dataclass(frozen=True)
@@ -126,16 +123,19 @@ class SecureAggregation(Strategy):
             raise UsageError("secure aggregation needs two or more different pods")
         if weighting not in ("examples", "equal"):
             raise UsageError(f"weighting is 'examples' or 'equal', not '{weighting}'")
-        _check_minima(inner, len(pods))
+        check_minima(inner, len(pods))
         field_of(prime_q)
         self.inner, self.pods, self.secure = inner, tuple(pods), secure
-        self.statistics_metrics = tuple(statistics)
-        self.train_metrics = tuple(train_metrics)
-        self.evaluate_metrics = with_examples(evaluate_metrics)
-        self.final_metrics = with_examples(evaluate_metrics if final_metrics is None else final_metrics)
-        self.prime_q, self.update_bound = prime_q, update_bound
-        self.max_weight, self.weighting = (1 if weighting == "equal" else max_weight), weighting
-        self.examples_bound = max_weight
+        self.declared = Declaration(
+            statistics=tuple(statistics),
+            train=tuple(train_metrics),
+            evaluate=with_examples(evaluate_metrics),
+            final=with_examples(evaluate_metrics if final_metrics is None else final_metrics),
+            update_bound=update_bound,
+            examples=max_weight,
+        )
+        self.prime_q, self.weighting = prime_q, weighting
+        self.max_weight = 1 if weighting == "equal" else max_weight
         self.run_config = dict(run_config or {})
         self.threshold, self.membership_changes = threshold, membership_changes
         self.hello_timeout, self.rejoin_timeout, self.poll = hello_timeout, rejoin_timeout, poll
@@ -178,12 +178,7 @@ class SecureAggregation(Strategy):
 
     def declare_sizes(self, sizes: Mapping[str, int]) -> None:
         """Set how many elements metrics have that were declared before that could be known, by their names."""
-
-        def sized(metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
-            return tuple(replace(metric, size=sizes.get(metric.name, metric.size)) for metric in metrics)
-
-        self.train_metrics, self.statistics_metrics = sized(self.train_metrics), sized(self.statistics_metrics)
-        self.evaluate_metrics, self.final_metrics = sized(self.evaluate_metrics), sized(self.final_metrics)
+        self.declared = self.declared.sized(sizes)
 
     def traffic(self) -> dict[str, Traffic]:
         """Return what each kind of step has cost so far."""
@@ -228,7 +223,7 @@ class SecureAggregation(Strategy):
             completed += 1
             arrays = result.arrays = done.arrays
             result.train_metrics_clientapp[number] = done.train
-            if self.evaluate_metrics:
+            if self.declared.evaluate:
                 result.evaluate_metrics_clientapp[number - 1] = done.evaluated
             self._evaluate_centrally(evaluate_fn, number, arrays, result)
             if self.on_round:
@@ -274,22 +269,22 @@ class SecureAggregation(Strategy):
 
     def _view(self, grid: Grid) -> CohortGrid:
         nodes = list(self.sessions.cohort.nodes.values() if self.sessions else grid.get_node_ids())
-        _check_minima(self.inner, len(nodes))
+        check_minima(self.inner, len(nodes))
         return CohortGrid(grid, nodes)
 
     def _train(self, grid: Grid, number: int, arrays: ArrayRecord, config: ConfigRecord, timeout: float) -> Round:
         started = time.monotonic()
         self._session().renew()
         request = self._common(self.configure_train(number, arrays, config, grid), "train")
-        sizes = {UPDATE: sum(int(np.prod(array.shape)) for array in arrays.values())}
-        sizes |= self._sizes("train", self.train_metrics) | self._sizes("evaluate", self.evaluate_metrics)
+        sizes = self.declared.train_sizes(arrays)
         step = self._session().run("train", number, request.content, sizes, timeout)
         aggregate = step.aggregate
-        train = metric_record(aggregate, self.train_metrics, "train")
-        evaluated = metric_record(aggregate, self.evaluate_metrics, "evaluate")
-        mean = ArrayRecord(_moved(arrays, aggregate.values[UPDATE]))
+        train = metric_record(aggregate, self.declared.train, "train")
+        evaluated = metric_record(aggregate, self.declared.evaluate, "evaluate")
+        mean = moved(arrays, aggregate.values[UPDATE])
         key = next(name for name, record in request.content.items() if isinstance(record, ArrayRecord))
-        new, metrics = self.aggregate_train(number, [self._virtual(request, aggregate.weight, train, {key: mean})])
+        reply = virtual_reply(self.inner, request, aggregate.weight, train, {key: mean})
+        new, metrics = self.aggregate_train(number, [reply])
         if new is None:
             raise UsageError(
                 f"{type(self.inner).__name__} made no new arrays from the mean: it is not an averaging one"
@@ -299,38 +294,22 @@ class SecureAggregation(Strategy):
     def _evaluate(
         self, grid: Grid, number: int, arrays: ArrayRecord, config: ConfigRecord, timeout: float
     ) -> MetricRecord | None:
-        if not self.final_metrics:
+        if not self.declared.final:
             return None
         self._session().renew()
         messages = self.configure_evaluate(number, arrays, config, grid)
         if not messages:
             return None
         request = self._common(messages, "evaluate")
-        sizes = self._sizes("evaluate", self.final_metrics)
-        self.final = self._session().run("evaluate", 1, request.content, sizes, timeout)
-        record = metric_record(self.final.aggregate, self.final_metrics, "evaluate")
+        self.final = self._session().run("evaluate", 1, request.content, self.declared.final_sizes(), timeout)
+        record = metric_record(self.final.aggregate, self.declared.final, "evaluate")
         examples = int(self.final.aggregate.values["evaluate.num-examples"][0])
         if not examples:
             return record  # the inner strategy would divide by it
-        return self.aggregate_evaluate(number, [self._virtual(request, examples, record, {})])
+        return self.aggregate_evaluate(number, [virtual_reply(self.inner, request, examples, record, {})])
 
     def _common(self, messages: Sequence[Message], kind: str) -> Message:
-        """Return the message that stands for all: the inner strategy must say the same to every pod."""
-        pods = len(self._session().cohort.nodes)
-        if len(messages) != pods:
-            raise UsageError(
-                f"{type(self.inner).__name__} asks {len(messages)} of {pods} pods to {kind}:"
-                f" secure aggregation needs them all (fraction_{kind}=1.0, min_{kind}_nodes <= {pods})"
-            )
-        if any(message.content != messages[0].content for message in messages[1:]):
-            raise UsageError(f"{type(self.inner).__name__} sends different requests to different pods")
-        return messages[0]
-
-    def _virtual(self, request: Message, weight: int, metrics: MetricRecord, arrays: dict[str, ArrayRecord]) -> Message:
-        """Return the reply that the inner strategy would have got from one pod with all the examples."""
-        key = getattr(self.inner, "weighted_by_key", "num-examples")
-        record = MetricRecord({**metrics, key: weight})
-        return Message(RecordDict({**arrays, "metrics": record}), reply_to=request)
+        return common_request(self.inner, messages, kind, len(self._session().cohort.nodes))
 
     def _evaluate_centrally(
         self,
@@ -342,25 +321,7 @@ class SecureAggregation(Strategy):
         if evaluate_fn and (metrics := evaluate_fn(number, arrays)) is not None:
             result.evaluate_metrics_serverapp[number] = metrics
 
-    def _classes(self, handler: str, metrics: Sequence[Metric]) -> tuple[ElementClass, ...]:
-        return tuple(element_class(metric, handler, self.examples_bound) for metric in metrics)
-
-    def _sizes(self, handler: str, metrics: Sequence[Metric]) -> dict[str, int]:
-        classes = self._classes(handler, metrics)
-        return {c.name: metric.size for c, metric in zip(classes, metrics, strict=True)}
-
     def _parameters(self, run: str, app: str, num_rounds: int) -> Parameters:
-        update = ElementClass(UPDATE, "update", float(self.update_bound))
-        evaluated = self._classes("evaluate", self.evaluate_metrics)
-        plans = [
-            StepPlan("statistics", 1, self._classes("statistics", self.statistics_metrics)),
-            StepPlan(
-                "train",
-                num_rounds + self.membership_changes,
-                (update, *self._classes("train", self.train_metrics), *evaluated),
-            ),
-            StepPlan("evaluate", 1, self._classes("evaluate", self.final_metrics)),
-        ]
         return Parameters(
             run=run,
             app=app,
@@ -370,23 +331,5 @@ class SecureAggregation(Strategy):
             threshold=self.threshold,
             max_weight=self.max_weight,
             weighting=self.weighting,
-            steps=tuple(plan for plan in plans if plan.classes),
+            steps=self.declared.plans(num_rounds + self.membership_changes),
         )
-
-
-def _check_minima(inner: Strategy, pods: int) -> None:
-    """Raise `UsageError` if the inner strategy wants more nodes than there are: it would wait for them for ever."""
-    for setting in ("min_train_nodes", "min_evaluate_nodes", "min_available_nodes"):
-        if (wanted := getattr(inner, setting, 0)) > pods:
-            raise UsageError(f"{type(inner).__name__} has {setting}={wanted}, and there are {pods} pods; lower it")
-
-
-def _moved(arrays: ArrayRecord, update: npt.NDArray[Any]) -> dict[str, Array]:
-    """Return the arrays moved by the flat mean update, each in its own dtype."""
-    moved, at = {}, 0
-    for name, array in arrays.items():
-        old = array.numpy()
-        part = update[at : at + old.size].reshape(old.shape)
-        moved[name] = Array(np.add(old, part, dtype=np.float64).astype(old.dtype))
-        at += old.size
-    return moved

@@ -71,7 +71,7 @@ class Sessions:
         except StepFailed as error:
             self._changed, self._why = True, str(error)
             raise
-        self._changed, self._why = bool(done.lost), "; ".join(done.lost.values())
+        self._changed, self._why = bool(done.lost), "; ".join(loss.why for loss in done.lost.values())
         return done
 
     def renew(self) -> None:

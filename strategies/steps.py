@@ -18,12 +18,20 @@ from strategies.cohort import Cohort
 from strategies.exchange import Exchange
 
 
+@dataclass(frozen=True)
+class Loss:
+    """At which point a pod was lost ("train", "consistency", "unmask"...), and what is known of why."""
+
+    step: str
+    why: str
+
+
 class StepFailed(RunFailed):
     """A step could not be completed; ``lost`` says of each pod in the way why. The model stays as it was."""
 
-    def __init__(self, kind: str, round: int, lost: Mapping[str, str], why: str = "") -> None:
+    def __init__(self, kind: str, round: int, lost: Mapping[str, Loss], why: str = "") -> None:
         self.lost = dict(lost)
-        reasons = [*lost.values(), *([why] if why else [])]
+        reasons = [*(loss.why for loss in lost.values()), *([why] if why else [])]
         super().__init__(f"the '{kind}' step of round {round} failed: {'; '.join(reasons)}")
 
 
@@ -33,7 +41,7 @@ class StepResult:
 
     aggregate: Aggregate
     pods: tuple[str, ...]
-    lost: dict[str, str]
+    lost: dict[str, Loss]
 
 
 @dataclass
@@ -104,7 +112,6 @@ class Steps:
             If more pods refuse, fail, are late or send what is not their vector than the threshold allows, or the
             sum fails its checks.
         """
-        started = time.monotonic()
         classes = self._aggregator.parameters.step(kind).classes
         names = tuple(c.name for c in classes)
         step = Step(self._aggregator.session, kind, round, names, tuple(sizes.get(name, 1) for name in names))
@@ -123,10 +130,9 @@ class Steps:
             aggregate = receiver.result()
         except ProtocolError as error:
             raise StepFailed(kind, round, lost, str(error)) from error
-        self._traffic[kind].seconds.append(time.monotonic() - started)
         return StepResult(aggregate, tuple(name for name in self._cohort.nodes if name not in lost), lost)
 
-    def _unmask(self, collection: Collection, lost: Mapping[str, str], timeout: float) -> dict[str, str]:
+    def _unmask(self, collection: Collection, lost: Mapping[str, Loss], timeout: float) -> dict[str, Loss]:
         """Have the survivors open what the sum needs, after a loss with a signed list of them; returns who is lost."""
         nodes = {node: name for node, name in self._names.items() if name in collection.survivors}
         if lost:
@@ -155,8 +161,9 @@ class Steps:
         timeout: float,
         quorum: int | None,
         grace: float | None = None,
-    ) -> dict[str, str]:
+    ) -> dict[str, Loss]:
         """Ask, pass each good reply to ``take``, count the traffic; returns why each other pod gave none."""
+        started = time.monotonic()
         traffic, lost = self._traffic.setdefault(kind, Traffic()), {}
         patience = self._grace if grace is None else grace
         for reply in self._exchange.ask(contents, message_type, timeout, quorum, patience):
@@ -165,14 +172,15 @@ class Steps:
             traffic.bytes_out += payload_bytes(contents[reply.node])
             traffic.bytes_in += payload_bytes(reply.content) if reply.content is not None else 0
             if refused := reply.refusal():
-                lost[name] = refused.text
+                lost[name] = Loss(kind, refused.text)
             elif reply.content is None:
-                lost[name] = f"pod '{name}': {reply.failure}"
+                lost[name] = Loss(kind, f"pod '{name}': {reply.failure}")
             else:
                 try:
                     take(name, reply.content)
                 except ProtocolError as error:
-                    lost[name] = str(error)
+                    lost[name] = Loss(kind, str(error))
+        traffic.seconds.append(time.monotonic() - started)
         return lost
 
     def _addressed(self, request: RecordDict, name: str) -> RecordDict:
@@ -188,7 +196,7 @@ class Receiver(Protocol):
     def add(self, sender: str, content: RecordDict) -> None:
         """Take one pod's reply."""
 
-    def survives(self, lost: Mapping[str, str]) -> bool:
+    def survives(self, lost: Mapping[str, Loss]) -> bool:
         """Say whether the step can be completed without these pods."""
 
     def result(self) -> Aggregate:
@@ -204,7 +212,7 @@ class _Masked:
     def add(self, sender: str, content: RecordDict) -> None:
         self.collection.add(sender, wire.take_vector(content), wire.take(content, MaskedReply))
 
-    def survives(self, lost: Mapping[str, str]) -> bool:
+    def survives(self, lost: Mapping[str, Loss]) -> bool:
         return self.collection.unmasks and len(self.collection.survivors) >= self.collection.threshold
 
     def result(self) -> Aggregate:
@@ -231,7 +239,7 @@ class _Plain:
             self._sums[name] = self._sums.get(name, 0) + values[name] * (weight if weighted else 1)
         self._pods, self._weight = self._pods + 1, self._weight + weight
 
-    def survives(self, lost: Mapping[str, str]) -> bool:
+    def survives(self, lost: Mapping[str, Loss]) -> bool:
         return False
 
     def result(self) -> Aggregate:

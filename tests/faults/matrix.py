@@ -51,8 +51,8 @@ class Cell:
 
     @property
     def rounds(self) -> int:
-        """Rounds to complete; what comes after a loss is seen well enough with fewer pods."""
-        return 1 if self.pods == 10 else 2
+        """Rounds to complete: two, and an evaluation, where what comes after a loss is not seen in another cell."""
+        return 2 if self.pods < 10 and len(self.who) == 1 and self.fault in ("killed", "late") else 1
 
 
 @dataclass(frozen=True)

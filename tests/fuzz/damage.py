@@ -48,32 +48,48 @@ def damaged_bytes(draw: st.DrawFn, data: bytes) -> bytes:
 def damaged_message(draw: st.DrawFn, data: bytes) -> bytes:
     """Return canonical bytes of a message with one value in it changed, at whatever depth, or damaged bytes."""
     value = _message(data)
-    if value is None or draw(st.integers(0, 3)) == 0:
+    if value is None or draw(st.integers(0, 9)) == 0:
         return draw(damaged_bytes(data))
     return _encoded(draw(_damaged_value(value)))
 
 
 @st.composite
 def _damaged_value(draw: st.DrawFn, value: Value) -> Value:
-    if isinstance(value, bytes) and (inner := _message(value)) is not None and draw(st.integers(0, 5)):
+    if isinstance(value, bytes) and (inner := _message(value)) is not None and draw(st.integers(0, 19)):
         return _encoded(draw(_damaged_value(inner)))
-    if isinstance(value, list) and value and draw(st.integers(0, 3)):
+    if isinstance(value, list) and value and draw(st.integers(0, 19)):
         return draw(_damaged_list(value))
-    if isinstance(value, Mapping) and value and draw(st.integers(0, 7)):
+    if isinstance(value, Mapping) and value and draw(st.integers(0, 19)):
         key = draw(st.sampled_from(sorted(value)))
-        if draw(st.integers(0, 11)) == 0:
+        if draw(st.integers(0, 19)) == 0:
             return {name: item for name, item in value.items() if name != key} | draw(
                 st.dictionaries(st.text(max_size=3), LEAVES, max_size=1)
             )
         return {**value, key: draw(_damaged_value(value[key]))}
-    if isinstance(value, bytes) and draw(st.booleans()):
-        return draw(damaged_bytes(value))
-    return draw(TREES)
+    return draw(_like(value) if draw(st.integers(0, 3)) else TREES)
+
+
+def _like(value: Value) -> st.SearchStrategy[Any]:
+    """Return other values of the same type, so that more is looked at than the type."""
+    if isinstance(value, bool):
+        return st.just(not value)
+    if isinstance(value, int):
+        return st.sampled_from([value + 1, value - 1]) | NUMBERS
+    if isinstance(value, float):
+        return st.floats()
+    if isinstance(value, str):
+        return st.sampled_from([f"pod-{letter}" for letter in "abcdx"]) | st.text(max_size=70)
+    if isinstance(value, bytes):
+        flipped = st.integers(0, max(len(value) - 1, 0)).map(lambda at: value[:at] + b"\x01" + value[at + 1 :])
+        return flipped | damaged_bytes(value)
+    return TREES
 
 
 @st.composite
 def _damaged_list(draw: st.DrawFn, value: list[Value]) -> Value:
     at = draw(st.integers(0, len(value) - 1))
+    if len(value) == 3 and isinstance(value[2], Mapping) and draw(st.integers(0, 19)):  # a record: its fields
+        return [*value[:2], draw(_damaged_value(value[2]))]
     match draw(st.sampled_from(["inside", "inside", "inside", "drop", "repeat", "swap"])):
         case "drop":
             return value[:at] + value[at + 1 :]
@@ -129,7 +145,7 @@ def damaged_content(draw: st.DrawFn, content: RecordDict) -> RecordDict:
     for _ in range(draw(st.sampled_from([1, 1, 1, 2]))):
         name = draw(st.sampled_from(sorted(records))) if records else ""
         record = records.get(name)
-        what = draw(st.integers(0, 15))
+        what = draw(st.integers(0, 39))
         if what == 0:
             records.pop(name, None)
         elif what == 1:
@@ -149,7 +165,7 @@ def _damaged_config(draw: st.DrawFn, record: ConfigRecord) -> ConfigRecord:
     values: dict[str, Any] = dict(record)
     key = draw(st.sampled_from(sorted(values)))
     value = values[key]
-    how = draw(st.integers(0, 19))
+    how = draw(st.integers(0, 39))
     if how == 0:
         values[draw(st.text(max_size=6))] = values.pop(key)
     elif how == 1:

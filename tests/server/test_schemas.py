@@ -5,6 +5,7 @@ import pytest
 from flwr.app import Message, RecordDict
 
 from client.app import app
+from client.ledger import Ledger
 from fl_app import wire
 from fl_app.errors import RunFailed, UsageError
 from fl_app.federation import VARIABLE, SimulatedFederation
@@ -40,9 +41,11 @@ def test_whoever_is_connected_is_found_and_tells_whom_it_approves(
     assert len(grid.requests) == messages
 
 
-def test_a_look_leaves_nothing_at_the_pods(grid: InProcessGrid, tmp_path: Path) -> None:
+def test_a_look_leaves_a_line_in_the_ledger_and_no_session(grid: InProcessGrid, tmp_path: Path) -> None:
     look_at_pods(grid, PODS, 5)
-    assert not list(tmp_path.rglob("ledger.db"))
+    ledgers = list(tmp_path.rglob("ledger.db"))
+    assert len(ledgers) == len(PODS)
+    assert all([entry.event for entry in Ledger(path).entries()] == ["look"] for path in ledgers)
     assert all(not context.state for context in grid.contexts.values())
 
 

@@ -1,0 +1,51 @@
+"""Talking to the inner strategy: one request that stands for all, one virtual reply that stands for all."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp.strategy import Strategy
+
+from fl_app.errors import UsageError
+from strategies.metrics import EXAMPLES
+
+
+def check_minima(inner: Strategy, pods: int) -> None:
+    """Raise `UsageError` if the inner strategy wants more nodes than there are: it would wait for them for ever."""
+    for setting in ("min_train_nodes", "min_evaluate_nodes", "min_available_nodes"):
+        if (wanted := getattr(inner, setting, 0)) > pods:
+            raise UsageError(f"{type(inner).__name__} has {setting}={wanted}, and there are {pods} pods; lower it")
+
+
+def common_request(inner: Strategy, messages: Sequence[Message], kind: str, pods: int) -> Message:
+    """Return the message that stands for all; raises `UsageError` unless every pod is told the same."""
+    if len(messages) != pods:
+        raise UsageError(
+            f"{type(inner).__name__} asks {len(messages)} of {pods} pods to {kind}: secure aggregation needs them all"
+            f" (fraction_{kind}=1.0, min_{kind}_nodes <= {pods})"
+        )
+    if any(message.content != messages[0].content for message in messages[1:]):
+        raise UsageError(f"{type(inner).__name__} sends different requests to different pods")
+    return messages[0]
+
+
+def virtual_reply(
+    inner: Strategy, request: Message, weight: int, metrics: MetricRecord, arrays: Mapping[str, ArrayRecord]
+) -> Message:
+    """Return the reply that the inner strategy would have got from one pod with all the examples."""
+    key = getattr(inner, "weighted_by_key", EXAMPLES)
+    record = MetricRecord({**metrics, key: weight})
+    return Message(RecordDict({**arrays, "metrics": record}), reply_to=request)
+
+
+def moved(arrays: ArrayRecord, update: npt.NDArray[Any]) -> ArrayRecord:
+    """Return the arrays moved by the flat mean update, each in its own dtype."""
+    new, at = {}, 0
+    for name, array in arrays.items():
+        old = array.numpy()
+        part = update[at : at + old.size].reshape(old.shape)
+        new[name] = Array(np.add(old, part, dtype=np.float64).astype(old.dtype))
+        at += old.size
+    return ArrayRecord(new)
