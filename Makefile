@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := test
-.PHONY: demo setup test lint types unit processes fmt bench vectors fuzz mutate clean
+.PHONY: demo setup test lint types unit processes fmt bench vectors fuzz mutate faults counts clean
 
 demo: $(READY)  ## train on the two census pods, in simulation, with secure aggregation
 	$(BIN)/fl-app demo
@@ -48,6 +48,12 @@ fuzz: $(READY)  ## 100,000 malformed messages
 
 mutate: $(READY)  ## take each security check out and see a test fail
 	$(BIN)/python -m tests.adversary.mutations
+
+faults: $(READY)  ## pods killed, late and doubled, at every point of a run
+	$(BIN)/python -m pytest tests/faults -s
+
+counts: $(READY)  ## write the counts and the table of attacks into SECURITY.md
+	$(BIN)/python scripts/security_counts.py --write
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

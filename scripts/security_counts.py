@@ -41,17 +41,39 @@ def counts() -> dict[str, int]:
     }
 
 
+def attack_table() -> str:
+    """Return the attacks as a Markdown table: what is tried, the check that stops it, the test that needs the check."""
+    rows = ["| attack | how | stopped by | test |", "| --- | --- | --- | --- |"]
+    for attack in ATTACKS:
+        if attack.how != "the same":
+            where = f"`{Path(attack.check.module).name}` {attack.check.function}"
+            rows.append(f"| {attack.line} | {attack.how} | {where} | `{attack.test.partition('::')[2]}` |")
+    return "\n".join(rows) + "\n"
+
+
+def counts_table() -> str:
+    """Return the counts as a Markdown table."""
+    rows = ["| what | how many |", "| --- | ---: |"]
+    return "\n".join([*rows, *(f"| {name} | {number:,} |" for name, number in counts().items())]) + "\n"
+
+
+def page(text: str) -> str:
+    """Return SECURITY.md with both tables as they are now, between their marks."""
+    for name, table in (("counts", counts_table()), ("attacks", attack_table())):
+        head, _, rest = text.partition(f"<!-- {name} -->\n")
+        text = f"{head}<!-- {name} -->\n{table}<!-- end of {name} -->{rest.partition(f'<!-- end of {name} -->')[2]}"
+    return text
+
+
 @click.command()
+@click.option("--write", is_flag=True, help="Write both tables into SECURITY.md.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a Markdown table.")
-def main(as_json: bool) -> None:
+def main(write: bool, as_json: bool) -> None:
     """Print the counts."""
-    found = counts()
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-        return
-    click.echo("| what | how many |\n| --- | ---: |")
-    for name, number in found.items():
-        click.echo(f"| {name} | {number:,} |")
+    if write:
+        security = ROOT / "SECURITY.md"
+        security.write_text(page(security.read_text()))
+    click.echo(json.dumps(counts(), indent=2) if as_json else counts_table(), nl=as_json)
 
 
 if __name__ == "__main__":
