@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fl_app.secagg.errors import AggregateRefused, RosterRefused, ShareRefused
 from fl_app.secagg.field import Words
 from fl_app.secagg.fixed_point import Aggregate, decode
-from fl_app.secagg.identity import UNMASK, statement, verify
+from fl_app.secagg.identity import SELF_SHARE, UNMASK, statement, verify
 from fl_app.secagg.masking import Sum, check_vector
 from fl_app.secagg.messages import (
     Hello,
@@ -112,6 +112,9 @@ class Collection:
         holders = self._roster.names if self.unmasks else ()
         if tuple(share.receiver for share in reply.shares) != holders:
             raise ShareRefused(f"pod '{sender}' did not send one share of its self mask for each pod")
+        for share in reply.shares:  # or every honest holder would refuse it later, and nobody would know whose it was
+            said = statement(SELF_SHARE, self.label, sender, share.receiver, share.sealed)
+            verify(self._key(sender), share.signature, said, sender)
         self._sum.add(vector)
         self._replies[sender] = reply
 

@@ -173,3 +173,12 @@ def test_a_vector_without_its_self_mask_shares_is_refused(tmp_path: Path) -> Non
     fewer = replace(reply, shares=reply.shares[1:])
     with pytest.raises(ShareRefused, match="one share of its self mask"):
         collection.add(A, vector, resigned(collection, A, vector, fewer))
+
+
+def test_a_self_mask_share_that_its_maker_did_not_sign_is_refused(tmp_path: Path) -> None:
+    server = Server(tmp_path, 4)
+    server.join()
+    collection, vector, reply = good(server, A)
+    unsigned = replace(reply, shares=(replace(reply.shares[0], signature=bytes(64)), *reply.shares[1:]))
+    with pytest.raises(BadSignature, match=A):
+        collection.add(A, vector, resigned(collection, A, vector, unsigned))
