@@ -18,7 +18,7 @@ class Policy(BaseModel):
     require_secure_aggregation
         Whether plain averaging is refused.
     minimum_threshold
-        Least threshold of the secret sharing; None leaves it to the protocol's own rule.
+        Least threshold of the secret sharing; None: more than half of the cohort, all of up to three.
     maximum_membership_changes
         Most sessions after the first that one run may open with other members.
     minimum_rows_per_class

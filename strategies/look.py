@@ -1,4 +1,4 @@
-"""A look at what pods publish: a hello without steps, which begins no session and leaves no trace at the pods."""
+"""A look at what pods publish: a hello without steps, which begins no session; the pods' ledgers say it happened."""
 
 import time
 from collections.abc import Sequence

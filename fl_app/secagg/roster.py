@@ -22,7 +22,7 @@ class CohortPolicy:
     exact_cohort : bool
         Whether every requested and every approved pod must be on the roster, and in every sum.
     minimum_threshold : int or None
-        Lowest threshold accepted; None for the protocol's own rule.
+        Lowest threshold accepted; None: more than half of the cohort, all of up to three.
     """
 
     approved: Mapping[str, bytes]
