@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fl_app.errors import UsageError
@@ -152,10 +152,11 @@ def test_insecure_over_a_network_is_refused(tmp_path: Path, host: str) -> None:
 
 
 @given(st.text(max_size=20))
+@example("8123")
 def test_a_superlink_is_host_and_port(tmp_path_factory: pytest.TempPathFactory, port: str) -> None:
     address = f"localhost:{port}"
     good = port.isascii() and port.isdigit() and 0 < int(port) < 65536
-    fields = {"name": "x", "kind": "deployment", "superlink": address}
+    fields = {"name": "x", "source": "fl-app.toml#x", "kind": "deployment", "superlink": address}
     if good:
         assert DeployedFederation.model_validate(fields).superlink == address
     else:
