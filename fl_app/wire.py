@@ -16,7 +16,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from fl_app.secagg.canonical import Value, digest
 from fl_app.secagg.errors import MalformedMessage, NotApproved, ProtocolError
 from fl_app.secagg.field import Words
-from fl_app.secagg.messages import Hello, Parameters, Record, SealedShare, Step
+from fl_app.secagg.messages import Hello, Parameters, Record, SealedShare
 
 HELLO, ROSTER = "query.hello", "query.roster"
 SURVIVORS, UNMASK = "query.survivors", "query.unmask"
@@ -174,8 +174,3 @@ def _array(array: Array) -> Value:
 def refusal(name: str, error: ProtocolError) -> Refusal:
     """Return the refusal that tells of ``error``."""
     return Refusal(name, error.code, str(error), error.approves if isinstance(error, NotApproved) else ())
-
-
-def step_of(content: RecordDict) -> Step:
-    """Return the head of a masked request."""
-    return take(content, Step)
