@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from client.keys import Identity, Keyring, known_pods
 from client.ledger import Ledger
 from fl_app.home import pod_home
+from fl_app.keys import Identity, Keyring, known_pods
 from fl_app.pods import Policy
 from fl_app.secagg.identity import Signer
 from fl_app.secagg.roster import CohortPolicy

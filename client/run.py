@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from client.keys import keygen
 from fl_app.errors import RunFailed, UsageError
 from fl_app.federation import DeployedFederation, find_federation
 from fl_app.files import replace_file
 from fl_app.home import fl_app_home, pod_home
+from fl_app.keys import keygen
 from fl_app.pods import Pod, dump_pod, load_pod
 from fl_app.processes import GuardedProcess, flower_environment
 

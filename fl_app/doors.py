@@ -13,11 +13,10 @@ from typing import Any
 DOORS: Mapping[str, str] = MappingProxyType(
     {
         "pod.start": "client.run:start",
-        "pod.keygen": "client.keys:keygen",
         "command.demo": "server.commands.fit:demo",
         "command.fit": "server.commands.fit:fit",
         "command.pods": "server.commands.pods:pods",
-        "command.pod": "client.commands:pod",
+        "command.pod": "client.commands.group:pod",
         "command.runs": "server.commands.runs:runs",
         "command.export": "server.commands.export:export",
         "command.predict": "server.commands.predict:predict",

@@ -19,10 +19,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from fl_app.bundle import write_app
 from fl_app.errors import RunFailed
 from fl_app.federation import DeployedFederation
 from fl_app.processes import GuardedProcess, flower_environment, same_path
-from server.bundle import write_app
 
 LOG = "flower.log"
 _CONNECTION = "fl-app"

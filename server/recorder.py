@@ -123,7 +123,9 @@ class Recorder:
         values = strategy.final.aggregate.values
         self._results["rounds"][-1] |= _metrics(values)
         self._results["final"] = _metrics(values, "test_")
-        self._results["confusion"] = _counts(values, "test_").confusion.tolist()
+        final = _counts(values, "test_")
+        self._results["confusion"] = final.confusion.tolist()
+        self._results["histograms"] = final.histograms.tolist()
         if self._test_file:
             self._results["test"] = self._results["rounds"][-1]["test"]
         settings = self._config.model_dump(mode="json")

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from client.keys import Identity
 from client.ledger import Ledger
 from client.masked import MaskedApp
 from client.owner import Owner
+from fl_app.keys import Identity
 from fl_app.secagg.roster import CohortPolicy
 from tests.in_process import InProcessGrid
 

@@ -13,9 +13,9 @@ import pytest
 from flwr.app import Context, RecordDict
 
 from client.app import app as client_app
-from client.keys import keygen
 from fl_app.errors import FlAppError
 from fl_app.federation import VARIABLE, SimulatedFederation, read_federation
+from fl_app.keys import keygen
 from server.app import RUN_DIRECTORY
 from server.app import app as server_app
 from tests.in_process import InProcessGrid

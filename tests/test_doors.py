@@ -77,11 +77,11 @@ def test_arrows_run_one_way(path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "source"),
     [
-        ("fl_app/cli.py", "import client.keys"),
+        ("fl_app/cli.py", "import client.ledger"),
         ("fl_app/cli.py", "def f():\n    from server import app"),
-        ("fl_app/tabular/model.py", "from ...client import keys"),
+        ("fl_app/tabular/model.py", "from ...client import ledger"),
         ("client/app.py", "from server.app import app"),
-        ("server/app.py", "from client import keys"),
+        ("server/app.py", "from client import ledger"),
         ("strategies/secure.py", "import server"),
         ("fl_app/secagg/field.py", "import torch.nn"),
         ("fl_app/secagg/__init__.py", "from .. import tabular"),
@@ -90,7 +90,7 @@ def test_arrows_run_one_way(path: Path) -> None:
         ("fl_app/tabular/model.py", "from fl_app.secagg import field"),
         ("fl_app/cli.py", "from importlib import import_module"),
         ("client/run.py", "import importlib.util"),
-        ("server/app.py", "import importlib.metadata\nimportlib.import_module('client.keys')"),
+        ("server/app.py", "import importlib.metadata\nimportlib.import_module('client.ledger')"),
         ("client/run.py", "x = __import__('server')"),
     ],
 )
@@ -102,7 +102,7 @@ def test_the_test_sees_a_breach(file: str, source: str) -> None:
     ("file", "source"),
     [
         ("server/app.py", "from strategies import secure\nimport fl_app.pods, flwr, torch"),
-        ("client/app.py", "from fl_app.secagg import session\nfrom . import keys"),
+        ("client/app.py", "from fl_app.secagg import session\nfrom . import ledger"),
         ("fl_app/doors.py", "import importlib"),
         ("server/app.py", "from importlib.metadata import version"),
         ("fl_app/secagg/__init__.py", "from .field import Q\nimport numpy"),
@@ -118,7 +118,7 @@ def test_the_test_lets_the_right_imports_pass(file: str, source: str) -> None:
         ("fl_app", {"flwr", "torch", "pandas", "pydantic"}),
         ("fl_app.secagg", {"flwr", "torch", "pandas"}),
         ("fl_app.federation", {"flwr", "torch", "pandas", "client", "server", "strategies"}),
-        ("client.keys", {"flwr", "torch", "pandas", "server", "strategies"}),
+        ("fl_app.keys", {"flwr", "torch", "pandas", "client", "server", "strategies"}),
     ],
 )
 def test_light_modules_load_nothing_heavy(module: str, absent: set[str]) -> None:
@@ -142,13 +142,13 @@ def test_every_door_leads_to_a_room_above_and_to_something_in_it(name: str) -> N
 
 
 def test_a_door_opens_on_what_it_names() -> None:
-    import client.keys
+    import client.run
 
-    assert doors.open_door("pod.keygen") is client.keys.keygen
+    assert doors.open_door("pod.start") is client.run.start
 
 
 def test_there_is_no_other_door() -> None:
     with pytest.raises(KeyError):
-        doors.open_door("client.keys:keygen")
+        doors.open_door("client.run:start")
     with pytest.raises(TypeError):
         doors.DOORS["pod.start"] = "x:y"  # type: ignore[index]

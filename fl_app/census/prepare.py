@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from fl_app.doors import open_door
 from fl_app.errors import UsageError
 from fl_app.files import locked, replace_file
+from fl_app.keys import keygen
 
 PODS = {
     "census-income-demo-dataset": "census_income_demo_dataset.py",
@@ -46,7 +46,7 @@ def prepare(home: Path) -> Path:
             for file in files:
                 _copy(_PACKAGED / file, directory / file)
             for name in PODS:
-                open_door("pod.keygen")(name, home)
+                keygen(name, home)
     except OSError as error:
         raise UsageError(f"{directory}: the census demonstration cannot be laid out: {error}") from error
     return directory

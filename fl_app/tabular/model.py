@@ -9,104 +9,62 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fl_app.errors import DataError, UsageError
+from fl_app.tabular.architectures import ARCHITECTURES, DEFAULT_ARCHITECTURE
 from fl_app.tabular.encoding import Encoding
+from fl_app.tabular.layers import Columns
 
-ARCHITECTURES = ("mlp", "tutorial")
-DEFAULT_ARCHITECTURE = "mlp"
+HIDDEN = (256, 128)
 
 
-class Categories(nn.Module):
-    """One embedding table for several columns of codes: int64 [n, c] to float [n, c * width].
+class Mlp(Columns):
+    """Embedded columns and two hidden layers, with a linear model beside them.
 
-    Rows start at zero: a code that no pod has seen, such as unknown, stays neutral.
+    The default with piecewise-linear numbers; "periodic" with periodic ones.
     """
 
-    offsets: Tensor
-
-    def __init__(self, cardinalities: Sequence[int], width: int) -> None:
-        super().__init__()
-        starts = np.cumsum([0, *cardinalities])
-        self.register_buffer("offsets", torch.from_numpy(starts[:-1].copy()), persistent=False)
-        self.table = nn.Embedding(int(starts[-1]), width)
-        nn.init.zeros_(self.table.weight)
-
-    def forward(self, codes: Tensor) -> Tensor:
-        """Look the codes up."""
-        embedded: Tensor = self.table(codes + self.offsets)
-        return embedded.flatten(1)
-
-
-class PiecewiseLinear(nn.Module):
-    """Piecewise-linear embeddings of numbers: float [n, p] to float [n, p * width].
-
-    Each number becomes, bin by bin, how much of the bin lies below it, and then a linear map of that
-    (Gorishniy et al. 2022, "On Embeddings for Numerical Features in Tabular Deep Learning").
-    """
-
-    starts: Tensor
-    widths: Tensor
-
-    def __init__(self, edges: Sequence[NDArray[np.float64]], width: int) -> None:
-        super().__init__()
-        most = max((len(e) - 1 for e in edges), default=0)
-        # A column with fewer bins is filled up with bins that lie above every number: always 0.
-        starts, widths = torch.full((len(edges), most), 1e30), torch.ones(len(edges), most)
-        for row, e in enumerate(edges):
-            starts[row, : len(e) - 1] = torch.from_numpy(e[:-1]).float()
-            widths[row, : len(e) - 1] = torch.from_numpy(np.diff(e)).float()
-        self.register_buffer("starts", starts, persistent=False)
-        self.register_buffer("widths", widths, persistent=False)
-        self.weight = nn.Parameter(torch.empty(len(edges), most, width))
-        self.bias = nn.Parameter(torch.zeros(len(edges), width))
-        limit = 1 / math.sqrt(max(most, 1))
-        nn.init.uniform_(self.weight, -limit, limit)
-
-    def forward(self, numbers: Tensor) -> Tensor:
-        """Embed the numbers."""
-        filled = ((numbers.unsqueeze(2) - self.starts) / self.widths).clamp(0, 1)
-        return (torch.einsum("npb,pbw->npw", filled, self.weight) + self.bias).flatten(1)
-
-
-class Mlp(nn.Module):
-    """The default: piecewise-linear numbers, embedded categories, and two hidden layers.
-
-    Each number's bin is embedded as a category too, which catches values that stand out from their neighbours.
-    """
-
-    def __init__(
-        self, encoding: Encoding, *, width: int = 16, hidden: Sequence[int] = (256, 128), dropout: float = 0.1
-    ) -> None:
-        super().__init__()
-        edges = _normalised_edges(encoding)
-        self.numbers = PiecewiseLinear(edges, width)
-        # As many codes as edges: the bins, and missing.
-        self.bins = Categories([len(column) for column in edges], width)
-        self.codes = Categories(encoding.cardinalities, width)
-        inputs = width * (2 * len(edges) + len(encoding.cardinalities))
-        self.layers = _layers(inputs, hidden, len(encoding.labels), dropout)
+    def __init__(self, encoding: Encoding, *, periodic: bool = False, dropout: float = 0.1) -> None:
+        super().__init__(encoding, periodic=periodic)
+        self.layers = _layers(self.inputs, HIDDEN, len(encoding.labels), dropout)
         nn.init.zeros_(self.layers[-1].get_parameter("weight"))  # no random logits in the first steps' way
-        self.linear = Linear(encoding)
 
     def forward(self, numbers: Tensor, bins: Tensor, codes: Tensor) -> Tensor:
         """Give logits, float [n, C]."""
-        deep = self.layers(torch.cat([self.numbers(numbers), self.bins(bins), self.codes(codes)], 1))
-        logits: Tensor = deep + self.linear(numbers, codes)
+        logits: Tensor = self.layers(self.embed(numbers, bins, codes)) + self.linear(numbers, codes)
         return logits
 
 
-class Linear(nn.Module):
-    """A linear model beside the network (Cheng et al. 2016, "Wide & Deep Learning"), which learns at any pace."""
+class TabM(Columns):
+    """An ensemble of ``members`` networks that share nearly all weights (Gorishniy et al. 2025, "TabM").
 
-    def __init__(self, encoding: Encoding) -> None:
-        super().__init__()
-        self.codes = Categories(encoding.cardinalities, len(encoding.labels))
-        self.numbers = nn.Parameter(torch.zeros(len(encoding.continuous), len(encoding.labels)))
-        self._shape = (len(encoding.cardinalities), len(encoding.labels))
+    Each member scales the shared layers' inputs and outputs by vectors of its own and has its own last layer. They
+    start from one seed in every pod, so that a member is averaged with itself.
+    """
 
-    def forward(self, numbers: Tensor, codes: Tensor) -> Tensor:
-        """Give logits, float [n, C]."""
-        logits: Tensor = numbers @ self.numbers + self.codes(codes).reshape(len(codes), *self._shape).sum(1)
-        return logits
+    def __init__(self, encoding: Encoding, *, members: int = 16, dropout: float = 0.1) -> None:
+        from tabm import EnsembleView, LinearEnsemble, MLPBackboneBatchEnsemble
+
+        super().__init__(encoding)
+        self.members = EnsembleView(k=members)
+        self.layers = MLPBackboneBatchEnsemble(
+            d_in=self.inputs,
+            n_blocks=2,
+            d_block=HIDDEN[0],
+            dropout=dropout,
+            k=members,
+            tabm_init=True,
+            scaling_init="normal",
+            start_scaling_init_chunks=None,
+        )
+        self.output = LinearEnsemble(HIDDEN[0], len(encoding.labels), k=members)
+        nn.init.zeros_(self.output.weight)
+
+    def forward(self, numbers: Tensor, bins: Tensor, codes: Tensor) -> Tensor:
+        """Give each member's logits in training, float [n, members, C], else those of their mean, float [n, C]."""
+        members = self.members(self.embed(numbers, bins, codes))
+        logits: Tensor = self.output(self.layers(members)) + self.linear(numbers, codes).unsqueeze(1)
+        if self.training:
+            return logits
+        return logits.log_softmax(2).logsumexp(1) - math.log(logits.shape[1])
 
 
 class Tutorial(nn.Module):
@@ -134,23 +92,23 @@ def _layers(inputs: int, hidden: Sequence[int], outputs: int, dropout: float) ->
     return nn.Sequential(*layers, nn.Linear(inputs, outputs))
 
 
-def _normalised_edges(encoding: Encoding) -> list[NDArray[np.float64]]:
-    normalisation = encoding.normalisation
-    parts = zip(normalisation.bins, normalisation.mean, normalisation.std, strict=True)
-    return [(np.array(bins) - mean) / std for bins, mean, std in parts]
-
-
 def build_network(encoding: Encoding, architecture: str = DEFAULT_ARCHITECTURE, seed: int = 0) -> nn.Module:
     """Build a network; the same arguments give the same parameters, and torch's own generator is left alone.
 
     Its ``forward(numbers, bins, codes)`` takes the arrays of :class:`~fl_app.tabular.encoding.Encoded` as
-    tensors and gives logits, float [n, C].
+    tensors and gives logits, float [n, C]; in training, those of an ensemble are float [n, members, C].
     """
     if architecture not in ARCHITECTURES:
         raise UsageError(f"unknown architecture {architecture!r}; allowed are {', '.join(ARCHITECTURES)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Mlp(encoding) if architecture == "mlp" else Tutorial(encoding)
+        match architecture:
+            case "tabm":
+                return TabM(encoding)
+            case "tutorial":
+                return Tutorial(encoding)
+            case _:
+                return Mlp(encoding, periodic=architecture == "periodic")
 
 
 def state_of(network: nn.Module) -> dict[str, NDArray[np.float32]]:

@@ -59,7 +59,7 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for rows in _batches(rng, len(encoded), batch_size, epochs, steps):
-            loss = nn.functional.cross_entropy(network(*(part[rows] for part in inputs)), labels[rows])
+            loss = _loss(network(*(part[rows] for part in inputs)), labels[rows])
             loss_sum += loss.item() * len(rows)
             rows_seen += len(rows)
             for parameter, anchor in zip(network.parameters() if anchors else (), anchors, strict=True):
@@ -85,6 +85,14 @@ def evaluate(network: nn.Module, encoded: Encoded, bins: int = SCORE_BINS) -> Co
     if encoded.labels is None:
         raise DataError("these rows were encoded without labels and cannot be evaluated")
     return count(encoded.labels, predict_proba(network, encoded), bins)
+
+
+def _loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross entropy of logits, float [n, C]; of an ensemble's, float [n, members, C], the members' mean."""
+    if logits.ndim == 3:
+        labels = labels.repeat_interleave(logits.shape[1])
+        logits = logits.flatten(0, 1)
+    return nn.functional.cross_entropy(logits, labels)
 
 
 def _tensors(encoded: Encoded) -> tuple[Tensor, Tensor, Tensor]:

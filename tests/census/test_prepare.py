@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 
 import fl_app.census
-from client.keys import KEY_FILE, Identity, Keyring, known_pods
 from fl_app.census import prepare as prepare_module
 from fl_app.census.prepare import PODS, prepare
 from fl_app.errors import UsageError
 from fl_app.federation import census_federation
 from fl_app.home import pod_home
+from fl_app.keys import KEY_FILE, Identity, Keyring, known_pods
 from fl_app.pods import load_pod
 
 PACKAGE = Path(fl_app.census.__file__).parent

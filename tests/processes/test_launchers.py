@@ -18,11 +18,11 @@ import pytest
 from flwr.cli.build import build_fab_from_disk
 
 from client.run import start
+from fl_app.bundle import PYPROJECT, write_app
 from fl_app.errors import RunFailed
 from fl_app.federation import DeployedFederation
 from fl_app.pods import CSVSource, Pod
 from fl_app.processes import GuardedProcess, _processes, flower_environment
-from server.bundle import PYPROJECT, write_app
 from server.deployment import DeployedRun
 from server.simulation import LOG, Simulation
 

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from client.keys import Keyring, keygen, known_pods
 from client.masked import MaskedApp
 from client.owner import Owner, owner_of
+from fl_app.keys import Keyring, keygen, known_pods
 from fl_app.pods import Policy
 from strategies import Count, Mean, SecureAggregation, Sum
 from tests.in_process import InProcessGrid

@@ -11,11 +11,11 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, 
 from flwr.common.serde import message_to_proto
 from flwr.serverapp.strategy import FedAvg
 
-from client.keys import Identity, Keyring, known_pods
 from client.ledger import Ledger
 from fl_app import wire
 from fl_app.errors import FlAppError
 from fl_app.home import pod_home
+from fl_app.keys import Identity, Keyring, known_pods
 from fl_app.pods import Policy
 from fl_app.secagg.identity import HELLO, statement
 from fl_app.secagg.messages import Hello, Step

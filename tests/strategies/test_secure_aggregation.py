@@ -10,8 +10,8 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM, FedProx, Strategy
 
-from client.keys import keygen
 from fl_app.errors import FlAppError, UsageError
+from fl_app.keys import keygen
 from fl_app.secagg.errors import UnsupportedField
 from fl_app.secagg.messages import Step
 from fl_app.secagg.session import layout_for

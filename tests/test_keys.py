@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.keys import KEY_FILE, Identity, Keyring, fingerprint, keygen, known_pods, public_line
 from fl_app.errors import UsageError
 from fl_app.home import pod_home
+from fl_app.keys import KEY_FILE, Identity, Keyring, fingerprint, keygen, known_pods, public_line
 
 KEY_A, KEY_B = bytes(range(32)), bytes(range(32, 64))
 
