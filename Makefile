@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := test
-.PHONY: demo setup test lint types unit processes fmt bench vectors fuzz mutate faults counts clean
+.PHONY: demo setup test lint types unit processes fmt bench study vectors fuzz mutate faults counts clean
 
 demo: $(READY)  ## train on the two census pods, in simulation, with secure aggregation
 	$(BIN)/fl-app demo
@@ -39,6 +39,9 @@ fmt: $(READY)
 
 bench: $(READY)  ## measure against rivals and limits
 	$(BIN)/fl-app bench
+
+study: $(READY)  ## what joining pods is worth: train the rows that docs/study lacks, and write the page (an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/study.py
 
 vectors: $(READY)  ## write the test vectors anew
 	$(BIN)/python scripts/make_vectors.py

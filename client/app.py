@@ -77,7 +77,7 @@ def train(message: Message, context: Context) -> Message:
         steps=config.local_steps,
         batch_size=config.batch_size,
         seed=_seed(config.seed, number, pod.name),
-        lr_factor=lr_factor(number, config.rounds, config.lr_decay),
+        lr_factor=lr_factor(int(str(settings.get("completed-rounds", number - 1))) + 1, config.rounds, config.lr_decay),
         proximal_mu=float(str(settings.get("proximal-mu", 0.0))),
     )
     arrays = ArrayRecord({name: Array(value) for name, value in state_of(network).items()})
@@ -107,9 +107,9 @@ def enough(labels: Any, classes: int, pod: Pod) -> bool:
     return bool((np.bincount(labels, minlength=classes) >= pod.policy.minimum_rows_per_class).all())
 
 
-def lr_factor(number: int, rounds: int, last: float) -> float:
-    """Return what the learning rate of round ``number`` is multiplied by: a cosine from 1 to ``last``."""
-    done = (number - 1) / (rounds - 1) if rounds > 1 else 0.0
+def lr_factor(place: int, rounds: int, last: float) -> float:
+    """Return what the learning rate is multiplied by in the ``place``-th round: a cosine from 1 to ``last``."""
+    done = min((place - 1) / (rounds - 1), 1.0) if rounds > 1 else 0.0
     return last + (1 - last) * (1 + float(np.cos(np.pi * done))) / 2
 
 

@@ -1,98 +1,129 @@
-"""The owner's ledger: every answer a pod gives, on disk before it is given, in one append-only, hash-chained table.
+"""The owner's ledger: one append-only, hash-chained table with an entry for every message answered or refused.
 
-It is what keeps "each (run, kind, round) is answered once" true across crashes: Flower's own state is pushed after
-a reply and may be lost, the ledger is written before. The head of the chain that a session remembers must still be in
-it, or the pod refuses: a ledger deleted or rolled back while a run is under way is noticed.
+It is what keeps "each step is answered once" true across crashes: Flower's own state is pushed after a reply and may
+be lost, the ledger is written before. A step is spent when it begins, before anything is computed for it; its answer is
+a second entry. The head of the chain that a session remembers must still be in it, or the pod refuses: a ledger deleted
+or rolled back while a run is under way is noticed. Training rounds are counted over all runs of a series; statistics,
+evaluation and sessions over one run.
 """
 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fl_app.secagg.canonical import digest
-from fl_app.secagg.errors import AlreadyAnswered, LedgerRefused
+from client.entries import Entry, broken_at, chain, cohort_text, prepare
+from fl_app.secagg.account import Account
+from fl_app.secagg.errors import AlreadyAnswered, LedgerRefused, PolicyRefused
 
+LEDGER_FILE = "ledger.db"
 LOCK_SECONDS = 20.0
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS entries (
-    seq INTEGER PRIMARY KEY,
-    time TEXT NOT NULL,
-    run TEXT NOT NULL,
-    event TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    round INTEGER NOT NULL,
-    detail TEXT NOT NULL,
-    head BLOB NOT NULL
-);
-CREATE UNIQUE INDEX IF NOT EXISTS once ON entries (run, kind, round) WHERE event = 'answer';
-"""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One line of the ledger; ``head`` is SHA-256 over the line and the head before it."""
-
-    seq: int
-    time: str
-    run: str
-    event: str
-    kind: str
-    round: int
-    detail: str
-    head: bytes
+_LONGEST_TEXT = 1000
 
 
 class Ledger:
-    """The ledger of one pod.
+    """The ledger of one pod. Where a method takes an account, a run's identifier alone will do for a run of its own.
 
     Parameters
     ----------
     path : Path
         SQLite file, made with owner-only permissions when it is first needed.
+    app : str
+        Hash of the app's bundle at work, for the entries.
+    runs_per_day, rounds_per_day : int or None
+        Most runs that begin, and most training rounds, in one day (UTC).
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(
+        self, path: Path, app: str = "", *, runs_per_day: int | None = None, rounds_per_day: int | None = None
+    ) -> None:
+        self._path, self._app = path, app
+        self._runs_per_day, self._rounds_per_day = runs_per_day, rounds_per_day
 
-    def enter_session(self, run: str, session: bytes, head: bytes, at_most: int = 1) -> bytes:
+    def enter_session(
+        self, account: Account | str, session: bytes, head: bytes, at_most: int = 1, size: int = 0
+    ) -> bytes:
         """Enter that a session begins and return the new head.
 
         Raises
         ------
         LedgerRefused
-            If ``head`` (what this pod remembers of the run, b"" for nothing) is gone from the ledger, or ``at_most``
-            sessions of the run have begun.
+            If ``head`` (what this pod remembers of the run, b"" for nothing) is gone from the ledger, if the run
+            belonged to another series, or if ``at_most`` sessions of it have begun.
+        PolicyRefused
+            If as many runs have begun, or training rounds been answered, as the owner allows a day.
         """
+        account = _account(account)
         with self._open() as database:
-            self._find(database, run, head)
-            query = "SELECT count(*) FROM entries WHERE run = ? AND event = 'session'"
-            if database.execute(query, (run,)).fetchone()[0] >= at_most:
+            _find(database, account.run, head)
+            query = "SELECT count(*), min(series), max(series) FROM entries WHERE run = ? AND event = 'session'"
+            begun, *series = database.execute(query, (account.run,)).fetchone()
+            if begun and series != [account.series] * 2:
+                raise LedgerRefused("this run has begun as part of another series")
+            if begun >= at_most:
                 raise LedgerRefused(f"this run has begun {at_most} sessions, as many as the owner allows")
-            return self._append(database, run, "session", "", 0, session.hex())
+            if not begun:
+                self._check_runs_today(database)
+            self._check_rounds_today(database)
+            return self._append(database, account, "session", size=size, detail=session.hex())
 
-    def enter_answer(self, run: str, kind: str, round: int, label: bytes, head: bytes) -> bytes:
+    def last_round(self, series: str) -> int:
+        """Return the last training round of a series that has begun, 0 if none has."""
+        with self._open() as database:
+            return _last_round(database, series) or 0
+
+    def enter_begin(self, account: Account | str, kind: str, round: int, label: bytes, head: bytes) -> bytes:
+        """Enter that a step begins, whatever becomes of it, and return the new head.
+
+        Raises
+        ------
+        AlreadyAnswered
+            If this round of this kind, or a later one, has begun in any session of the run or, if it is training, of
+            the series.
+        LedgerRefused
+            If ``head`` is gone from the ledger.
+        PolicyRefused
+            If as many training rounds have begun today as the owner allows a day.
+        """
+        account = _account(account)
+        with self._open() as database:
+            _find(database, account.run, head)
+            query = "SELECT max(round) FROM entries WHERE run = ? AND kind = ? AND event = 'begin'"
+            last = database.execute(query, (account.run, kind)).fetchone()[0]
+            if kind == "train":
+                last = _last_round(database, account.series)
+            if last is not None and round <= last:
+                raise AlreadyAnswered(f"round {round} of '{kind}' comes after round {last} was begun")
+            if kind == "train":
+                self._check_rounds_today(database)
+            return self._append(database, account, "begin", kind, round, detail=label.hex())
+
+    def enter_answer(
+        self, account: Account | str, kind: str, round: int, label: bytes, head: bytes, size: int = 0
+    ) -> bytes:
         """Enter an answer about to be given and return the new head.
 
         Raises
         ------
         AlreadyAnswered
-            If this round of this kind, or a later one, was answered in any session of the run.
+            If the step was answered.
         LedgerRefused
-            If ``head`` is gone from the ledger.
+            If ``head`` is gone from the ledger, or it does not hold that this step has begun under ``label``.
         """
+        account = _account(account)
+        step = (account.run, kind, round, label.hex())
         with self._open() as database:
-            self._find(database, run, head)
-            query = "SELECT max(round) FROM entries WHERE run = ? AND kind = ? AND event = 'answer'"
-            last = database.execute(query, (run, kind)).fetchone()[0]
-            if last is not None and round <= last:
-                raise AlreadyAnswered(f"round {round} of '{kind}' comes after round {last} was answered")
-            return self._append(database, run, "answer", kind, round, label.hex())
+            _find(database, account.run, head)
+            query = "SELECT 1 FROM entries WHERE run = ? AND kind = ? AND round = ? AND detail = ? AND event = "
+            if not database.execute(f"{query}'begin'", step).fetchone():
+                raise LedgerRefused("the pod's ledger does not hold that this step has begun")
+            if database.execute(f"{query}'answer'", step).fetchone():
+                raise AlreadyAnswered(f"round {round} of '{kind}' was answered")
+            return self._append(database, account, "answer", kind, round, size=size, detail=label.hex())
 
-    def enter_survivors(self, run: str, label: bytes, survivors: bytes, head: bytes) -> bytes:
-        """Enter the one list of survivors this pod speaks of under ``label`` and return the new head.
+    def enter_survivors(self, account: Account | str, event: str, label: bytes, head: bytes, size: int = 0) -> bytes:
+        """Enter that this pod signs or unmasks the account's cohort under ``label``, and return the new head.
 
         Raises
         ------
@@ -101,39 +132,74 @@ class Ledger:
         LedgerRefused
             If ``head`` is gone from the ledger, or it holds no answer under ``label``.
         """
+        account = _account(account)
         with self._open() as database:
-            self._find(database, run, head)
-            query = "SELECT 1 FROM entries WHERE run = ? AND event = 'answer' AND detail = ?"
-            if not database.execute(query, (run, label.hex())).fetchone():
+            _find(database, account.run, head)
+            query = "SELECT kind, round FROM entries WHERE run = ? AND event = 'answer' AND detail = ?"
+            answered = database.execute(query, (account.run, label.hex())).fetchone()
+            if answered is None:
                 raise LedgerRefused("the pod's ledger holds no answer under this label")
-            query = "SELECT detail FROM entries WHERE run = ? AND event = 'survivors' AND kind = ?"
-            known = database.execute(query, (run, label.hex())).fetchone()
-            if known is None:
-                return self._append(database, run, "survivors", label.hex(), 0, survivors.hex())
-            if known[0] != survivors.hex():
+            query = "SELECT cohort FROM entries WHERE run = ? AND event IN ('survivors', 'unmask') AND detail = ?"
+            if any(said != (cohort_text(account),) for said in database.execute(query, (account.run, label.hex()))):
                 raise AlreadyAnswered("this pod spoke of other survivors under the same label")
-            return head
+            return self._append(database, account, event, *answered, size=size, detail=label.hex())
 
-    def enter_look(self, run: str) -> None:
-        """Enter that somebody looked at what this pod publishes, outside any session."""
+    def enter(
+        self,
+        account: Account | str,
+        event: str,
+        kind: str,
+        *,
+        round: int = 0,
+        size: int = 0,
+        detail: str = "",
+        why: str = "",
+        head: bytes = b"",
+    ) -> bytes:
+        """Enter a message of which nothing depends on the ones before, and return the new head.
+
+        Raises
+        ------
+        LedgerRefused
+            If ``head`` is gone from the ledger.
+        """
+        account = _account(account)
         with self._open() as database:
-            self._append(database, run, "look", "", 0, "")
+            _find(database, account.run, head)
+            return self._append(database, account, event, kind, round, size=size, detail=detail, why=why)
 
-    def enter_refusal(self, run: str, kind: str, round: int, why: str) -> None:
+    def enter_refusal(self, account: Account | str, kind: str, round: int, why: str, size: int = 0) -> None:
         """Enter that a message was refused, and why."""
-        with self._open() as database:
-            self._append(database, run, "refusal", kind, round, why)
+        self.enter(account, "refusal", kind, round=round, why=why[:_LONGEST_TEXT], size=size)
 
     def entries(self) -> list[Entry]:
-        """Return all entries in order; raises `LedgerRefused` if the chain is broken."""
+        """Return all entries in order; raises `LedgerRefused`, naming the first bad entry, if the chain is broken."""
+        found, broken = self.read()
+        if broken is not None:
+            raise LedgerRefused(f"the ledger was altered: entry {broken} does not follow from the one before")
+        return found
+
+    def read(self) -> tuple[list[Entry], int | None]:
+        """Return all entries in order, and the number of the first at which the chain is broken, None if it is not."""
         with self._open() as database:
             found = [Entry(*row) for row in database.execute("SELECT * FROM entries ORDER BY seq")]
-        head = b""
-        for entry in found:
-            head = _chain(head, entry.seq, entry.time, entry.run, entry.event, entry.kind, entry.round, entry.detail)
-            if head != entry.head:
-                raise LedgerRefused(f"the ledger was altered: entry {entry.seq} does not follow from the one before")
-        return found
+        return found, broken_at(found)
+
+    def _check_runs_today(self, database: sqlite3.Connection) -> None:
+        query = "SELECT count(DISTINCT run) FROM entries WHERE event = 'session' AND time >= ?"
+        if self._runs_per_day is not None and _today(database, query) >= self._runs_per_day:
+            raise PolicyRefused(
+                f"{self._runs_per_day} runs have begun today at this pod, as many as its owner allows a day "
+                "(maximum_runs_per_day)"
+            )
+
+    def _check_rounds_today(self, database: sqlite3.Connection) -> None:
+        query = "SELECT count(*) FROM entries WHERE event = 'begin' AND kind = 'train' AND time >= ?"
+        if self._rounds_per_day is not None and _today(database, query) >= self._rounds_per_day:
+            raise PolicyRefused(
+                f"{self._rounds_per_day} training rounds have begun today at this pod, as many as its owner allows a "
+                "day (maximum_rounds_per_day)"
+            )
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -145,8 +211,7 @@ class Ledger:
             try:
                 database.execute("PRAGMA synchronous = EXTRA")
                 database.execute("BEGIN EXCLUSIVE")
-                for statement in _SCHEMA.split(";"):
-                    database.execute(statement)
+                prepare(database)
                 yield database
                 database.execute("COMMIT")
             finally:
@@ -154,20 +219,43 @@ class Ledger:
         except (sqlite3.Error, OSError, OverflowError) as error:
             raise LedgerRefused("the pod's ledger cannot be written; its owner must look at it") from error
 
-    @staticmethod
-    def _find(database: sqlite3.Connection, run: str, head: bytes) -> None:
-        query = "SELECT 1 FROM entries WHERE run = ? AND head = ?"
-        if head and not database.execute(query, (run, head)).fetchone():
-            raise LedgerRefused("the pod's ledger does not hold what this run has entered: it was deleted or replaced")
-
-    @staticmethod
-    def _append(database: sqlite3.Connection, run: str, event: str, kind: str, round: int, detail: str) -> bytes:
-        last = database.execute("SELECT seq, head FROM entries ORDER BY seq DESC LIMIT 1").fetchone() or (0, b"")
-        line = (last[0] + 1, datetime.now(UTC).isoformat(), run, event, kind, round, detail)
-        head = _chain(last[1], *line)
-        database.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*line, head))
+    def _append(
+        self,
+        database: sqlite3.Connection,
+        account: Account,
+        event: str,
+        kind: str = "",
+        round: int = 0,
+        *,
+        size: int = 0,
+        detail: str = "",
+        why: str = "",
+    ) -> bytes:
+        seq, head = database.execute("SELECT seq, head FROM entries ORDER BY seq DESC LIMIT 1").fetchone() or (0, b"")
+        time = datetime.now(UTC).isoformat(timespec="microseconds")
+        about = (account.run, account.series, self._app)
+        line = (seq + 1, time, *about, event, kind, round, cohort_text(account), size, detail, why)
+        head = chain(head, *line)
+        database.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*line, head))
         return head
 
 
-def _chain(head: bytes, *line: str | int) -> bytes:
-    return digest("fl-app/ledger/1", head, list(line))
+def _find(database: sqlite3.Connection, run: str, head: bytes) -> None:
+    query = "SELECT 1 FROM entries WHERE run = ? AND head = ?"
+    if head and not database.execute(query, (run, head)).fetchone():
+        raise LedgerRefused("the pod's ledger does not hold what this run has entered: it was deleted or replaced")
+
+
+def _last_round(database: sqlite3.Connection, series: str) -> int | None:
+    query = "SELECT max(round) FROM entries WHERE series = ? AND kind = 'train' AND event = 'begin'"
+    last: int | None = database.execute(query, (series,)).fetchone()[0]
+    return last
+
+
+def _today(database: sqlite3.Connection, query: str) -> int:
+    counted: int = database.execute(query, (datetime.now(UTC).date().isoformat(),)).fetchone()[0]
+    return counted
+
+
+def _account(account: Account | str) -> Account:
+    return Account(account, account) if isinstance(account, str) else account

@@ -9,7 +9,8 @@
     def train(message: Message, context: Context) -> Message: ...   # an ordinary Flower handler
 
 What the handler returns never leaves the process: its arrays and metrics are encoded, masked and sent as one vector.
-An exception of the handler's is logged at the pod; the server is told that the pod could not answer, and no more.
+An exception of the handler's is logged at the pod; the server is told that the pod could not answer, and no more. Every
+message has its entry in the owner's ledger before anything is said to it.
 """
 
 import logging
@@ -18,21 +19,22 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from client.call import Call
 from client.owner import Owner, write_log
+from client.terms import check_app, check_plain, check_request, check_settings
 from client.values import Values, examples_of, metric_values, update_of
 from fl_app import wire
-from fl_app.secagg.errors import MalformedMessage, NotApproved, PolicyRefused, ProtocolError, SessionRefused
+from fl_app.secagg.account import Account
+from fl_app.secagg.errors import MalformedMessage, ProtocolError, SessionRefused
 from fl_app.secagg.messages import Parameters, Step, SurvivorsRequest, UnmaskRequest
 from fl_app.secagg.recovery import unmask, witness
-from fl_app.secagg.roster import check_cohort, threshold_for
 from fl_app.secagg.session import PodSession
 
 Handler = Callable[[Message, Context], Message]
 UNNAMED = "unnamed"  # a pod that cannot say who it is: its own file or key is at fault
-_STATE, _SESSION = "fl-app-secagg", "session"
 _log = logging.getLogger("fl_app.pod")
 
 
@@ -77,7 +79,7 @@ class MaskedApp:
 
         return take
 
-    def _register(self, message_type: str, answer: Callable[[Message, Context, Owner], RecordDict]) -> None:
+    def _register(self, message_type: str, answer: Callable[[Call], RecordDict]) -> None:
         category, action = message_type.split(".")
         register = {"query": self._app.query, "train": self._app.train, "evaluate": self._app.evaluate}[category]
 
@@ -85,100 +87,131 @@ class MaskedApp:
         def handle(message: Message, context: Context) -> Message:
             return Message(self._guarded(message, context, answer), reply_to=message)
 
-    def _guarded(
-        self, message: Message, context: Context, answer: Callable[[Message, Context, Owner], RecordDict]
-    ) -> RecordDict:
+    def _guarded(self, message: Message, context: Context, answer: Callable[[Call], RecordDict]) -> RecordDict:
         """Return the answer, or a refusal made of public things; whatever else goes wrong stays in the pod's log."""
-        name, log = UNNAMED, None
         try:
             owner = self._owner(context)
-            name, log = owner.name, owner.log
-            try:
-                return answer(message, context, owner)
-            except ProtocolError as error:
-                owner.ledger.enter_refusal(str(context.run_id), message.metadata.message_type, 0, str(error))
-                raise
+        except Exception:
+            _log.exception("a pod cannot tell in whose name to answer")
+            return wire.put(RecordDict(), _no_answer(UNNAMED))
+        call = Call(message, context, owner, Account(str(context.run_id)), message.metadata.message_type)
+        try:
+            return self._entered(call, answer)
+        except ProtocolError as error:  # the ledger takes no entry
+            refused = wire.refusal(owner.name, error)
+        except Exception:
+            _log.exception("pod '%s' cannot enter why it does not answer", owner.name)
+            refused = _no_answer(owner.name)
+        return wire.put(RecordDict(), refused)
+
+    def _entered(self, call: Call, answer: Callable[[Call], RecordDict]) -> RecordDict:
+        """Return the answer, or a refusal that is in the ledger."""
+        name, ledger = call.owner.name, call.owner.ledger
+        try:
+            call.check_awake()
+            return answer(call)
         except ProtocolError as error:
             _log.warning("pod '%s' refuses: %s", name, error)
             refused = wire.refusal(name, error)
+            ledger.enter_refusal(call.account, call.kind, call.round, str(error), len(refused.to_bytes()))
         except Exception:
             _log.exception("pod '%s' cannot answer", name)
-            if log is not None:
-                write_log(log, traceback.format_exc())
-            refused = wire.Refusal(name, "pod-error", f"pod '{name}' could not answer; its own log says why")
+            if call.owner.log is not None:
+                write_log(call.owner.log, traceback.format_exc())
+            refused = _no_answer(name)
+            size = len(refused.to_bytes())
+            ledger.enter(call.account, "failure", call.kind, round=call.round, size=size)
         return wire.put(RecordDict(), refused)
 
-    def _hello(self, message: Message, context: Context, owner: Owner) -> RecordDict:
-        request = wire.take(message.content, wire.HelloRequest)
-        parameters, known = request.parameters, _load(context)
+    def _hello(self, call: Call) -> RecordDict:
+        owner, known = call.owner, call.remembered()
+        request = wire.take(call.message.content, wire.HelloRequest)
+        parameters = request.parameters
+        call.account = Account(call.account.run, parameters.series)
+        check_app(owner, parameters)
         if parameters.steps and owner.name not in parameters.pods:
-            return wire.put(RecordDict(), wire.Bystander(owner.name))
+            return call.give("bystander", wire.Bystander(owner.name))
         approves = tuple(pod for pod in parameters.pods if pod in owner.cohort.approved)
         published = wire.Published(owner.schema(), approves).to_bytes()
+        fresh = PodSession.open(owner.name, owner.signer, request.session, parameters, published, b"")
         if not parameters.steps:  # only a look at what pods publish: no session begins
-            owner.ledger.enter_look(str(context.run_id))
-            own = PodSession.open(owner.name, owner.signer, request.session, parameters, published, b"").own
-            return wire.put(RecordDict(), own)
+            return call.give("look", fresh.own)
         if known and known.own.session == request.session and known.parameters == parameters:
-            return wire.put(RecordDict(), known.own)
+            return call.give("hello", call.session().own)
         if known and known.parameters != parameters:
             raise SessionRefused("the parameters are not those that this run began with")
-        _check_request(owner, parameters, request.secure, str(context.run_id))
-        head = owner.ledger.enter_session(
-            parameters.run, request.session, known.head if known else b"", at_most=owner.sessions
-        )
-        session = PodSession.open(owner.name, owner.signer, request.session, parameters, published, head)
-        _save(context, session)
-        return wire.put(RecordDict(), session.own)
+        check_request(owner, parameters, request.secure, str(call.context.run_id))
+        keys = {pod: owner.cohort.approved.get(pod, owner.signer.public_bytes) for pod in parameters.pods}
+        account = Account(parameters.run, parameters.series, keys)
+        size, head = len(fresh.own.to_bytes()), known.head if known else b""
+        head = owner.ledger.enter_session(account, request.session, head, at_most=owner.sessions, size=size)
+        call.save(fresh.at(head))
+        return wire.put(RecordDict(), fresh.own)
 
-    def _roster(self, message: Message, context: Context, owner: Owner) -> RecordDict:
-        hellos = wire.take(message.content, wire.RosterRequest).hellos
-        session = _current(context, owner).accept_roster(hellos, owner.signer, owner.cohort)
-        _save(context, session)
-        return wire.put(RecordDict(), wire.RosterReply(session.sealed))
-
-    def _survivors(self, message: Message, context: Context, owner: Owner) -> RecordDict:
-        request = wire.take(message.content, SurvivorsRequest)
-        session, signed = witness(_current(context, owner), request, owner.cohort, owner.ledger, owner.signer)
-        _save(context, session)
-        return wire.put(RecordDict(), signed)
-
-    def _unmask(self, message: Message, context: Context, owner: Owner) -> RecordDict:
-        request = wire.take(message.content, UnmaskRequest)
-        session, reply = unmask(_current(context, owner), request, owner.cohort, owner.ledger, owner.signer)
-        _save(context, session.closed() if session.over else session)
+    def _roster(self, call: Call) -> RecordDict:
+        hellos = wire.take(call.message.content, wire.RosterRequest).hellos
+        session = call.session().accept_roster(hellos, call.owner.signer, call.owner.cohort)
+        call.account, reply = session.account, wire.RosterReply(session.sealed)
+        head = call.enter("roster", reply, detail=session.joined().digest, head=session.head)
+        call.save(session.at(head))
         return wire.put(RecordDict(), reply)
 
-    def _masked(self, kind: str) -> Callable[[Message, Context, Owner], RecordDict]:
-        def answer(message: Message, context: Context, owner: Owner) -> RecordDict:
-            step, session = _step(message, kind), _current(context, owner)
-            shares = wire.take_shares(message.content)
+    def _survivors(self, call: Call) -> RecordDict:
+        request, owner = wire.take(call.message.content, SurvivorsRequest), call.owner
+        session, signed = witness(call.session(), request, owner.cohort, owner.ledger, owner.signer)
+        call.save(session)
+        return wire.put(RecordDict(), signed)
+
+    def _unmask(self, call: Call) -> RecordDict:
+        request, owner = wire.take(call.message.content, UnmaskRequest), call.owner
+        session, reply = unmask(call.session(), request, owner.cohort, owner.ledger, owner.signer)
+        call.save(session.closed() if session.over else session)
+        return wire.put(RecordDict(), reply)
+
+    def _masked(self, kind: str) -> Callable[[Call], RecordDict]:
+        def answer(call: Call) -> RecordDict:
+            step, session = _step(call.message, kind), call.session()
+            shares = wire.take_shares(call.message.content)
             if shares is not None:
                 session = session.accept_shares(shares)
-            session.check_step(step)
-            weight, values = self._values(message, context, session.parameters, step)
-            request = wire.request_digest(message.content)
-            session, vector, reply = session.mask(step, request, weight, values, owner.ledger, owner.signer)
-            _save(context, session.closed() if session.over and not reply.shares else session)
+            check_settings(session.parameters, call.message.content)
+            request = wire.request_digest(call.message.content)
+            session = session.begin(step, request, call.owner.ledger)
+            weight, values = self._compute(call, session, step)
+            session, vector, reply = session.mask(step, request, weight, values, call.owner.ledger, call.owner.signer)
+            call.save(session.closed() if session.over and not reply.shares else session)
             return wire.put_vector(wire.put(RecordDict(), reply), vector)
 
         return answer
 
-    def _plain(self, kind: str) -> Callable[[Message, Context, Owner], RecordDict]:
+    def _plain(self, kind: str) -> Callable[[Call], RecordDict]:
         """Return the handler of the same step in the clear, for owners whose policy does not forbid it."""
 
-        def answer(message: Message, context: Context, owner: Owner) -> RecordDict:
-            _check_plain(owner)
-            step, session = _step(message, kind), _current(context, owner)
-            session.parameters.step(kind)
-            weight, values = self._values(message, context, session.parameters, step)
-            request = wire.request_digest(message.content)
-            head = owner.ledger.enter_answer(session.parameters.run, kind, step.round, request, session.head)
-            _save(context, session.at(head))
-            arrays = {name: np.asarray(array[:]) for name, array in values.items()}
-            return wire.put_values(RecordDict(), {**arrays, "weight": np.array([weight])})
+        def answer(call: Call) -> RecordDict:
+            check_plain(call.owner)
+            step, session = _step(call.message, kind), call.session()
+            session.check_step(step)
+            check_settings(session.parameters, call.message.content)
+            request = wire.request_digest(call.message.content)
+            said = (session.account, kind, step.round, request)
+            session = session.at(call.owner.ledger.enter_begin(*said, session.head))
+            weight, values = self._compute(call, session, step)
+            arrays = {name: np.asarray(array[:]) for name, array in values.items()} | {"weight": np.array([weight])}
+            size = sum(array.nbytes for array in arrays.values())
+            call.save(session.at(call.owner.ledger.enter_answer(*said, session.head, size)))
+            return wire.put_values(RecordDict(), arrays)
 
         return answer
+
+    def _compute(self, call: Call, session: PodSession, step: Step) -> tuple[int, Values]:
+        """Return the weight and values of a step that has begun, if its owner still wants it answered after that."""
+        call.save(session)
+        call.kind, call.round = step.kind, step.round
+        weight, values = self._values(call.message, call.context, session.parameters, step)
+        call.owner = self._owner(call.context)
+        call.check_awake()
+        call.session()
+        return weight, values
 
     def _values(self, message: Message, context: Context, parameters: Parameters, step: Step) -> tuple[int, Values]:
         """Run the plain handlers and return the weight and the values of the step's segments."""
@@ -204,23 +237,8 @@ class MaskedApp:
         return self._handlers[kind](message, context).content
 
 
-def _check_request(owner: Owner, parameters: Parameters, secure: bool, run: str) -> None:
-    """Raise unless the owner agrees to what is requested, as far as names tell; keys are checked on the roster."""
-    if parameters.run != run:
-        raise SessionRefused("the parameters name another run than the one this message belongs to")
-    if not secure:
-        _check_plain(owner)
-    others = [pod for pod in parameters.pods if pod != owner.name]
-    approved = [pod for pod in others if pod in owner.cohort.approved]
-    if refused := [f"pod '{pod}'" for pod in others if pod not in approved]:
-        raise NotApproved(f"pod '{owner.name}' does not approve {', '.join(refused)}", approved)
-    pods = len(parameters.pods)
-    check_cohort(owner.name, pods, pods, threshold_for(parameters.threshold, pods), owner.cohort)
-
-
-def _check_plain(owner: Owner) -> None:
-    if owner.require_secure_aggregation:
-        raise PolicyRefused(f"pod '{owner.name}' takes part in secure aggregation only")
+def _no_answer(name: str) -> wire.Refusal:
+    return wire.Refusal(name, "pod-error", f"pod '{name}' could not answer; its own log says why")
 
 
 def _step(message: Message, kind: str) -> Step:
@@ -228,20 +246,3 @@ def _step(message: Message, kind: str) -> Step:
     if step.kind != kind:
         raise MalformedMessage(f"a '{step.kind}' step came as a '{kind}' message")
     return step
-
-
-def _load(context: Context) -> PodSession | None:
-    record = context.state.get(_STATE)
-    data = record.get(_SESSION) if isinstance(record, ConfigRecord) else None
-    return PodSession.from_bytes(data) if isinstance(data, bytes) else None
-
-
-def _current(context: Context, owner: Owner) -> PodSession:
-    session = _load(context)
-    if session is None:
-        raise SessionRefused(f"pod '{owner.name}' has no session in this run; it may have been restarted")
-    return session
-
-
-def _save(context: Context, session: PodSession) -> None:
-    context.state[_STATE] = ConfigRecord({_SESSION: session.to_bytes()})

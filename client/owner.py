@@ -7,16 +7,34 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from client.ledger import Ledger
+from client.ledger import LEDGER_FILE, Ledger
 from fl_app.home import pod_home
 from fl_app.keys import Identity, Keyring, known_pods
 from fl_app.pods import Policy
 from fl_app.secagg.identity import Signer
 from fl_app.secagg.roster import CohortPolicy
 
+VERIFIED_APP = "FL_APP_VERIFIED_APP"
+"""Set by the guard that starts this process: SHA-256 of the app's bundle, which the owner has approved."""
+
+PAUSED_FILE = "paused"
+
 
 def _nothing() -> str:
     return ""
+
+
+def _awake() -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Most that one run, and one round of it, may ask for; None: no limit. Those of a day are the ledger's."""
+
+    rounds: int | None = None
+    local_epochs: int | None = None
+    local_steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +59,12 @@ class Owner:
         File in which the pod notes what it tells nobody; None for the process's own log alone.
     schema : callable
         Returns the text the owner publishes about the table.
+    limits : Limits
+        How much training the owner agrees to.
+    app : str
+        Hash of the app's bundle that the owner's guard has verified; "" where there is no guard.
+    paused : callable
+        Says whether the owner has paused the pod.
     """
 
     name: str
@@ -51,6 +75,9 @@ class Owner:
     sessions: int = 1
     log: Path | None = None
     schema: Callable[[], str] = _nothing
+    limits: Limits = Limits()
+    app: str = ""
+    paused: Callable[[], bool] = _awake
 
 
 def owner_of(
@@ -66,16 +93,26 @@ def owner_of(
     A pod on the approved list whose key the keyring does not hold is not approved: there is nothing to pin.
     """
     directory, keyring = pod_home(name, home), Keyring.load(known_pods(home))
+    app = os.environ.get(VERIFIED_APP, "")
+    ledger = Ledger(
+        directory / LEDGER_FILE,
+        app,
+        runs_per_day=policy.maximum_runs_per_day,
+        rounds_per_day=policy.maximum_rounds_per_day,
+    )
     pinned = {other: key for other in approved_pods if other != name and (key := keyring.get(other)) is not None}
     return Owner(
         name=name,
         signer=Identity.load(directory),
         cohort=CohortPolicy(pinned, policy.minimum_cohort, policy.exact_cohort, policy.minimum_threshold),
-        ledger=Ledger(directory / "ledger.db"),
+        ledger=ledger,
         require_secure_aggregation=policy.require_secure_aggregation,
         sessions=policy.maximum_membership_changes + 1,
         log=directory / "pod.log",
         schema=schema,
+        limits=Limits(policy.maximum_rounds, policy.maximum_local_epochs, policy.maximum_local_steps),
+        app=app,
+        paused=(directory / PAUSED_FILE).exists,
     )
 
 

@@ -1,28 +1,32 @@
 """Serving a pod: Flower's SuperNode as a child process that answers for one pod until it is stopped."""
 
 import json
+import os
 import re
-import signal
 import socket
-import threading
+import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
+from client.apps import Apps
+from client.guard import write_guard
 from fl_app.errors import RunFailed, UsageError
 from fl_app.federation import DeployedFederation, find_federation
 from fl_app.files import replace_file
 from fl_app.home import fl_app_home, pod_home
-from fl_app.keys import keygen
+from fl_app.keys import node_key, pod_card
 from fl_app.pods import Pod, dump_pod, load_pod
-from fl_app.processes import GuardedProcess, flower_environment
+from fl_app.processes import GuardedProcess, flower_environment, until_interrupted
+from fl_app.reach import why_unreachable
 
 CONNECT_SECONDS = 30.0
 _TICK = 0.1
 _ONLINE = "SuperNode ID:"
 _LAST_LINES = 5
+_TURNED_AWAY = ("key is not registered", "SuperNode terminated gracefully")
+"""Of what a SuperNode writes whose key is turned away: at first the gate's words; later, or elsewhere, it just ends."""
 _COLOUR = re.compile("\x1b\\[[0-9;]*m")
 
 
@@ -32,6 +36,7 @@ def start(
     superlink: str | None = None,
     insecure: bool = False,
     root_certificates: Path | None = None,
+    federation: str | None = None,
     home: Path | None = None,
     port: int | None = None,
     connect_seconds: float = CONNECT_SECONDS,
@@ -43,10 +48,12 @@ def start(
     pod
         The pod, or the file in which it is written. Its identity key is made if it has none.
     superlink
-        ``host:port`` of the SuperLink; None takes all three from the federation that is found from here.
+        ``host:port`` of the SuperLink; None takes all three from ``federation``.
     insecure, root_certificates
         Whether the connection is not encrypted; or else the certificates (PEM) to check the SuperLink's by, where
-        None means the system's.
+        None means the system's. Over TLS the pod's node shows its own key (`fl_app.keys.node_key`).
+    federation
+        The join file, or whatever `find_federation` takes; None: the federation that is found from here.
     home
         Where keys and ledgers are kept; None means `fl_app_home`. The SuperNode's files go into the pod's part of it.
     port
@@ -62,14 +69,16 @@ def start(
         If the SuperLink cannot be reached, or the SuperNode ends by itself.
     """
     if superlink is None:
-        federation = find_federation(None, Path.cwd())
-        if not isinstance(federation, DeployedFederation):
-            raise UsageError(f"the federation '{federation.name}' is a simulation: name the SuperLink to connect to")
-        superlink, insecure = federation.superlink, federation.insecure
-        root_certificates = federation.root_certificates
+        found = find_federation(federation, Path.cwd())
+        if not isinstance(found, DeployedFederation):
+            raise UsageError(
+                f"the federation '{found.name}' is a simulation: give the operator's join file with --federation, "
+                "or name the SuperLink to connect to"
+            )
+        superlink, insecure, root_certificates = found.superlink, found.insecure, found.root_certificates
     home = (home or fl_app_home()).absolute()
     name = pod.name if isinstance(pod, Pod) else load_pod(pod).name
-    keygen(name, home)
+    pod_card(name, home)  # which makes the keys, where there are none
     directory = pod_home(name, home) / "flower"
     directory.mkdir(exist_ok=True)
     if isinstance(pod, Pod):
@@ -85,44 +94,64 @@ def start(
     command += ["--host", "127.0.0.1", "--port", str(port or _free_port())]
     if insecure:
         command.append("--insecure")
-    elif root_certificates:
-        command += ["--root-certificates", str(root_certificates.absolute())]
+    else:
+        command += ["--auth-supernode-private-key", str(node_key(name, home))]
+        if root_certificates:
+            command += ["--root-certificates", str(root_certificates.absolute())]
     log = directory / "supernode.log"
     log.unlink(missing_ok=True)
-    quick = {"FLWR_HOME": str(directory), "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.05"}
-    with _until_interrupted():
-        node = GuardedProcess(command, log=log, environment=flower_environment(quick))
+    environment = flower_environment({"FLWR_HOME": str(directory), "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.05"})
+    guarded = write_guard(name, pod_home(name, home), file)
+    if not Apps(pod_home(name, home)).names():
+        told = f"pod {name} has approved no version of the app, and refuses all: `fl-app pod approve-app {name}`"
+        print(told, file=sys.stderr, flush=True)
+    environment["PATH"] = os.pathsep.join([str(guarded), environment["PATH"]])
+    why_not = partial(_why_not, name, superlink, insecure, root_certificates, log)
+    with until_interrupted():
+        node = GuardedProcess(command, log=log, environment=environment)
         try:
-            _wait_for_connection(node, log, superlink, connect_seconds)
+            _wait_for_connection(node, log, connect_seconds, why_not)
             print(f"pod {name} is online at {superlink}", flush=True)
             code = node.wait()
+            if _turned_away(log):
+                raise RunFailed(_unknown(name, superlink))
             raise RunFailed(f"pod {name}: Flower's SuperNode ended with exit code {code}:\n{_last_lines(log)}")
         finally:
             node.stop()
 
 
-def _wait_for_connection(node: GuardedProcess, log: Path, superlink: str, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
+def _wait_for_connection(node: GuardedProcess, log: Path, seconds: float, why_not: Callable[[float], str]) -> None:
+    started = time.monotonic()
     while _ONLINE not in log.read_text("utf-8", "replace"):
-        if node.poll() is not None:
-            raise RunFailed(f"no connection to the SuperLink at {superlink}:\n{_last_lines(log)}")
-        if time.monotonic() > deadline:
-            raise RunFailed(_why_not(superlink, seconds, log))
+        waited = time.monotonic() - started
+        if node.poll() is not None or waited > seconds:
+            raise RunFailed(why_not(waited))
         time.sleep(_TICK)
 
 
-def _why_not(superlink: str, seconds: float, log: Path) -> str:
-    host, _, port = superlink.rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-    except OSError as error:
-        return (
-            f"no SuperLink answers at {superlink} ({error.strerror or error}); waited {seconds:.0f} seconds. "
-            "Check the address, and that the SuperLink is running"
-        )
+def _why_not(
+    name: str, superlink: str, insecure: bool, root_certificates: Path | None, log: Path, waited: float
+) -> str:
+    """Return why the SuperNode of pod ``name`` has not connected within ``waited`` seconds."""
+    if _turned_away(log):
+        return _unknown(name, superlink)
+    if why := why_unreachable(superlink, insecure=insecure, root_certificates=root_certificates):
+        return f"{why} (waited {waited:.0f} seconds)"
     return (
-        f"{superlink} answers, but not as a SuperLink that takes this pod; waited {seconds:.0f} seconds. Check that "
+        f"{superlink} answers, but not as a SuperLink that takes this pod; waited {waited:.0f} seconds. Check that "
         f"both sides use TLS, or both do not, and the certificates. What Flower said last:\n{_last_lines(log)}"
+    )
+
+
+def _turned_away(log: Path) -> bool:
+    """Say whether the SuperLink has turned the node's key away, at first or, after a revocation, later."""
+    return any(sign in log.read_text("utf-8", "replace") for sign in _TURNED_AWAY)
+
+
+def _unknown(name: str, superlink: str) -> str:
+    return (
+        f"this pod's key is not registered at {superlink}, or not any more: give its operator the card {name}.card "
+        f"(`fl-app pod keygen {name} -o {name}.card`); if it was revoked, rotate it first (`fl-app pod rotate {name}`)"
     )
 
 
@@ -142,34 +171,3 @@ def _free_port() -> int:
 
 def _toml(path: Path) -> str:
     return json.dumps(str(path), ensure_ascii=False)
-
-
-class _Interrupted(BaseException):
-    """This process was asked to end."""
-
-
-@contextmanager
-def _until_interrupted() -> Iterator[None]:
-    """Leave the block quietly at the first SIGINT or SIGTERM; further ones wait until it has been left.
-
-    Outside the main thread, where Python lets no one handle signals, the block just runs.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: object) -> NoReturn:
-        for number in before:
-            signal.signal(number, lambda *_: None)
-        raise _Interrupted
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        for number in before:
-            signal.signal(number, interrupt)
-        yield
-    except _Interrupted:
-        pass
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

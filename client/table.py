@@ -1,11 +1,13 @@
-"""A pod's table at work: read once per process and change of the file, split, described and encoded."""
+"""A pod's table at work: read at most once per process and change of the file, split, described and encoded."""
 
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from pathlib import Path
 
 import pandas as pd
 
 from client.data import read_table, split_rows
+from client.encoded import EncodedRows
 from fl_app.errors import UsageError
 from fl_app.pods import Pod
 from fl_app.tabular.encoding import Encoded, Encoding
@@ -19,13 +21,23 @@ class PodTable:
     """The rows of one pod, cut into 80/10/10 parts by a split that depends on the pod's name alone."""
 
     pod: Pod
-    frame: pd.DataFrame
     _encoded: dict[tuple[str, str], Encoded] = field(default_factory=dict)
 
     @classmethod
     def of(cls, pod: Pod) -> "PodTable":
-        """Return the table of ``pod``, read again only if its file has changed."""
-        return _read(pod.model_dump_json(), pod.datasource.path.stat().st_mtime_ns)
+        """Return the table of ``pod``, which is read when it is first needed, and again if its file has changed."""
+        return _table(pod.model_dump_json(), pod.datasource.path.stat().st_mtime_ns)
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The table without the columns its owner ignores: no request, however worded, can reach them then."""
+        frame = read_table(self.pod.datasource)
+        ignored = list(self.pod.data_config.ignore_cols)
+        if absent := [column for column in ignored if column not in frame.columns]:
+            raise UsageError(
+                f"ignore_cols of pod '{self.pod.name}' names {', '.join(absent)}, which the table does not have"
+            )
+        return frame.drop(columns=ignored)
 
     def schema(self) -> str:
         """Return the JSON of the schema the owner publishes."""
@@ -44,21 +56,29 @@ class PodTable:
         indices = split_rows(len(self.frame), self.pod.name)[PARTS.index(part)]
         return self.frame.iloc[indices]
 
-    def encoded(self, part: str, encoding: Encoding) -> Encoded:
-        """Return the encoded rows of a part; the last encoding's are kept."""
+    def encoded(self, part: str, encoding: Encoding, kept: Path | None = None) -> Encoded:
+        """Return the encoded rows of a part; the last encoding's are held.
+
+        Parameters
+        ----------
+        kept : Path or None
+            Directory in which they are kept on disk too, for the next process; None for nowhere.
+        """
         key = (part, encoding.model_dump_json())
         if key not in self._encoded:
             self._encoded = {known: rows for known, rows in self._encoded.items() if known[1] == key[1]}
-            self._encoded[key] = encoding.encode(self.rows(part))
+            self._encoded[key] = self._encode(part, encoding, EncodedRows(kept, self.pod, encoding) if kept else None)
         return self._encoded[key]
 
+    def _encode(self, part: str, encoding: Encoding, kept: EncodedRows | None) -> Encoded:
+        if kept and (found := kept.load(part)):
+            return found
+        rows = encoding.encode(self.rows(part))
+        if kept:
+            kept.save(part, rows)
+        return rows
 
-@lru_cache(maxsize=4)
-def _read(definition: str, modified: int) -> PodTable:
-    """Read the table without the columns its owner ignores: no request, however worded, can reach them then."""
-    pod = Pod.model_validate_json(definition)
-    frame = read_table(pod.datasource)
-    ignored = list(pod.data_config.ignore_cols)
-    if absent := [column for column in ignored if column not in frame.columns]:
-        raise UsageError(f"ignore_cols of pod '{pod.name}' names {', '.join(absent)}, which the table does not have")
-    return PodTable(pod, frame.drop(columns=ignored))
+
+@lru_cache(maxsize=16)
+def _table(definition: str, modified: int) -> PodTable:
+    return PodTable(Pod.model_validate_json(definition))

@@ -56,7 +56,7 @@ def update_of(request: RecordDict, reply: RecordDict) -> Update:
     old, new = _arrays(request), _arrays(reply)
     if list(old) != list(new):
         raise ValueRefused("the trained arrays do not have the names of those received")
-    return Update([array.numpy() for array in new.values()], [array_of(array) for array in old.values()])
+    return Update([array_of(array) for array in new.values()], [array_of(array) for array in old.values()])
 
 
 def examples_of(reply: RecordDict) -> int:

@@ -3,7 +3,7 @@
 Only these files and the text below are in it, so one version gives one bundle (and one SHA-256), wherever it is made.
 """
 
-import shutil
+import warnings
 from pathlib import Path
 
 from fl_app.errors import RunFailed
@@ -38,15 +38,36 @@ clientapp = "client.app:app"
 def write_app(parent: Path) -> Path:
     """Write the app's files into a new directory under ``parent``, and return that directory."""
     app = parent / NAME  # Flower refuses an app whose directory has an underscore in its name
-    installed = Path(__file__).resolve().parents[1]
     app.mkdir()
-    (app / "pyproject.toml").write_text(PYPROJECT, "utf-8")
+    for name, content in _files().items():
+        copy = app / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(content)
+    return app
+
+
+def build() -> bytes:
+    """Return the Flower App Bundle of the version installed here, byte for byte what a run of it submits.
+
+    Raises
+    ------
+    RunFailed
+        If the installation is not complete.
+    """
+    from flwr.cli.build import build_fab_from_files  # what `flwr build` and `flwr run` call, once they know the files
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a package that Flower uses in an older way
+        return build_fab_from_files(_files())[0]
+
+
+def _files() -> dict[str, bytes]:
+    """Return the app's files, by their names in the bundle."""
+    installed = Path(__file__).resolve().parents[1]
+    found = {"pyproject.toml": PYPROJECT.encode()}
     for package in PACKAGES:
         sources = sorted((installed / package).rglob("*.py"))
         if not sources:
             raise RunFailed(f"the package {package} is not beside {Path(__file__).parent}: install fl-app anew")
-        for source in sources:
-            copy = app / source.relative_to(installed)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, copy)
-    return app
+        found |= {source.relative_to(installed).as_posix(): source.read_bytes() for source in sources}
+    return found

@@ -8,7 +8,9 @@ from pydantic import Field, model_validator
 
 from fl_app.errors import UsageError
 from fl_app.pods import PodName
+from fl_app.tabular.architectures import ARCHITECTURES, DEFAULT_ARCHITECTURE
 from fl_app.tabular.datastructure import DataStructure
+from fl_app.tabular.encoding import MIN_BIN_ROWS
 from fl_app.tabular.frozen import Frozen
 from fl_app.tabular.optimizer import Optimizer
 
@@ -22,6 +24,9 @@ class RunConfig(Frozen):
     ----------
     pods : names of the pods that train together.
     datastructure : the target and the columns used.
+    architecture : the network, by its name in `fl_app.tabular.architectures`.
+    min_bin_rows : rows of all pods together in each bin of a number; bins are cut from secure sums, and fewer rows a
+        bin show rarer values in the model.
     rounds : how often the pods' updates are averaged.
     local_epochs, local_steps : how far each pod trains in a round; exactly one of them.
     optimizer, lr_decay : the pods' optimiser, made afresh each round; its rate falls by a cosine to ``lr_decay``
@@ -36,7 +41,8 @@ class RunConfig(Frozen):
 
     pods: tuple[PodName, ...] = Field(min_length=2)
     datastructure: DataStructure
-    architecture: str = "mlp"
+    architecture: str = DEFAULT_ARCHITECTURE
+    min_bin_rows: int = Field(default=MIN_BIN_ROWS, ge=1)
     rounds: int = Field(default=10, ge=1, le=10_000)
     local_epochs: int | None = Field(default=None, ge=1)
     local_steps: int | None = Field(default=None, ge=1)
@@ -60,6 +66,8 @@ class RunConfig(Frozen):
     def _consistent(self) -> Self:
         if (self.local_epochs is None) == (self.local_steps is None):
             raise UsageError("give exactly one of local_epochs and local_steps")
+        if self.architecture not in ARCHITECTURES:
+            raise UsageError(f"unknown architecture {self.architecture!r}; allowed are {', '.join(ARCHITECTURES)}")
         if len(set(self.pods)) != len(self.pods):
             raise UsageError(f"a pod is named twice: {', '.join(self.pods)}")
         return self

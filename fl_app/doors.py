@@ -17,6 +17,9 @@ DOORS: Mapping[str, str] = MappingProxyType(
         "command.fit": "server.commands.fit:fit",
         "command.pods": "server.commands.pods:pods",
         "command.pod": "client.commands.group:pod",
+        "command.modeller": "server.commands.modeller:modeller",
+        "command.provision": "server.commands.provision:provision",
+        "command.superlink": "server.commands.superlink:superlink",
         "command.runs": "server.commands.runs:runs",
         "command.export": "server.commands.export:export",
         "command.predict": "server.commands.predict:predict",
@@ -24,6 +27,7 @@ DOORS: Mapping[str, str] = MappingProxyType(
         "command.bench": "server.commands.bench:bench",
         "command.doctor": "server.commands.doctor:doctor",
         "modeller.fit": "server.fit:fit",
+        "modeller.resume": "server.resume:resume_named",
         "modeller.progress": "server.progress:Progress",
         "modeller.schemas": "server.schemas:ask_pods",
     }

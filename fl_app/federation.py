@@ -15,19 +15,22 @@
     [federation.hospitals]                  # pods that connect to a SuperLink
     kind = "deployment"
     superlink = "fl.example.org:8123"
-    root_certificates = "ca.pem"            # or insecure = true, on this machine only
+    root_certificates = "ca.pem"            # or the text of one; or insecure = true, on this machine only
     pods = ["hospital-a", "hospital-b"]
 """
 
+import hashlib
 import ipaddress
 import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+from cryptography.x509 import load_pem_x509_certificates
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     TypeAdapter,
@@ -40,7 +43,7 @@ from pydantic.json_schema import SkipJsonSchema
 from fl_app.census.prepare import prepare
 from fl_app.datasources import CSVOptions
 from fl_app.errors import UsageError
-from fl_app.files import absolute
+from fl_app.files import absolute, replace_file
 from fl_app.home import fl_app_home
 from fl_app.pods import PodName
 from fl_app.problems import Location, Problem, dotted, explain, refusal, unknown
@@ -54,6 +57,25 @@ _TOP = ("default", "federation")
 def _from_here(path: Path, info: ValidationInfo) -> Path:
     """Return ``path`` as seen from the directory of the toml file, the context of its validation."""
     return absolute(path, info.context or Path.cwd())
+
+
+def _certificates(given: Any) -> Any:
+    """Return the file of the certificates: where they are given as text, a file of that content in the owner's home."""
+    if not isinstance(given, str) or not given.lstrip().startswith("-----BEGIN"):
+        return given
+    text = given.strip() + "\n"
+    try:
+        load_pem_x509_certificates(text.encode())
+    except ValueError:
+        raise ValueError("is neither the path of a file nor the text (PEM) of a certificate") from None
+    path = fl_app_home() / "certificates" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.pem"
+    try:
+        if not path.exists() or path.read_text("utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, text.encode())
+    except OSError as error:
+        raise ValueError(f"cannot be kept in {path}: {error.strerror}") from None
+    return path
 
 
 def _address(superlink: str) -> str:
@@ -73,6 +95,7 @@ def is_loopback(superlink: str) -> bool:
 
 
 _LocalPath = Annotated[Path, AfterValidator(_from_here)]
+_Certificates = Annotated[_LocalPath, BeforeValidator(_certificates)]
 
 
 class _Federation(BaseModel):
@@ -94,12 +117,15 @@ class SimulatedFederation(_Federation):
 
 
 class DeployedFederation(_Federation):
-    """Pods that connect to the SuperLink at ``superlink`` (``host:port``); ``pods`` are names, perhaps none."""
+    """Pods that connect to the SuperLink at ``superlink`` (``host:port``); ``pods`` are names, perhaps none.
+
+    ``root_certificates`` may be given as a path or as text, and is a path in either case.
+    """
 
     kind: Literal["deployment"]
     superlink: Annotated[str, AfterValidator(_address)]
     insecure: Annotated[bool, Field(strict=True)] = False
-    root_certificates: _LocalPath | None = None
+    root_certificates: _Certificates | None = None
     pods: tuple[PodName, ...] = ()
 
     @model_validator(mode="after")

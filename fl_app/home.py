@@ -4,7 +4,8 @@
 
     $FL_APP_HOME             default ~/.fl-app
         known_pods           public keys of other pods, one a line
-        pods/NAME/           identity.key, ledger.db
+        pods/NAME/           identity.key, node.key, ledger.db
+        modeller/            identity.key, name
 """
 
 import os

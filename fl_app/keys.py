@@ -1,189 +1,49 @@
-"""A pod's own key, and the keys it knows of other pods.
+"""A party's own keys: the identity of a pod or a modeller, and the key of a pod's Flower node.
 
-An owner's home holds ``pods/NAME/identity.key`` (Ed25519, PKCS8 PEM, readable by the owner alone) and
-``known_pods``, a text file that is filled out of band, as SSH's known_hosts is: one ``name ed25519 BASE64`` a line.
+A pod's are in ``pods/NAME/`` of its owner's home, the modeller's in ``modeller/``: ``identity.key`` (Ed25519, PKCS8
+PEM) and, for a pod, ``node.key`` (P-384, OpenSSH form, as `flower-supernode` takes it), readable by the owner alone.
+The keys of others are in the `Keyring`; what a party hands out is its `Card`.
 """
 
-import base64
-import binascii
-import os
-import stat
-from collections.abc import ItemsView
 from pathlib import Path
-from typing import Self
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, EllipticCurvePrivateKey, generate_private_key
 
+from fl_app.cards import Card, Role, public_line
 from fl_app.errors import UsageError
-from fl_app.files import create_file, locked, replace_file
+from fl_app.files import create_file
 from fl_app.home import NAME_RULE, fl_app_home, is_pod_name, pod_home
+from fl_app.identities import KEY_FILE, Identity, create_private, read_private
+from fl_app.keyring import Keyring, known_pods
 from fl_app.secagg.identity import fingerprint
 
-KEY_FILE = "identity.key"
-KEY_BYTES = 32
+__all__ = [
+    "CARD_FILE",
+    "KEY_FILE",
+    "NODE_KEY_FILE",
+    "Identity",
+    "Keyring",
+    "create_node_key",
+    "fingerprint",
+    "keygen",
+    "known_pods",
+    "modeller_card",
+    "modeller_home",
+    "modeller_identity",
+    "modeller_name",
+    "node_key",
+    "node_public_line",
+    "pod_card",
+    "public_line",
+]
 
+NODE_KEY_FILE = "node.key"
+CARD_FILE = "card"
+"""The card that a replaced key has signed too; without a rotation there is none, and cards are made when asked for."""
 
-class Identity:
-    """A pod's long-term Ed25519 key. It signs, and shows its public half only."""
-
-    def __init__(self, key: Ed25519PrivateKey) -> None:
-        self._key = key
-        self._public_bytes = key.public_key().public_bytes_raw()
-
-    @classmethod
-    def load(cls, directory: Path) -> Self:
-        """Read the key in ``directory``.
-
-        Raises
-        ------
-        UsageError
-            If there is none, if it is not an Ed25519 private key, or if anyone but its owner may read it.
-        """
-        path = directory / KEY_FILE
-        try:
-            with path.open("rb") as file:
-                mode = os.fstat(file.fileno()).st_mode
-                content = file.read(4096)
-        except FileNotFoundError as error:
-            raise UsageError(f"{path}: no identity key; `fl-app pod keygen` makes one") from error
-        except OSError as error:
-            raise UsageError(f"{path}: the identity key cannot be read: {error.strerror}") from error
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise UsageError(
-                f"{path}: others than its owner may read or change this identity key "
-                f"(mode {stat.S_IMODE(mode):04o}, expected 0600). If nobody has, `chmod 600 {path}`"
-            )
-        try:
-            key = serialization.load_pem_private_key(content, password=None)
-        except (ValueError, TypeError, UnsupportedAlgorithm):
-            # Nothing of the parser's own error goes on: it was looking at a secret.
-            key = None
-        if not isinstance(key, Ed25519PrivateKey):
-            raise UsageError(f"{path}: not an identity key (expected an Ed25519 private key, PKCS8 PEM, no password)")
-        return cls(key)
-
-    @classmethod
-    def create(cls, directory: Path) -> Self:
-        """Make a new key in ``directory``, which is created, and closed to others, where needed.
-
-        Raises
-        ------
-        UsageError
-            If there is a key already: other owners may have pinned it.
-        """
-        path = directory / KEY_FILE
-        key = Ed25519PrivateKey.generate()
-        content = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            directory.chmod(0o700)
-            try:
-                create_file(path, content, mode=0o600)
-            except FileExistsError as error:
-                raise UsageError(
-                    f"{path}: there is an identity key already, and it is not overwritten: other owners may know it. "
-                    "To replace it, move the file away first and give its new public key to the other owners"
-                ) from error
-        except OSError as error:
-            raise UsageError(f"{path}: the identity key cannot be written: {error.strerror}") from error
-        return cls(key)
-
-    @classmethod
-    def load_or_create(cls, directory: Path) -> Self:
-        """Read the key in ``directory``, or make it; of several processes that do so at once, all get the same one."""
-        for attempt, expected in ((cls.load, FileNotFoundError), (cls.create, FileExistsError)):
-            try:
-                return attempt(directory)
-            except UsageError as error:
-                if not isinstance(error.__cause__, expected):
-                    raise
-        return cls.load(directory)
-
-    @property
-    def public_bytes(self) -> bytes:
-        """The public key: 32 raw bytes."""
-        return self._public_bytes
-
-    @property
-    def fingerprint(self) -> str:
-        """The public key's fingerprint, to be read out to another owner."""
-        return fingerprint(self._public_bytes)
-
-    def sign(self, message: bytes) -> bytes:
-        """Return the 64-byte Ed25519 signature (RFC 8032) of ``message``."""
-        return self._key.sign(message)
-
-    def __repr__(self) -> str:
-        return f"Identity({self.fingerprint})"
-
-
-class Keyring:
-    """The public keys of other pods that an owner knows, kept in the text file ``path``."""
-
-    def __init__(self, path: Path, keys: dict[str, bytes]) -> None:
-        self.path = path
-        self._keys = keys
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read the keyring; a file that does not exist yet is an empty one.
-
-        Raises
-        ------
-        UsageError
-            If a line is not ``name ed25519 BASE64``, or gives a name a second key; with the file and the line.
-        """
-        return cls(path, _parse(path, _read(path)))
-
-    def add(self, name: str, key: bytes) -> None:
-        """Enter the 32-byte public ``key`` of pod ``name``, on disk at once; entering it again changes nothing.
-
-        Raises
-        ------
-        UsageError
-            If ``name`` is known by another key, or if ``name`` or ``key`` is malformed.
-        """
-        if not is_pod_name(name):
-            raise UsageError(f"{name!r}: {NAME_RULE}")
-        if len(key) != KEY_BYTES:
-            raise UsageError(f"the public key of pod '{name}' has {len(key)} bytes, expected {KEY_BYTES}")
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with locked(self.path.with_name(f".{self.path.name}.lock")):
-            text = _read(self.path)
-            self._keys = _parse(self.path, text)
-            known = self._keys.get(name)
-            if known == key:
-                return
-            if known is not None:
-                raise UsageError(
-                    f"{self.path}: pod '{name}' is known by the key {fingerprint(known)}, not {fingerprint(key)}. "
-                    f"If its owner confirms the new key, delete the line of '{name}' there and add it again"
-                )
-            gap = "" if text.endswith("\n") or not text else "\n"
-            replace_file(self.path, f"{text}{gap}{public_line(name, key)}\n".encode())
-            self._keys[name] = key
-
-    def get(self, name: str) -> bytes | None:
-        """Return the 32-byte public key known for pod ``name``, or None."""
-        return self._keys.get(name)
-
-    def items(self) -> ItemsView[str, bytes]:
-        """Return the known (name, 32-byte key) pairs, in the order of the file."""
-        return self._keys.items()
-
-
-def public_line(name: str, key: bytes) -> str:
-    """Return the line of ``known_pods`` that tells pod ``name``'s public key: what one owner sends another."""
-    return f"{name} ed25519 {base64.b64encode(key).decode()}"
-
-
-def known_pods(home: Path | None = None) -> Path:
-    """Return the path of the keyring under ``home``."""
-    return (home or fl_app_home()) / "known_pods"
+_NAME_FILE = "name"
 
 
 def keygen(name: str, home: Path | None = None) -> Identity:
@@ -193,35 +53,119 @@ def keygen(name: str, home: Path | None = None) -> Identity:
     return identity
 
 
-def _read(path: Path) -> str:
+def node_key(name: str, home: Path | None = None) -> Path:
+    """Return the file with the private key of pod ``name``'s Flower node, made if there is none.
+
+    Raises
+    ------
+    UsageError
+        If the file holds something else, if anyone but its owner may read it, or if it cannot be written.
+    """
+    directory = pod_home(name, home)
+    path = directory / NODE_KEY_FILE
+    if not path.exists():
+        try:
+            create_node_key(directory)
+        except UsageError as error:
+            if not isinstance(error.__cause__, FileExistsError):
+                raise
+    node_public_line(path)
+    return path
+
+
+def create_node_key(directory: Path) -> None:
+    """Make a new node key in ``directory``; raises `UsageError` if there is one already."""
+    content = generate_private_key(SECP384R1()).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    )
+    create_private(directory / NODE_KEY_FILE, content, "node key")
+
+
+def node_public_line(path: Path) -> str:
+    """Return ``ecdsa-sha2-nistp384 BASE64``, the public half of the private key in ``path``.
+
+    Raises
+    ------
+    UsageError
+        If it is not a node key, or if anyone but its owner may read it.
+    """
+    content = read_private(path, "node key")
     try:
-        return path.read_bytes().decode()  # as it is: line ends of any kind stay what they are
-    except FileNotFoundError:
-        return ""
+        key = serialization.load_ssh_private_key(content, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        # Nothing of the parser's own error goes on: it was looking at a secret.
+        key = None
+    if not isinstance(key, EllipticCurvePrivateKey) or not isinstance(key.curve, SECP384R1):
+        raise UsageError(f"{path}: not a node key (expected a P-384 private key, OpenSSH form, no password)")
+    public = key.public_key()
+    return public.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
+
+
+def pod_card(name: str, home: Path | None = None) -> Card:
+    """Return pod ``name``'s card; its keys are made where it has none. It is the same card until a rotation."""
+    identity = keygen(name, home)
+    node = node_public_line(node_key(name, home))
+    return _card("pod", name, pod_home(name, home), identity, node)
+
+
+def modeller_home(home: Path | None = None) -> Path:
+    """Return the directory of the modeller's key under ``home`` (default `fl_app_home`); not created."""
+    return (home or fl_app_home()) / "modeller"
+
+
+def modeller_name(home: Path | None = None) -> str:
+    """Return the name under which this home's modeller is known; raises `UsageError` if there is none yet."""
+    path = modeller_home(home) / _NAME_FILE
+    try:
+        name = path.read_text("utf-8").strip()
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: no modeller has a key here; `fl-app modeller keygen NAME` makes one") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: the list of known pods cannot be read: {error}") from error
+        raise UsageError(f"{path}: the modeller's name cannot be read: {error}") from error
+    if not is_pod_name(name):
+        raise UsageError(f"{path}: {name!r} is no name: {NAME_RULE}")
+    return name
 
 
-def _parse(path: Path, text: str) -> dict[str, bytes]:
-    keys: dict[str, bytes] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
-        words = line.partition("#")[0].split()
-        if not words:
-            continue
-        key = _key_in(words)
-        if key is None:
-            raise UsageError(f"{path}, line {number}: expected `name ed25519 BASE64`, a pod's name and its public key")
-        if keys.setdefault(words[0], key) != key:
-            raise UsageError(f"{path}, line {number}: pod '{words[0]}' has another key further up; keep the right one")
-    return keys
+def modeller_identity(home: Path | None = None) -> Identity:
+    """Return the modeller's identity; raises `UsageError` if there is none, or if others may read it."""
+    modeller_name(home)
+    return Identity.load(modeller_home(home))
 
 
-def _key_in(words: list[str]) -> bytes | None:
-    """Return the key in ``[name, "ed25519", base64]``, or None if these are not that."""
-    if len(words) != 3 or words[1] != "ed25519" or not is_pod_name(words[0]):
-        return None
+def modeller_card(name: str | None = None, home: Path | None = None) -> Card:
+    """Return the modeller's card; with a ``name`` its key is made if there is none. A home has one modeller.
+
+    Raises
+    ------
+    UsageError
+        If there is none and no ``name`` is given, or if the modeller here has another name.
+    """
+    directory = modeller_home(home)
+    if name is not None:
+        if not is_pod_name(name):
+            raise UsageError(f"{name!r}: {NAME_RULE}")
+        Identity.load_or_create(directory)
+        _remember(directory / _NAME_FILE, name)
+        if (known := modeller_name(home)) != name:
+            raise UsageError(f"{directory}: the modeller here is called '{known}', not '{name}'; a home has one")
+    name = modeller_name(home)
+    return _card("modeller", name, directory, Identity.load(directory), None)
+
+
+def _card(role: Role, name: str, directory: Path, identity: Identity, node: str | None) -> Card:
+    """Return the card of these keys: the one that a rotation has left, if it is still theirs, or else a new one."""
+    if (directory / CARD_FILE).exists():
+        left = Card.load(directory / CARD_FILE)
+        if (left.role, left.name, left.key, left.node_key) == (role, name, identity.public_bytes, node):
+            return left
+    return Card.issue(role, name, identity, node)
+
+
+def _remember(path: Path, name: str) -> None:
     try:
-        key = base64.b64decode(words[2], validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    return key if len(key) == KEY_BYTES else None
+        create_file(path, f"{name}\n".encode(), mode=0o600)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise UsageError(f"{path}: the modeller's name cannot be written: {error.strerror}") from error

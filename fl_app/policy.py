@@ -25,6 +25,13 @@ class Policy(BaseModel):
         Fewest validation rows of each class before evaluation counts leave the pod, even as a sum.
     minimum_category_count
         A category seen in fewer rows is not published in the schema.
+    maximum_rounds
+        Most training rounds one run may ask for; besides, one may be repeated for each membership change. None, here
+        and below: no limit.
+    maximum_local_epochs, maximum_local_steps
+        Furthest a pod trains in one round, for runs that count it in epochs and for those that count in steps.
+    maximum_runs_per_day, maximum_rounds_per_day
+        Most runs that begin, and most training rounds, in one day (UTC), by the pod's own ledger.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -36,3 +43,8 @@ class Policy(BaseModel):
     maximum_membership_changes: Annotated[int, Field(ge=0)] = 3
     minimum_rows_per_class: Annotated[int, Field(ge=0)] = 50
     minimum_category_count: Annotated[int, Field(ge=1)] = 10
+    maximum_rounds: Annotated[int, Field(ge=1)] | None = None
+    maximum_local_epochs: Annotated[int, Field(ge=1)] | None = None
+    maximum_local_steps: Annotated[int, Field(ge=1)] | None = None
+    maximum_runs_per_day: Annotated[int, Field(ge=0)] | None = None
+    maximum_rounds_per_day: Annotated[int, Field(ge=0)] | None = None

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numpy as np
 import numpy.typing as npt
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
+from fl_app.secagg import npy
 from fl_app.secagg.canonical import Value, digest
 from fl_app.secagg.errors import MalformedMessage, NotApproved, ProtocolError
 from fl_app.secagg.field import Words
@@ -26,6 +26,7 @@ KINDS = {"statistics": STATISTICS, "train": TRAIN, "evaluate": EVALUATE}
 
 SECAGG, SHARES, MASKED, VALUES = "secagg", "shares", "masked", "values"
 MAX_MESSAGE = 4 << 20
+_NUMPY = "numpy.ndarray"
 M = TypeVar("M", bound=Record)
 
 
@@ -114,8 +115,9 @@ def take_shares(content: RecordDict) -> list[SealedShare] | None:
 
 
 def put_vector(content: RecordDict, vector: Words) -> RecordDict:
-    """Add a masked vector to ``content`` and return it."""
-    content[MASKED] = ArrayRecord({"vector": Array(vector)})
+    """Add a masked vector to ``content`` and return it; one that `masking.mask` made is not copied."""
+    data = npy.file_of(vector)
+    content[MASKED] = ArrayRecord({"vector": Array(str(vector.dtype), vector.shape, _NUMPY, data)})
     return content
 
 
@@ -124,7 +126,7 @@ def take_vector(content: RecordDict) -> Words:
     record = content.get(MASKED)
     if set(content) != {SECAGG, MASKED} or not isinstance(record, ArrayRecord) or set(record) != {"vector"}:
         raise MalformedMessage("a reply that is not one masked vector and its signature")
-    return np.ascontiguousarray(array_of(record["vector"]))
+    return array_of(record["vector"])
 
 
 def put_values(content: RecordDict, values: Mapping[str, npt.NDArray[Any]]) -> RecordDict:
@@ -142,14 +144,13 @@ def take_values(content: RecordDict) -> dict[str, npt.NDArray[Any]]:
 
 
 def array_of(array: Array) -> npt.NDArray[Any]:
-    """Return a received array; raises `MalformedMessage` if it cannot be read."""
+    """Return a received array, read-only and not copied; raises `MalformedMessage` if it cannot be read."""
     try:
-        found = array.numpy()
+        if array.stype != _NUMPY:
+            raise ValueError("not in numpy's form")
+        return npy.array_in(array.data)
     except Exception as error:  # hostile bytes make numpy raise much, MemoryError and tokenize's errors included
         raise MalformedMessage("an array that cannot be read") from error
-    if not isinstance(found, np.ndarray):  # numpy opens archives too
-        raise MalformedMessage("an array that is none")
-    return found
 
 
 def request_digest(content: RecordDict) -> bytes:

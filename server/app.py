@@ -3,7 +3,9 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
+import numpy.typing as npt
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, RecordDict
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Strategy
@@ -11,15 +13,17 @@ from flwr.serverapp.strategy import Strategy
 from fl_app.config import RunConfig
 from fl_app.errors import FlAppError, UsageError
 from fl_app.federation import find_federation
-from fl_app.tabular.agreement import check_agreement
+from fl_app.tabular.agreement import SchemaChanged, check_agreement
 from fl_app.tabular.encoding import Encoding, continuous_features
 from fl_app.tabular.metrics import MAX_BRIER, MAX_LOSS, Counts
 from fl_app.tabular.schema import CombinedSchema, Schema, combine
 from fl_app.tabular.statistics import Statistics
+from server.checkpoint import Checkpoint
 from server.recorder import Recorder
 from server.run_directory import RunDirectory
-from server.settings import modeller_settings, pod_names
+from server.settings import MEMBERSHIP_CHANGES, modeller_settings, pod_names
 from strategies import Count, Mean, SecureAggregation, Sum
+from strategies.inner import restore
 from strategies.look import look_at_pods
 from strategies.metrics import Metric
 
@@ -31,26 +35,36 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run what the run directory asks for; every failure is written there before it is raised."""
     run = _run_directory(context)
-    recorder = Recorder(run)
+    checkpoint = Checkpoint.load(run.checkpoint_path) if run.resumed else None
+    recorder = Recorder(run, checkpoint)
     try:
         settings = run.settings()
         if look := settings.get("look"):
             recorder.look(look_at_pods(grid, **look))
         else:
             given = settings.get("schema")
-            _train(grid, run.config(), recorder, CombinedSchema.from_json(json.dumps(given)) if given else None)
+            expected = CombinedSchema.from_json(json.dumps(given)) if given else None
+            _train(grid, run, recorder, expected, checkpoint)
     except FlAppError as error:
         recorder.fail(error)
         raise
     except Exception:
         recorder.fail(FlAppError("the ServerApp stopped unexpectedly; flower.log in the run directory says why"))
         raise
+    except BaseException:
+        # Flower's RunNotRunningException, or the SystemExit of its signal handler: the SuperLink knows no such run now.
+        recorder.fail(FlAppError("the SuperLink ended the run: it was restarted, or the run was stopped there"))
+        raise
 
 
-def _train(grid: Grid, config: RunConfig, recorder: Recorder, expected: Schema | None) -> None:
-    from fl_app.tabular.model import build_network, state_of
-
-    strategy = make_strategy(config, recorder)
+def _train(
+    grid: Grid, run: RunDirectory, recorder: Recorder, expected: Schema | None, checkpoint: Checkpoint | None
+) -> None:
+    """Train from the start, or go on from a checkpoint: with its encoding, and without asking for statistics again."""
+    config = run.config()
+    strategy = make_strategy(config, recorder, series=run.name, **(_going_on(run, checkpoint) if checkpoint else {}))
+    if checkpoint:
+        restore(strategy.inner, checkpoint.server)
     recorder.step("hello")
     cohort = strategy.form_cohort(grid, config.rounds)
     recorder.cohort(strategy)
@@ -59,22 +73,48 @@ def _train(grid: Grid, config: RunConfig, recorder: Recorder, expected: Schema |
     )
     if expected:
         check_agreement(expected, schema, config.datastructure)
-    recorder.step("statistics")
-    encoding = Encoding.of(schema, config.datastructure, gather_statistics(strategy, schema, config))
+    if checkpoint:
+        encoding = _kept_encoding(run, schema, config)
+    else:
+        recorder.step("statistics")
+        statistics = gather_statistics(strategy, schema, config)
+        encoding = Encoding.of(schema, config.datastructure, statistics, min_bin_rows=config.min_bin_rows)
     recorder.schema(schema, encoding)
     strategy.declare_sizes(_sizes(len(encoding.labels)))
-    network = build_network(encoding, config.architecture, config.seed)
-    initial = ArrayRecord({name: Array(value) for name, value in state_of(network).items()})
+    arrays = checkpoint.arrays if checkpoint else _first_arrays(encoding, config)
+    initial = ArrayRecord({name: Array(value) for name, value in arrays.items()})
     settings = ConfigRecord({"run": config.to_json(), "encoding": encoding.to_json()})
-    recorder.step("train", 1)
+    recorder.step("train" if strategy.completed < config.rounds else "evaluate", strategy.first_round)
     strategy.start(
         grid, initial, config.rounds, timeout=config.step_timeout, train_config=settings, evaluate_config=settings
     )
     recorder.finish(strategy)
 
 
-def make_strategy(config: RunConfig, recorder: Recorder) -> SecureAggregation:
-    """Return the secure strategy that a run's settings describe."""
+def _first_arrays(encoding: Encoding, config: RunConfig) -> dict[str, npt.NDArray[Any]]:
+    from fl_app.tabular.model import build_network, state_of
+
+    return state_of(build_network(encoding, config.architecture, config.seed))
+
+
+def _going_on(run: RunDirectory, checkpoint: Checkpoint) -> dict[str, int]:
+    """Return where a resumed run goes on: after every round that was completed, and every one known to be spent."""
+    skipped = [entry["round"] for entry in run.results().get("skipped", ())]
+    return {"first_round": max([checkpoint.number, *skipped]) + 1, "completed": len(checkpoint.rounds)}
+
+
+def _kept_encoding(run: RunDirectory, schema: CombinedSchema, config: RunConfig) -> Encoding:
+    """Return the encoding the run began with; raises `SchemaChanged` if the pods publish other tables by now."""
+    kept, encoding = run.encoding()
+    try:
+        check_agreement(CombinedSchema.from_json(kept), schema, config.datastructure)
+    except SchemaChanged as error:
+        raise SchemaChanged(f"the tables are not those this run began with, so it cannot be resumed: {error}") from None
+    return Encoding.from_json(encoding)
+
+
+def make_strategy(config: RunConfig, recorder: Recorder, **settings: Any) -> SecureAggregation:
+    """Return the secure strategy that a run's settings describe; ``settings`` are `SecureAggregation`'s own."""
     evaluate = _evaluation(config.max_weight)
     return SecureAggregation(
         inner_strategy(config),
@@ -92,8 +132,10 @@ def make_strategy(config: RunConfig, recorder: Recorder) -> SecureAggregation:
         hello_timeout=config.hello_timeout,
         threshold=config.threshold,
         rejoin_timeout=config.rejoin_timeout,
+        membership_changes=MEMBERSHIP_CHANGES,
         on_round=recorder.round,
         on_skip=recorder.skip,
+        **settings,
     )
 
 

@@ -3,6 +3,8 @@
 A SuperLink that is started with ``--isolation process`` leaves it to others to carry out ServerApps. The modeller does
 it, with a ``flower-superexec`` that lives as long as the run. Run as a module, this file is the child process that
 looks after it, and that stops the run on the SuperLink if it is itself stopped.
+
+To a SuperLink with an authority of its own the modeller's key shows who he is (`server.credentials`).
 """
 
 import json
@@ -23,6 +25,11 @@ from fl_app.bundle import write_app
 from fl_app.errors import RunFailed
 from fl_app.federation import DeployedFederation
 from fl_app.processes import GuardedProcess, flower_environment, same_path
+from fl_app.reach import why_unreachable
+from server import credentials
+from server.credentials import GATE_CODE
+from server.outage import Watch
+from server.own_executor import NOT_ADMITTED
 
 LOG = "flower.log"
 _CONNECTION = "fl-app"
@@ -30,12 +37,14 @@ _TICK = 0.1
 _COMMAND_SECONDS = 60.0
 _PATIENCE = 15.0
 """Seconds between two questions to the SuperLink while it has not handed the ServerApp over."""
-_TAKEN, _NO_EXECUTOR, _LOST = 81, 82, 83
+_TAKEN, _NO_EXECUTOR, _LOST, _TURNED_AWAY = 81, 82, 83, NOT_ADMITTED
 _REASONS = {
     _TAKEN: "the SuperLink had the ServerApp carried out elsewhere, where it does not find the run's directory: the "
     "SuperLink must be started with --isolation process, and serves one modeller at a time",
     _NO_EXECUTOR: f"flower-superexec ended; {LOG} in the run's directory says why",
     _LOST: "the SuperLink does not answer any more",
+    _TURNED_AWAY: "the SuperLink does not admit this modeller any more: ask its operator whether the key was revoked, "
+    "and check the clocks",
 }
 
 
@@ -54,6 +63,7 @@ class DeployedRun:
         self._federation = federation
         self._app = app
         self._process: GuardedProcess | None = None
+        self._watch = Watch(federation.superlink)
 
     def start(self, run_dir: Path, environment: Mapping[str, str], num_pods: int) -> None:
         """Submit the run, and have its ServerApp carried out; this takes some two seconds.
@@ -74,6 +84,12 @@ class DeployedRun:
         """
         if self._process is not None:
             raise RuntimeError("this run has been started before")
+        if why := why_unreachable(
+            self._federation.superlink,
+            insecure=self._federation.insecure,
+            root_certificates=self._federation.root_certificates,
+        ):
+            raise RunFailed(why)
         scratch = Path(tempfile.mkdtemp(prefix="fl-app-"))
         home = scratch / "flwr"
         given = {
@@ -109,11 +125,15 @@ class DeployedRun:
         TimeoutError
             If that takes longer than ``seconds``; the run goes on.
         RunFailed
-            If the ServerApp was not carried out here, with the reason.
+            If the ServerApp was not carried out here, with the reason, or the SuperLink stays away.
         """
         if self._process is None:
             raise RunFailed("the run has not been started")
-        code = self._process.wait(seconds)
+        try:
+            code = self._process.wait(seconds)
+        except TimeoutError:
+            self._watch.look()
+            raise
         if code in _REASONS:
             raise RunFailed(_REASONS[code])
         return code
@@ -122,6 +142,15 @@ class DeployedRun:
         """End the run, on the SuperLink too if it has not ended, with everything that belongs to it here."""
         if self._process is not None:
             self._process.stop()
+
+
+def list_runs(federation: DeployedFederation) -> list[dict[str, Any]]:
+    """Return what the SuperLink says of its runs; raises `RunFailed` if it does not answer this modeller."""
+    with tempfile.TemporaryDirectory(prefix="fl-app-") as scratch:
+        home = Path(scratch, "flwr")
+        _write_connection(home, federation)
+        runs: list[dict[str, Any]] = _flwr(flower_environment({"FLWR_HOME": str(home)}), "list", _CONNECTION)["runs"]
+        return runs
 
 
 def _write_connection(home: Path, federation: DeployedFederation) -> None:
@@ -139,14 +168,14 @@ def _write_connection(home: Path, federation: DeployedFederation) -> None:
 def _executor(federation: DeployedFederation) -> list[str]:
     """Return the command that carries out what the SuperLink hands over."""
     if federation.insecure:
-        security = ["--insecure"]
-    else:
-        security = ["--root-certificates", str(federation.root_certificates)] if federation.root_certificates else []
-    return ["flower-superexec", "--runtime-api-address", federation.superlink, *security]
+        return ["flower-superexec", "--runtime-api-address", federation.superlink, "--insecure"]
+    certificates = [str(federation.root_certificates)] if federation.root_certificates else []
+    return [sys.executable, "-P", "-m", "server.own_executor", federation.superlink, *certificates]
 
 
 def _flwr(environment: Mapping[str, str], *arguments: str) -> dict[str, Any]:
     """Return what a command of Flower's answers; it exits with 0 even where it failed."""
+    credentials.write(Path(environment["FLWR_HOME"]), _CONNECTION)
     command = [shutil.which("flwr", path=environment["PATH"]) or "flwr", *arguments, "--format", "json"]
     try:
         done = subprocess.run(  # noqa: S603 - its parts are ours, and there is no shell
@@ -160,6 +189,8 @@ def _flwr(environment: Mapping[str, str], *arguments: str) -> dict[str, Any]:
     if not answer.get("success"):
         # The last paragraph says what is wrong; before it stands what the command was about to do.
         said = str(answer.get("error-message")).strip().rpartition("\n\n")[2]
+        if (mark := f"[code: {GATE_CODE}]") in said:
+            raise RunFailed(said.rpartition(mark)[2].strip())
         raise RunFailed(f"`flwr {arguments[0]}` failed: {said}")
     return answer
 
@@ -191,7 +222,7 @@ def _child(run_id: str, scratch: Path, executor: list[str]) -> int:
 def _carry_out(run_id: str, scratch: Path, executor: subprocess.Popen[bytes]) -> int:
     ended = scratch / "ended"
     ask_at = time.monotonic() + _PATIENCE
-    while executor.poll() is None:
+    while (stopped := executor.poll()) is None:
         if ended.exists():
             return int(ended.read_text())
         if time.monotonic() > ask_at and not any(scratch.glob("own.*")):
@@ -203,7 +234,7 @@ def _carry_out(run_id: str, scratch: Path, executor: subprocess.Popen[bytes]) ->
                 return _LOST
             ask_at = time.monotonic() + _PATIENCE
         time.sleep(_TICK)
-    return _NO_EXECUTOR
+    return _TURNED_AWAY if stopped == _TURNED_AWAY else _NO_EXECUTOR
 
 
 def _status(run_id: str) -> str:

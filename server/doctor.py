@@ -7,36 +7,31 @@ import stat
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from fl_app.federation import FILE_NAME
+from fl_app.federation import FILE_NAME, Federation
 from fl_app.home import fl_app_home
 from fl_app.processes import flower_environment
+from server.doctor_federation import examine_federation
+from server.finding import Finding
 
 _COMMANDS = ("flwr", "flower-superlink", "flower-superexec", "flower-supernode")
+_WORKERS = {"flower-superexec", "flwr-serverapp", "flwr-clientapp"}
 _SECRET, _WRITABLE = 0o077, 0o022
 _FREE = 2**30
 _LOCAL_PORT = 39091
 """Where Flower's own local SuperLink listens, which `flwr run` starts and leaves."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at: ``text`` says what was found and, where it is wrong, what to do."""
-
-    about: str
-    ok: bool
-    text: str
-
-
-def examine(directory: Path) -> list[Finding]:
-    """Look at the installation, at ``$FL_APP_HOME``, and at ``directory``, where runs would go."""
+def examine(directory: Path, federation: Federation | None = None) -> list[Finding]:
+    """Look at the installation, at ``$FL_APP_HOME``, at ``directory``, where runs would go, and at a federation."""
     home = fl_app_home()
-    return [*_packages(), *_commands(), *_permissions(home), _demo(home), _local_superlink(directory), *_disk(home)]
+    found = [*_packages(), *_commands(), *_permissions(home), _demo(home), _local_superlink(directory)]
+    found += [_left_behind(), *_disk(home)]
+    return found if federation is None else [*found, *examine_federation(federation)]
 
 
 def _packages() -> Iterator[Finding]:
@@ -117,6 +112,26 @@ def _superlinks(port: int) -> Iterator[tuple[int, Path]]:
                 yield int(process.name), Path(os.readlink(process / "cwd"))
         except OSError:
             continue
+
+
+def _left_behind() -> Finding:
+    """Tell of processes of Flower's that lost who started them (Linux): they take up runs that are none of theirs."""
+    stale = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            parent = int((process / "stat").read_text("latin-1").rpartition(")")[2].split()[1])
+            if (
+                parent == 1
+                and process.stat().st_uid == os.getuid()
+                and _WORKERS & {Path(word).name for word in words[:3]}
+            ):
+                stale.append(process.name)
+        except OSError:
+            continue
+    if not stale:
+        return Finding("processes", True, "none left behind")
+    return Finding("processes", False, f"left behind by what started them: kill {' '.join(sorted(stale))}")
 
 
 def _disk(home: Path) -> Iterator[Finding]:

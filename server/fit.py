@@ -1,10 +1,13 @@
 """Carrying out a run for the modeller: make its directory, launch it, follow it, say how it ended."""
 
 import os
-from collections.abc import Callable
-from contextlib import suppress
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from fl_app.config import RunConfig
 from fl_app.errors import DataError, FlAppError, RunFailed
@@ -12,11 +15,13 @@ from fl_app.federation import DeployedFederation, Federation
 from fl_app.secagg.errors import ProtocolError
 from fl_app.tabular.schema import Schema
 from server.run_directory import RunDirectory
-from server.settings import modeller_settings
+from server.settings import MEMBERSHIP_CHANGES, modeller_settings
 from server.simulation import LOG, Simulation
 
 POLL = 0.2
 MARGIN = 120.0
+_TRIPS = 240.0
+"""Seconds for the two small trips that may follow a step."""
 Follow = Callable[[dict[str, Any]], None]
 
 
@@ -39,6 +44,10 @@ class FitFailed(RunFailed):
     def __init__(self, text: str, run: RunDirectory, approvals: list[list[str]] | None = None) -> None:
         super().__init__(text)
         self.run, self.approvals = run, approvals
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run that was stopped by whoever started it; the text says how to go on with it."""
 
 
 class UnfitData(FitFailed, DataError):
@@ -86,37 +95,97 @@ def fit(
     if schema:
         settings["schema"] = schema.model_dump(mode="json")
     run = RunDirectory.create(runs, config, **settings)
-    deadline = config.hello_timeout * 2 + config.step_timeout * (config.rounds + 2) + MARGIN
-    carry_out(run, federation, deadline, follow)
+    with run.carried_out():
+        carry_out(run, federation, deadline_of(config), follow)
     return run
 
 
+def deadline_of(config: RunConfig) -> float:
+    """Return the seconds after which a run of these settings has taken longer than its own deadlines allow."""
+    sessions = 2 * config.hello_timeout + 2 * MEMBERSHIP_CHANGES * config.rejoin_timeout
+    return sessions + (config.step_timeout + _TRIPS) * (config.rounds + MEMBERSHIP_CHANGES + 2) + MARGIN
+
+
 def carry_out(run: RunDirectory, federation: Federation, deadline: float, follow: Follow | None = None) -> None:
-    """Launch the run whose directory is ``run``, follow it to its end, and raise `FitFailed` if it failed."""
+    """Launch the run whose directory is ``run``, follow it to its end, and raise if it did not get there.
+
+    Raises
+    ------
+    FitFailed
+        If it failed.
+    Interrupted
+        If this process got SIGINT or SIGTERM; nothing of the run is left behind.
+    """
     launcher = launcher_for(federation)
     num_pods = 0 if isinstance(federation, DeployedFederation) else len(federation.pods)
-    try:
-        launcher.start(run.path, {**os.environ, "FL_APP_FEDERATION": federation.source}, num_pods)
-        code = _follow(launcher, run, deadline, follow)
-    except BaseException as error:
-        _note_end(run, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed", str(error))
-        raise
-    finally:
-        launcher.stop()
+    with _stopped_by_signals():
+        try:
+            launcher.start(run.path, {**os.environ, "FL_APP_FEDERATION": federation.source}, num_pods)
+            code = _follow(launcher, run, deadline, follow)
+        except KeyboardInterrupt:
+            launcher.stop()  # first, since the ServerApp writes results too
+            _note_end(run, "interrupted", "stopped by whoever started it", over=("running", "failed"))
+            raise Interrupted(f"stopped; {_how_to_go_on(run)}") from None
+        except BaseException as error:
+            launcher.stop()
+            _note_end(run, "failed", str(error))
+            if isinstance(error, RunFailed):
+                raise FitFailed(_with_advice(str(error), run), run) from error
+            raise
+        finally:
+            launcher.stop()
     results = run.results()
     if code != 0 or results.get("status") != "completed":
-        text = results.get("error") or f"the run ended with exit code {code}; {run.path / LOG} says why"
+        text = (
+            results.get("error") or f"the ServerApp was ended from outside (code {code}); {run.path / LOG} may say why"
+        )
         _note_end(run, "failed", text)
-        raise (UnfitData if results.get("data_error") else FitFailed)(text, run, results.get("approvals"))
+        kind = UnfitData if results.get("data_error") else FitFailed
+        raise kind(_with_advice(text, run), run, results.get("approvals"))
+
+
+def _with_advice(text: str, run: RunDirectory) -> str:
+    return f"{text}; {_how_to_go_on(run)}" if run.checkpoint_path.exists() else text
+
+
+def _how_to_go_on(run: RunDirectory) -> str:
+    if not run.checkpoint_path.exists():
+        return "no round was completed, so begin anew"
+    named = run.name if run.path.parent == Path("runs").resolve() else run.path
+    return f"`fl-app fit --resume {named}` goes on from its last completed round"
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Let SIGTERM do in the block what Ctrl-C does; once one of them has come, further ones are passed over.
+
+    Outside the main thread, where Python lets no one handle signals, the block just runs.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> NoReturn:
+        for number in before:
+            signal.signal(number, lambda *_: None)
+        raise KeyboardInterrupt
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for number in before:
+            signal.signal(number, stop)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _follow(launcher: Launcher, run: RunDirectory, deadline: float, follow: Follow | None) -> int:
-    waited = 0.0
-    while waited < deadline:
+    until = time.monotonic() + deadline
+    while time.monotonic() < until:
         try:
             code = launcher.wait(POLL)
         except TimeoutError:
-            waited += POLL
             if follow:
                 follow(run.results())
             continue
@@ -126,9 +195,9 @@ def _follow(launcher: Launcher, run: RunDirectory, deadline: float, follow: Foll
     raise FitFailed(f"the run did not end within {deadline:.0f} seconds and was stopped", run)
 
 
-def _note_end(run: RunDirectory, status: str, text: str) -> None:
-    """Write how the run ended where the ServerApp could not."""
+def _note_end(run: RunDirectory, status: str, text: str, over: Sequence[str] = ("running",)) -> None:
+    """Write how the run ended where the ServerApp could not, or where it does not know better."""
     with suppress(FlAppError, ProtocolError):
         results = run.results()
-        if results.get("status") in (None, "running"):
+        if results.get("status") in (None, *over):
             run.write_results({"run_id": run.name, "rounds": [], **results, "status": status, "error": text})

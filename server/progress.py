@@ -41,8 +41,10 @@ class Progress:
             self._status.stop()
 
     def __call__(self, results: Mapping[str, Any]) -> None:
-        """Show what is new in ``results``."""
-        for entry in results.get("rounds", [])[self._shown :]:
+        """Show what is new in ``results``; of a run that is resumed, what came to light since."""
+        last = results["resumed"][-1]["after"] if results.get("resumed") else 0
+        rounds = [entry for entry in results.get("rounds", ()) if entry["round"] >= last]
+        for entry in rounds[self._shown :]:
             # A round's own evaluation comes in with the next step, so its line waits for it.
             if "auc" not in entry:
                 break

@@ -18,10 +18,12 @@ from fl_app.secagg.identity import fingerprint
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.metrics import Counts, metrics_of
 from fl_app.tabular.schema import CombinedSchema
+from server.checkpoint import Checkpoint
 from server.run_directory import RunDirectory
 from server.scoring import TestFile
 from strategies import CohortRefused, Round, SecureAggregation, StepFailed
 from strategies.cohort import Cohort
+from strategies.inner import server_state
 from strategies.look import Look
 
 COUNTS = tuple(Counts.zeros(2).arrays())
@@ -33,22 +35,26 @@ class Recorder:
     Parameters
     ----------
     run : RunDirectory
-        Where to.
+        Where to; what its results say of a run that is resumed is kept and continued.
+    checkpoint : Checkpoint or None
+        Where a resumed run goes on.
     """
 
-    def __init__(self, run: RunDirectory) -> None:
+    def __init__(self, run: RunDirectory, checkpoint: Checkpoint | None = None) -> None:
         self._run = run
         self._started = time.monotonic()
         self._encoding: Encoding | None = None
         self._strategy: SecureAggregation | None = None
         self._test_file: TestFile | None = None
-        self._arrays: dict[str, npt.NDArray[Any]] = {}
-        self._results: dict[str, Any] = {
+        self._arrays: Mapping[str, npt.NDArray[Any]] = checkpoint.arrays if checkpoint else {}
+        self._results: dict[str, Any] = run.results() or {
             "run_id": run.name,
             "status": "running",
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "rounds": [],
         }
+        self._before: float = self._results.get("seconds", 0.0)
+        self._spent: dict[str, Any] = self._results.get("secure_aggregation", {})
 
     @cached_property
     def _config(self) -> RunConfig:
@@ -69,8 +75,16 @@ class Recorder:
 
     def look(self, look: Look) -> None:
         """Write what pods publish, where that is all that was asked."""
-        schemas = look.cohort.schemas
-        self._results["pods"] = [{**pod, "schema": json.loads(schemas[pod["name"]])} for pod in _pods(look.cohort)]
+        schemas, now = look.cohort.schemas, datetime.now(UTC).isoformat(timespec="seconds")
+        self._results["pods"] = [
+            {
+                **pod,
+                "schema": json.loads(schemas[pod["name"]]),
+                "online_since": look.since.get(pod["name"]),
+                "last_seen": now,
+            }
+            for pod in _pods(look.cohort)
+        ]
         self._results["problems"] = list(look.problems)
         self._results["status"] = "completed"
         self._save()
@@ -78,6 +92,7 @@ class Recorder:
     def schema(self, schema: CombinedSchema, encoding: Encoding) -> None:
         """Note in what the pods' schemas differ, and make the public test file ready."""
         self._encoding = encoding
+        self._run.write_encoding(schema.to_json(), encoding.to_json())
         self._results["schema_differences"] = list(schema.differences)
         self._results["classes"] = list(encoding.labels)
         settings = self._run.settings()
@@ -103,7 +118,8 @@ class Recorder:
         if self._test_file:
             entry["test"] = self._test_file.score(arrays)
         rounds.append(entry)
-        self._run.write_checkpoint(done.number, arrays)
+        server = server_state(self._strategy.inner) if self._strategy else {}
+        Checkpoint(done.number, arrays, server, tuple(rounds)).save(self._run.checkpoint_path)
         self._arrays = arrays
         last = len(rounds) == self._config.rounds
         self.step("evaluate" if last else "train", done.number if last else done.number + 1)
@@ -130,7 +146,7 @@ class Recorder:
             self._results["test"] = self._results["rounds"][-1]["test"]
         settings = self._config.model_dump(mode="json")
         origin = {"run": self._run.name, "settings": settings, "final": self._results["final"]}
-        model = TrainedModel(self._encoding, self._config.architecture, self._arrays, origin)
+        model = TrainedModel(self._encoding, self._config.architecture, dict(self._arrays), origin)
         for suffix in SUFFIXES:
             model.save(self._run.path / f"model{suffix}")
         self._results["status"] = "completed"
@@ -147,13 +163,25 @@ class Recorder:
         self._save()
 
     def _save(self) -> None:
-        self._results["seconds"] = round(time.monotonic() - self._started, 3)
+        self._results["seconds"] = round(self._before + time.monotonic() - self._started, 3)
         if self._strategy is not None:
             self._results["secure_aggregation"] = self._secure_aggregation(self._strategy)
         self._run.write_results(self._results)
 
-    @staticmethod
-    def _secure_aggregation(strategy: SecureAggregation) -> dict[str, Any]:
+    def _secure_aggregation(self, strategy: SecureAggregation) -> dict[str, Any]:
+        """Return the settings of the secure sums, and what they have cost since the run first began."""
+        steps = {
+            kind: {
+                "messages": traffic.messages,
+                "bytes_out": traffic.bytes_out,
+                "bytes_in": traffic.bytes_in,
+                "seconds": [round(seconds, 3) for seconds in traffic.seconds],
+            }
+            for kind, traffic in strategy.traffic().items()
+        }
+        for kind, cost in self._spent.get("steps", {}).items():
+            now = steps.get(kind, {})
+            steps[kind] = {name: value + now[name] if now else value for name, value in cost.items()}
         return {
             "enabled": strategy.secure,
             "prime_q": strategy.prime_q,
@@ -161,16 +189,8 @@ class Recorder:
             "max_weight": strategy.max_weight,
             "weighting": strategy.weighting,
             "threshold": strategy.sessions.aggregator.threshold if strategy.sessions and strategy.secure else None,
-            "sessions": strategy.sessions.opened if strategy.sessions else 0,
-            "steps": {
-                kind: {
-                    "messages": traffic.messages,
-                    "bytes_out": traffic.bytes_out,
-                    "bytes_in": traffic.bytes_in,
-                    "seconds": [round(seconds, 3) for seconds in traffic.seconds],
-                }
-                for kind, traffic in strategy.traffic().items()
-            },
+            "sessions": self._spent.get("sessions", 0) + (strategy.sessions.opened if strategy.sessions else 0),
+            "steps": steps,
         }
 
 

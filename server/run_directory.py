@@ -5,28 +5,28 @@
     runs/latest -> RUN_ID
     runs/RUN_ID/config.json        what was asked
                 results.json       what came of it: rewritten after every step, so it shows a run under way too
-                checkpoint.npz     the arrays after the last completed round
+                encoding.json      the pods' schema and how rows become arrays, once the statistics are summed
+                checkpoint.npz     the arrays after the last completed round, and all else to go on from there
                 model.safetensors  the model, and all that is needed to load it
                 model.pt           the same for torch.load(weights_only=True)
                 flower.log         what Flower said
+                .lock              held by whoever carries the run out
 """
 
+import fcntl
 import json
-import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
-
-import numpy as np
-import numpy.typing as npt
 
 from fl_app.config import RunConfig
 from fl_app.errors import UsageError
 
 LATEST = "latest"
-MODEL_SUFFIXES = (".pt", ".safetensors")
+MODEL_SUFFIXES = (".pt", ".safetensors", ".onnx", ".pt2")
 
 
 class RunDirectory:
@@ -106,15 +106,38 @@ class RunDirectory:
         """Replace the results."""
         self._write("results.json", results)
 
-    def write_checkpoint(self, number: int, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Replace the checkpoint by the arrays after round ``number``."""
-        part = self.path / ".checkpoint.npz"
-        with part.open("wb") as file:
-            named: dict[str, Any] = {f"array.{name}": array for name, array in arrays.items()}
-            np.savez(file, round=np.array(number), **named)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self.path / "checkpoint.npz")
+    def write_config(self, config: RunConfig, **settings: Any) -> None:
+        """Replace what was asked; ``settings`` that are not given stay."""
+        self._write("config.json", {"run": config.model_dump(mode="json"), **self.settings(), **settings})
+
+    def write_encoding(self, schema: str, encoding: str) -> None:
+        """Keep the pods' combined schema and the encoding, each as the JSON text it is written to."""
+        self._write("encoding.json", {"schema": json.loads(schema), "encoding": json.loads(encoding)})
+
+    def encoding(self) -> tuple[str, str]:
+        """Return what `write_encoding` kept; raises `UsageError` if there is none."""
+        kept = self._read("encoding.json")
+        return json.dumps(kept.get("schema")), json.dumps(kept.get("encoding"))
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the run goes on from its checkpoint."""
+        return bool(self.results().get("resumed"))
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where the run's `server.checkpoint.Checkpoint` is; there is none before its first round is completed."""
+        return self.path / "checkpoint.npz"
+
+    @contextmanager
+    def carried_out(self) -> Iterator[None]:
+        """Hold the run while it is carried out; raises `UsageError` if some process does so already."""
+        with (self.path / ".lock").open("wb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UsageError(f"run {self.name} is under way; stop it first, or let it end") from None
+            yield
 
     def model_path(self, form: str = "safetensors") -> Path:
         """Return the path of the model; raises `UsageError` if the run has none."""

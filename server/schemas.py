@@ -19,11 +19,16 @@ _log = logging.getLogger("fl_app")
 
 @dataclass(frozen=True)
 class PodInfo:
-    """What a pod shows on purpose: its schema, its key's fingerprint, and which of the others asked it approves."""
+    """What a pod shows on purpose: its schema, its key's fingerprint, and which of the others asked it approves.
+
+    ``online_since`` (None: the SuperLink does not tell) and ``last_seen`` are of its node, in ISO 8601.
+    """
 
     schema: Schema
     key: str
     approves: tuple[str, ...]
+    online_since: str | None = None
+    last_seen: str | None = None
 
 
 def ask_pods(pods: Sequence[str], federation: Federation, timeout: float = 60.0) -> dict[str, PodInfo]:
@@ -53,6 +58,12 @@ def ask_pods(pods: Sequence[str], federation: Federation, timeout: float = 60.0)
     for problem in results["problems"]:
         _log.warning(problem)
     return {
-        pod["name"]: PodInfo(Schema.from_json(json.dumps(pod["schema"])), pod["key"], tuple(pod["approves"]))
+        pod["name"]: PodInfo(
+            Schema.from_json(json.dumps(pod["schema"])),
+            pod["key"],
+            tuple(pod["approves"]),
+            pod["online_since"],
+            pod["last_seen"],
+        )
         for pod in results["pods"]
     }

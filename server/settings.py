@@ -6,6 +6,9 @@ from typing import Any
 from fl_app.federation import DeployedFederation, Federation
 from fl_app.pods import load_pod
 
+MEMBERSHIP_CHANGES = 3
+"""How often a run goes on after pods were lost; their owners may allow less."""
+
 
 def pod_names(federation: Federation) -> tuple[str, ...]:
     """Return the names of the federation's pods, as its file or its pods' files give them."""
@@ -15,10 +18,11 @@ def pod_names(federation: Federation) -> tuple[str, ...]:
 
 
 def modeller_settings(federation: Federation, test_file: Path | None = None) -> dict[str, Any]:
-    """Return the federation's name, and the public test file with how to read it."""
+    """Return the federation's name and where it is written, and the public test file with how to read it."""
     path = test_file or federation.test_file
     return {
         "federation": federation.name,
+        "source": federation.source,
         "test_file": str(path.resolve()) if path else None,
         "test_read_options": dict(federation.test_read_options),
     }

@@ -1,8 +1,9 @@
 """The cohort as the server sees it: who answered the hello, who approves whom, and why a cohort cannot be formed."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from flwr.app import RecordDict
 
@@ -26,12 +27,18 @@ class CohortRefused(RunFailed):
         For each pod that answered, the requested pods it approves.
     requested : tuple of str
         The pods requested.
+    lost : tuple of str
+        The pods that agreed to the hello and failed at the roster, where that is how far it came.
     """
 
     def __init__(
-        self, reasons: Sequence[str], requested: Sequence[str], approvals: Mapping[str, Sequence[str]] | None = None
+        self,
+        reasons: Sequence[str],
+        requested: Sequence[str],
+        approvals: Mapping[str, Sequence[str]] | None = None,
+        lost: Sequence[str] = (),
     ) -> None:
-        self.reasons, self.requested = tuple(reasons), tuple(requested)
+        self.reasons, self.requested, self.lost = tuple(reasons), tuple(requested), tuple(lost)
         self.approvals = {name: tuple(found) for name, found in (approvals or {}).items()}
         super().__init__("no cohort: " + "; ".join(self.reasons))
 
@@ -49,47 +56,89 @@ class CohortRefused(RunFailed):
 
 @dataclass(frozen=True)
 class Cohort:
-    """Pods that answered the hello: their nodes, and what each published."""
+    """Pods that answered the hello: their nodes, and what each published.
+
+    ``foreign`` holds, for each whose node's key is registered under another name than the pod's, a line that says so.
+    """
 
     nodes: dict[str, int]
     hellos: dict[str, Hello]
     schemas: dict[str, str]
     approvals: dict[str, tuple[str, ...]]
+    foreign: dict[str, str] = field(default_factory=dict)
+
+    def check_names(self) -> None:
+        """Raise `CohortRefused` if a node says that it is a pod under whose name it is not registered."""
+        if self.foreign:
+            raise CohortRefused(list(self.foreign.values()), list(self.nodes), self.approvals, list(self.foreign))
 
 
 @dataclass
 class _Answers:
-    """What has come in while the hello is under way."""
+    """What has come in while the hello is under way.
+
+    ``registered`` tells under which names nodes are registered. What a node says in another's name is kept in
+    ``foreign`` and counts only while that pod's own node says nothing.
+    """
+
+    registered: Mapping[int, str]
 
     hellos: dict[str, tuple[int, Hello, wire.Published]] = field(default_factory=dict)
     refusals: dict[str, str] = field(default_factory=dict)
     approvals: dict[str, tuple[str, ...]] = field(default_factory=dict)
     bystanders: set[str] = field(default_factory=set)
     strays: list[str] = field(default_factory=list)
+    foreign: dict[str, tuple[int, Hello, wire.Published]] = field(default_factory=dict)
 
     def take(self, reply: Reply, aggregator: Aggregator) -> None:
         """Sort one reply in."""
         requested = aggregator.parameters.pods
         if reply.content is None:
-            self.strays.append(f"a node could not answer: {reply.failure}")
+            name = self.registered.get(reply.node)
+            node = f"the node registered as '{name}'" if name else "a node"
+            self.strays.append(f"{node} could not answer: {reply.failure}")
             return
         try:
             said = wire.take(reply.content, Hello, wire.Bystander, wire.Refusal)
             if isinstance(said, wire.Bystander):
                 self.bystanders.add(said.name)
-            elif isinstance(said, wire.Refusal) and said.name not in requested:
+            elif isinstance(said, wire.Refusal) and (said.name not in requested or self._foreign(reply, said.name)):
                 self.strays.append(said.text)
             elif isinstance(said, wire.Refusal):
                 self.refusals[said.name] = said.text
                 self.approvals[said.name] = said.approves
             elif isinstance(said, Hello) and said.name in requested and self._is_good(said, aggregator):
+                published = wire.Published.from_bytes(said.published)
+                if self._foreign(reply, said.name):
+                    self.foreign.setdefault(said.name, (reply.node, said, published))
+                    return
                 if said.name in self.hellos:
                     self.refusals[said.name] = f"two nodes answer as pod '{said.name}'"
-                published = wire.Published.from_bytes(said.published)
                 self.hellos[said.name] = (reply.node, said, published)
                 self.approvals[said.name] = published.approves
         except ProtocolError as error:
             self.strays.append(f"a node sent what is not an answer: {error}")
+
+    def settled(self, waiting: Collection[int]) -> set[str]:
+        """Return the pods from which nothing more is to come; ``waiting`` are the nodes that have yet to answer."""
+        expected = {self.registered.get(node) for node in waiting}
+        return self.hellos.keys() | self.refusals.keys() | (self.foreign.keys() - expected)
+
+    def admit_foreign(self) -> dict[str, str]:
+        """Let in the nodes that speak for pods not heard of: the others shall see their keys. Return what is wrong."""
+        wrong = {}
+        for name, (node, said, published) in self.foreign.items():
+            if name not in self.hellos and name not in self.refusals:
+                self.hellos[name] = (node, said, published)
+                self.approvals[name] = published.approves
+                wrong[name] = (
+                    f"the node registered as '{self.registered[node]}' says that it is pod '{name}': "
+                    "the pod's own node is not there, and another may not take its name"
+                )
+        return wrong
+
+    def _foreign(self, reply: Reply, name: str) -> bool:
+        return self.registered.get(reply.node, name) != name
 
     def reasons(self, requested: Sequence[str], timeout: float) -> list[str]:
         """Return why the cohort does not form: every refusal, and who is missing."""
@@ -116,6 +165,7 @@ def say_hello(
     timeout: float,
     least: int | None = None,
     poll: float = 0.1,
+    without: Mapping[str, int] = MappingProxyType({}),
 ) -> Cohort:
     """Ask every node, as they connect, until all requested pods have answered or ``timeout`` seconds are over.
 
@@ -123,6 +173,8 @@ def say_hello(
     ----------
     least : int or None
         Fewest pods that make a cohort; None: every requested pod is needed, and one that refuses ends it at once.
+    without : mapping of name to node id
+        Pods that are not asked.
 
     Raises
     ------
@@ -131,7 +183,7 @@ def say_hello(
     """
     requested = aggregator.parameters.pods
     request = wire.put(RecordDict(), wire.HelloRequest(aggregator.session, aggregator.parameters, secure))
-    answers, asked, waiting = _Answers(), set[int](), dict[str, int]()
+    answers, asked, waiting = _Answers(exchange.registered), set(without.values()), dict[str, int]()
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         new = exchange.nodes() - asked
@@ -140,9 +192,10 @@ def say_hello(
         waiting |= exchange.send(dict.fromkeys(new, request), wire.HELLO, left)
         for reply in exchange.receive(waiting):
             answers.take(reply, aggregator)
-        if set(requested) <= answers.hellos.keys() | answers.refusals.keys():
+        if set(requested) <= answers.settled(waiting.values()) | without.keys():
             break
         time.sleep(poll)
+    foreign = answers.admit_foreign()
     agreed = [name for name in requested if name in answers.hellos and name not in answers.refusals]
     if len(agreed) < (len(requested) if least is None else least):
         raise CohortRefused(answers.reasons(requested, timeout), requested, answers.approvals)
@@ -151,6 +204,7 @@ def say_hello(
         hellos={name: answers.hellos[name][1] for name in agreed},
         schemas={name: answers.hellos[name][2].schema for name in agreed},
         approvals=answers.approvals,
+        foreign=foreign,
     )
 
 
@@ -160,25 +214,30 @@ def exchange_shares(exchange: Exchange, aggregator: Aggregator, cohort: Cohort, 
     Raises
     ------
     CohortRefused
-        If a pod refuses the roster or does not answer in time.
+        If a pod refuses the roster or does not answer in time, or if a node has taken a pod's name.
     """
     roster = aggregator.make_roster(list(cohort.hellos.values()))
     names = {node: name for name, node in cohort.nodes.items()}
     request = wire.put(RecordDict(), wire.RosterRequest(roster.hellos))
-    reasons = []
+    reasons = dict[str, str]()
     for reply in exchange.ask(dict.fromkeys(names, request), wire.ROSTER, timeout):
         name = names[reply.node]
         if refused := reply.refusal():
-            reasons.append(refused.text)
+            reasons[name] = refused.text
         elif reply.content is None:
-            reasons.append(f"pod '{name}': {reply.failure}")
+            reasons[name] = f"pod '{name}': {reply.failure}"
         else:
             try:
                 aggregator.take_shares(name, wire.take(reply.content, wire.RosterReply).shares)
             except ProtocolError as error:
-                reasons.append(f"pod '{name}': {error}")
+                reasons[name] = f"pod '{name}': {error}"
+    if cohort.foreign:  # only now: the pods have seen the roster too, and what they said of it is in their ledgers
+        said = [text for text in reasons.values() if text not in cohort.foreign.values()]
+        raise CohortRefused(
+            [*cohort.foreign.values(), *said], roster.names, cohort.approvals, list({**cohort.foreign, **reasons})
+        )
     if reasons:
-        raise CohortRefused(reasons, roster.names, cohort.approvals)
+        raise CohortRefused(list(reasons.values()), roster.names, cohort.approvals, list(reasons))
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -3,14 +3,28 @@
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from flwr.app import Message, RecordDict
+from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from fl_app import wire
 from fl_app.secagg.errors import MalformedMessage
 
 TTL_MARGIN = 30.0
+_ERRORS: Mapping[int, str] = MappingProxyType(
+    {
+        ErrorCode.LOAD_CLIENT_APP_EXCEPTION: "its node could not load the app, or refuses it",
+        ErrorCode.CLIENT_APP_RAISED_EXCEPTION: "its app failed; the pod's own log says why",
+        ErrorCode.MESSAGE_UNAVAILABLE: "the message to it, or part of its answer, was lost",
+        ErrorCode.REPLY_MESSAGE_UNAVAILABLE: "its answer did not come in time",
+        ErrorCode.NODE_UNAVAILABLE: "its node is not connected any more",
+        ErrorCode.INVALID_FAB: "its node does not accept this app",
+        ErrorCode.CLIENT_APP_CRASHED: "its app was killed or crashed",
+    }
+)
+"""What Flower's error codes mean. The text that comes with them is of the node's making and is shown to nobody."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +62,15 @@ class Exchange:
     def __init__(self, grid: Grid, poll: float = 0.1) -> None:
         self.grid = grid
         self.messages = 0
+        self.registered: dict[int, str] = {}
+        """Under which name the operator of an authenticating SuperLink has registered a node's key; else empty."""
         self._poll = poll
 
     def nodes(self) -> set[int]:
-        """Return the ids of the nodes that are connected now."""
-        return set(self.grid.get_node_ids())
+        """Return the ids of the nodes that are connected now, and note in `registered` under which names."""
+        found = list(self.grid.get_nodes())
+        self.registered |= {node.node_id: node.name for node in found if node.name}
+        return {node.node_id for node in found}
 
     def ask(
         self,
@@ -117,6 +135,7 @@ class Exchange:
             if node is None:
                 continue
             if message.has_error():
-                yield Reply(node, None, f"Flower reports error {message.error.code}")
+                said = _ERRORS.get(message.error.code, "its node could not answer")
+                yield Reply(node, None, f"{said} (Flower's error {message.error.code})")
             else:
                 yield Reply(node, message.content)

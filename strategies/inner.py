@@ -11,6 +11,9 @@ from flwr.serverapp.strategy import Strategy
 from fl_app.errors import UsageError
 from strategies.metrics import EXAMPLES
 
+_STATE: Mapping[str, type] = {"m_t": dict, "v_t": dict, "momentum_vector": list}
+"""Where Flower's strategies keep what they carry from round to round: arrays by name, or in the model's order."""
+
 
 def check_minima(inner: Strategy, pods: int) -> None:
     """Raise `UsageError` if the inner strategy wants more nodes than there are: it would wait for them for ever."""
@@ -49,3 +52,26 @@ def moved(arrays: ArrayRecord, update: npt.NDArray[Any]) -> ArrayRecord:
         new[name] = Array(np.add(old, part, dtype=np.float64).astype(old.dtype))
         at += old.size
     return ArrayRecord(new)
+
+
+def server_state(inner: Strategy) -> dict[str, npt.NDArray[Any]]:
+    """Return copies of the arrays that the strategy carries from round to round, such as momenta, by name."""
+    state = {}
+    for attribute in _STATE:
+        kept = getattr(inner, attribute, None) or {}
+        for place, array in kept.items() if isinstance(kept, Mapping) else enumerate(kept):
+            state[f"{attribute}.{place}"] = np.array(array)
+    return state
+
+
+def restore(inner: Strategy, state: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Give the strategy back what `server_state` returned; raises `UsageError` if it keeps no such thing."""
+    kept: dict[str, dict[str, npt.NDArray[Any]]] = {}
+    for name, array in state.items():
+        attribute, _, place = name.partition(".")
+        kept.setdefault(attribute, {})[place] = np.array(array)
+    for attribute, arrays in kept.items():
+        if attribute not in _STATE or not hasattr(inner, attribute):
+            raise UsageError(f"{type(inner).__name__} keeps no '{attribute}': the checkpoint is of another strategy")
+        ordered = [arrays[place] for place in sorted(arrays, key=int)] if _STATE[attribute] is list else arrays
+        setattr(inner, attribute, ordered)

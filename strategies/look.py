@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from flwr.app import RecordDict
 from flwr.serverapp import Grid
@@ -19,10 +19,14 @@ from strategies.exchange import Exchange, Reply
 
 @dataclass(frozen=True)
 class Look:
-    """The pods that answered, and a line of text for each node that was asked and could not."""
+    """The pods that answered, and a line of text for each node that was asked and could not.
+
+    ``since`` says of each pod since when its node has been connected (ISO 8601), where the SuperLink tells.
+    """
 
     cohort: Cohort
     problems: tuple[str, ...]
+    since: dict[str, str] = field(default_factory=dict)
 
 
 def look_at_pods(
@@ -47,6 +51,12 @@ def look_at_pods(
     CohortRefused
         If a required pod does not answer, or none at all does.
     """
+    look = _look(grid, names, timeout, required=required, settle=settle)
+    told = {node.node_id: node.last_activated_at for node in grid.get_nodes()}
+    return replace(look, since={name: told[node] for name, node in look.cohort.nodes.items() if told.get(node)})
+
+
+def _look(grid: Grid, names: Sequence[str], timeout: float, *, required: bool, settle: float) -> Look:
     exchange = Exchange(grid)
     if required:
         return Look(say_hello(exchange, _aggregator(grid, names), secure=True, timeout=timeout), ())
@@ -63,6 +73,7 @@ def _aggregator(grid: Grid, names: Sequence[str]) -> Aggregator:
     return Aggregator(
         Parameters(
             run=str(grid.run.run_id),
+            series=str(grid.run.run_id),
             app=grid.run.fab_hash,
             config=encode({}),
             prime_q=2**61 - 1,

@@ -18,7 +18,7 @@ from flwr.common.logger import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
-from fl_app.errors import UsageError
+from fl_app.errors import RunFailed, UsageError
 from fl_app.secagg.canonical import Value, encode
 from fl_app.secagg.field import field_of
 from fl_app.secagg.fixed_point import Aggregate
@@ -30,6 +30,9 @@ from strategies.inner import check_minima, common_request, moved, virtual_reply
 from strategies.metrics import Metric, metric_record, with_examples
 from strategies.sessions import Sessions
 from strategies.steps import StepFailed, StepResult, Traffic
+
+COMPLETED = "completed-rounds"
+"""What tells pods, beside Flower's ``server-round``, how far training is: numbers of rounds may be skipped."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,11 @@ class SecureAggregation(Strategy):
         Seconds for the answers of the small trips after the vectors.
     membership_changes : int
         How often the run may go on after pods were lost.
+    series : str
+        The training that this run is part of, the same for a run and those that resume it; "": of its own. Pods train
+        for each round of a series once.
+    first_round, completed : int
+        Where a resumed run goes on: the number of its first round, and how many rounds were completed before it.
     poll : float
         Seconds between two looks for replies.
     on_round : callable
@@ -115,12 +123,17 @@ class SecureAggregation(Strategy):
         grace: float = 15.0,
         unmask_timeout: float = 120.0,
         membership_changes: int = 3,
+        series: str = "",
+        first_round: int = 1,
+        completed: int = 0,
         poll: float = 0.1,
         on_round: Callable[[Round], None] | None = None,
         on_skip: Callable[[int, StepFailed], None] | None = None,
     ) -> None:
         if len(pods) < 2 or len(set(pods)) != len(pods):
             raise UsageError("secure aggregation needs two or more different pods")
+        if not 0 <= completed < first_round:
+            raise UsageError(f"{completed} rounds cannot have been completed before round {first_round}")
         if weighting not in ("examples", "equal"):
             raise UsageError(f"weighting is 'examples' or 'equal', not '{weighting}'")
         check_minima(inner, len(pods))
@@ -138,6 +151,7 @@ class SecureAggregation(Strategy):
         self.max_weight = 1 if weighting == "equal" else max_weight
         self.run_config = dict(run_config or {})
         self.threshold, self.membership_changes = threshold, membership_changes
+        self.series, self.first_round, self.completed = series, first_round, completed
         self.hello_timeout, self.rejoin_timeout, self.poll = hello_timeout, rejoin_timeout, poll
         self.grace, self.unmask_timeout = grace, unmask_timeout
         self.on_round, self.on_skip = on_round, on_skip
@@ -199,7 +213,9 @@ class SecureAggregation(Strategy):
         evaluate_config: ConfigRecord | None = None,
         evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
     ) -> Result:
-        """Run the rounds; see `Strategy.start`. ``timeout`` is for each step.
+        """Run until ``num_rounds`` rounds are completed; see `Strategy.start`. ``timeout`` is for each step.
+
+        A round that cannot be completed, or that pods have answered in the run that this one resumes, is skipped.
 
         Raises
         ------
@@ -210,15 +226,17 @@ class SecureAggregation(Strategy):
             self.form_cohort(grid, num_rounds)
         self.summary()
         result, arrays = Result(), initial_arrays
-        self._evaluate_centrally(evaluate_fn, 0, arrays, result)
-        number = completed = 0
+        number, completed, last = self.first_round - 1, self.completed, self._last_number(num_rounds)
+        self._evaluate_centrally(evaluate_fn, number, arrays, result)
         while completed < num_rounds:
             number += 1
-            config = ConfigRecord(dict(train_config or {}))
+            config = ConfigRecord({**(train_config or {}), COMPLETED: completed})
             try:
                 done = self._train(grid, number, arrays, config, timeout)
             except StepFailed as error:
                 self._skip(number, error)
+                if error.spent and number == last:
+                    raise RunFailed(f"no round is left: the pods have answered up to {number}") from error
                 continue
             completed += 1
             arrays = result.arrays = done.arrays
@@ -321,9 +339,14 @@ class SecureAggregation(Strategy):
         if evaluate_fn and (metrics := evaluate_fn(number, arrays)) is not None:
             result.evaluate_metrics_serverapp[number] = metrics
 
+    def _last_number(self, num_rounds: int) -> int:
+        """Return the highest round number that the run may need: it completes what is left and may skip some."""
+        return self.first_round - 1 + max(num_rounds - self.completed, 0) + self.membership_changes
+
     def _parameters(self, run: str, app: str, num_rounds: int) -> Parameters:
         return Parameters(
             run=run,
+            series=self.series or run,
             app=app,
             config=encode(self.run_config),
             prime_q=self.prime_q,
@@ -331,5 +354,5 @@ class SecureAggregation(Strategy):
             threshold=self.threshold,
             max_weight=self.max_weight,
             weighting=self.weighting,
-            steps=self.declared.plans(num_rounds + self.membership_changes),
+            steps=self.declared.plans(self._last_number(num_rounds)),
         )

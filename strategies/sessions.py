@@ -1,6 +1,7 @@
 """The sessions of a run: one at the start, and another whenever pods were lost and the rest go on."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from flwr.app import RecordDict
 from flwr.serverapp import Grid
@@ -8,7 +9,7 @@ from flwr.serverapp import Grid
 from fl_app.errors import RunFailed
 from fl_app.secagg.aggregator import Aggregator
 from fl_app.secagg.messages import Parameters
-from strategies.cohort import Cohort, exchange_shares, say_hello
+from strategies.cohort import Cohort, CohortRefused, exchange_shares, say_hello
 from strategies.exchange import Exchange
 from strategies.steps import StepFailed, StepResult, Steps, Traffic
 
@@ -69,7 +70,8 @@ class Sessions:
         try:
             done = self._steps.run(kind, round, content, sizes, timeout)
         except StepFailed as error:
-            self._changed, self._why = True, str(error)
+            # Pods that have answered the round before are all there, and take the next one in the same session.
+            self._changed, self._why = not error.spent, str(error)
             raise
         self._changed, self._why = bool(done.lost), "; ".join(loss.why for loss in done.lost.values())
         return done
@@ -90,14 +92,30 @@ class Sessions:
         """What each kind of step has cost so far, in all sessions."""
         return self._traffic
 
-    def _open(self, timeout: float, least: int | None) -> tuple[Aggregator, Cohort, Steps]:
+    def _open(
+        self, timeout: float, least: int | None, without: Mapping[str, int] = MappingProxyType({})
+    ) -> tuple[Aggregator, Cohort, Steps]:
+        """Open a session; where not every pod is needed, those that fail at the roster are left out, once."""
         self.opened += 1
         aggregator = Aggregator(self._parameters)
         cohort = say_hello(
-            self._exchange, aggregator, secure=self._secure, timeout=timeout, least=least, poll=self._poll
+            self._exchange,
+            aggregator,
+            secure=self._secure,
+            timeout=timeout,
+            least=least,
+            poll=self._poll,
+            without=without,
         )
         if self._secure:
-            exchange_shares(self._exchange, aggregator, cohort, timeout)
+            try:
+                exchange_shares(self._exchange, aggregator, cohort, timeout)
+            except CohortRefused as error:
+                if least is None or without or not error.lost or self.opened > self._changes:
+                    raise
+                return self._open(timeout, least, {name: cohort.nodes[name] for name in error.lost})
+        else:
+            cohort.check_names()
         steps = Steps(
             self._exchange,
             aggregator,

@@ -11,7 +11,7 @@ from flwr.app import ArrayRecord, RecordDict
 from fl_app import wire
 from fl_app.errors import RunFailed
 from fl_app.secagg.aggregator import Aggregator, Collection
-from fl_app.secagg.errors import AggregateRefused, ProtocolError
+from fl_app.secagg.errors import AggregateRefused, AlreadyAnswered, ProtocolError
 from fl_app.secagg.fixed_point import Aggregate
 from fl_app.secagg.messages import ElementClass, MaskedReply, Step, UnmaskReply, Witness
 from strategies.cohort import Cohort
@@ -20,10 +20,14 @@ from strategies.exchange import Exchange
 
 @dataclass(frozen=True)
 class Loss:
-    """At which point a pod was lost ("train", "consistency", "unmask"...), and what is known of why."""
+    """At which point a pod was lost ("train", "consistency", "unmask"...), and what is known of why.
+
+    ``code`` names the check that failed where the pod itself refused; see `fl_app.secagg.errors`.
+    """
 
     step: str
     why: str
+    code: str = ""
 
 
 class StepFailed(RunFailed):
@@ -33,6 +37,11 @@ class StepFailed(RunFailed):
         self.lost = dict(lost)
         reasons = [*(loss.why for loss in lost.values()), *([why] if why else [])]
         super().__init__(f"the '{kind}' step of round {round} failed: {'; '.join(reasons)}")
+
+    @property
+    def spent(self) -> bool:
+        """Whether it failed only because pods had answered this round before, in a run that this one resumes."""
+        return bool(self.lost) and all(loss.code == AlreadyAnswered.code for loss in self.lost.values())
 
 
 @dataclass(frozen=True)
@@ -172,7 +181,7 @@ class Steps:
             traffic.bytes_out += payload_bytes(contents[reply.node])
             traffic.bytes_in += payload_bytes(reply.content) if reply.content is not None else 0
             if refused := reply.refusal():
-                lost[name] = Loss(kind, refused.text)
+                lost[name] = Loss(kind, refused.text, refused.code)
             elif reply.content is None:
                 lost[name] = Loss(kind, f"pod '{name}': {reply.failure}")
             else:

@@ -72,7 +72,7 @@ def test_the_help_of_a_command_waits_for_neither_torch_nor_flower(name: str) -> 
         (["--nothing"], "No such option"),
         (["demo", "--rounds", "many"], "'many' is not a valid integer"),
         (["demo", "--architecture", "x"], "is not one of"),
-        (["export", "latest", "--format", "onnx"], "is not one of 'pt', 'safetensors'"),
+        (["export", "latest", "--format", "h5"], "is not one of 'safetensors', 'pt', 'onnx', 'pt2'"),
         (["predict", "latest"], "Missing argument 'TABLE'"),
         (["predict", "latest", "no.csv"], "'no.csv' does not exist"),
         (["runs", "show", "nothing"], "no run directory"),

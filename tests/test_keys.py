@@ -15,9 +15,27 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fl_app.cards import Card
 from fl_app.errors import UsageError
 from fl_app.home import pod_home
-from fl_app.keys import KEY_FILE, Identity, Keyring, fingerprint, keygen, known_pods, public_line
+from fl_app.keys import (
+    CARD_FILE,
+    KEY_FILE,
+    NODE_KEY_FILE,
+    Identity,
+    Keyring,
+    fingerprint,
+    keygen,
+    known_pods,
+    modeller_card,
+    modeller_home,
+    modeller_identity,
+    node_key,
+    node_public_line,
+    pod_card,
+    public_line,
+)
+from fl_app.rotation import rotate_modeller, rotate_pod
 
 KEY_A, KEY_B = bytes(range(32)), bytes(range(32, 64))
 
@@ -33,6 +51,18 @@ def _public_key_of(directory: Path) -> bytes:
 def _add(task: tuple[Path, str, bytes]) -> None:
     path, name, key = task
     Keyring.load(path).add(name, key)
+
+
+def _node_line_of(home: Path) -> str:
+    return node_public_line(node_key("a", home))
+
+
+def _modeller_of(task: tuple[Path, str]) -> str:
+    home, name = task
+    try:
+        return modeller_card(name, home).to_text()
+    except UsageError as error:
+        return str(error)
 
 
 def test_a_created_key_loads_and_signs(tmp_path: Path) -> None:
@@ -199,7 +229,7 @@ def test_adding_again_changes_nothing_and_another_key_is_refused(tmp_path: Path)
     ring.add("a", KEY_A)
     before = path.read_bytes()
     Keyring.load(path).add("a", KEY_A)
-    with pytest.raises(UsageError, match="delete the line of 'a'") as caught:
+    with pytest.raises(UsageError, match="approve a KEYFILE --replace") as caught:
         ring.add("a", KEY_B)
     assert fingerprint(KEY_A) in str(caught.value)
     assert fingerprint(KEY_B) in str(caught.value)
@@ -261,6 +291,40 @@ def test_any_bytes_are_a_keyring_or_a_usage_error(tmp_path_factory: pytest.TempP
     assert all(len(key) == 32 for key in keys.values())
 
 
+def test_a_replaced_key_stays_in_its_line_and_a_removed_one_takes_its_line_along(tmp_path: Path) -> None:
+    path = tmp_path / "known_pods"
+    line_a, line_b = public_line("a", KEY_A), public_line("b", KEY_B)
+    path.write_text(f"# told\n{line_a}  # ward 3\r\n{line_b}\n# a ed25519\n{line_a}", newline="")
+    ring = Keyring.load(path)
+    ring.replace("a", KEY_B)
+    new = public_line("a", KEY_B)
+    assert path.read_bytes().decode() == f"# told\n{new}  # ward 3\r\n{line_b}\n# a ed25519\n{new}"
+    assert dict(ring.items()) == dict(Keyring.load(path).items()) == {"a": KEY_B, "b": KEY_B}
+    assert ring.remove("a") == KEY_B
+    assert path.read_bytes().decode() == f"# told\n{line_b}\n# a ed25519"
+    assert ring.get("a") is None
+    ring.replace("c", KEY_A)
+    assert dict(Keyring.load(path).items()) == {"b": KEY_B, "c": KEY_A}
+
+
+def test_one_who_is_not_known_cannot_be_removed(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="'a' is not known there; `fl-app pod known`"):
+        Keyring.load(tmp_path / "known_pods").remove("a")
+    with pytest.raises(UsageError, match="1 to 64"):
+        Keyring.load(tmp_path / "known_pods").replace("A", KEY_A)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_another_process_wrote_is_kept_by_replacing_and_removing(tmp_path: Path) -> None:
+    path = tmp_path / "known_pods"
+    Keyring.load(path).add("a", KEY_A)
+    early, earlier = Keyring.load(path), Keyring.load(path)
+    Keyring.load(path).add("b", KEY_B)
+    early.replace("a", KEY_B)
+    assert earlier.remove("a") == KEY_B
+    assert dict(Keyring.load(path).items()) == {"b": KEY_B}
+
+
 def test_keygen_makes_the_key_once_and_knows_it(tmp_path: Path) -> None:
     identity = keygen("hospital-a", tmp_path)
     assert keygen("hospital-a", tmp_path).public_bytes == identity.public_bytes
@@ -273,3 +337,176 @@ def test_keygen_uses_the_owners_home(tmp_path: Path, monkeypatch: pytest.MonkeyP
     keygen("hospital-a")
     assert (tmp_path / "pods/hospital-a" / KEY_FILE).exists()
     assert known_pods() == tmp_path / "known_pods"
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022])
+def test_the_node_key_is_made_once_and_is_its_owners_alone(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        path = node_key("a", tmp_path)
+    finally:
+        os.umask(before)
+    content = path.read_bytes()
+    assert path == tmp_path / "pods/a" / NODE_KEY_FILE
+    assert node_key("a", tmp_path).read_bytes() == content
+    assert _mode(path) == 0o600
+    assert _mode(path.parent) == 0o700
+    assert [file.name for file in path.parent.iterdir()] == [NODE_KEY_FILE]
+
+
+def test_the_node_key_is_of_the_kind_that_flower_takes(tmp_path: Path) -> None:
+    from argparse import Namespace
+
+    from flwr.supernode.cli.flower_supernode import _try_setup_client_authentication as setup
+
+    path = node_key("a", tmp_path)
+    taken = setup(Namespace(auth_supernode_private_key=str(path), auth_supernode_public_key=None))
+    assert taken is not None
+    written = taken[1].public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    assert written.decode() == node_public_line(path)
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
+def test_a_node_key_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
+    node_key("a", tmp_path).chmod(mode)
+    with pytest.raises(UsageError, match=rf"node key \(mode {mode:04o}, expected 0600\).*chmod 600"):
+        node_key("a", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not a key", _pem(Ed25519PrivateKey.generate()), _pem(generate_private_key(SECP256R1()))],
+    ids=["empty", "text", "another kind", "another curve"],
+)
+def test_what_is_not_a_node_key_is_refused_without_being_shown(tmp_path: Path, content: bytes) -> None:
+    path = node_key("a", tmp_path)
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match="not a node key") as caught:
+        node_key("a", tmp_path)
+    assert str(caught.value).startswith(str(path))
+    assert caught.value.__cause__ is None
+
+
+def test_a_node_key_of_another_curve_or_with_a_password_is_refused(tmp_path: Path) -> None:
+    path = node_key("a", tmp_path)
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
+    path.write_bytes(generate_private_key(SECP256R1()).private_bytes(*form))
+    with pytest.raises(UsageError, match="not a node key"):
+        node_public_line(path)
+
+
+def test_processes_that_make_one_node_key_at_once_get_the_same(tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        for number in range(3):
+            found = pool.map(_node_line_of, [tmp_path / str(number)] * 8, chunksize=1)
+            assert len(set(found)) == 1
+            assert [path.name for path in (tmp_path / str(number) / "pods/a").iterdir()] == [NODE_KEY_FILE]
+
+
+def test_a_pods_card_is_the_same_each_time_and_holds_its_keys(tmp_path: Path) -> None:
+    card = pod_card("a", tmp_path)
+    assert pod_card("a", tmp_path) == card == Card.from_text(card.to_text())
+    assert card.key == keygen("a", tmp_path).public_bytes
+    assert card.node_key == node_public_line(tmp_path / "pods/a" / NODE_KEY_FILE)
+    assert (card.role, card.name, card.predecessor) == ("pod", "a", None)
+
+
+def test_a_rotated_pod_has_new_keys_and_a_card_that_the_old_one_signed(tmp_path: Path) -> None:
+    home = tmp_path / "pods/a"
+    before, old_files = pod_card("a", tmp_path), [(home / file).read_bytes() for file in (KEY_FILE, NODE_KEY_FILE)]
+    card = rotate_pod("a", tmp_path)
+    assert card.predecessor == before.key
+    assert card.key != before.key
+    assert card.node_key not in (None, before.node_key)
+    assert pod_card("a", tmp_path) == card == Card.from_text(card.to_text())
+    assert keygen("a", tmp_path).public_bytes == card.key == Keyring.load(known_pods(tmp_path)).get("a")
+    kept = [next(home.glob(f"{file}.replaced-*")) for file in (KEY_FILE, NODE_KEY_FILE)]
+    assert [path.read_bytes() for path in kept] == old_files
+    assert {_mode(path) for path in (*kept, home / KEY_FILE, home / NODE_KEY_FILE)} == {0o600}
+    assert rotate_pod("a", tmp_path).predecessor == card.key
+    assert len(list(home.glob("*.replaced-*"))) == 4
+
+
+def test_only_a_pod_with_a_key_can_be_rotated(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no identity key; `fl-app pod keygen`"):
+        rotate_pod("a", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_an_interrupted_rotation_leaves_a_pod_who_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    before, real, calls = pod_card("a", tmp_path), Path.replace, []
+
+    def replace(path: Path, target: Path) -> Path:
+        if path.parent.name == ".rotation":
+            calls.append(path)
+            if len(calls) == failing:
+                raise OSError(5, "interrupted")
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(UsageError, match="cannot be replaced: interrupted"):
+        rotate_pod("a", tmp_path)
+    monkeypatch.undo()
+    left = pod_card("a", tmp_path)
+    assert (left.key, left.predecessor) == (before.key, None)
+    assert rotate_pod("a", tmp_path).predecessor == before.key
+    assert not (tmp_path / "pods/a/.rotation").exists()
+
+
+def test_a_card_that_is_no_longer_of_these_keys_does_not_count(tmp_path: Path) -> None:
+    pod_card("a", tmp_path)
+    card = rotate_pod("a", tmp_path)
+    (tmp_path / "pods/a" / NODE_KEY_FILE).unlink()
+    after = pod_card("a", tmp_path)
+    assert (after.key, after.predecessor) == (card.key, None)
+    assert after.node_key != card.node_key
+    assert (tmp_path / "pods/a" / CARD_FILE).exists()
+
+
+def test_the_modeller_has_one_name_and_one_key(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="`fl-app modeller keygen NAME` makes one"):
+        modeller_card(None, tmp_path)
+    card = modeller_card("ada", tmp_path)
+    assert (card.role, card.name, card.node_key, card.predecessor) == ("modeller", "ada", None, None)
+    assert modeller_card(None, tmp_path) == modeller_card("ada", tmp_path) == card
+    assert modeller_identity(tmp_path).public_bytes == card.key
+    with pytest.raises(UsageError, match="called 'ada', not 'bob'"):
+        modeller_card("bob", tmp_path)
+    with pytest.raises(UsageError, match="1 to 64"):
+        modeller_card("../ada", tmp_path)
+    assert modeller_home(tmp_path) == tmp_path / "modeller"
+    assert _mode(tmp_path / "modeller") == 0o700
+    assert _mode(tmp_path / "modeller" / KEY_FILE) == 0o600
+    assert not (tmp_path / "known_pods").exists()
+
+
+def test_processes_that_make_the_modellers_key_at_once_agree(tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        for number in range(3):
+            home = tmp_path / str(number)
+            found = set(pool.map(_modeller_of, [(home, "ada"), (home, "bob")] * 4, chunksize=1))
+            card = modeller_card(None, home)
+            assert card.to_text() in found
+            assert len(found) == 2
+            assert any(f"called '{card.name}'" in text for text in found)
+
+
+def test_a_rotated_modeller(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no modeller has a key here"):
+        rotate_modeller(tmp_path)
+    before = modeller_card("ada", tmp_path)
+    card = rotate_modeller(tmp_path)
+    assert card.predecessor == before.key
+    assert modeller_card(None, tmp_path) == modeller_card("ada", tmp_path) == card
+    assert modeller_identity(tmp_path).public_bytes == card.key
+
+
+@pytest.mark.parametrize("content", [b"", b"ADA\n", b"\xff"])
+def test_a_damaged_name_of_the_modellers_is_named(tmp_path: Path, content: bytes) -> None:
+    modeller_card("ada", tmp_path)
+    (tmp_path / "modeller/name").write_bytes(content)
+    with pytest.raises(UsageError, match="modeller/name: "):
+        modeller_card(None, tmp_path)

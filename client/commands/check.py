@@ -1,48 +1,85 @@
 """``fl-app pod check``: a look at a pod before it goes online."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from client.commands.options import home_option, json_option
 from fl_app.errors import UsageError
-from fl_app.home import pod_home
+
+if TYPE_CHECKING:
+    from fl_app.federation import DeployedFederation
+    from fl_app.pods import Pod
 
 
-@click.command(epilog="Example: fl-app pod check hospital-a.yaml")
+@click.command(epilog="Example: fl-app pod check hospital-a.yaml --federation federation.toml")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--federation",
+    metavar="FILE",
+    help="The operator's join file, or a federation in fl-app.toml: its SuperLink is looked at too.",
+)
 @home_option
 @json_option
-def check(file: Path, home: Path | None, as_json: bool) -> None:
-    """Look at a pod before it goes online: file, table, schema, keys, approvals."""
-    from client.table import PodTable
-    from fl_app.keys import Identity, Keyring, known_pods
+@click.pass_context
+def check(context: click.Context, file: Path, federation: str | None, home: Path | None, as_json: bool) -> None:
+    """Look at a pod before it goes online: file, table, schema, keys, approvals, app, SuperLink.
+
+    Exit code 1 if anything is wrong.
+    """
+    from client.preflight import examine
+    from fl_app.findings import Finding
     from fl_app.pods import load_pod
+
+    document: dict[str, Any] = {}
+    try:
+        pod = load_pod(file)
+    except UsageError as error:
+        found = [Finding("pod file", False, str(error))]
+    else:
+        found = [Finding("pod file", True, f"{file}: pod {pod.name}"), *examine(pod, home, _deployed(federation))]
+        document = _document(pod, home)
+    if as_json:
+        click.echo(json.dumps({**document, "findings": [asdict(finding) for finding in found]}, indent=1))
+    else:
+        click.echo("\n".join(map(str, found)))
+    if not all(finding.ok for finding in found):
+        context.exit(1)
+
+
+def _deployed(federation: str | None) -> "DeployedFederation | None":
+    from fl_app.federation import DeployedFederation, find_federation
+
+    if federation is None:
+        return None
+    found = find_federation(federation, Path.cwd())
+    if not isinstance(found, DeployedFederation):
+        raise UsageError(f"the federation '{found.name}' is a simulation: it has no SuperLink")
+    return found
+
+
+def _document(pod: "Pod", home: Path | None) -> dict[str, Any]:
+    """Return what is said of the pod beside the findings; None where a finding says why it is not known."""
+    from contextlib import suppress
+
+    from client.table import PodTable
+    from fl_app.errors import FlAppError
+    from fl_app.home import pod_home
+    from fl_app.keys import Identity, Keyring, known_pods
     from fl_app.tabular.schema import Schema
 
-    definition = load_pod(file)
-    schema = Schema.from_json(PodTable.of(definition).schema())
-    identity = Identity.load(pod_home(definition.name, home))
-    keyring = Keyring.load(known_pods(home))
-    others = [name for name in definition.approved_pods if name != definition.name]
-    unknown = [name for name in others if keyring.get(name) is None]
-    document = {
-        "name": definition.name,
-        "fingerprint": identity.fingerprint,
-        "columns": {column.name: column.kind for column in schema.columns},
-        "approved": [name for name in others if name not in unknown],
-        "approved_without_key": unknown,
-        "policy": definition.policy.model_dump(mode="json"),
-    }
-    if as_json:
-        click.echo(json.dumps(document, indent=1))
-    else:
-        click.echo(f"pod {definition.name}, key {identity.fingerprint}")
-        click.echo(f"publishes {len(schema.columns)} columns: {', '.join(schema.names)}")
-        click.echo(f"approves {', '.join(document['approved']) or 'nobody'}")
-    if unknown:
-        raise UsageError(
-            f"approved, but without a known key: {', '.join(unknown)};"
-            " enter each with `fl-app pod approve NAME KEYFILE`"
-        )
+    document: dict[str, Any] = {"name": pod.name, "fingerprint": None, "columns": None}
+    with suppress(FlAppError):
+        document["fingerprint"] = Identity.load(pod_home(pod.name, home)).fingerprint
+    with suppress(FlAppError, OSError):
+        schema = Schema.from_json(PodTable.of(pod).schema())
+        document["columns"] = {column.name: column.kind for column in schema.columns}
+    with suppress(FlAppError):
+        keyring = Keyring.load(known_pods(home))
+        others = [name for name in pod.approved_pods if name != pod.name]
+        document["approved"] = [name for name in others if keyring.get(name) is not None]
+        document["approved_without_key"] = [name for name in others if keyring.get(name) is None]
+    return {**document, "policy": pod.policy.model_dump(mode="json")}

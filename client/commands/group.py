@@ -2,10 +2,13 @@
 
 import click
 
+from client.commands.apps import approve_app
 from client.commands.check import check
-from client.commands.keys import approve, keygen, known
+from client.commands.keys import approve, keygen, known, revoke, rotate
 from client.commands.log import log
+from client.commands.pause import pause, resume
 from client.commands.run import run
+from client.commands.setup import init
 
 
 @click.group()
@@ -13,5 +16,5 @@ def pod() -> None:
     """Run and look after a pod of your own."""
 
 
-for command in (run, keygen, approve, known, log, check):
+for command in (init, run, keygen, approve, approve_app, revoke, rotate, known, log, pause, resume, check):
     pod.add_command(command)

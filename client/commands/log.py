@@ -1,32 +1,125 @@
 """``fl-app pod log``: what the pod has answered and refused."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from client.commands.options import home_option, json_option
-from fl_app.errors import UsageError
+from fl_app.errors import FlAppError, UsageError
 from fl_app.home import fl_app_home, is_pod_name, pod_home
+
+if TYPE_CHECKING:
+    from client.entries import Entry
+
+_NAMED = 3
 
 
 @click.command(epilog="Example: fl-app pod log hospital-a --json")
 @click.argument("name")
+@click.option("--since", metavar="HEAD", help="Only what came after this head, which the ledger must still hold.")
+@click.option("--lines", "as_lines", is_flag=True, help="Print each entry as one line of JSON.")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file instead of the terminal."
+)
 @home_option
 @json_option
-def log(name: str, home: Path | None, as_json: bool) -> None:
-    """Show and verify the ledger of pod NAME: every session, answer and refusal."""
-    from client.ledger import Ledger
+def log(name: str, since: str | None, as_lines: bool, output: Path | None, home: Path | None, as_json: bool) -> None:
+    """Show and verify the ledger of pod NAME: every message answered or refused, and what has left in all.
 
-    if not is_pod_name(name) or not (path := pod_home(name, home) / "ledger.db").exists():
+    Its last head stands for all entries up to it. Whoever notes it down can tell later, by --since, that none of them
+    was changed or cut off. An entry that was tampered with is named, and the exit code is 1.
+    """
+    from client.ledger import LEDGER_FILE, Ledger
+    from fl_app.files import replace_file
+
+    if as_lines and as_json:
+        raise UsageError("give one of --json and --lines")
+    if not is_pod_name(name) or not (path := pod_home(name, home) / LEDGER_FILE).exists():
         raise UsageError(f"{name}: no ledger in {home or fl_app_home()}; a pod has one after its first run")
-    entries: list[dict[str, Any]] = [{**vars(entry), "head": entry.head.hex()} for entry in Ledger(path).entries()]
+    entries, broken = Ledger(path).read()
+    shown = entries if since is None else _after(entries, since)
     if as_json:
-        click.echo(json.dumps(entries, indent=1))
-        return
-    for entry in entries:
-        step = f"{entry['kind']} {entry['round']}" if entry["event"] == "answer" else entry["kind"][:24]
-        detail = entry["detail"] if entry["event"] == "refusal" else entry["detail"][:16]
-        click.echo(f"{entry['seq']:>6}  {entry['time'][:19]}  run {entry['run']}  {entry['event']:<9} {step}  {detail}")
+        head = entries[-1].head.hex() if entries else ""
+        said: dict[str, Any] = {"pod": name, "verified": broken is None, "altered": broken, "head": head}
+        text = json.dumps({**said, "left": _totals(shown), "entries": [entry.document() for entry in shown]}, indent=1)
+    elif as_lines:
+        text = "\n".join(json.dumps(entry.document()) for entry in shown)
+    else:
+        text = _table(shown, name)
+    if output is None:
+        click.echo(text)
+    else:
+        try:
+            replace_file(output, f"{text}\n".encode(), mode=0o600)
+        except OSError as error:
+            raise UsageError(f"{output}: cannot be written: {error.strerror}") from error
+    if broken is not None:
+        raise FlAppError(
+            f"the ledger was altered: entry {broken} does not follow from the one before. What is above from there on "
+            "cannot be trusted; compare it with a copy, and with the heads you noted down"
+        )
     click.echo(f"{len(entries)} entries, chain verified", err=True)
+
+
+def _after(entries: Sequence["Entry"], head: str) -> Sequence["Entry"]:
+    """Return the entries after the one with this head."""
+    for place, entry in enumerate(entries, 1):
+        if entry.head.hex() == head.strip().lower():
+            return entries[place:]
+    raise FlAppError(f"the ledger does not hold the head {head}: its end was cut off, or it is another ledger")
+
+
+def _totals(entries: Sequence["Entry"]) -> dict[str, int]:
+    """Return what has left, and what has not."""
+    answers = [entry for entry in entries if entry.event not in ("begin", "refusal", "failure")]
+    vectors = [entry for entry in entries if entry.event == "answer"]
+    return {
+        "messages": len(answers),
+        "bytes": sum(entry.size for entry in entries),
+        "runs": len({entry.run for entry in entries if entry.event == "session"}),
+        "rounds": sum(entry.kind == "train" for entry in vectors),
+        "other_steps": sum(entry.kind != "train" for entry in vectors),
+        "looks": sum(entry.event == "look" for entry in entries),
+        "refusals": sum(entry.event == "refusal" for entry in entries),
+        "failures": sum(entry.event == "failure" for entry in entries),
+    }
+
+
+def _table(entries: Sequence["Entry"], name: str) -> str:
+    """Return the entries one a line, then the keys in them, the totals and the last head."""
+    titles = ("entry", "time (UTC)", "run", "app", "event", "step", "cohort", "bytes", "why or which")
+    rows = [titles, *(_row(entry) for entry in entries)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    lines = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]) for row in rows
+    ]
+    keys = {pair for entry in entries for pair in json.loads(entry.cohort).items()}
+    if keys:
+        lines += ["", "with pods, by their keys:", *(f"  {_plain(pod)}  {key}" for pod, key in sorted(keys))]
+    left = _totals(entries)
+    lines += [
+        "",
+        f"what has left: {left['messages']:,} messages, {left['bytes']:,} bytes; {left['runs']:,} runs, in them "
+        f"{left['rounds']:,} training rounds and {left['other_steps']:,} other steps answered",
+        f"besides: {left['looks']:,} looks, {left['refusals']:,} refusals, {left['failures']:,} failures",
+    ]
+    if entries:
+        head = entries[-1].head.hex()
+        lines += [f"last head: {head}", f"note it down: `fl-app pod log {name} --since HEAD` finds it for ever"]
+    return "\n".join(lines)
+
+
+def _row(entry: "Entry") -> tuple[str, ...]:
+    cohort = json.loads(entry.cohort)
+    who = ", ".join(cohort) if len(cohort) <= _NAMED else f"{len(cohort)} pods"
+    step = f"{entry.kind} {entry.round}" if entry.round else entry.kind
+    cells = (str(entry.seq), entry.time[:19], entry.run, entry.app[:12], entry.event, step, who, f"{entry.size:,}")
+    return tuple(_plain(cell) for cell in (*cells, entry.why or entry.detail[:16]))
+
+
+def _plain(text: str) -> str:
+    """Return text without what a terminal would act on: a refusal may quote what a server has sent."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -7,18 +7,54 @@ import click
 from client.commands.options import home_option
 from fl_app.errors import UsageError
 
+_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
-@click.command(epilog="Example: fl-app pod run hospital-a.yaml --superlink 127.0.0.1:8123 --insecure")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--superlink", metavar="HOST:PORT", help="Where to connect  [default: the federation's SuperLink]")
+
+@click.command(epilog="Example: fl-app pod run hospital-a.yaml --federation federation.toml --approve hospital-b.card")
+@click.argument("file", type=_file)
+@click.option(
+    "--federation",
+    metavar="FILE",
+    help="The operator's join file, or a federation in fl-app.toml  [default: $FL_APP_FEDERATION, fl-app.toml]",
+)
+@click.option(
+    "--approve", "cards", multiple=True, type=_file, metavar="CARD", help="Approve this pod first; repeatable."
+)
+@click.option("--superlink", metavar="HOST:PORT", help="Where to connect, instead of the federation's SuperLink.")
 @click.option("--insecure", is_flag=True, help="Without TLS; only to a SuperLink on this machine.")
-@click.option("--root-certificates", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="PEM")
+@click.option("--root-certificates", type=_file, metavar="PEM", help="To check the certificate of --superlink.")
 @home_option
-def run(file: Path, superlink: str | None, insecure: bool, root_certificates: Path | None, home: Path | None) -> None:
-    """Serve the pod written in FILE until it is stopped."""
+def run(
+    file: Path,
+    federation: str | None,
+    cards: tuple[Path, ...],
+    superlink: str | None,
+    insecure: bool,
+    root_certificates: Path | None,
+    home: Path | None,
+) -> None:
+    """Serve the pod written in FILE until it is stopped.
+
+    --approve does what `fl-app pod approve NAME CARD --pod FILE` does: compare the fingerprint with the other owner.
+    """
+    from client.approval import approve
     from client.run import start
+    from fl_app.cards import Card
     from fl_app.federation import is_loopback
 
+    if superlink is None and (insecure or root_certificates):
+        raise UsageError("--insecure and --root-certificates go with --superlink; a federation says it by itself")
+    if superlink is not None and federation is not None:
+        raise UsageError("--federation and --superlink exclude each other")
     if insecure and superlink and not is_loopback(superlink):
         raise UsageError(f"--insecure is for a SuperLink on this machine, not {superlink}: give --root-certificates")
-    start(file, superlink=superlink, insecure=insecure, root_certificates=root_certificates, home=home)
+    for card in cards:
+        click.echo(approve(Card.load(card).name, card, pod=file, home=home).text, err=True)
+    start(
+        file,
+        superlink=superlink,
+        insecure=insecure,
+        root_certificates=root_certificates,
+        federation=federation,
+        home=home,
+    )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from fl_app.secagg.errors import AggregateRefused, RosterRefused, ShareRefused
 from fl_app.secagg.field import Words
-from fl_app.secagg.fixed_point import Aggregate, decode
+from fl_app.secagg.fixed_point import Aggregate
 from fl_app.secagg.identity import SELF_SHARE, UNMASK, statement, verify
 from fl_app.secagg.masking import Sum, check_vector
 from fl_app.secagg.messages import (
@@ -115,7 +115,10 @@ class Collection:
         for share in reply.shares:  # or every honest holder would refuse it later, and nobody would know whose it was
             said = statement(SELF_SHARE, self.label, sender, share.receiver, share.sealed)
             verify(self._key(sender), share.signature, said, sender)
-        self._sum.add(vector)
+        try:
+            self._sum.add(vector)
+        except AggregateRefused as error:
+            raise AggregateRefused(f"pod '{sender}' sent {error}") from error
         self._replies[sender] = reply
 
     @property
@@ -175,7 +178,7 @@ class Collection:
         if not self.unmasks:
             if self.lost:
                 raise AggregateRefused(f"the sum lacks the vectors of {', '.join(self.lost)}")
-            return decode(self.layout, self._sum.centred())
+            return self._sum.decoded(self.layout)
         if len(self.survivors) < self.threshold or not self.unmasked:
             raise AggregateRefused("too few pods have answered to unmask the sum")
         added = [self._self_mask(index, name) for index, name in enumerate(self.survivors)]
@@ -185,7 +188,7 @@ class Collection:
                 first = self._roster.position(name) < self._roster.position(lost)
                 (added if first else subtracted).append(self._reveals[name].pair_seeds[index])
         self._sum.remove(added, subtracted)
-        return decode(self.layout, self._sum.centred(), len(self.survivors))
+        return self._sum.decoded(self.layout, len(self.survivors))
 
     def _self_mask(self, index: int, name: str) -> bytes:
         shares = {self._roster.position(holder) + 1: r.self_shares[index] for holder, r in self._reveals.items()}

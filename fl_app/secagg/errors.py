@@ -73,6 +73,12 @@ class PolicyRefused(ProtocolError):
     code = "policy"
 
 
+class PodPaused(ProtocolError):
+    """The pod's owner has paused it."""
+
+    code = "paused"
+
+
 class ShareRefused(ProtocolError):
     """A sealed share is missing, repeated, misdirected or altered."""
 

@@ -1,7 +1,8 @@
 """The two prime fields, and arithmetic on whole blocks of their elements.
 
 Both primes are Mersenne primes q = 2^b - 1, so 2^b = 1 (mod q) and a reduction is a shift, a mask and an addition
-("fold"). Blocks are accumulated as int64 and folded only when the next addition could overflow.
+("fold"). Blocks are accumulated as int64 and folded only when the next addition could overflow;
+sums of which nothing is subtracted are accumulated as uint64, which lasts longer.
 """
 
 from dataclasses import dataclass
@@ -47,27 +48,34 @@ class Field:
         """
         return 3 if self.bits == 61 else 1 << 24
 
-    def fold(self, block: Int64, scratch: Int64) -> None:
-        """Reduce ``block`` in place to [-4, q + 3], keeping it congruent; ``scratch`` has its shape."""
+    @property
+    def unsigned_adds_between_folds(self) -> int:
+        """The same for a uint64 block to which elements are added only.
+
+        A folded element is at most q + 7; seven more, each at most q - 1, stay below 2^64 at 61 bits.
+        """
+        return 7 if self.bits == 61 else 1 << 24
+
+    def fold(self, block: npt.NDArray[Any], scratch: npt.NDArray[Any]) -> None:
+        """Reduce ``block`` in place, keeping it congruent: int64 to [-4, q + 3], uint64 to [0, q + 7] at 61 bits.
+
+        ``scratch`` has its shape and dtype.
+        """
         np.right_shift(block, self.bits, out=scratch)
         np.bitwise_and(block, self.prime, out=block)
         np.add(block, scratch, out=block)
 
-    def canonicalise(self, block: Int64, scratch: Int64) -> None:
-        """Reduce ``block`` in place to [0, q)."""
+    def canonicalise(self, block: npt.NDArray[Any], scratch: npt.NDArray[Any]) -> None:
+        """Reduce ``block`` (int64 or uint64) in place to [0, q)."""
         self.fold(block, scratch)
-        self.fold(block, scratch)  # now in [0, q]; the next three lines send q itself to 0
+        # That is all, but for a few values next to 0 and q, which a masked word takes once in 2^58 (2^26).
+        # Seen as unsigned, negative values are large.
+        if int(block.view(np.uint64).max(initial=0)) < self.prime:
+            return
+        self.fold(block, scratch)  # now in [0, 2q); the next three lines send q itself to 0
         np.add(block, 1, out=block)
         self.fold(block, scratch)
         np.subtract(block, 1, out=block)
-
-    def centre(self, block: Int64, scratch: Int64) -> None:
-        """Reduce ``block`` in place to [-(q-1)/2, (q-1)/2]."""
-        half = (self.prime - 1) // 2
-        self.fold(block, scratch)
-        np.add(block, half, out=block)
-        self.canonicalise(block, scratch)
-        np.subtract(block, half, out=block)
 
 
 FIELD_61 = Field(bits=61, dtype=np.dtype("<u8"), headroom=8)

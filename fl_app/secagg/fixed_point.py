@@ -7,6 +7,7 @@ In front of every block of 32,767 payload elements stands one roll-call element,
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +21,8 @@ Kind = Literal["update", "mean", "sum", "count"]
 PAYLOAD = BLOCK - 1
 CLIPPED = "clipped"
 WEIGHT = "weight"
+_ROUNDER = 1.5 * 2.0**52
+_ROUNDER_BITS = int(np.float64(_ROUNDER).view(np.int64))
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,7 @@ class Encoder:
         self._layout, self._weight = layout, weight
         self._values = {WEIGHT: np.array([weight], dtype=np.int64), **values}
         self.clipped = 0
+        self._lock = Lock()
         for segment in layout.segments:
             if segment.name != CLIPPED:
                 self._check(segment, self._values[segment.name])
@@ -161,7 +165,10 @@ class Encoder:
             )
 
     def write(self, block: int, out: Int64) -> None:
-        """Write the centred integers of the numbered block to ``out`` (int64 [block_size]); blocks in order."""
+        """Write the centred integers of the numbered block to ``out`` (int64 [block_size]).
+
+        Blocks may be written in any order, by several threads, but for the last: it holds the count of the clipped.
+        """
         out[0] = 1
         for segment, source, target in self._layout.pieces(block):
             if segment.name == CLIPPED:
@@ -169,7 +176,7 @@ class Encoder:
             elif segment.kind == "count":
                 out[target] = self._counts(segment, self._values[segment.name][source])
             else:
-                out[target] = self._reals(segment, self._values[segment.name][source])
+                self._reals(segment, self._values[segment.name][source], out[target])
 
     @staticmethod
     def _counts(segment: Segment, part: npt.NDArray[Any]) -> Int64:
@@ -177,20 +184,27 @@ class Encoder:
             raise ValueRefused(f"a count in '{segment.name}' is not within its declared bound {segment.bound:g}")
         return part.astype(np.int64)
 
-    def _reals(self, segment: Segment, part: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    def _reals(self, segment: Segment, part: npt.NDArray[Any], out: Int64) -> None:
         bound = segment.bound
-        part = np.asarray(part, dtype=np.float64)  # or float32's rounding of the bound would pass for it
-        if not (part.min() >= -bound and part.max() <= bound):
+        # Compared as Python's floats, or float32's rounding of the bound would pass for it.
+        if not (float(part.min()) >= -bound and float(part.max()) <= bound):
+            part = np.asarray(part, dtype=np.float64)
             if not np.isfinite(part).all():
                 raise ValueRefused(f"'{segment.name}' holds a value that is not finite")
             if segment.kind != "update":
                 raise ValueRefused(f"a value in '{segment.name}' is past its declared bound {bound:g}")
-            self.clipped += int(np.count_nonzero(np.abs(part) > bound))
+            with self._lock:
+                self.clipped += int(np.count_nonzero(np.abs(part) > bound))
             part = np.clip(part, -bound, bound)
         factor = self._layout.scales[segment.name] * (self._weight if segment.weighted else 1)
-        scaled: npt.NDArray[np.float64] = np.multiply(part, factor, dtype=np.float64)
-        np.rint(scaled, out=scaled)
-        return scaled
+        scaled = out.view(np.float64)
+        np.multiply(part, factor, out=scaled, dtype=np.float64)
+        if self._layout.pods == 1:  # one pod's element may be past 2^51
+            np.copyto(out, np.rint(scaled), casting="unsafe")
+            return
+        # Adding 1.5 * 2^52 rounds to the nearest integer, half to even, as rint does, and leaves it in the low bits.
+        np.add(scaled, _ROUNDER, out=scaled)
+        np.subtract(out, _ROUNDER_BITS, out=out)
 
 
 @dataclass(frozen=True)
@@ -206,35 +220,79 @@ class Aggregate:
     values: dict[str, npt.NDArray[Any]]
 
 
+class Decoder:
+    """A sum of encoded vectors, decoded block by block: the first block first, the others in any order and thread.
+
+    Parameters
+    ----------
+    layout : Layout
+        The vectors' layout.
+    pods : int or None
+        How many were summed; None for the whole cohort.
+    """
+
+    def __init__(self, layout: Layout, pods: int | None = None) -> None:
+        self._layout, self._pods = layout, layout.pods if pods is None else pods
+        self._weight = 0
+        self._values: dict[str, npt.NDArray[Any]] = {
+            segment.name: np.empty(segment.size, np.int64 if segment.kind == "count" else np.float64)
+            for segment in layout.segments
+        }
+
+    def read(self, block: int, total: Int64) -> None:
+        """Decode the numbered block, centred (int64 [block_size]).
+
+        Raises
+        ------
+        AggregateRefused
+            If its roll call does not count every pod, or a sum is beyond what the pods could have sent.
+        """
+        if int(total[0]) != self._pods:
+            raise AggregateRefused("a roll call failed: the vectors summed are not one masked vector from each pod")
+        for segment, source, target in self._layout.pieces(block):
+            part, found = total[target], self._values[segment.name][source]
+            low, high = int(part.min()), int(part.max())
+            least = 0 if segment.kind == "count" else -self._layout.capacity(segment)
+            if low < least or high > self._layout.capacity(segment):
+                raise AggregateRefused(f"the sum of '{segment.name}' is beyond what the pods may send")
+            if segment.kind == "count":
+                found[:] = part
+            else:
+                _to_reals(part, found, max(-low, high))
+                found /= self._layout.scales[segment.name] * (self._weight or 1 if segment.weighted else 1)
+            if segment.name == WEIGHT:
+                self._weight = int(part[0])
+
+    def aggregate(self) -> Aggregate:
+        """Return what all blocks hold; raises `AggregateRefused` if weighted values have no weight."""
+        if not self._weight and any(segment.weighted for segment in self._layout.segments):
+            raise AggregateRefused("the pods' total weight is zero: there is nothing to average")
+        values = dict(self._values)
+        del values[WEIGHT]
+        clipped = values.pop(CLIPPED, np.zeros(1))
+        return Aggregate(self._pods, self._weight, int(clipped[0]), values)
+
+
+def _to_reals(part: Int64, out: npt.NDArray[np.float64], largest: int) -> None:
+    """Write the integers of ``part`` to ``out``; the way back of the encoder's rounding, where it reaches that far."""
+    if largest > 1 << 51:
+        out[:] = part
+        return
+    np.add(part, _ROUNDER_BITS, out=out.view(np.int64))
+    np.subtract(out, _ROUNDER, out=out)
+
+
 def decode(layout: Layout, total: Int64, pods: int | None = None) -> Aggregate:
     """Decode the centred sum ``total`` (int64 [layout.length]) of ``pods`` vectors (None: of the whole cohort).
 
     Raises
     ------
     AggregateRefused
-        If a roll call does not count every pod, or a sum is beyond what the pods could have sent.
+        If the length is another's, or for what `Decoder` refuses.
     """
     if total.shape != (layout.length,):
         raise AggregateRefused("the summed vector has the wrong length")
-    pods = layout.pods if pods is None else pods
-    if not (total[::BLOCK] == pods).all():
-        raise AggregateRefused("a roll call failed: the vectors summed are not one masked vector from each pod")
-    flat: dict[str, npt.NDArray[Any]] = {
-        segment.name: np.empty(segment.size, np.int64 if segment.kind == "count" else np.float64)
-        for segment in layout.segments
-    }
+    decoder = Decoder(layout, pods)
     for block in range(layout.blocks):
-        part = total[block * BLOCK : (block + 1) * BLOCK]
-        for segment, source, target in layout.pieces(block):
-            if np.abs(part[target]).max() > layout.capacity(segment) or (
-                segment.kind == "count" and part[target].min() < 0
-            ):
-                raise AggregateRefused(f"the sum of '{segment.name}' is beyond what the pods may send")
-            flat[segment.name][source] = part[target]
-    weight, clipped = int(flat.pop(WEIGHT)[0]), int(flat.pop(CLIPPED, np.zeros(1))[0])
-    for segment in layout.segments:
-        if segment.weighted and not weight:
-            raise AggregateRefused("the pods' total weight is zero: there is nothing to average")
-        if segment.name in flat and segment.kind != "count":
-            flat[segment.name] /= layout.scales[segment.name] * (weight if segment.weighted else 1)
-    return Aggregate(pods, weight, clipped, flat)
+        decoder.read(block, total[block * BLOCK : (block + 1) * BLOCK])
+    return decoder.aggregate()

@@ -1,15 +1,17 @@
 """One pass over a pod's vector: encode, add the masks, reduce, block by block, so that all stays in the cache."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fl_app.secagg import npy
 from fl_app.secagg.errors import AggregateRefused
 from fl_app.secagg.field import Field, Int64, Words
-from fl_app.secagg.fixed_point import Encoder, Layout
+from fl_app.secagg.fixed_point import Aggregate, Decoder, Encoder, Layout
 from fl_app.secagg.prg import BLOCK, MaskStream
+from fl_app.secagg.threads import over_blocks
 
 _LINE = 64
 _INT64 = np.dtype(np.int64)
@@ -28,21 +30,26 @@ def mask(layout: Layout, encoder: Encoder, add: Sequence[bytes], subtract: Seque
     Returns
     -------
     array of ``layout.field.dtype`` [layout.length]
-        Elements in [0, q).
+        Elements in [0, q); read-only, and lying in the bytes of a .npy file (`npy.file_of`).
     """
     field = layout.field
-    out = np.empty(layout.length, dtype=field.dtype)
-    streams = _alternate([(MaskStream(s, field), True) for s in add], [(MaskStream(s, field), False) for s in subtract])
-    sums, scratch = aligned(BLOCK, _INT64), aligned(BLOCK, _INT64)
-    words = aligned(BLOCK, field.dtype)
-    for block in range(layout.blocks):
-        size = layout.block_size(block)
-        total, spare, word = sums[:size], scratch[:size], words[:size]
-        encoder.write(block, total)
-        _apply(streams, field, total, spare, word)
-        field.canonicalise(total, spare)
-        out[block * BLOCK : block * BLOCK + size] = total
-    return out
+
+    def fill(out: Words) -> None:
+        def work(first: int, end: int) -> None:
+            streams = _streams(field, add, subtract, first)
+            sums, scratch, words = _buffers(field)
+            for block in range(first, end):
+                size = layout.block_size(block)
+                total, spare, word = sums[:size], scratch[:size], words[:size]
+                encoder.write(block, total)
+                _apply(streams, field, total, spare, word)
+                field.canonicalise(total, spare)
+                out[block * BLOCK : block * BLOCK + size] = total
+
+        over_blocks(layout.blocks - 1, work)
+        work(layout.blocks - 1, layout.blocks)  # by itself: the count of clipped elements stands in it
+
+    return npy.filled(layout.length, field.dtype, fill)
 
 
 def aligned(length: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
@@ -52,13 +59,20 @@ def aligned(length: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     return raw[start : start + length * dtype.itemsize].view(dtype)
 
 
-def _alternate(
-    add: list[tuple[MaskStream, bool]], subtract: list[tuple[MaskStream, bool]]
+def _buffers(field: Field) -> tuple[Int64, Int64, Words]:
+    """Return a block each for the sum, for scratch and for mask elements."""
+    return aligned(BLOCK, _INT64), aligned(BLOCK, _INT64), aligned(BLOCK, field.dtype)
+
+
+def _streams(
+    field: Field, add: Sequence[bytes], subtract: Sequence[bytes], block: int
 ) -> list[tuple[MaskStream, bool]]:
-    """Interleave both kinds, so that sums stay small and are folded half as often."""
-    shorter = min(len(add), len(subtract))
-    pairs = [stream for pair in zip(add, subtract, strict=False) for stream in pair]
-    return pairs + add[shorter:] + subtract[shorter:]
+    """Open the masks at a block, both kinds in turn, so that sums stay small and are folded half as often."""
+    plus, minus = ([(MaskStream(seed, field, block * BLOCK), up) for seed in seeds]
+                   for seeds, up in ((add, True), (subtract, False)))  # fmt: skip
+    shorter = min(len(plus), len(minus))
+    pairs = [stream for pair in zip(plus, minus, strict=False) for stream in pair]
+    return pairs + plus[shorter:] + minus[shorter:]
 
 
 def _apply(streams: list[tuple[MaskStream, bool]], field: Field, total: Int64, spare: Int64, word: Words) -> None:
@@ -75,7 +89,7 @@ def _apply(streams: list[tuple[MaskStream, bool]], field: Field, total: Int64, s
 
 
 class Sum:
-    """Masked vectors added up as they come in: one int64 vector, however many pods.
+    """Masked vectors added up as they come in: one vector of uint64, however many pods.
 
     Parameters
     ----------
@@ -87,47 +101,102 @@ class Sum:
 
     def __init__(self, field: Field, length: int) -> None:
         self._field = field
-        self._total: Int64 = np.zeros(length, np.int64)
+        self._total: npt.NDArray[np.uint64] = np.zeros(length, np.uint64)
         self._since_fold = 0
+        self._blocks = -(-length // BLOCK)
 
     def add(self, vector: Words) -> None:
-        """Add a vector of ``field.dtype`` [length]; its elements are less than q (`check_vector`)."""
-        if self._since_fold == self._field.adds_between_folds:
-            self._blockwise(self._field.fold)
-            self._since_fold = 0
-        signed = vector.view(np.int64) if vector.itemsize == 8 else vector
-        np.add(self._total, signed, out=self._total, casting="unsafe")
-        self._since_fold += 1
+        """Add a vector of ``field.dtype`` [length].
+
+        Raises
+        ------
+        AggregateRefused
+            If one of its words is no element of the field. Then nothing has been added.
+        """
+        full = self._full
+        bad: list[int] = []
+
+        def work(first: int, end: int) -> None:
+            for at, part, spare in self._parts(first, end):
+                if full:
+                    self._field.fold(part, spare)
+                words = vector[at]
+                if int(words.max()) >= self._field.prime:
+                    bad.append(at.start)
+                np.add(part, words, out=part)  # of bad words too: modulo 2^64 it can be undone
+
+        over_blocks(self._blocks, work)
+        self._since_fold = 1 if full else self._since_fold + 1
+        if bad:
+            np.subtract(self._total, vector, out=self._total)
+            raise AggregateRefused("words that are not field elements")
 
     def remove(self, added: Sequence[bytes], subtracted: Sequence[bytes]) -> None:
         """Take masks off the sum: those of ``added`` had been added to it, those of ``subtracted`` subtracted."""
         field = self._field
-        streams = _alternate(
-            [(MaskStream(s, field), True) for s in subtracted], [(MaskStream(s, field), False) for s in added]
-        )
-        words, scratch = aligned(BLOCK, field.dtype), aligned(BLOCK, _INT64)
-        for at in range(0, len(self._total), BLOCK):
-            part = self._total[at : at + BLOCK]
-            spare = scratch[: len(part)]
-            field.fold(part, spare)
-            _apply(streams, field, part, spare, words[: len(part)])
-        self._since_fold = field.adds_between_folds
+
+        def work(first: int, end: int) -> None:
+            streams, words = _streams(field, subtracted, added, first), aligned(BLOCK, field.dtype)
+            for _, part, spare in self._parts(first, end):
+                field.canonicalise(part, spare)
+                signed, signed_spare = part.view(np.int64), spare.view(np.int64)
+                _apply(streams, field, signed, signed_spare, words[: len(part)])
+                field.canonicalise(signed, signed_spare)
+
+        over_blocks(self._blocks, work)
+        self._since_fold = 0
 
     def centred(self) -> Int64:
-        """Return the sum with elements in [-(q-1)/2, (q-1)/2], int64 [length]; the last call on this object."""
-        self._blockwise(self._field.centre)
-        return self._total
+        """Return the sum with elements in [-(q-1)/2, (q-1)/2], int64 [length]."""
+        out = np.empty(len(self._total), np.int64)
 
-    def _blockwise(self, reduce: Callable[[Int64, Int64], None]) -> None:
-        scratch = aligned(BLOCK, _INT64)
-        for at in range(0, len(self._total), BLOCK):
-            part = self._total[at : at + BLOCK]
-            reduce(part, scratch[: len(part)])
+        def work(first: int, end: int) -> None:
+            for at, block in self._centred(first, end):
+                out[at] = block
+
+        over_blocks(self._blocks, work)
+        return out
+
+    def decoded(self, layout: Layout, pods: int | None = None) -> Aggregate:
+        """Return what `fixed_point.decode` makes of the centred sum, which is never held whole."""
+        decoder = Decoder(layout, pods)
+
+        def work(first: int, end: int) -> None:
+            for at, block in self._centred(first, end):
+                decoder.read(at.start // BLOCK, block)
+
+        work(0, 1)  # the total weight stands in the first block
+        over_blocks(self._blocks - 1, lambda first, end: work(first + 1, end + 1))
+        return decoder.aggregate()
+
+    @property
+    def _full(self) -> bool:
+        return self._since_fold == self._field.unsigned_adds_between_folds
+
+    def _parts(self, first: int, end: int) -> Iterator[tuple[slice, npt.NDArray[np.uint64], npt.NDArray[np.uint64]]]:
+        """Yield where each block lies, the block, and scratch of its size."""
+        scratch = aligned(BLOCK, np.dtype(np.uint64))
+        for block in range(first, end):
+            at = slice(block * BLOCK, (block + 1) * BLOCK)
+            part = self._total[at]
+            yield at, part, scratch[: len(part)]
+
+    def _centred(self, first: int, end: int) -> Iterator[tuple[slice, Int64]]:
+        """Yield where each block lies and its centred elements, in an array that the next block overwrites."""
+        field, moved = self._field, aligned(BLOCK, np.dtype(np.uint64))
+        half = (field.prime - 1) // 2
+        for at, part, spare in self._parts(first, end):
+            if self._full:
+                field.fold(part, spare)
+            block = moved[: len(part)]
+            np.add(part, half, out=block)  # moved up by half of q, reduced, and moved back
+            field.canonicalise(block, spare)
+            centred = block.view(np.int64)
+            np.subtract(centred, half, out=centred)
+            yield at, centred
 
 
 def check_vector(layout: Layout, vector: Words, who: str) -> None:
-    """Raise `AggregateRefused`, naming the pod, unless ``vector`` is one that `mask` could have made."""
+    """Raise `AggregateRefused`, naming the pod, unless ``vector`` has the length and type of a step's."""
     if vector.dtype != layout.field.dtype or vector.shape != (layout.length,):
         raise AggregateRefused(f"pod '{who}' sent a vector of another length or type than the step asks for")
-    if len(vector) and int(vector.max()) >= layout.field.prime:
-        raise AggregateRefused(f"pod '{who}' sent words that are not field elements")

@@ -1,5 +1,6 @@
 """The protocol's messages: frozen records that parse from canonical bytes or raise `MalformedMessage`."""
 
+import re
 from dataclasses import dataclass, fields
 from typing import Any, Self, get_args, get_origin
 
@@ -10,6 +11,7 @@ from fl_app.secagg.identity import KEY_BYTES, SIGNATURE_BYTES
 
 VERSION = 1
 _MAX_NAME = 64
+_SERIES = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SIZES = {
     "session": 32,
     "identity_key": KEY_BYTES,
@@ -75,6 +77,9 @@ class Parameters(Record):
     ----------
     run : str
         The run's identifier.
+    series : str
+        The training that the run belongs to, 1 to 64 of ``[A-Za-z0-9._-]``: a run that resumes another has its series.
+        A pod trains for each round once over all runs of a series.
     app : str
         Hash of the app's bundle, "" where the platform gives none.
     config : bytes
@@ -94,6 +99,7 @@ class Parameters(Record):
     """
 
     run: str
+    series: str
     app: str
     config: bytes
     prime_q: int
@@ -241,4 +247,6 @@ def _typed(message: str, field: str, wanted: Any, value: Value) -> Any:
         raise MalformedMessage(f"{message}.{field} is not {_SIZES[field]} bytes long")
     if field in ("name", "sender", "receiver", "kind") and not 0 < len(str(value)) <= _MAX_NAME:
         raise MalformedMessage(f"{message}.{field} is not a name of 1 to {_MAX_NAME} characters")
+    if field == "series" and not _SERIES.fullmatch(str(value)):
+        raise MalformedMessage(f"{message}.{field} is not 1 to 64 of the characters A-Z a-z 0-9 . _ -")
     return value

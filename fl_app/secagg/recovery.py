@@ -9,7 +9,8 @@ could tell different pods different lists and so isolate a smaller sum.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fl_app.secagg.canonical import digest, encode
+from fl_app.secagg.account import Ledger
+from fl_app.secagg.canonical import encode
 from fl_app.secagg.errors import SessionRefused, ShareRefused, SurvivorsRefused
 from fl_app.secagg.identity import (
     SELF_SHARE,
@@ -24,7 +25,7 @@ from fl_app.secagg.identity import (
 from fl_app.secagg.messages import SealedShare, SurvivorsRequest, UnmaskReply, UnmaskRequest, Witness
 from fl_app.secagg.prg import SEED_BYTES, derive
 from fl_app.secagg.roster import CohortPolicy
-from fl_app.secagg.session import PAIR_SEED, Ledger, PodSession
+from fl_app.secagg.session import PAIR_SEED, PodSession
 
 
 def survivors_statement(label: bytes, witness: str, survivors: Sequence[str]) -> bytes:
@@ -43,9 +44,9 @@ def witness(
         If this pod has not answered under the label, or may not be part of such a sum.
     """
     _check_survivors(session, request.label, request.survivors, policy)
-    fixed = _fix_survivors(session, request.label, request.survivors, ledger)
     said = survivors_statement(request.label, session.own.name, request.survivors)
-    return fixed, Witness(session.own.name, signer.sign(said))
+    signed = Witness(session.own.name, signer.sign(said))
+    return _fix_survivors(session, "survivors", request, ledger, len(signed.to_bytes())), signed
 
 
 def unmask(
@@ -66,14 +67,15 @@ def unmask(
     if tuple(share.sender for share in request.shares) != request.survivors:
         raise ShareRefused(f"pod '{session.own.name}' was not sent exactly one share of each survivor's self mask")
     opened = tuple(_open(session, share, request.label) for share in request.shares)
-    fixed = _fix_survivors(session, request.label, request.survivors, ledger)
-    if request.survivors != names:
-        fixed = replace(fixed, over=True)  # a sum over others than the roster counts as a change of membership
     lost = [name for name in names if name not in request.survivors]
     seeds = tuple(derive(session.pair_keys[name], PAIR_SEED, request.label) for name in lost)
     reply = UnmaskReply(request.label, opened, seeds, bytes(SIGNATURE_BYTES))
     said = statement(UNMASK, request.label, session.own.name, "", reply.content())
-    return fixed, replace(reply, signature=signer.sign(said))
+    reply = replace(reply, signature=signer.sign(said))
+    fixed = _fix_survivors(session, "unmask", request, ledger, len(reply.to_bytes()))
+    if request.survivors != names:
+        fixed = replace(fixed, over=True)  # a sum over others than the roster counts as a change of membership
+    return fixed, reply
 
 
 def _check_survivors(session: PodSession, label: bytes, survivors: tuple[str, ...], policy: CohortPolicy) -> None:
@@ -106,10 +108,14 @@ def _check_witnesses(session: PodSession, request: UnmaskRequest) -> None:
         verify(key, signed.signature, said, signed.name)
 
 
-def _fix_survivors(session: PodSession, label: bytes, survivors: tuple[str, ...], ledger: Ledger) -> PodSession:
+def _fix_survivors(
+    session: PodSession, event: str, request: SurvivorsRequest | UnmaskRequest, ledger: Ledger, size: int
+) -> PodSession:
     """Enter the survivors in the ledger, which refuses a second list under the same label."""
-    said = digest("fl-app/secagg/1/survivors", list(survivors))
-    return session.at(ledger.enter_survivors(session.parameters.run, label, said, session.head))
+    account = session.account
+    survivors = {name: account.cohort[name] for name in request.survivors}
+    account = replace(account, cohort=survivors)
+    return session.at(ledger.enter_survivors(account, event, request.label, session.head, size))
 
 
 def _open(session: PodSession, share: SealedShare, label: bytes) -> bytes:

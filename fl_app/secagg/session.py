@@ -1,22 +1,24 @@
 """The pod's side of a session, as a state machine that takes messages and gives messages.
 
 ``open`` makes the hello; ``accept_roster`` checks the roster and seals a share for every neighbour; ``accept_shares``
-opens the shares received; ``mask`` answers one step. The state between two messages is ``to_bytes``: it holds the
-session's secrets and belongs in memory only. Losing it ends the session and gives nothing away.
+opens the shares received; ``begin`` spends one step and ``mask`` answers it. The state between two messages is
+``to_bytes``: it holds the session's secrets and belongs in memory only. Losing it ends the session and gives nothing
+away.
 """
 
 import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from fl_app.secagg.account import Account, Ledger
 from fl_app.secagg.canonical import decode, digest, encode
-from fl_app.secagg.errors import MalformedMessage, RosterRefused, SessionRefused, ShareRefused
+from fl_app.secagg.errors import MalformedMessage, RosterRefused, SessionRefused, ShareRefused, WrongKey
 from fl_app.secagg.field import FIELD_61, Field, Words, field_of
 from fl_app.secagg.fixed_point import Encoder, Layout
 from fl_app.secagg.identity import (
@@ -40,25 +42,12 @@ from fl_app.secagg.messages import (
     Step,
 )
 from fl_app.secagg.prg import SEED_BYTES, derive
-from fl_app.secagg.roster import CohortPolicy, Roster, check_roster, threshold_for
+from fl_app.secagg.roster import CohortPolicy, Roster, check_approved, check_roster, threshold_for
 from fl_app.secagg.self_mask import commitment, split
 
 PAIR_KEY = "fl-app/secagg/1/pair-key"
 PAIR_SEED = "fl-app/secagg/1/pair-seed"
 LABEL = "fl-app/secagg/1/label"
-
-
-class Ledger(Protocol):
-    """The owner's record. Entries are on disk when the call returns; each returns the new head of the chain."""
-
-    def enter_session(self, run: str, session: bytes, head: bytes) -> bytes:
-        """Enter that a session of ``run`` begins; ``head`` is the last head this pod remembers of the run, or b""."""
-
-    def enter_answer(self, run: str, kind: str, round: int, label: bytes, head: bytes) -> bytes:
-        """Enter an answer about to be given; raises `AlreadyAnswered` or `LedgerRefused`."""
-
-    def enter_survivors(self, run: str, label: bytes, survivors: bytes, head: bytes) -> bytes:
-        """Enter the digest of the one list of survivors this pod speaks of under a label; the same may come again."""
 
 
 def field_for(parameters: Parameters, kind: str) -> Field:
@@ -87,8 +76,9 @@ class PodSession:
     """A pod's state in one session; every transition returns a new one.
 
     The fields are public (own hello, parameters, roster, label-independent) but for ``sealing_secret``, ``shares``
-    and ``pair_keys``, which never leave the process but through `to_bytes`. Once it is ``over``, because the last step
-    was answered or a sum was unmasked without some pod, it answers no further step.
+    and ``pair_keys``, which never leave the process but through `to_bytes`. ``begun`` and ``answered`` are the labels
+    of the step under way and of the last one. Once it is ``over``, because the last step was answered or a sum was
+    unmasked without some pod, it answers no further step.
     """
 
     own: Hello
@@ -100,6 +90,7 @@ class PodSession:
     sealed: tuple[SealedShare, ...] = ()
     shares: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     pair_keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    begun: bytes = b""
     answered: bytes = b""
     over: bool = False
 
@@ -176,6 +167,30 @@ class PodSession:
             keys[other.name] = derive(both, PAIR_KEY, first, second, salt=roster.digest)
         return replace(self, pair_keys=keys, shares={})
 
+    def begin(self, step: Step, request: bytes, ledger: Ledger) -> "PodSession":
+        """Spend one step, before anything is computed for it: whatever goes wrong later, it is not asked again.
+
+        Parameters
+        ----------
+        step : Step
+            Which step, and the layout of its vector.
+        request : bytes
+            Digest of the whole common request.
+
+        Raises
+        ------
+        ProtocolError
+            If the step may not be answered; then it is not spent.
+        """
+        roster, me = self.joined(), self.own.name
+        self.check_step(step)
+        if set(self.pair_keys) != {other.name for other in roster.neighbours(me)}:
+            raise ShareRefused(f"pod '{me}' has not received its neighbours' shares")
+        layout_for(self.parameters, step, len(roster.hellos))
+        bound = label(roster, step, request)
+        head = ledger.enter_begin(self.account, step.kind, step.round, bound, self.head)
+        return replace(self.at(head), begun=bound)
+
     def mask(
         self,
         step: Step,
@@ -185,30 +200,28 @@ class PodSession:
         ledger: Ledger,
         signer: Signer,
     ) -> tuple["PodSession", Words, MaskedReply]:
-        """Answer one step: enter it in the ledger, then return the new state, the masked vector and what goes with it.
+        """Answer the step that has begun: return the new state, the masked vector and what goes with it.
+
+        The answer is in the ledger when this returns.
 
         Parameters
         ----------
-        step : Step
-            Which step, and the layout of its vector.
-        request : bytes
-            Digest of the whole common request.
+        step, request : Step, bytes
+            As they were given to `begin`.
         weight : int
             This pod's weight; ``values`` are its flat arrays by segment name.
 
         Raises
         ------
         ProtocolError
-            If the step may not be answered or the values do not fit; then nothing is returned.
+            If it has not begun or the values do not fit; then nothing is returned.
         """
         roster, me = self.joined(), self.own.name
-        self.check_step(step)
-        if set(self.pair_keys) != {other.name for other in roster.neighbours(me)}:
-            raise ShareRefused(f"pod '{me}' has not received its neighbours' shares")
+        bound = label(roster, step, request)
+        if self.begun != bound:
+            raise SessionRefused(f"pod '{me}' has not begun this step")
         layout = layout_for(self.parameters, step, len(roster.hellos))
         encoder = Encoder(layout, weight, values)
-        bound = label(roster, step, request)
-        head = ledger.enter_answer(self.parameters.run, step.kind, step.round, bound, self.head)
         seeds = {name: derive(key, PAIR_SEED, bound) for name, key in self.pair_keys.items()}
         place = roster.position(me)
         add = [seed for name, seed in seeds.items() if place < roster.position(name)]
@@ -221,7 +234,9 @@ class PodSession:
         vector = mask(layout, encoder, add, subtract)
         reply = MaskedReply(committed, shares, bytes(SIGNATURE_BYTES))
         reply = replace(reply, signature=signer.sign(reply_statement(bound, me, vector, reply)))
-        return replace(self.at(head), answered=bound, over=self._is_last(step)), vector, reply
+        size = vector.nbytes + len(reply.to_bytes())
+        head = ledger.enter_answer(self.account, step.kind, step.round, bound, self.head, size)
+        return replace(self.at(head), begun=b"", answered=bound, over=self._is_last(step)), vector, reply
 
     def _self_shares(self, own: bytes, bound: bytes, signer: Signer) -> tuple[SealedShare, ...]:
         """Return the shares of this step's self mask, sealed to every pod of the roster, this one included."""
@@ -238,9 +253,29 @@ class PodSession:
         """Answers needed for a sum of this session's roster."""
         return threshold_for(self.parameters.threshold, len(self.joined().hellos))
 
+    @property
+    def account(self) -> Account:
+        """On whose account this session's answers are entered: its run, its series and its roster."""
+        members = self.roster.hellos if self.roster else ()
+        keys = {hello.name: hello.identity_key for hello in members}
+        return Account(self.parameters.run, self.parameters.series, keys)
+
+    def check_keys(self, signer: Signer, policy: CohortPolicy) -> None:
+        """Raise unless every key of this session is still what it was: the pod's own, and those its owner pins.
+
+        Raises
+        ------
+        WrongKey, NotApproved
+            If a key was replaced or an approval taken back since the session began.
+        """
+        me = self.own.name
+        if signer.public_bytes != self.own.identity_key:
+            raise WrongKey(f"pod '{me}' has another identity key than when this session began")
+        for other in self.roster.neighbours(me) if self.roster else ():
+            check_approved(other.name, other.identity_key, policy, me)
+
     def check_step(self, step: Step) -> None:
         """Raise unless ``step`` belongs to this session and its plan."""
-        self.joined()
         if self.over:
             raise SessionRefused(
                 f"this session of pod '{self.own.name}' is over: pods were lost, or it was the last step"
@@ -261,7 +296,7 @@ class PodSession:
 
     def closed(self) -> "PodSession":
         """Return what is left when the session ends: the ledger's head, and no secret."""
-        return replace(self, sealing_secret=b"", nonce=b"", roster=None, sealed=(), shares={}, pair_keys={})
+        return replace(self, sealing_secret=b"", nonce=b"", roster=None, sealed=(), shares={}, pair_keys={}, begun=b"")
 
     def joined(self) -> Roster:
         """Return the roster this pod has joined; raises `SessionRefused` if there is none."""
@@ -282,6 +317,7 @@ class PodSession:
                 "sealed": [share.to_bytes() for share in self.sealed],
                 "shares": dict(self.shares),
                 "pair_keys": dict(self.pair_keys),
+                "begun": self.begun,
                 "answered": self.answered,
                 "over": self.over,
             }
@@ -303,6 +339,7 @@ class PodSession:
                 sealed=tuple(SealedShare.from_bytes(raw) for raw in state["sealed"]),
                 shares=state["shares"],
                 pair_keys=state["pair_keys"],
+                begun=state["begun"],
                 answered=state["answered"],
                 over=state["over"],
             )

@@ -35,14 +35,19 @@ class DataStructure(Frozen):
         Raises
         ------
         DataError
-            The schema lacks the target or a selected column, the target is not categorical or has fewer
-            than two published values, or no feature is left.
+            The schema lacks the target or a selected column, the target is optional, not categorical or has
+            fewer than two published values, or no feature is left.
         """
         target = schema.column(self.target)
         if target.kind != "categorical":
             raise DataError(
                 f"the target {self.target!r} is continuous, and only classes can be learnt: the pods' owners "
                 'must set force_stypes={"categorical": [...]} for it'
+            )
+        if target.optional:
+            raise DataError(
+                f"the target {self.target!r} is declared optional, and every pod needs it: "
+                "the pods' owners must take it out of optional"
             )
         if len(target.values) < 2:
             raise DataError(f"the target {self.target!r} has fewer than two published values")

@@ -20,26 +20,30 @@ from fl_app.tabular.values import categories_of, series_of
 
 UNKNOWN, MISSING, FIRST_VALUE = 0, 1, 2
 MAX_BINS = 256
-MIN_BIN_ROWS = 10
+MIN_BIN_ROWS = 5
 
 
 class Normalisation(Frozen):
-    """Mean, standard deviation and bin edges of each continuous feature, in the features' order.
+    """Mean, standard deviation and bins of each continuous feature, in the features' order.
 
     ``bins`` holds ascending edges in the column's own unit. They follow the distinct values rather than the
-    rows, so that the many values of a column that is nearly always zero are not lost in one bin.
+    rows, so that the many values of a column that is nearly always zero are not lost in one bin. ``cells``, edges
+    again, and ``codes``, one for each cell between them, say which category each number is embedded as: a value
+    with enough rows is one of its own, and rarer values share one with their neighbours.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     bins: tuple[tuple[float, ...], ...]
+    cells: tuple[tuple[float, ...], ...]
+    codes: tuple[tuple[int, ...], ...]
 
     @classmethod
     def from_statistics(
         cls, statistics: Statistics, columns: Sequence[Column], min_bin_rows: int = MIN_BIN_ROWS
     ) -> Self:
         """Derive from sums over all pods; mean and deviation are those of the pooled rows."""
-        means, stds, bins = [], [], []
+        means, stds, bins, cells, codes = [], [], [], [], []
         start = 0
         for column, (total, squares, count) in zip(columns, statistics.moments.tolist(), strict=True):
             low, high = column.bounds
@@ -50,9 +54,13 @@ class Normalisation(Frozen):
             stds.append(half * variance**0.5 if variance > 1e-15 else 1.0)
             edges = grid(column)
             stop = start + len(edges) - 1
-            bins.append(merge_cells(edges, statistics.histogram[start:stop], min_bin_rows))
+            counts = statistics.histogram[start:stop]
+            bins.append(merge_cells(edges, counts, min_bin_rows))
+            cells_of_column, codes_of_column = value_codes(edges, counts, min_bin_rows)
+            cells.append(cells_of_column)
+            codes.append(codes_of_column)
             start = stop
-        return cls(mean=tuple(means), std=tuple(stds), bins=tuple(bins))
+        return cls(mean=tuple(means), std=tuple(stds), bins=tuple(bins), cells=tuple(cells), codes=tuple(codes))
 
 
 def merge_cells(edges: NDArray[np.float64], counts: NDArray[np.int64], min_rows: int) -> tuple[float, ...]:
@@ -73,6 +81,36 @@ def merge_cells(edges: NDArray[np.float64], counts: NDArray[np.int64], min_rows:
     return float(edges[0]), *cuts, float(edges[-1])
 
 
+def value_codes(
+    edges: NDArray[np.float64], counts: NDArray[np.int64], min_rows: int
+) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """Give each cell of ``min_rows`` rows or more a code of its own, and merge the others as :func:`merge_cells` does.
+
+    At most the ``MAX_BINS`` fullest cells stand alone. A merged bin leaves out the lone cells that lie in it; if all
+    that is left to merge is too little, the emptiest lone cell joins it.
+
+    Returns
+    -------
+    tuple
+        Ascending edges, and the code from 1 of each cell between two of them.
+    """
+    alone = np.argsort(-counts, kind="stable")[:MAX_BINS]
+    alone = alone[counts[alone] >= max(min_rows, 1)]
+    if 0 < counts.sum() - counts[alone].sum() < min_rows:
+        alone = alone[:-1]
+    alone = np.sort(alone)
+    others = counts.copy()
+    others[alone] = 0
+    merged = np.array(merge_cells(edges, others, min_rows))
+    found = np.unique(np.concatenate([merged, edges[alone], edges[alone + 1]]))
+    middles = (found[:-1] + found[1:]) / 2
+    codes = len(alone) + 1 + cell_of(middles, merged)
+    cells = cell_of(middles, edges)
+    own = np.isin(cells, alone)
+    codes[own] = 1 + np.searchsorted(alone, cells[own])
+    return tuple(found.tolist()), tuple(codes.tolist())
+
+
 @dataclass(frozen=True)
 class Encoded:
     """The n rows of a table as arrays.
@@ -82,7 +120,7 @@ class Encoded:
     numbers
         float32 [n, p]: continuous features, normalised; 0 (the mean) where missing.
     bins
-        int64 [n, p]: the bin of each number, from 1; 0 where missing.
+        int64 [n, p]: the code of each number's bin, from 1; 0 where missing.
     codes
         int64 [n, c]: categorical features; 0 unknown, 1 missing, 2.. the schema's values.
     labels
@@ -111,9 +149,12 @@ class Encoding(Frozen):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         normalisation = self.normalisation
-        for part in (normalisation.mean, normalisation.std, normalisation.bins):
+        for name, part in normalisation:
             if len(part) != len(self.continuous):
-                raise UsageError(f"the normalisation has {len(part)} columns, expected {len(self.continuous)}")
+                raise UsageError(f"the normalisation has {len(part)} {name}, expected {len(self.continuous)}")
+        for cells, codes in zip(normalisation.cells, normalisation.codes, strict=True):
+            if len(codes) != len(cells) - 1 or min(codes, default=0) < 1:
+                raise UsageError("each cell of a normalisation needs a code, from 1")
         return self
 
     @classmethod
@@ -127,7 +168,9 @@ class Encoding(Frozen):
     ) -> Self:
         """Make the encoding from a (combined) schema, the data structure and statistics summed over pods.
 
-        No bin of a number holds fewer than ``min_bin_rows`` rows: what the model tells of rare values.
+        No bin of a number holds fewer than ``min_bin_rows`` rows of all pods together, which is what the model, with
+        its bins, tells of rare values. The sums that bins are cut from show the server every cell of the public grid;
+        an owner who wants fewer shown sets coarser ``bounds``, or offers the column as a category or not at all.
         """
         features = tuple(map(schema.column, datastructure.features(schema)))
         normalisation = Normalisation.from_statistics(statistics, _continuous(features), min_bin_rows)
@@ -153,6 +196,11 @@ class Encoding(Frozen):
         """The number of codes of each categorical feature, unknown and missing included."""
         return tuple(FIRST_VALUE + len(column.values) for column in self.categorical)
 
+    @property
+    def bin_counts(self) -> tuple[int, ...]:
+        """The number of codes that each continuous feature's bins have, missing included."""
+        return tuple(1 + max(codes) for codes in self.normalisation.codes)
+
     def labels_of(self, frame: pd.DataFrame) -> NDArray[np.int64]:
         """Give each row's class as an index into ``labels``, int64 [n]; -1 where missing or not published."""
         return np.maximum(codes_of(frame, self.target) - FIRST_VALUE, -1)
@@ -172,17 +220,18 @@ class Encoding(Frozen):
             known = labels >= 0
             frame, labels = frame[known], labels[known]
         n, p = len(frame), len(self.continuous)
-        codes = np.empty((n, len(self.categorical)), dtype=np.int64)
+        categories = np.empty((n, len(self.categorical)), dtype=np.int64)
         for i, column in enumerate(self.categorical):
-            codes[:, i] = codes_of(frame, column)
+            categories[:, i] = codes_of(frame, column)
         numbers, bins = np.zeros((n, p), dtype=np.float32), np.zeros((n, p), dtype=np.int64)
         for i, column in enumerate(self.continuous):
             values = present_numbers(frame, column)
             present = ~np.isnan(values)
             values = values[present]
+            codes = np.array(self.normalisation.codes[i], dtype=np.int64)
             numbers[present, i] = (values - self.normalisation.mean[i]) / self.normalisation.std[i]
-            bins[present, i] = 1 + cell_of(values, np.array(self.normalisation.bins[i]))
-        return Encoded(numbers, bins, codes, labels, dropped=rows - n)
+            bins[present, i] = codes[cell_of(values, np.array(self.normalisation.cells[i]))]
+        return Encoded(numbers, bins, categories, labels, dropped=rows - n)
 
 
 def continuous_features(schema: Schema, datastructure: DataStructure) -> tuple[Column, ...]:

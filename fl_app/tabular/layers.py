@@ -28,8 +28,12 @@ class Categories(nn.Module):
 
     def forward(self, codes: Tensor) -> Tensor:
         """Look the codes up."""
+        return self.look_up(codes).flatten(1)
+
+    def look_up(self, codes: Tensor) -> Tensor:
+        """Look the codes up, each apart: float [n, c, width]."""
         embedded: Tensor = self.table(codes + self.offsets)
-        return embedded.flatten(1)
+        return embedded
 
 
 class PiecewiseLinear(nn.Module):
@@ -70,11 +74,10 @@ class Linear(nn.Module):
         super().__init__()
         self.codes = Categories(encoding.cardinalities, len(encoding.labels))
         self.numbers = nn.Parameter(torch.zeros(len(encoding.continuous), len(encoding.labels)))
-        self._shape = (len(encoding.cardinalities), len(encoding.labels))
 
     def forward(self, numbers: Tensor, codes: Tensor) -> Tensor:
         """Give logits, float [n, C]."""
-        logits: Tensor = numbers @ self.numbers + self.codes(codes).reshape(len(codes), *self._shape).sum(1)
+        logits: Tensor = numbers @ self.numbers + self.codes.look_up(codes).sum(1)
         return logits
 
 
@@ -96,8 +99,7 @@ class Columns(nn.Module):
         super().__init__()
         edges = _normalised_edges(encoding)
         self.numbers = _periodic(len(edges), width) if periodic else PiecewiseLinear(edges, width)
-        # As many codes as edges: the bins, and missing.
-        self.bins = Categories([len(column) for column in edges], width)
+        self.bins = Categories(encoding.bin_counts, width)
         self.codes = Categories(encoding.cardinalities, width)
         self.linear = Linear(encoding)
         self.inputs = width * (2 * len(edges) + len(encoding.cardinalities))

@@ -40,7 +40,7 @@ class TabM(Columns):
     start from one seed in every pod, so that a member is averaged with itself.
     """
 
-    def __init__(self, encoding: Encoding, *, members: int = 16, dropout: float = 0.1) -> None:
+    def __init__(self, encoding: Encoding, *, members: int = 8, dropout: float = 0.1) -> None:
         from tabm import EnsembleView, LinearEnsemble, MLPBackboneBatchEnsemble
 
         super().__init__(encoding)

@@ -149,7 +149,7 @@ def combine(schemas: Sequence[Schema], *, ignore_cols: Collection[str] = ()) -> 
     differences: list[str] = []
     for name in names:
         held = {schema.name: schema.column(name) for schema in schemas if name in schema.names}
-        absent = [schema.name for schema in schemas if name not in schema.names]
+        absent = {schema.name: _alike(name, schema) for schema in schemas if name not in schema.names}
         column, found = _combine_column(held, absent)
         columns.append(column)
         differences += found
@@ -158,7 +158,16 @@ def combine(schemas: Sequence[Schema], *, ignore_cols: Collection[str] = ()) -> 
     )
 
 
-def _combine_column(held: Mapping[str, Column], absent: Sequence[str]) -> tuple[Column, list[str]]:
+def _alike(name: str, schema: Schema) -> str:
+    """Return the column whose name differs in case or in spaces and signs alone, "" if there is none."""
+
+    def plain(text: str) -> str:
+        return "".join(filter(str.isalnum, text)).casefold()
+
+    return next((other for other in schema.names if plain(other) == plain(name)), "")
+
+
+def _combine_column(held: Mapping[str, Column], absent: Mapping[str, str]) -> tuple[Column, list[str]]:
     (first_pod, first), *others = held.items()
     for pod, column in others:
         if column.kind != first.kind:
@@ -168,8 +177,9 @@ def _combine_column(held: Mapping[str, Column], absent: Sequence[str]) -> tuple[
             )
     optional = any(column.optional for column in held.values())
     if absent and not optional:
+        lacking = [f"{pod!r}" + (f" (which has {alike!r})" if alike else "") for pod, alike in absent.items()]
         raise SchemaMismatch(
-            f"column {first.name!r} of {first_pod!r} is missing in {', '.join(map(repr, absent))}; "
+            f"column {first.name!r} of {first_pod!r} is missing in {', '.join(lacking)}; "
             "declare it optional where it exists, or leave it out with ignore_cols"
         )
     differences = [f"{first.name}: {pod} lacks this optional column" for pod in absent]

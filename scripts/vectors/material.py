@@ -29,6 +29,7 @@ REQUEST = constant("request")
 CLASSES = (ElementClass("update", "update", 8.0), ElementClass("loss", "mean", 64.0), ElementClass("n", "count", 100.0))
 PARAMETERS = Parameters(
     run="7",
+    series="7",
     app="",
     config=canonical.encode({"lr": 0.1}),
     prime_q=FIELD_61.prime,

@@ -1,28 +1,31 @@
 """``fl-app export``."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from server.commands.output import emit, json_option, runs_option
 
 
-@click.command(epilog="Example: fl-app export latest --format pt -o model.pt")
+@click.command(epilog="Example: fl-app export latest --format onnx -o model.onnx")
 @click.argument("model", default="latest")
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["pt", "safetensors"]),
+    type=click.Choice(["safetensors", "pt", "onnx", "pt2"]),
     help="Of the file written  [default: by the name of the output, else safetensors]",
 )
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="[default: ./model.FORMAT]")
-@click.option("--force", is_flag=True, help="Overwrite the output if it exists.")
+@click.option("--force", is_flag=True, help="Overwrite the output and its card if they exist.")
 @runs_option
 @json_option
 def export(model: str, form: str | None, output: Path | None, force: bool, runs: str, as_json: bool) -> None:
-    """Write the model of a run, or of a model file, to a file that needs nothing else.
+    """Write the model of a run, or of a model file, to a file that needs nothing else, and a model card beside it.
 
-    MODEL is a run's directory, its name, `latest`, or a .pt or .safetensors file.
+    MODEL is a run's directory, its name, `latest`, or a .pt or .safetensors file. Each format carries preprocessing,
+    classes and schema: .safetensors and .pt are read by fl-app, .onnx by any ONNX runtime (needs the extra
+    fl-app[onnx]), .pt2 by PyTorch.
     """
     from fl_app.errors import UsageError
     from server.run_directory import find_model
@@ -32,12 +35,41 @@ def export(model: str, form: str | None, output: Path | None, force: bool, runs:
     target = output or Path(f"model.{form}")
     if target.suffix != f".{form}":
         raise UsageError(f"{target}: the name of a {form} file ends in .{form}; or leave --format out")
-    if target.exists() and not force:
-        raise UsageError(f"{target} exists already; choose another name, or overwrite it with --force")
 
+    from fl_app.exports import formats
+    from fl_app.exports.card import card, card_path
+    from fl_app.files import replace_file
     from fl_app.tabular.model_file import TrainedModel
 
+    beside = card_path(target)
+    for path in (target, beside):
+        if path.exists() and not force:
+            raise UsageError(f"{path} exists already; choose another name, or overwrite it with --force")
     trained = TrainedModel.load(source)
-    trained.save(target)
-    document = {"model": str(target), "format": form, "source": str(source), "classes": list(trained.classes)}
-    emit(document, as_json, lambda: click.echo(f"wrote {target}"))
+    formats.export(trained, target)
+    replace_file(beside, card(trained, target, _results(source)).encode())
+    document = {
+        "model": str(target),
+        "card": str(beside),
+        "format": form,
+        "source": str(source),
+        "classes": list(trained.classes),
+    }
+    emit(document, as_json, lambda: _show(document))
+
+
+def _results(source: Path) -> dict[str, Any] | None:
+    """Return what the run that ``source`` lies in left, if it lies in one."""
+    from server.run_directory import RunDirectory
+
+    run = RunDirectory(source.resolve().parent)
+    return run.results() if (run.path / "config.json").is_file() else None
+
+
+def _show(document: dict[str, Any]) -> None:
+    click.echo(f"wrote {document['model']} and {document['card']}")
+    if document["format"] == "pt2":
+        from fl_app.exports.pt2 import LOADER
+
+        click.echo(f"\nTo score a CSV file with it, without fl-app (python score.py {document['model']} rows.csv):\n")
+        click.echo(LOADER)

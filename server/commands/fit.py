@@ -1,22 +1,36 @@
 """``fl-app fit`` and ``fl-app demo``."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from fl_app.config import RunConfig
-from fl_app.errors import UsageError
+from fl_app.errors import RunFailed, UsageError
 from fl_app.federation import Federation, census_federation, find_federation
+from fl_app.tabular.architectures import ARCHITECTURES, DEFAULT_ARCHITECTURE
 from fl_app.tabular.datastructure import DataStructure
+from fl_app.tabular.encoding import MIN_BIN_ROWS
 from fl_app.tabular.optimizer import Optimizer
 from server.commands.output import console, emit, federation_option, json_option, runs_option
-from server.fit import FitFailed
+from server.fit import FitFailed, Follow, Interrupted
 from server.fit import fit as carry_out_fit
 from server.progress import Progress, matrix_table, results_table
+from server.resume import resume as carry_on
 from server.run_directory import RunDirectory
 from server.settings import pod_names
+
+_CHANGEABLE = {"federation", "rounds", "timeout", "step_timeout", "runs", "as_json"}
+"""What may be given to a run that is resumed."""
+
+
+class Stopped(RunFailed):
+    """A run that was ended by SIGINT or SIGTERM."""
+
+    exit_code = 130
 
 
 def _settings(command: Any) -> Any:
@@ -30,7 +44,12 @@ def _settings(command: Any) -> Any:
             click.option("--optimizer", default="AdamW", show_default=True, help="A torch.optim name."),
             click.option("--lr", default=0.001, show_default=True, help="The pods' learning rate."),
             click.option("--lr-decay", default=0.02, show_default=True, help="What is left of it in the last round."),
-            click.option("--architecture", default="mlp", show_default=True, type=click.Choice(["mlp", "tutorial"])),
+            click.option(
+                "--architecture", default=DEFAULT_ARCHITECTURE, show_default=True, type=click.Choice(ARCHITECTURES)
+            ),
+            click.option(
+                "--min-bin-rows", default=MIN_BIN_ROWS, show_default=True, help="Rows, of all pods, in a number's bin."
+            ),
             click.option(
                 "--strategy",
                 default="FedAvg",
@@ -64,11 +83,29 @@ def _settings(command: Any) -> Any:
 @click.option("--target", help="Column to predict  [default: the federation's test_target, or TARGET]")
 @click.option("--ignore", default="", metavar="A,B", help="Columns to leave out.")
 @click.option("--test-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Public test rows.")
+@click.option(
+    "--resume",
+    metavar="RUN",
+    help="Go on with a run that ended too early, after its last completed round. Its settings stay; only --federation,"
+    " --timeout, --step-timeout and more --rounds may be given.",
+)
 @_settings
+@click.pass_context
 def fit(
-    federation: str | None, pods: str, target: str | None, ignore: str, test_file: Path | None, **settings: Any
+    context: click.Context,
+    /,
+    federation: str | None,
+    pods: str,
+    target: str | None,
+    ignore: str,
+    test_file: Path | None,
+    resume: str | None,
+    **settings: Any,
 ) -> None:
     """Train one model over several pods, and write it to a run directory."""
+    if resume:
+        _resume(context, resume, federation)
+        return
     found = find_federation(federation, Path.cwd())
     names = tuple(name.strip() for name in pods.split(",") if name.strip()) or pod_names(found)
     datastructure = DataStructure(
@@ -101,15 +138,54 @@ def _train(
     **settings: Any,
 ) -> None:
     config = _config(pods, datastructure, **settings)
+    head = f"{len(pods)} pods: {', '.join(pods)} ({federation.kind})"
+    _show_run(
+        head,
+        lambda follow: carry_out_fit(config, federation, runs=Path(runs), test_file=test_file, follow=follow),
+        as_json,
+    )
+
+
+def _resume(context: click.Context, named: str, federation: str | None) -> None:
+    """Go on with a run; of all other options only those that may change are taken."""
+    given = {
+        name: value
+        for name, value in context.params.items()
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    if fixed := given.keys() - _CHANGEABLE - {"resume"}:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(fixed))
+        raise UsageError(f"{options}: a resumed run goes on with the settings it began with")
+    run = RunDirectory.find(named, Path(context.params["runs"]))
+    config = run.config()
+    head = f"run {run.name} goes on; {len(config.pods)} pods: {', '.join(config.pods)}"
+    _show_run(
+        head,
+        lambda follow: carry_on(
+            run,
+            find_federation(federation, Path.cwd()) if federation else None,
+            rounds=given.get("rounds"),
+            hello_timeout=given.get("timeout"),
+            step_timeout=given.get("step_timeout"),
+            follow=follow,
+        ),
+        context.params["as_json"],
+    )
+
+
+def _show_run(head: str, carry_out: Callable[[Follow], RunDirectory], as_json: bool) -> None:
+    """Have a run carried out, and show how it goes and what came of it."""
     errors = console(errors=True)
-    errors.print(f"{len(pods)} pods: {', '.join(pods)} ({federation.kind})", highlight=False)
+    errors.print(head, highlight=False)
     try:
         with Progress(errors) as progress:
-            run = carry_out_fit(config, federation, runs=Path(runs), test_file=test_file, follow=progress)
+            run = carry_out(progress)
     except FitFailed as error:
         if error.approvals:
             errors.print(matrix_table(error.approvals))
         raise
+    except Interrupted as error:
+        raise Stopped(str(error)) from None
     results = run.results()
     emit({**results, "directory": str(run.path)}, as_json, lambda: _show(run, results))
 

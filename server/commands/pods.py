@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds for the pods to connect.")
 @json_option
 def pods(federation: str | None, timeout: float, as_json: bool) -> None:
-    """Show which pods of a federation are there, what they publish, and who approves whom."""
+    """Show which pods of a federation are there, what they publish, and who approves whom.
+
+    Pods do not publish the versions they run; one that answers over a SuperLink has approved this version of the app.
+    """
+    from importlib.metadata import version
+
     from fl_app.federation import find_federation
     from server.schemas import ask_pods
     from server.settings import pod_names
@@ -28,15 +33,20 @@ def pods(federation: str | None, timeout: float, as_json: bool) -> None:
     missing = [name for name in pod_names(found) if name not in published]
     document: dict[str, Any] = {
         "federation": found.name,
+        "versions": {package: version(package) for package in ("fl-app", "flwr")},
         "pods": {
             name: {
                 "key": info.key,
+                "versions": dict.fromkeys(("fl-app", "flwr"), "unknown"),
+                "online_since": info.online_since,
+                "last_seen": info.last_seen,
                 "approves": info.approves,
                 "columns": [column.model_dump(mode="json", exclude_defaults=True) for column in info.schema.columns],
             }
             for name, info in published.items()
         },
         "missing": missing,
+        "approvals": _matrix(published, missing),
     }
     emit(document, as_json, lambda: _show(published, missing))
 
@@ -45,11 +55,11 @@ def _show(published: "dict[str, PodInfo]", missing: list[str]) -> None:
     from rich.table import Table
 
     from server.progress import matrix_table
-    from strategies import CohortRefused
 
     out = console()
     for name, info in published.items():
-        out.print(f"{name}  {info.key}", highlight=False, soft_wrap=True)
+        since = f", since {info.online_since}" if info.online_since else ""
+        out.print(f"{name}  {info.key}  online{since}, version unknown", highlight=False, soft_wrap=True)
     for name in missing:
         out.print(f"{name}  did not answer", highlight=False)
     table = Table(title="columns", title_justify="left")
@@ -58,9 +68,15 @@ def _show(published: "dict[str, PodInfo]", missing: list[str]) -> None:
     for column in dict.fromkeys(name for info in published.values() for name in info.schema.names):
         table.add_row(column, *(_described(column, info) for info in published.values()))
     out.print(table)
-    names = [*published, *missing]
+    out.print(matrix_table(_matrix(published, missing)))
+
+
+def _matrix(published: "dict[str, PodInfo]", missing: list[str]) -> list[list[str]]:
+    """Return who approves whom, as `CohortRefused.matrix` does."""
+    from strategies import CohortRefused
+
     approvals = {name: info.approves for name, info in published.items()}
-    out.print(matrix_table(CohortRefused([], names, approvals).matrix()))
+    return CohortRefused([], [*published, *missing], approvals).matrix()
 
 
 def _described(name: str, info: "PodInfo") -> str:

@@ -16,17 +16,18 @@ from server.commands.output import runs_option
 def predict(model: str, table: Path, output: Path | None, runs: str) -> None:
     """Score the rows of a table: CSV in (or Parquet), CSV of class probabilities out, row by row.
 
-    MODEL is a .pt or .safetensors file, a run's directory, its name, or `latest`.
+    MODEL is a .safetensors, .pt, .onnx or .pt2 file that fl-app has written, a run's directory, its name, or `latest`.
+    Opening a .pt2 file can run code that is in it: open only those you trust.
     """
     import pandas as pd
 
     from fl_app.errors import UsageError
-    from fl_app.tabular.model_file import TrainedModel
+    from fl_app.exports.formats import open_scorer
     from fl_app.tabular.scoring import read_rows
     from server.run_directory import find_model
 
-    trained = TrainedModel.load(find_model(model, Path(runs)))
-    scores = pd.DataFrame(trained.predict_proba(read_rows(table)), columns=list(trained.classes))
+    scorer = open_scorer(find_model(model, Path(runs)))
+    scores = pd.DataFrame(scorer.predict_proba(read_rows(table)), columns=list(scorer.classes))
     try:
         scores.to_csv(output or sys.stdout, index=False, float_format="%.9g")
     except OSError as error:

@@ -12,7 +12,7 @@ from server.commands.output import emit, json_option, runs_option
 @runs_option
 @json_option
 def report(run: str, runs: str, as_json: bool) -> None:
-    """Write report.md and curves.png into a run's directory.
+    """Write report.html, one file that any browser shows without a network, and its pictures as PNG beside it.
 
     RUN is the directory, the run's name, or `latest`.
     """
@@ -22,8 +22,8 @@ def report(run: str, runs: str, as_json: bool) -> None:
 
     found = RunDirectory.find(run, Path(runs))
     try:
-        page, curves = write_report(found)
+        page, pictures = write_report(found)
     except OSError as error:
         raise UsageError(f"{found.path}: the report cannot be written: {error.strerror}") from error
-    document = {"report": str(page), "curves": str(curves) if curves else None}
-    emit(document, as_json, lambda: click.echo("\n".join(filter(None, document.values()))))
+    document = {"report": str(page), "pictures": [str(path) for path in pictures]}
+    emit(document, as_json, lambda: click.echo("\n".join([str(page), *document["pictures"]])))

@@ -22,7 +22,7 @@ from tests.adversary.attacks import ATTACKS, Attack
 from tests.adversary.checks import ROOT
 
 _HERE = "tests/adversary"
-_COPIED = ("fl_app", "client", "strategies", "tests", "pyproject.toml")
+_COPIED = ("fl_app", "client", "strategies", "server", "tests", "pyproject.toml")
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.csv.gz", "test_mutations.py")
 
 

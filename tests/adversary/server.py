@@ -57,7 +57,9 @@ class Server:
     def __init__(self, directory: Path, count: int) -> None:
         self.pods = Pods(directory, NAMES[:count])
         self.names = tuple(self.pods.names)
-        self.parameters = Parameters(str(RUN_ID), "", b"", 2**61 - 1, self.names, 0, 1000, "examples", PLANS)
+        self.parameters = Parameters(
+            str(RUN_ID), str(RUN_ID), "", b"", 2**61 - 1, self.names, 0, 1000, "examples", PLANS
+        )
         self.aggregator = Aggregator(self.parameters)
         self.hellos: dict[str, Hello] = {}
 
@@ -66,6 +68,13 @@ class Server:
         self.parameters = replace(self.parameters, **changes)
         self.aggregator = Aggregator(self.parameters)
         self.hellos = {}
+
+    def new_run(self, run: int, **changes: Any) -> None:
+        """Begin another run, of which the pods remember nothing; of the same series if nothing else is said."""
+        contexts = self.pods.grid.contexts
+        for node, context in contexts.items():
+            contexts[node] = Context(run, node, context.node_config, RecordDict(), {})
+        self.new_session(run=str(run), **changes)
 
     # -- hello and roster -----------------------------------------------------------------------------------------
 
@@ -188,7 +197,7 @@ def state_of(server: Server, name: str) -> PodSession:
 
 def vector_in(reply: RecordDict) -> tuple[npt.NDArray[Any], MaskedReply]:
     """Return the masked vector of a reply and what came with it."""
-    return wire.take_vector(reply), wire.take(reply, MaskedReply)
+    return wire.take_vector(reply).copy(), wire.take(reply, MaskedReply)  # a copy that a test may spoil
 
 
 def refusal_of(reply: RecordDict) -> wire.Refusal:

@@ -4,6 +4,8 @@ import pytest
 
 from tests.adversary.attacks import (
     ATTACKS,
+    CALL,
+    ENTRIES,
     IDENTITY,
     LEDGER,
     LINES,
@@ -11,6 +13,7 @@ from tests.adversary.attacks import (
     NOT_SECURITY,
     RECOVERY,
     ROSTER,
+    RULES,
     SESSION,
 )
 from tests.adversary.checks import guards
@@ -22,7 +25,7 @@ def test_every_line_of_the_attack_list_is_attacked() -> None:
     assert len(LINES) == len(set(LINES)) == 26
 
 
-@pytest.mark.parametrize("module", [ROSTER, SESSION, RECOVERY, IDENTITY, LEDGER, MASKED])
+@pytest.mark.parametrize("module", [ROSTER, SESSION, RECOVERY, IDENTITY, LEDGER, ENTRIES, MASKED, CALL, RULES])
 def test_every_check_is_attacked(module: str) -> None:
     named = {(attack.check.function, attack.check.statement) for attack in ATTACKS if attack.check.module == module}
     missing = [

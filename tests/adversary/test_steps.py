@@ -1,8 +1,10 @@
 """Requests that differ between pods, come twice, or belong to another step, session or run."""
 
+import copy
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from fl_app.secagg.messages import SurvivorsRequest, UnmaskRequest
 from tests.adversary.server import Server, assert_refused, state_of, vector_in
 from tests.in_process import RUN_ID
 from tests.pods_in_process import NAMES, SIZE
+from tests.secagg.cohort import MemoryLedger
 
 A, B, C = NAMES[:3]
 
@@ -119,6 +122,13 @@ def test_a_round_that_was_not_declared_is_refused(server: Server, round: int) ->
     assert_refused(server.train(A, content), "session", "not declared")
 
 
+def test_a_round_that_was_not_declared_is_refused_in_the_clear_too(server: Server) -> None:
+    server.pods.change_owner(A, require_secure_aggregation=False)
+    content = wire.put(server.request(), server.step(6))
+    assert_refused(server.train(A, content, (), wire.PLAIN[wire.TRAIN]), "session", "not declared")
+    assert server.pods.pods[A].trained == 0
+
+
 def test_a_second_final_evaluation_is_refused(server: Server) -> None:
     server.collect()
     assert_refused(server.evaluate(A, round=2), "session", "not declared")
@@ -188,7 +198,7 @@ def test_an_altered_ledger_is_told_to_its_owner(server: Server) -> None:
 
     server.collect()
     ledger = server.pods.pods[A].owner.ledger
-    assert [entry.event for entry in ledger.entries()] == ["session", "answer"]
+    assert [entry.event for entry in ledger.entries()] == ["session", "roster", "begin", "answer"]
     with sqlite3.connect(server.pods.directory / f"{A}.db") as database:
         database.execute("UPDATE entries SET round = 2 WHERE event = 'answer'")
     database.close()
@@ -209,21 +219,33 @@ class Killed(BaseException):
 class KilledAfterEntry(Ledger):
     """The ledger of a process that is killed right after an answer was entered."""
 
-    def enter_answer(self, run: str, kind: str, round: int, label: bytes, head: bytes) -> bytes:
-        super().enter_answer(run, kind, round, label, head)
+    def enter_answer(self, *entry: Any) -> bytes:
+        super().enter_answer(*entry)
         raise Killed
 
 
-def test_a_kill_between_entry_and_reply_spends_the_round(server: Server) -> None:
-    owner, path = server.pods.pods[A].owner, server.pods.directory / f"{A}.db"
-    server.pods.change_owner(A, ledger=KilledAfterEntry(path))
+class KilledAfterBegin(Ledger):
+    """The ledger of a process that is killed right after a step was entered, before it is computed."""
+
+    def enter_begin(self, *entry: Any) -> bytes:
+        super().enter_begin(*entry)
+        raise Killed
+
+
+@pytest.mark.parametrize(("ledger", "answers"), [(KilledAfterBegin, 0), (KilledAfterEntry, 1)])
+def test_a_kill_between_entry_and_reply_spends_the_round(server: Server, ledger: type[Ledger], answers: int) -> None:
+    owner, node = server.pods.pods[A].owner, server.pods.nodes[A]
+    before = copy.deepcopy(server.pods.grid.contexts[node].state)
+    server.pods.change_owner(A, ledger=ledger(server.pods.directory / f"{A}.db"))
     with pytest.raises(Killed):
         server.train(A)
     server.pods.change_owner(A, ledger=owner.ledger)  # the node is back, with the state of before the message
+    server.pods.grid.contexts[node].state = before
     assert_refused(server.train(A, server.request(model=1.0)), "answered", "round 1")
-    assert [(e.event, e.kind, e.round) for e in owner.ledger.entries() if e.event == "answer"] == [
-        ("answer", "train", 1)
-    ]
+    entered = [(e.event, e.kind, e.round) for e in owner.ledger.entries()]
+    assert entered.count(("begin", "train", 1)) == 1
+    assert entered.count(("answer", "train", 1)) == answers
+    vector_in(server.train(A, server.request(2)))
 
 
 def test_an_entry_is_in_the_ledger_before_the_vector_leaves(server: Server) -> None:
@@ -236,7 +258,7 @@ def test_an_entry_is_in_the_ledger_before_the_vector_leaves(server: Server) -> N
 
     server.pods.grid.on_reply = look
     server.train(A)
-    assert seen == [["session", "answer"]]
+    assert seen == [["session", "roster", "begin", "answer"]]
 
 
 # -- nothing to unmask ----------------------------------------------------------------------------------------------
@@ -258,9 +280,9 @@ def test_a_step_out_of_place_trains_nothing(server: Server) -> None:
     assert server.pods.pods[A].trained == 0
 
 
-def test_the_core_checks_a_step_by_itself(server: Server) -> None:
+def test_the_core_answers_no_step_that_has_not_begun(server: Server) -> None:
     server.collect([A])
-    owner, session = server.pods.pods[A].owner, state_of(server, A)
+    session, signer = state_of(server, A), server.pods.pods[A].owner.signer
     values = {"update": np.zeros(SIZE), "train.loss": np.zeros(1), "evaluate.hits": np.array([1])}
-    with pytest.raises(SessionRefused, match="not declared"):
-        session.mask(server.step(6), bytes(32), 1, values, owner.ledger, owner.signer)
+    with pytest.raises(SessionRefused, match="has not begun this step"):
+        session.mask(server.step(2), bytes(32), 1, values, MemoryLedger(), signer)  # type: ignore[arg-type]

@@ -6,6 +6,8 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from client.ledger import Ledger
+from fl_app.secagg.account import Account
 from fl_app.secagg.canonical import digest
 from fl_app.secagg.errors import AlreadyAnswered, LedgerRefused
 
@@ -30,7 +33,8 @@ def ledger(path: Path) -> Ledger:
 
 
 def answer(ledger: Ledger, round: int = 1, kind: str = "train", run: str = RUN, head: bytes = b"") -> bytes:
-    return ledger.enter_answer(run, kind, round, LABEL, head)
+    """Begin and answer a step."""
+    return ledger.enter_answer(run, kind, round, LABEL, ledger.enter_begin(run, kind, round, LABEL, head))
 
 
 # --- once
@@ -40,7 +44,7 @@ def answer(ledger: Ledger, round: int = 1, kind: str = "train", run: str = RUN, 
 def test_a_round_is_answered_once_under_whatever_label(ledger: Ledger, label: bytes) -> None:
     answer(ledger)
     with pytest.raises(AlreadyAnswered, match="round 1 of 'train' comes after round 1"):
-        ledger.enter_answer(RUN, "train", 1, label, b"")
+        ledger.enter_begin(RUN, "train", 1, label, b"")
 
 
 def test_rounds_strictly_increase_but_may_leave_gaps(ledger: Ledger) -> None:
@@ -84,7 +88,7 @@ def test_whatever_is_asked_in_whatever_order_each_round_is_entered_once(
         else:
             with pytest.raises(AlreadyAnswered):
                 answer(ledger, round, kind)
-    entered = [(entry.kind, entry.round) for entry in ledger.entries()]
+    entered = [(entry.event, entry.kind, entry.round) for entry in ledger.entries()]
     assert len(entered) == len(set(entered))
 
 
@@ -97,6 +101,45 @@ def test_sessions_are_as_many_as_the_owner_allows(ledger: Ledger) -> None:
     ledger.enter_session("run-8", b"one", b"", at_most=3)
 
 
+def test_training_is_counted_over_a_series_and_all_else_over_a_run(ledger: Ledger) -> None:
+    first, resumed = Account("run-7", "s"), Account("run-8", "s")
+    for account in (first, resumed):
+        ledger.enter_session(account, b"one", b"")
+        for kind in ("statistics", "evaluate"):
+            ledger.enter_begin(account, kind, 1, LABEL, b"")
+            with pytest.raises(AlreadyAnswered):
+                ledger.enter_begin(account, kind, 1, LABEL, b"")
+    ledger.enter_begin(first, "train", 3, LABEL, b"")
+    for spent in (1, 3):
+        with pytest.raises(AlreadyAnswered, match=f"round {spent} of 'train' comes after round 3 was begun"):
+            ledger.enter_begin(resumed, "train", spent, LABEL, b"")
+    ledger.enter_begin(resumed, "train", 4, LABEL, b"")
+    ledger.enter_begin(Account("run-9", "other"), "train", 1, LABEL, b"")
+
+
+def test_a_series_with_the_name_of_a_run_of_another_series_is_another(ledger: Ledger) -> None:
+    ledger.enter_begin(Account("run-7", "s"), "train", 1, LABEL, b"")
+    ledger.enter_begin(Account("run-8", "run-7"), "train", 1, LABEL, b"")
+
+
+@pytest.mark.parametrize("event", ["survivors", "unmask"])
+def test_one_list_of_survivors_is_spoken_of_under_a_label(ledger: Ledger, event: str) -> None:
+    both: Mapping[str, bytes] = {"a": bytes(32), "b": bytes([1]) * 32}
+    head = answer(ledger)
+    head = ledger.enter_survivors(Account(RUN, RUN, both), "survivors", LABEL, head, 5)
+    head = ledger.enter_survivors(Account(RUN, RUN, both), event, LABEL, head, 5)
+    for other in ({"a": bytes(32)}, {**both, "a": bytes([2]) * 32}):
+        with pytest.raises(AlreadyAnswered, match="other survivors"):
+            ledger.enter_survivors(Account(RUN, RUN, other), event, LABEL, head)
+    last = ledger.entries()[-1]
+    assert (last.event, last.kind, last.round, last.size) == (event, "train", 1, 5)
+
+
+def test_the_text_of_a_refusal_is_kept_short(ledger: Ledger) -> None:
+    ledger.enter_refusal(RUN, "query.hello", 0, "x" * 10**6)
+    assert len(ledger.entries()[0].why) == 1000
+
+
 # --- the chain
 
 
@@ -105,20 +148,26 @@ def test_entries_say_what_happened_and_each_holds_the_one_before(ledger: Ledger)
     second = answer(ledger, head=first)
     ledger.enter_refusal(RUN, "train.masked", 0, "why")
     entries = ledger.entries()
-    assert [(e.seq, e.event, e.detail) for e in entries] == [
-        (1, "session", b"session".hex()),
-        (2, "answer", LABEL.hex()),
-        (3, "refusal", "why"),
+    assert [(e.seq, e.event, e.detail, e.why) for e in entries] == [
+        (1, "session", b"session".hex(), ""),
+        (2, "begin", LABEL.hex(), ""),
+        (3, "answer", LABEL.hex(), ""),
+        (4, "refusal", "", "why"),
     ]
-    assert [e.head for e in entries[:2]] == [first, second]
-    line = entries[1]
-    said = [line.seq, line.time, line.run, line.event, line.kind, line.round, line.detail]
-    assert line.head == digest("fl-app/ledger/1", first, said)
+    assert [e.head for e in entries[:3:2]] == [first, second]
+    *said, head = astuple(entries[2])
+    assert head == digest("fl-app/ledger/2", entries[1].head, said)
 
 
 @pytest.mark.parametrize(
     "change",
     [
+        "UPDATE entries SET series = 'x' WHERE seq = 2",
+        "UPDATE entries SET app = 'x' WHERE seq = 2",
+        "UPDATE entries SET kind = 'x' WHERE seq = 2",
+        "UPDATE entries SET cohort = 'x' WHERE seq = 2",
+        "UPDATE entries SET why = 'x' WHERE seq = 2",
+        "UPDATE entries SET size = 9 WHERE seq = 2",
         "UPDATE entries SET round = 9 WHERE seq = 2",
         "UPDATE entries SET run = 'run-8' WHERE seq = 2",
         "UPDATE entries SET time = '' WHERE seq = 1",
@@ -127,6 +176,7 @@ def test_entries_say_what_happened_and_each_holds_the_one_before(ledger: Ledger)
         "UPDATE entries SET head = x'00' WHERE seq = 3",
         "DELETE FROM entries WHERE seq = 1",
         "DELETE FROM entries WHERE seq = 2",
+        "UPDATE entries SET seq = 99 WHERE seq = 6",
     ],
 )
 def test_an_altered_line_is_found(ledger: Ledger, path: Path, change: str) -> None:
@@ -135,7 +185,7 @@ def test_an_altered_line_is_found(ledger: Ledger, path: Path, change: str) -> No
     with sqlite3.connect(path) as database:
         database.execute(change)
     database.close()
-    with pytest.raises(LedgerRefused, match="the ledger was altered"):
+    with pytest.raises(LedgerRefused, match=r"the ledger was altered: entry \d+ does not follow"):
         ledger.entries()
 
 
@@ -161,7 +211,7 @@ def test_a_ledger_rolled_back_while_a_run_is_under_way_is_refused(ledger: Ledger
     for round in (2, 3):
         with pytest.raises(LedgerRefused, match="deleted or replaced"):
             answer(ledger, round, head=head)
-    assert len(ledger.entries()) == 2
+    assert len(ledger.entries()) == 3
 
 
 def test_a_head_of_another_run_is_not_this_runs(ledger: Ledger) -> None:
@@ -210,7 +260,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 for number in range(1, 21):
     try:
-        ledger.enter_answer("run-7", "train", number, sys.argv[2].encode(), b"")
+        ledger.enter_begin("run-7", "train", number, sys.argv[2].encode(), b"")
         won.append(number)
     except AlreadyAnswered:
         pass
@@ -221,7 +271,10 @@ ENTER_AND_DIE = """
 import os, signal, sys
 from pathlib import Path
 from client.ledger import Ledger
-Ledger(Path(sys.argv[1])).enter_answer("run-7", "train", 1, b"L", bytes.fromhex(sys.argv[2]))
+ledger = Ledger(Path(sys.argv[1]))
+head = ledger.enter_begin("run-7", "train", 1, b"L", bytes.fromhex(sys.argv[2]))
+if sys.argv[3] == "answer":
+    ledger.enter_answer("run-7", "train", 1, b"L", head)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -264,8 +317,9 @@ def test_whoever_comes_second_reads_nothing_before_the_first_is_done(
         except AlreadyAnswered as error:
             outcome.append(error)
 
-    monkeypatch.setattr("client.ledger._chain", slow)
-    both = [threading.Thread(target=answer, args=(ledger, 2)), threading.Thread(target=second)]
+    monkeypatch.setattr("client.ledger.chain", slow)
+    first = threading.Thread(target=ledger.enter_begin, args=(RUN, "train", 2, LABEL, b""))
+    both = [first, threading.Thread(target=second)]
     both[0].start()
     assert entering.wait(10)
     both[1].start()
@@ -277,15 +331,17 @@ def test_whoever_comes_second_reads_nothing_before_the_first_is_done(
     assert len(outcome) == len(seen) == 1
 
 
-def test_a_kill_between_entry_and_reply_spends_the_round_and_no_more(ledger: Ledger, path: Path) -> None:
+@pytest.mark.parametrize("after", ["begin", "answer"])
+def test_a_kill_between_entry_and_reply_spends_the_round_and_no_more(ledger: Ledger, path: Path, after: str) -> None:
     head = ledger.enter_session(RUN, b"s", b"")
-    killed = subprocess.run([sys.executable, "-c", ENTER_AND_DIE, str(path), head.hex()], timeout=60)
+    killed = subprocess.run([sys.executable, "-c", ENTER_AND_DIE, str(path), head.hex(), after], timeout=60)
     assert killed.returncode == -signal.SIGKILL
     # The pod's state is that of before the reply: it still holds the old head.
     with pytest.raises(AlreadyAnswered):
         answer(ledger, 1, head=head)
     answer(ledger, 2, head=head)
-    assert [entry.event for entry in ledger.entries()] == ["session", "answer", "answer"]
+    killed_one = ["begin", "answer"] if after == "answer" else ["begin"]
+    assert [entry.event for entry in ledger.entries()] == ["session", *killed_one, "begin", "answer"]
 
 
 def test_what_was_not_committed_is_not_there(ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,9 +350,9 @@ def test_what_was_not_committed_is_not_there(ledger: Ledger, path: Path, monkeyp
     def stop(*line: object) -> bytes:
         raise RuntimeError("stopped in the middle of an entry")
 
-    monkeypatch.setattr("client.ledger._chain", stop)
+    monkeypatch.setattr("client.ledger.chain", stop)
     with pytest.raises(RuntimeError):
         answer(ledger, 2)
     monkeypatch.undo()
-    assert [entry.round for entry in ledger.entries()] == [1]
+    assert [entry.round for entry in ledger.entries()] == [1, 1]
     answer(ledger, 2)

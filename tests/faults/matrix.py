@@ -32,6 +32,7 @@ COHORTS = (2, 3, 4, 5, 10)
 PAIRED = (5, 10)
 LONGEST = 20.0  # seconds; a cell takes a fraction of one
 SKIPPED, ENDED = "skipped", "ended"
+SPOKEN = ("survivors", "unmask")
 HELLO, ROSTER, TRAIN, UNMASK = wire.HELLO, wire.ROSTER, wire.TRAIN, wire.UNMASK
 
 DEATHS = ("before hello", "after hello", "after roster", "while training", "after its vector", "at unmask")
@@ -218,8 +219,9 @@ class _Trial:
         for name, pod in self.pods.pods.items():
             entries = pod.owner.ledger.entries()
             answers = Counter((e.kind, e.round) for e in entries if e.event == "answer")
-            lists = Counter(e.kind for e in entries if e.event == "survivors")
-            twice = [what for what, times in (answers + lists).items() if times > 1]
+            begun = Counter((e.kind, e.round, "begun") for e in entries if e.event == "begin")
+            lists = Counter(label for label, _ in {(e.detail, e.cohort) for e in entries if e.event in SPOKEN})
+            twice = [what for what, times in [*answers.items(), *begun.items(), *lists.items()] if times > 1]
             if twice:
                 self.wrong.append(f"{name} answered twice: {twice}")
             counted = sum(isinstance(entry, tuple) and name in entry for entry in self.rounds)

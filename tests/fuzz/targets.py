@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from fl_app import wire
 from fl_app.secagg import messages
+from fl_app.secagg.account import Account
 from fl_app.secagg.aggregator import Collection
 from fl_app.secagg.canonical import decode
 from fl_app.secagg.errors import AlreadyAnswered, ProtocolError
@@ -47,18 +48,24 @@ class MemoryLedger:
     def __init__(self) -> None:
         self.said: dict[object, object] = {}
 
-    def enter_session(self, run: str, session: bytes, head: bytes, at_most: int = 1) -> bytes:
+    def enter_session(self, account: Account, session: bytes, head: bytes, at_most: int = 1, size: int = 0) -> bytes:
         return b"head"
 
-    def enter_answer(self, run: str, kind: str, round: int, label: bytes, head: bytes) -> bytes:
+    def enter_begin(self, account: Account, kind: str, round: int, label: bytes, head: bytes) -> bytes:
         return b"head"
 
-    def enter_survivors(self, run: str, label: bytes, survivors: bytes, head: bytes) -> bytes:
-        if self.said.setdefault(label, survivors) != survivors:
+    def enter_answer(self, account: Account, kind: str, round: int, label: bytes, head: bytes, size: int = 0) -> bytes:
+        return b"head"
+
+    def enter_survivors(self, account: Account, event: str, label: bytes, head: bytes, size: int = 0) -> bytes:
+        if self.said.setdefault(label, account.cohort) != account.cohort:
             raise AlreadyAnswered("other survivors")
         return b"head"
 
-    def enter_refusal(self, run: str, kind: str, round: int, why: str) -> None:
+    def enter(self, account: Account, event: str, kind: str, **said: Any) -> bytes:
+        return b"head"
+
+    def enter_refusal(self, account: Account, kind: str, round: int, why: str, size: int = 0) -> None:
         why.encode()
 
 
@@ -152,7 +159,7 @@ class Bench:
         aggregator, collection = self.server.aggregator, self.collection
 
         def hello(content: RecordDict) -> None:
-            _Answers().take(Reply(self.node, content), aggregator)
+            _Answers({}).take(Reply(self.node, content), aggregator)
 
         def roster(content: RecordDict) -> None:
             aggregator.take_shares(ME, wire.take(content, wire.RosterReply).shares)

@@ -111,6 +111,16 @@ class Parties:
     pods: dict[str, Party]
     address: str
     since: float = 0.0
+    database: bool = False
+
+    def start_superlink(self) -> subprocess.Popen[bytes]:
+        """Start the operator's SuperLink, anew or again; with a database it knows its runs and pods still."""
+        port = self.address.rpartition(":")[2]
+        kept = ["--database", str(self.operator.directory / "state.db")] if self.database else []
+        options = ["--insecure", "--host", "127.0.0.1", "--port", port, "--isolation", "process", *kept]
+        started = self.operator.start("flower-superlink", *options)
+        wait_for("the SuperLink", 60, lambda: _answers(int(port)))
+        return started
 
     def start_pod(self, name: str) -> subprocess.Popen[bytes]:
         party = self.pods[name]
@@ -134,16 +144,21 @@ class Parties:
         return json.loads((self.modeller.directory / "runs" / "latest" / "results.json").read_text())  # type: ignore[no-any-return]
 
     def left_behind(self, place: Path | None = None) -> list[str]:
-        """Return process id and command line of what still runs in ``place`` (default all parties') or names it."""
-        found, root = [], str(place or self.root)
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and int(entry.name) != os.getpid():
-                with contextlib.suppress(OSError):
-                    line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                    where = os.readlink(entry / "cwd")
-                    if root in line or where.startswith(root):
-                        found.append(f"{entry.name} {line}")
-        return found
+        """Return what still runs in ``place`` (default all parties') or names it."""
+        return left_behind(place or self.root)
+
+
+def left_behind(place: Path) -> list[str]:
+    """Return process id and command line of what still runs in ``place`` or names it."""
+    found, root = [], str(place)
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                where = os.readlink(entry / "cwd")
+                if root in line or where.startswith(root):
+                    found.append(f"{entry.name} {line}")
+    return found
 
 
 def pod_file(party: Party, name: str) -> str:
@@ -168,6 +183,7 @@ def parties(
     furnish: Callable[["Parties"], None] = census_pods,
     *,
     audit: bool = False,
+    database: bool = False,
 ) -> Iterator[Parties]:
     """Start an operator's SuperLink; pods have keys, know each other, and are started by the test."""
     port = free_port()
@@ -179,11 +195,14 @@ def parties(
         (root / "opened").mkdir()
         extra = {"PYTHONPATH": str(hooks), "FL_APP_TEST_AUDIT": str(root / "opened")}
     operator, modeller = Party(root / "operator"), Party(root / "modeller", extra)
-    made = Parties(root, operator, modeller, {n: Party(root / n) for n in names}, f"127.0.0.1:{port}")
+    made = Parties(
+        root, operator, modeller, {n: Party(root / n) for n in names}, f"127.0.0.1:{port}", database=database
+    )
     try:
         furnish(made)
         for name, party in made.pods.items():
             (party.directory / "key.pub").write_text(party.run("fl-app", "pod", "keygen", name).stdout)
+            party.run("fl-app", "pod", "approve-app", name, "--yes")
         for name, party in made.pods.items():
             for other, sender in made.pods.items():
                 if other != name:
@@ -193,10 +212,7 @@ def parties(
             f'[federation.test]\nkind = "deployment"\nsuperlink = "{made.address}"\n'
             f"insecure = true\npods = [{listed}]\n"
         )
-        operator.start(
-            "flower-superlink", "--insecure", "--host", "127.0.0.1", "--port", str(port), "--isolation", "process"
-        )
-        wait_for("the SuperLink", 60, lambda: _answers(port))
+        made.start_superlink()
         yield made
     finally:
         for party in (*made.pods.values(), made.operator, made.modeller):

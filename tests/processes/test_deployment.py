@@ -62,7 +62,7 @@ def test_an_unapproved_pod_and_a_swapped_key_end_the_run_at_once(tmp_path: Path)
             made.start_pod(name)
         # The second owner knows the first pod by another key: what a swapped key looks like from there.
         stranger = Party(tmp_path / "stranger")
-        key = stranger.run("fl-app", "pod", "keygen", first).stdout
+        key = stranger.run("fl-app", "pod", "keygen", first).stdout.splitlines(keepends=True)[0]
         known = made.pods[second].directory / ".fl-app" / "known_pods"
         right = known.read_text()
         known.write_text(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import tomllib
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from typing import Any
 import pytest
 from flwr.cli.build import build_fab_from_disk
 
+from client.apps import Apps
 from client.run import start
 from fl_app.bundle import PYPROJECT, write_app
 from fl_app.errors import RunFailed
 from fl_app.federation import DeployedFederation
+from fl_app.home import pod_home
 from fl_app.pods import CSVSource, Pod
 from fl_app.processes import GuardedProcess, _processes, flower_environment
 from server.deployment import DeployedRun
@@ -278,8 +281,10 @@ def deployed(superlink: str) -> DeployedFederation:
 
 
 @pytest.fixture
-def superlink(tmp_path: Path, marked: Callable[[], list[int]]) -> Iterator[str]:
-    """A SuperLink with two pods; ``tmp_path/pods/NAME`` is the home of each."""
+def superlink(toy: Path, tmp_path: Path, marked: Callable[[], list[int]]) -> Iterator[str]:
+    """A SuperLink with two pods, whose owners have approved the toy; ``tmp_path/pods/NAME`` is the home of each."""
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        bundle = build_fab_from_disk(toy)
     address = f"127.0.0.1:{free_port()}"
     environment = flower_environment({"FLWR_HOME": str(tmp_path / "superlink")})
     command = ["flower-superlink", "--insecure", "--isolation", "process", "--port", address.rpartition(":")[2]]
@@ -287,6 +292,7 @@ def superlink(tmp_path: Path, marked: Callable[[], list[int]]) -> Iterator[str]:
     for name in ("a", "b"):
         home = tmp_path / "pods" / name
         home.mkdir(parents=True)
+        Apps(pod_home(name, home)).approve(bundle)
         file = home / 'a "pod".yaml'  # a path that has to be quoted
         file.write_text(f"name: {name}\ndatasource: CSVSource\ndatasource_args: {{path: t.csv}}\n")
         program = (
@@ -360,7 +366,7 @@ def test_a_superlink_that_is_not_there(
     toy: Path, run_dir: Path, tmp_path: Path, marked: Callable[[], list[int]]
 ) -> None:
     address = f"127.0.0.1:{free_port()}"
-    with pytest.raises(RunFailed, match=f"the SuperLink at {address} took no run: .*unavailable"):
+    with pytest.raises(RunFailed, match=f"no SuperLink answers at {address} .* running"):
         DeployedRun(deployed(address), app=toy).start(run_dir, {}, 0)
     pod = Pod(name="a", datasource=CSVSource(path="t.csv"))
     with pytest.raises(RunFailed, match=f"no SuperLink answers at {address} .* running"):

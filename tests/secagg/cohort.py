@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from fl_app.secagg.account import Account
 from fl_app.secagg.aggregator import Aggregator, Collection
 from fl_app.secagg.errors import AlreadyAnswered
 from fl_app.secagg.field import FIELD_61
@@ -40,28 +41,33 @@ class Identity:
 
 
 class MemoryLedger:
-    """The least a session asks of a ledger: one answer per (run, kind, round)."""
+    """The least a session asks of a ledger: one beginning and one answer per (run, kind, round)."""
 
     def __init__(self) -> None:
+        self.begun: list[tuple[str, str, int]] = []
         self.answers: list[tuple[str, str, int]] = []
 
-    def enter_session(self, run: str, session: bytes, head: bytes) -> bytes:
+    def enter_begin(self, account: Account, kind: str, round: int, label: bytes, head: bytes) -> bytes:
+        self._once(self.begun, (account.run, kind, round))
         return b"head"
 
-    def enter_answer(self, run: str, kind: str, round: int, label: bytes, head: bytes) -> bytes:
-        if (run, kind, round) in self.answers:
-            raise AlreadyAnswered("answered before")
-        self.answers.append((run, kind, round))
+    def enter_answer(self, account: Account, kind: str, round: int, label: bytes, head: bytes, size: int) -> bytes:
+        self._once(self.answers, (account.run, kind, round))
         return b"head of " + label
 
-    def enter_survivors(self, run: str, label: bytes, survivors: bytes, head: bytes) -> bytes:
+    def enter_survivors(self, account: Account, event: str, label: bytes, head: bytes, size: int) -> bytes:
         raise NotImplementedError
+
+    def _once(self, entered: list[tuple[str, str, int]], step: tuple[str, str, int]) -> None:
+        if step in entered:
+            raise AlreadyAnswered("answered before")
+        entered.append(step)
 
 
 def parameters(names: Sequence[str], **changes: Any) -> Parameters:
     """Return parameters for a complete cohort of ``names``: three training rounds, one of statistics."""
     plans = (StepPlan("statistics", 1, (ElementClass("s", "sum", 50.0),)), StepPlan("train", 3, CLASSES))
-    whole = Parameters(RUN, "", b"", FIELD_61.prime, tuple(names), len(names), 1000, "examples", plans)
+    whole = Parameters(RUN, RUN, "", b"", FIELD_61.prime, tuple(names), len(names), 1000, "examples", plans)
     return replace(whole, **changes)
 
 
@@ -113,6 +119,7 @@ class World:
     ) -> tuple[npt.NDArray[Any], MaskedReply]:
         """Return the masked vector and reply of one pod, its state moved on."""
         values = constant(step) if values is None else values
+        self.sessions[name] = self.sessions[name].begin(step, request, self.ledgers[name])
         session, vector, reply = self.sessions[name].mask(
             step, request, weight, values, self.ledgers[name], self.identities[name]
         )

@@ -34,12 +34,12 @@ def test_a_reduced_block_is_the_python_integers_modulo_q(field: Field, data: st.
 
 @fields
 @given(data=st.data())
-def test_a_centred_block_is_congruent_and_within_half_of_q(field: Field, data: st.DataObject) -> None:
-    values = data.draw(blocks(field))
-    block, scratch = np.array(values, np.int64), np.empty(len(values), np.int64)
-    field.centre(block, scratch)
-    half = (field.prime - 1) // 2
-    assert block.tolist() == [(v + half) % field.prime - half for v in values]
+def test_so_is_an_unsigned_block(field: Field, data: st.DataObject) -> None:
+    reach = 2 * REACH[field.bits] + 1
+    values = data.draw(st.lists(st.integers(0, reach) | st.sampled_from([0, field.prime, reach]), min_size=1))
+    block, scratch = np.array(values, np.uint64), np.empty(len(values), np.uint64)
+    field.canonicalise(block, scratch)
+    assert block.tolist() == [v % field.prime for v in values]
 
 
 @fields
@@ -57,6 +57,7 @@ def test_as_many_additions_between_folds_as_promised_do_not_overflow(field: Fiel
     smallest = -4 - field.adds_between_folds * (field.prime - 1)
     assert smallest >= -(1 << 63)
     assert largest < 1 << 63
+    assert field.prime + 7 + field.unsigned_adds_between_folds * (field.prime - 1) < 1 << 64
 
 
 def test_the_field_of_a_prime() -> None:

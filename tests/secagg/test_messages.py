@@ -130,8 +130,8 @@ def test_a_hello_is_signed_over_every_other_field() -> None:
 def test_every_parameter_is_bound_by_the_digest() -> None:
     whole = parameters(("a", "b"))
     other: dict[str, Any] = {
-        "run": "other", "app": "other", "config": b"other", "prime_q": 2**31 - 1, "pods": ("a", "c"), "threshold": 1,
-        "max_weight": 7, "weighting": "equal", "steps": whole.steps[1:],
+        "run": "other", "series": "other", "app": "other", "config": b"other", "prime_q": 2**31 - 1,
+        "pods": ("a", "c"), "threshold": 1, "max_weight": 7, "weighting": "equal", "steps": whole.steps[1:],
     }  # fmt: skip
     assert set(other) == {f.name for f in fields(Parameters)}
     seen = {whole.digest()} | {replace(whole, **{name: value}).digest() for name, value in other.items()}
@@ -168,3 +168,15 @@ def test_a_class_of_an_unknown_kind_or_without_a_bound_is_refused(kind: str, bou
 def test_a_step_that_was_not_declared_is_refused() -> None:
     with pytest.raises(MalformedMessage, match="no 'evaluate' step"):
         parameters(("a", "b")).step("evaluate")
+
+
+@pytest.mark.parametrize("series", ["", "x" * 65, "a b", "../a", "größe", "a\n"])
+def test_a_series_is_64_plain_characters_at_most(series: str) -> None:
+    with pytest.raises(MalformedMessage, match=r"Parameters.series is not 1 to 64 of the characters"):
+        Parameters.from_bytes(replace(parameters(("a", "b")), series=series).to_bytes())
+
+
+def test_a_series_may_be_a_run_or_the_name_of_a_run_directory() -> None:
+    for series in ("7", "2026-11-23_10.00.00-abc", "x" * 64):
+        whole = replace(parameters(("a", "b")), series=series)
+        assert Parameters.from_bytes(whole.to_bytes()) == whole

@@ -261,13 +261,38 @@ def test_nothing_is_returned_when_the_ledger_refuses() -> None:
     world = World()
 
     class Broken:
-        def enter_answer(self, *entry: Any) -> bytes:
+        def enter_begin(self, *entry: Any) -> bytes:
             raise LedgerRefused("full disk")
+
+        enter_answer = enter_begin
 
     before = world.sessions["a"]
     with pytest.raises(LedgerRefused):
-        before.mask(world.step(), REQUEST, 1, constant(world.step()), Broken(), world.identities["a"])  # type: ignore[arg-type]
+        before.begin(world.step(), REQUEST, Broken())  # type: ignore[arg-type]
+    begun = before.begin(world.step(), REQUEST, world.ledgers["a"])
+    with pytest.raises(LedgerRefused):
+        begun.mask(world.step(), REQUEST, 1, constant(world.step()), Broken(), world.identities["a"])  # type: ignore[arg-type]
     assert world.sessions["a"] is before
+
+
+def test_no_step_is_answered_but_the_one_that_has_begun() -> None:
+    world = World()
+    begun = world.sessions["a"].begin(world.step(), REQUEST, world.ledgers["a"])
+    early = world.sessions["a"]
+    asked = (early, world.step(), REQUEST), (begun, world.step(round=2), REQUEST), (begun, world.step(), bytes(32))
+    for session, step, request in asked:
+        with pytest.raises(SessionRefused, match="has not begun this step"):
+            session.mask(step, request, 1, constant(step), world.ledgers["a"], world.identities["a"])
+    assert world.ledgers["a"].answers == []
+
+
+def test_values_that_do_not_fit_spend_the_step() -> None:
+    world = World()
+    with pytest.raises(ValueRefused):
+        world.answer("a", world.step(), weight=1001)
+    with pytest.raises(AlreadyAnswered):
+        world.answer("a", world.step())
+    world.answer("a", world.step(round=2))
 
 
 BAD_VALUES: dict[str, dict[str, Any]] = {
@@ -316,6 +341,7 @@ def stages() -> Iterator[PodSession]:
     yield world.sessions["a"]
     world.deliver("a")
     yield world.sessions["a"]
+    yield world.sessions["a"].begin(world.step(), REQUEST, world.ledgers["a"])
     yield world.sessions["a"].closed()
 
 

@@ -1,10 +1,12 @@
 """The modeller's commands, on runs that were really trained: two small pods, in this process."""
 
+import html
 import json
 import os
 import shutil
 import socket
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,11 @@ def test_pods_shows_keys_columns_and_approvals(project: Path, call: Call, report
     assert found["pods"]["north"]["approves"] == ["south"]
     assert found["pods"]["north"]["key"].startswith("SHA256:")
     assert [column["name"] for column in found["pods"]["south"]["columns"]] == ["age", "colour", "outcome"]
+    assert found["pods"]["north"]["versions"] == {"fl-app": "unknown", "flwr": "unknown"}
+    assert found["pods"]["north"]["online_since"] is None  # this grid does not tell
+    assert datetime.fromisoformat(found["pods"]["north"]["last_seen"]) <= datetime.now(UTC)
+    assert found["versions"]["flwr"].startswith("1.")
+    assert found["approvals"] == [["approves", "north", "south"], ["north", "-", "yes"], ["south", "yes", "-"]]
     code, out, _ = call("pods")
     assert code == 0
     assert "3 categories" in out
@@ -152,6 +159,43 @@ def test_export_writes_a_model_that_scores_alike(project: Path, report: Callable
         assert set(torch.load(done["model"], weights_only=True)) == {"state", "metadata"}
 
 
+@pytest.mark.parametrize("form", ["onnx", "pt2"])
+def test_a_graph_scores_as_the_run_does(project: Path, call: Call, report: Callable[..., Any], form: str) -> None:
+    done = report("export", "-o", f"m.{form}")
+    assert (done["format"], done["card"]) == (form, f"m.{form}.card.md")
+    assert call("predict", f"m.{form}", "public.csv", "-o", "scores.csv")[0] == 0
+    expected = TrainedModel.load("runs/latest/model.pt").predict_proba(pd.read_csv("public.csv"))
+    assert np.allclose(pd.read_csv("scores.csv").to_numpy(), expected, atol=1e-5)
+    code, _, err = call("export", f"m.{form}", "-o", "n.pt")
+    assert code == 2
+    assert "ends in .pt or .safetensors" in err
+
+
+def test_export_to_pt2_prints_how_to_load_it(project: Path, call: Call) -> None:
+    out = call("export", "latest", "-o", "m.pt2")[1]
+    assert "torch.export.load" in out
+    assert call("export", "latest", "-o", "m.pt")[1] == "wrote m.pt and m.pt.card.md\n"
+
+
+def test_a_card_stands_beside_the_export(project: Path, call: Call, report: Callable[..., Any]) -> None:
+    results = RunDirectory(project / "runs/latest").results()
+    page = Path(report("export", "latest", "-o", "m.safetensors")["card"]).read_text()
+    assert page.startswith("# Model card: m.safetensors\n")
+    for part in ("## Figures", "## Cohort", "## Privacy", "## Intended use", "## Limits", "`north`", "`colour`"):
+        assert part in page
+    assert f"| auc | {results['final']['auc']:.4f} |" in page
+    assert all(pod["key"] in page for pod in results["pods"])
+    assert "only if at least 2 of 2 pods were in it" in page
+    # From the file alone it tells what the file knows.
+    alone = Path(report("export", "m.safetensors", "-o", "n.pt")["card"]).read_text()
+    assert f"| auc | {results['final']['auc']:.4f} |" in alone
+    assert results["pods"][0]["key"] not in alone
+    Path("m.safetensors").unlink()
+    code, _, err = call("export", "latest", "-o", "m.safetensors")
+    assert code == 2
+    assert err.startswith("fl-app: m.safetensors.card.md exists already")
+
+
 def test_export_takes_a_file_too_and_the_form_from_the_outputs_name(project: Path, report: Callable[..., Any]) -> None:
     report("export", "latest", "-o", "one.pt")
     done = report("export", "one.pt", "-o", "two.safetensors")
@@ -176,9 +220,10 @@ def test_export_overwrites_only_when_forced(project: Path, call: Call) -> None:
     [
         (("export", "latest", "--format", "pt", "-o", "m.safetensors"), "ends in .pt"),
         (("export", "latest", "-o", "no/such/place/m.pt"), "cannot be written"),
-        (("export", "latest", "-o", "m.onnx"), "ends in .pt or .safetensors"),
+        (("export", "latest", "-o", "m.h5"), "ends in .safetensors, .pt, .onnx, .pt2"),
         (("predict", "latest", "public.csv", "-o", "no/such/place.csv"), "cannot be written"),
         (("export", "nothing"), "no run directory"),
+        (("export", "fl-app.toml"), "no run directory"),
         (("predict", "nothing", "public.csv"), "no run directory"),
         (("report", "nothing"), "no run directory"),
         (("runs", "show", "nothing"), "no run directory"),
@@ -222,26 +267,30 @@ def test_predict_writes_a_row_of_probabilities_for_every_row(project: Path, call
 def test_report_draws_and_tells_what_left_the_pods(project: Path, report: Callable[..., Any]) -> None:
     done = report("report")
     run = (project / "runs/latest").resolve()
-    assert done == {"report": str(run / "report.md"), "curves": str(run / "curves.png")}
+    pictures = ("curves", "loss", "roc", "calibration", "confusion")
+    assert done == {
+        "report": str(run / "report.html"),
+        "pictures": [str(run / f"{name}.png") for name in pictures],
+    }
     assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
-    page = (run / "report.md").read_text()
+    page = (run / "report.html").read_text()
     results = RunDirectory(run).results()
-    for part in ("## Settings", "## Confusion matrix", "## Time and bytes by step", "## What left each pod"):
-        assert part in page
-    assert "| round 2, validation |" in page
+    for part in ("Settings", "Confusion matrix", "Time and bytes by step", "What left each pod", "Calibration"):
+        assert f">{part}</h" in page
+    assert ">round 2, validation</th>" in page
     assert f"{results['final']['auc']:.4f}" in page
-    assert all(f"`{pod['key']}`" in page for pod in results["pods"])
-    masked = [line for line in page.splitlines() if "only the sum over the pods can be read" in line]
-    assert [line[2:].partition(":")[0] for line in masked] == ["statistics", "train", "evaluate"]
+    assert all(pod["key"] in page for pod in results["pods"])
+    masked = [row for row in page.split("<tr>") if "only the sum over the pods can be read" in row]
+    assert [row.partition(">")[2].partition(":")[0] for row in masked] == ["statistics", "train", "evaluate"]
 
 
 def test_report_of_a_failed_run_says_why(project: Path, report: Callable[..., Any]) -> None:
     failed = next(run["run"] for run in report("runs") if run["status"] == "failed")
     done = report("report", failed)
-    assert done["curves"] is None
-    page = Path(done["report"]).read_text()
+    assert done["pictures"] == []
+    page = html.unescape(Path(done["report"]).read_text())
     assert "does not approve pod 'north'" in page
-    assert "## Approvals" in page
+    assert "Who approves whom" in page
 
 
 def test_doctor_finds_nothing_wrong_with_a_sound_home(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,6 +330,12 @@ def test_doctor_names_a_superlink_started_elsewhere(
     assert not elsewhere.ok
     assert "kill 4711" in elsewhere.text
     assert here.ok
+
+
+def test_doctor_looks_at_a_federation_too(project: Path, report: Callable[..., Any]) -> None:
+    pods = [finding["text"] for finding in report("doctor", "--federation", "small") if finding["about"] == "pod"]
+    assert [text.split(",")[0] for text in pods] == ["north", "south"]
+    assert not [finding for finding in report("doctor") if finding["about"] == "pod"]
 
 
 def test_the_process_table_is_searched_for_superlinks() -> None:

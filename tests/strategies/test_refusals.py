@@ -266,7 +266,7 @@ def test_every_refusal_is_in_the_pods_ledger(pods: LinearPods) -> None:
     no_cohort(pods.grid(5))
     (entry,) = Ledger(pod_home("north", pods.home("north")) / "ledger.db").entries()
     assert (entry.run, entry.event, entry.kind) == ("5", "refusal", "query.hello")
-    assert "does not approve" in entry.detail
+    assert "does not approve" in entry.why
 
 
 # --- a run that is tampered with
@@ -339,7 +339,7 @@ def test_a_pod_whose_state_was_lost_after_an_answer_gives_no_second_one_but_goes
         return reply.content
 
     again = wire.take(ask(asked[0]), wire.Refusal)
-    assert (again.code, again.text) == ("answered", "round 1 of 'train' comes after round 1 was answered")
+    assert (again.code, again.text) == ("answered", "round 1 of 'train' comes after round 1 was begun")
     changed = RecordDict({**asked[0], "config": ConfigRecord({"lr": 0.0})})
     assert wire.take(ask(changed), wire.Refusal).code == "answered"
     later = wire.put(RecordDict(dict(asked[0])), replace(wire.take(asked[0], Step), round=2))
@@ -349,7 +349,7 @@ def test_a_pod_whose_state_was_lost_after_an_answer_gives_no_second_one_but_goes
 def test_a_round_answered_in_one_session_is_refused_in_the_next(pods: LinearPods) -> None:
     assert not run(pods.grid(1))[1]
     _, failed = run(pods.grid(1))  # the same run again, a new session in it
-    assert failed[0].count("round 1 of 'train' comes after round 1 was answered") == 3
+    assert failed[0].count("round 1 of 'train' comes after round 1 was begun") == 3
     assert not run(pods.grid(2))[1]
 
 
@@ -456,7 +456,7 @@ def test_an_error_of_flowers_own_names_the_pod(pods: LinearPods) -> None:
 
     grid = pods.grid(on_reply=broken)
     _, failed = run(grid)
-    assert failed[0].endswith("pod 'west': Flower reports error 8")
+    assert failed[0].endswith("pod 'west': its app was killed or crashed (Flower's error 8)")
 
 
 def last_request(grid: InProcessGrid, message_type: str) -> Message:

@@ -16,6 +16,7 @@ from fl_app.tabular.encoding import (
     continuous_features,
     merge_cells,
     statistic_sums,
+    value_codes,
 )
 from fl_app.tabular.schema import Column, Schema, combine, schema_of
 from fl_app.tabular.statistics import GRID_CELLS, Statistics, cell_of, grid, statistics_of
@@ -210,3 +211,41 @@ def test_a_normalisation_of_another_table_is_refused() -> None:
     text = encoding_of(shop()).to_json()
     with pytest.raises(DataError, match="expected 2"):
         Encoding.from_json(text.replace('"mean":[', '"mean":[1.0,', 1))
+
+
+def test_a_value_with_enough_rows_is_a_category_of_its_own() -> None:
+    edges = np.arange(7.0)
+    cells, codes = value_codes(edges, np.array([3, 50, 2, 0, 40, 4]), min_rows=5)
+    coded = [codes[cell] for cell in cell_of(edges[:-1] + 0.5, np.array(cells))]
+    assert coded[1] == 1
+    assert coded[4] == 2
+    assert coded[0] == coded[2] == 3  # rare values share one, around the common value between them
+    assert coded[5] in (3, 4)
+    assert cells[0] == 0
+    assert cells[-1] == 6
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=40), st.integers(1, 12))
+def test_no_code_stands_for_fewer_rows_than_asked(counts: list[int], least: int) -> None:
+    rows = np.array(counts)
+    edges = np.arange(len(rows) + 1.0)
+    cells, codes = value_codes(edges, rows, least)
+    assert list(cells) == sorted(set(cells))
+    coded = np.array(codes)[cell_of(edges[:-1] + 0.5, np.array(cells))]
+    totals = np.bincount(coded, weights=rows)
+    assert all(total >= min(least, rows.sum()) for total in totals if total)
+
+
+def test_a_column_of_many_values_keeps_few_codes() -> None:
+    edges = np.arange(3001.0)
+    _, codes = value_codes(edges, np.full(3000, 20), 5)
+    assert max(codes) <= 2 * MAX_BINS
+
+
+def test_codes_of_bins_are_those_of_the_normalisation() -> None:
+    frame = shop()
+    encoding = encoding_of(frame)
+    bins = encoding.encode(frame).bins
+    assert (bins.max(axis=0) < encoding.bin_counts).all()
+    gift = frame["gift"].to_numpy()
+    assert len({bins[gift == value][0, 1] for value in np.unique(gift)}) == len(np.unique(gift))

@@ -7,11 +7,13 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from fl_app.errors import DataError, RunFailed, UsageError
+from fl_app.tabular.architectures import ARCHITECTURES
 from fl_app.tabular.datastructure import DataStructure
+from fl_app.tabular.layers import PiecewiseLinear
 from fl_app.tabular.metrics import metrics_of
-from fl_app.tabular.model import ARCHITECTURES, PiecewiseLinear, build_network, load_state, state_of
+from fl_app.tabular.model import build_network, load_state, state_of
 from fl_app.tabular.optimizer import Optimizer
-from fl_app.tabular.training import evaluate, predict_proba, train
+from fl_app.tabular.training import _loss, evaluate, predict_proba, train
 
 from .tables import encoding_of, shop
 
@@ -79,6 +81,26 @@ def test_a_number_fills_the_bins_below_it() -> None:
     assert_allclose(layer(numbers).detach().numpy(), expected)
 
 
+def test_an_ensemble_predicts_the_mean_of_its_members() -> None:
+    network = build_network(ENCODING, "tabm")
+    train(network, ROWS, optimizer=ADAMW, epochs=2, batch_size=64)
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.Dropout):
+            layer.p = 0.0
+    inputs = [torch.from_numpy(part) for part in (ROWS.numbers, ROWS.bins, ROWS.codes)]
+    network.train()
+    with torch.inference_mode():
+        members = network(*inputs).softmax(2)
+    assert members.std(1).max() > 1e-4  # they differ
+    assert_allclose(predict_proba(network, ROWS), members.mean(1).numpy(), atol=1e-5)
+
+
+def test_an_ensemble_is_taught_member_by_member() -> None:
+    logits, labels = torch.randn(5, 3, 2), torch.tensor([0, 1, 1, 0, 1])
+    each = [torch.nn.functional.cross_entropy(logits[:, member], labels) for member in range(3)]
+    assert_allclose(_loss(logits, labels).item(), torch.stack(each).mean().item(), rtol=1e-6)
+
+
 def test_no_network_keeps_running_counters() -> None:
     for architecture in ARCHITECTURES:
         network = build_network(ENCODING, architecture)
@@ -136,7 +158,7 @@ def test_what_cannot_be_trained_is_refused() -> None:
         evaluate(network, ENCODING.encode(FRAME, with_labels=False))
     with pytest.raises(UsageError, match="Nesterov"):
         train(network, ROWS, optimizer=Optimizer(name="SGD", params={"lr": 1, "nesterov": True}), epochs=1)
-    with pytest.raises(UsageError, match="unknown architecture 'mpl'; allowed are mlp, tutorial"):
+    with pytest.raises(UsageError, match="unknown architecture 'mpl'; allowed are mlp, periodic, tabm, tutorial"):
         build_network(ENCODING, "mpl")
 
 
@@ -146,7 +168,7 @@ def test_a_diverged_training_says_so() -> None:
 
 
 def test_torch_is_loaded_only_where_a_network_is() -> None:
-    light = ("schema", "datastructure", "statistics", "encoding", "metrics", "optimizer")
+    light = ("architectures", "schema", "datastructure", "statistics", "encoding", "metrics", "optimizer")
     code = (
         "import sys\n" + "".join(f"import fl_app.tabular.{name}\n" for name in light) + "print('torch' in sys.modules)"
     )

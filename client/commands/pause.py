@@ -1,0 +1,47 @@
+"""``fl-app pod pause`` and ``resume``."""
+
+from pathlib import Path
+
+import click
+
+from client.commands.options import home_option
+from fl_app.errors import UsageError
+from fl_app.home import fl_app_home, pod_home
+
+
+@click.command(epilog="Example: fl-app pod pause hospital-a")
+@click.argument("name")
+@home_option
+def pause(name: str, home: Path | None) -> None:
+    """Let pod NAME answer nothing until it is resumed; sessions under way are over."""
+    file = _file(name, home)
+    try:
+        file.touch(mode=0o600)
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be written: {error.strerror}") from error
+    click.echo(f"{name} is paused: it refuses every message until `fl-app pod resume {name}`")
+
+
+@click.command(epilog="Example: fl-app pod resume hospital-a")
+@click.argument("name")
+@home_option
+def resume(name: str, home: Path | None) -> None:
+    """Let pod NAME answer again. Runs from before the pause open a new session with it."""
+    file = _file(name, home)
+    if not file.exists():
+        click.echo(f"{name} was not paused")
+        return
+    try:
+        file.unlink()
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be removed: {error.strerror}") from error
+    click.echo(f"{name} answers again")
+
+
+def _file(name: str, home: Path | None) -> Path:
+    from client.owner import PAUSED_FILE
+
+    directory = pod_home(name, home)
+    if not directory.is_dir():
+        raise UsageError(f"{name}: no such pod in {home or fl_app_home()}; `fl-app pod keygen {name}` makes its key")
+    return directory / PAUSED_FILE

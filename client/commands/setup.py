@@ -1,0 +1,101 @@
+"""``fl-app pod init``: from a table to a pod."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import click
+
+from client.commands.options import home_option, json_option
+from fl_app.errors import UsageError
+
+
+@click.command(epilog="Example: fl-app pod init data.csv --name hospital-a")
+@click.argument("table", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--name", help="The pod's name  [default: the table's]")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Pod file  [default: NAME.yaml]")
+@click.option("--minimum-cohort", type=click.IntRange(min=2), metavar="N", help="Fewest pods in a sum  [default: 3]")
+@click.option("--ignore", metavar="COL,...", default="", help="Columns that never leave the pod, not even by name.")
+@home_option
+@json_option
+def init(
+    table: Path,
+    name: str | None,
+    output: Path | None,
+    minimum_cohort: int | None,
+    ignore: str,
+    home: Path | None,
+    as_json: bool,
+) -> None:
+    """Look at TABLE (CSV or Parquet), write a pod file and a card, make the keys, approve the version installed here.
+
+    No file is overwritten but a card. Nothing leaves this machine.
+    """
+    from client.apps import Apps
+    from client.setup import look_at, pod_text
+    from fl_app.bundle import build
+    from fl_app.cards import check_writable
+    from fl_app.files import create_file
+    from fl_app.home import NAME_RULE, is_pod_name, pod_home
+    from fl_app.keys import pod_card
+    from fl_app.pods import load_pod
+
+    name = name or re.sub(r"[^a-z0-9._-]+", "-", table.name.partition(".")[0].lower())
+    if not is_pod_name(name):
+        raise UsageError(f"{name!r}: {NAME_RULE}; give one with --name")
+    file = output or Path(f"{name}.yaml")
+    if file.suffix not in (".yaml", ".yml"):
+        raise UsageError(f"{file}: a pod file made here ends in .yaml")
+    if file.exists():
+        raise _taken(file)
+    card_file = file.with_name(f"{name}.card")
+    check_writable(card_file)
+    ignored = [column.strip() for column in ignore.split(",") if column.strip()]
+    look = look_at(table, name, ignored)
+    text = pod_text(look, name, _seen_from(table, file.parent), ignored, minimum_cohort)
+    try:
+        create_file(file, text.encode(), mode=0o644)
+    except FileExistsError as error:
+        raise _taken(file) from error
+    except OSError as error:
+        raise UsageError(f"{file}: the pod file cannot be written: {error.strerror}") from error
+    load_pod(file)
+    card = pod_card(name, home)
+    card.write(card_file)
+    version = Apps(pod_home(name, home)).approve(build())
+    document = {
+        "name": name,
+        "file": str(file),
+        "card": str(card_file),
+        "fingerprint": card.fingerprint,
+        "app": version,
+        "rows": look.rows,
+        "columns": {column.name: column.kind for column in look.schema.columns},
+        "to_consider": look.doubtful,
+    }
+    if as_json:
+        click.echo(json.dumps(document, indent=1))
+        return
+    click.echo(f"{file}: the pod {name}, {look.rows} rows, {len(look.schema.columns)} columns")
+    for column, why in look.doubtful.items():
+        click.echo(f"  column {column!r} {why}")
+    click.echo(
+        f"{card_file}: its card, fingerprint {card.fingerprint}; the private keys stay in {pod_home(name, home)}"
+    )
+    click.echo(f"approved version {version[:12]} of the app, the one installed here; the pod runs no other")
+    click.echo(
+        f"\nNext: read {file}. Give {card_file.name} to the operator and to the other owners, get theirs, compare "
+        f"fingerprints by telephone, and\n  fl-app pod run {file} --federation FILE --approve THEIR.card"
+    )
+
+
+def _taken(file: Path) -> UsageError:
+    return UsageError(f"{file}: there is such a file already, and it is not overwritten; -o names another")
+
+
+def _seen_from(table: Path, directory: Path) -> str:
+    """Return the table's path as written into a file in ``directory``: relative if it lies there or further down."""
+    whole = Path(os.path.abspath(table))
+    base = Path(os.path.abspath(directory))
+    return str(whole.relative_to(base) if whole.is_relative_to(base) else whole)

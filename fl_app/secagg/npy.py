@@ -1,0 +1,62 @@
+"""Arrays that lie in the bytes of a .npy file: what `numpy.save` writes and `numpy.load` reads, without a copy.
+
+A masked vector is computed straight into the bytes that are sent, and summed straight from those that came.
+"""
+
+import math
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+def filled(length: int, dtype: np.dtype[Any], fill: Callable[[npt.NDArray[Any]], None]) -> npt.NDArray[Any]:
+    """Return an array [length] that ``fill`` has written, read-only, lying in the file that `file_of` returns."""
+    head = BytesIO()
+    described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (length,)}
+    np.lib.format.write_array_header_1_0(head, described)
+    file = BytesIO(bytes(head.tell() + length * dtype.itemsize))  # the only reference to these bytes: not copied,
+    file.write(head.getvalue())  # neither when they are written to
+    with file.getbuffer() as buffer:
+        fill(np.frombuffer(buffer, dtype, length, head.tell()))
+    return array_in(file.getvalue())  # nor, once nothing refers to the buffer, when they are taken out
+
+
+def file_of(array: npt.NDArray[Any]) -> bytes:
+    """Return the bytes of the .npy file of ``array``: those it lies in, if it is one of `filled` or `array_in`."""
+    file: Any = array
+    while isinstance(file, np.ndarray):
+        file = file.base
+    if isinstance(file, bytes) and file.startswith(np.lib.format.MAGIC_PREFIX):
+        whole = array_in(file)
+        if whole.__array_interface__ == array.__array_interface__:
+            return file
+    written = BytesIO()
+    np.save(written, array, allow_pickle=False)
+    return written.getvalue()
+
+
+def array_in(file: bytes) -> npt.NDArray[Any]:
+    """Return the array in a .npy file, read-only and lying in ``file``.
+
+    Raises
+    ------
+    Exception
+        Of many kinds, for hostile bytes: the header's reader is numpy's. `ValueError` for an array of objects, for
+        bytes missing and for bytes after its end.
+    """
+    stream = BytesIO(file)
+    version = np.lib.format.read_magic(stream)
+    if version not in _READERS:
+        raise ValueError(f"version {version} of the file format is not in use here")
+    shape, fortran_order, dtype = _READERS[version](stream)
+    if dtype.hasobject or any(size < 0 for size in shape):
+        raise ValueError("an array of objects, or of a negative size")
+    count, start = math.prod(shape), stream.tell()
+    if len(file) != start + count * dtype.itemsize:
+        raise ValueError("the file does not end where the array does")
+    return np.frombuffer(file, dtype, count, start).reshape(shape, order="F" if fortran_order else "C")

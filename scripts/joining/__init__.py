@@ -1,0 +1,1 @@
+"""What joining pods is worth: the parts of ``scripts/study.py``."""

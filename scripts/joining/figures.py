@@ -1,0 +1,48 @@
+"""Reading the study's results.json: which rows there are, and their means and spreads over seeds."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+Entry = dict[str, Any]
+
+
+def grid_rows(found: Sequence[Entry]) -> list[Entry]:
+    """Return the rows of the grid: the MLP in every way, on the whole table."""
+    return [entry for entry in found if entry["row"]["architecture"] == "mlp" and "alone" in entry]
+
+
+def headline_rows(found: Sequence[Entry]) -> list[Entry]:
+    """Return the rows of the ensemble."""
+    return [entry for entry in found if entry["row"]["architecture"] == "tabm"]
+
+
+def choice_rows(found: Sequence[Entry]) -> list[Entry]:
+    """Return the runs in which settings were weighed."""
+    return [entry for entry in found if entry["row"]["only_federated"]]
+
+
+def of(entries: Sequence[Entry], split: str, pods: int | None = None) -> list[Entry]:
+    """Return the rows of one split, and of one number of pods."""
+    return [e for e in entries if e["row"]["split"] == split and pods in (None, e["row"]["pods"])]
+
+
+def median_alone(entry: Entry, metric: str = "auc") -> float:
+    """Return what the median pod of a row reaches by itself."""
+    return float(np.median([pod[metric] for pod in entry["alone"]]))
+
+
+def gains(entries: Sequence[Entry]) -> list[float]:
+    """Return, seed by seed, the federated AUC minus that of the median pod alone."""
+    return [entry["secure"]["auc"] - median_alone(entry) for entry in entries]
+
+
+def secure_minus_plain(entries: Sequence[Entry]) -> float:
+    """Return the largest difference in AUC between a secure run and the same run in the clear."""
+    return max(abs(entry["secure"]["auc"] - entry["plain"]["auc"]) for entry in entries)
+
+
+def spread(values: Sequence[float], digits: int = 4) -> str:
+    """Write mean and standard deviation over seeds."""
+    return f"{np.mean(values):.{digits}f} ± {np.std(values):.{digits}f}"

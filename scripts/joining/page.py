@@ -1,0 +1,153 @@
+"""The study's page, written from results.json alone: every figure on it comes from there."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from scripts.joining.figures import (
+    choice_rows,
+    gains,
+    grid_rows,
+    headline_rows,
+    median_alone,
+    of,
+    secure_minus_plain,
+    spread,
+)
+from scripts.joining.splits import LEAST_ROWS, SMALL_POD, SPLITS
+from scripts.joining.study import PODS, RATES, SEEDS, STUDY
+
+Entry = dict[str, Any]
+
+_HEAD = f"""\
+# What joining pods is worth
+
+Made by `make study` from `docs/study/results.json`; change neither by hand. The 32,561 rows of the census data's
+`adult.data` are dealt to pods, and models are scored on the 16,281 rows of `adult.test`, which no pod has. Every pod
+keeps a tenth of its rows for validation and a tenth for its own test, so that it trains on eight tenths. Each row
+of a table is the mean and standard deviation over seeds, up to {SEEDS}; a seed draws both the split and the network.
+
+The federated runs are the product's own: ServerApp, strategy and ClientApp as they are, one process, no network.
+
+- **alone**: each pod with a network and bins of its own. It trains at least as many epochs, 600 batches or more, and
+  keeps its best epoch by its own validation rows. A pod of one class scores an AUC of 0.5. The median pod is shown.
+- **federated**: with secure aggregation. **secure - plain** is the largest difference in AUC between a run and the
+  same run in the clear.
+- **pooled**: the same network and bins, with the training rows of all pods in one place.
+
+The splits: *iid*, equal parts at random; *by education*, sorted by years of education and cut; *dirichlet*, each class
+dealt by shares from Dirichlet(0.5) or, far more skewed, (0.1), at least {LEAST_ROWS} rows a pod; *one large*,
+{SMALL_POD} rows for each pod but the first, which has all others.
+"""
+
+_SETTINGS = """\
+## Settings, and why these
+
+The grid uses the MLP, FedAvg, 8 rounds of one epoch, AdamW with a rate that falls by a cosine to a fiftieth, and
+batches of 256. A pod with fewer rows makes fewer steps in an epoch, so the rate grows with the number of pods: {rates}.
+
+Under *dirichlet 0.1* and with ten pods *by education* a pod has hardly more than one class or one kind of people.
+An epoch of its own then leads astray, and the average of such epochs with it: with two pods, one of them all "over
+50K" and the other all "not", it ranks worse than chance. What holds there is one step a round: batches of 2048 over
+the number of pods, one step of plain gradient descent (rate 1, falling to a tenth), and FedAdam on the server (eta
+0.005, tau 1e-6), 60 rounds. The average of the steps is then the gradient over all pods' rows, and the server takes
+Adam's step along it. It costs more rounds, not more rows: each pod sees less than in 8 epochs.
+
+Advice: start with FedAvg, one epoch a round, ten rounds. If the validation AUC falls as rounds go on, or pods differ
+much in their classes, take `--strategy FedAdam --strategy-params '{{"eta": 0.005, "tau": 1e-6}}' --optimizer SGD --lr 1
+--lr-decay 0.1 --local-steps 1 --rounds 60`.
+
+All runs state `update_bound` 1 and `max_weight` 32768, tight bounds, which make the fixed-point step so fine that the
+masked and the plain average round to the same float32.
+"""
+
+_BINS = """\
+## Bins, and what they show
+
+Bins of numbers are cut from secure sums over all pods, and each holds at least `min_bin_rows` rows. Fewer rows a bin
+show rarer values in the model; that is why 5 is the default, and not 1. Values with as many rows as that are
+categories of their own, so that a common amount is not merged with its rare neighbours. The sums themselves show the
+server each cell of the public grid. An owner who wants less shown there sets wider `bounds`, offers the column
+as a category, or leaves it out; a policy of the pod could not check more, as it knows its own rows only.
+"""
+
+
+def text(found: Sequence[Entry]) -> str:
+    """Return the page in Markdown."""
+    rates = ", ".join(f"{rate:g} for {pods}" for pods, rate in RATES.items())
+    parts = [_HEAD, _state(found), _headline(headline_rows(found)), _grid(grid_rows(found))]
+    parts += [_SETTINGS.format(rates=rates), _choices(choice_rows(found)), _BINS]
+    return "\n".join(part for part in parts if part)
+
+
+def _state(found: Sequence[Entry]) -> str:
+    minutes = sum(entry["seconds"] for entry in found) / 60
+    missing = len(STUDY) - len(found)
+    unfinished = f" {missing} rows are still to be trained: `make study` goes on with them." if missing else ""
+    return f"{len(found)} of {len(STUDY)} rows, {minutes:.0f} minutes by the clock of a shared core.{unfinished}\n"
+
+
+def _headline(rows: Sequence[Entry]) -> str:
+    if not rows:
+        return ""
+    lines = ["## The best network", "", "TabM, two pods, 10 rounds, AdamW at 0.002, bins of at least 3 rows.", ""]
+    lines += ["| | test AUC | accuracy |", "| --- | --- | --- |"]
+    for name, key in (("federated, secure", "secure"), ("pooled", "pooled")):
+        auc, accuracy = ([row[key][metric] for row in rows] for metric in ("auc", "accuracy"))
+        lines.append(f"| {name} | {spread(auc)} | {spread(accuracy)} |")
+    return "\n".join([*lines, "", f"Secure - plain: {secure_minus_plain(rows):.1e} at most, {len(rows)} seeds.", ""])
+
+
+def _grid(rows: Sequence[Entry]) -> str:
+    lines = ["## The grid", "", "![test AUC over the number of pods](study/joining.png)", ""]
+    lines += [
+        "| split | pods | seeds | median alone | federated | pooled | federated - median alone | secure - plain |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    cost = ["| split | pods | accuracy, median alone | federated | pooled | rounds | MB to a pod | MB from a pod |"]
+    cost += ["| --- | --- | --- | --- | --- | --- | --- | --- |"]
+    for split in SPLITS:
+        for pods in PODS:
+            if not (cell := of(rows, split, pods)):
+                continue
+            lines.append(
+                f"| {split} | {pods} | {len(cell)} | {spread([median_alone(entry) for entry in cell])} "
+                f"| {spread([entry['secure']['auc'] for entry in cell])} "
+                f"| {spread([entry['pooled']['auc'] for entry in cell])} "
+                f"| {spread(gains(cell))} | {secure_minus_plain(cell):.1e} |"
+            )
+            to_pod, from_pod = (
+                float(np.mean([entry["secure"][key] for entry in cell])) / pods / 1e6
+                for key in ("bytes_to_pods", "bytes_from_pods")
+            )
+            cost.append(
+                f"| {split} | {pods} | {spread([median_alone(entry, 'accuracy') for entry in cell], 3)} "
+                f"| {spread([entry['secure']['accuracy'] for entry in cell], 3)} "
+                f"| {spread([entry['pooled']['accuracy'] for entry in cell], 3)} "
+                f"| {cell[0]['secure']['rounds']} | {to_pod:.1f} | {from_pod:.1f} |"
+            )
+    curves = ["", "![validation AUC over the rounds](study/rounds.png)", ""]
+    return "\n".join([*lines, "", *cost, *curves])
+
+
+def _choices(rows: Sequence[Entry]) -> str:
+    if not rows:
+        return ""
+    lines = ["| split | pods | setting | test AUC | accuracy |", "| --- | --- | --- | --- | --- |"]
+    for entry in rows:
+        row, secure = entry["row"], entry["secure"]
+        lines.append(
+            f"| {row['split']} | {row['pods']} | {_setting(row)} | {secure['auc']:.4f} | {secure['accuracy']:.4f} |"
+        )
+    return "\n".join(["One seed of each, federated and secure:", "", *lines, ""])
+
+
+def _setting(row: dict[str, Any]) -> str:
+    extent = f"{row['local_steps']} step" if row["local_steps"] else f"{row['local_epochs']} epochs"
+    params = ", ".join(f"{name} {value:g}" for name, value in row["strategy_params"].items())
+    strategy = row["strategy"] + (f" ({params})" if params else "")
+    return (
+        f"{row['architecture']}, {strategy}, {row['rounds']} rounds of {extent}, {row['optimizer']} {row['lr']:g}, "
+        f"bins of {row['min_bin_rows']}"
+    ).replace("1 epochs", "1 epoch")

@@ -1,0 +1,60 @@
+"""Which rows the study has, in the order in which they are trained: whole grids, seed by seed."""
+
+from dataclasses import replace
+from typing import Any
+
+from scripts.joining.rows import Row
+from scripts.joining.splits import SPLITS
+
+SEEDS = 3
+PODS = (2, 3, 5, 10)
+# A pod with fewer rows makes fewer steps in an epoch; a higher rate makes up for it.
+RATES = {2: 0.001, 3: 0.0015, 5: 0.002, 10: 0.003}
+# Where a pod has one class only, or one kind of people, a whole epoch of its own leads astray: one step of plain
+# descent a round makes the average the gradient over all rows, and the server takes Adam's step along it.
+ONE_STEP: dict[str, Any] = {
+    "rounds": 60,
+    "local_epochs": None,
+    "local_steps": 1,
+    "optimizer": "SGD",
+    "lr": 1.0,
+    "lr_decay": 0.1,
+    "strategy": "FedAdam",
+    "strategy_params": {"eta": 0.005, "tau": 1e-6},
+}
+
+
+def _row(split: str, pods: int, seed: int) -> Row:
+    if split == "dirichlet 0.1" or (split, pods) == ("by education", 10):
+        return Row(split, pods, seed, batch_size=2048 // pods, **ONE_STEP)
+    return Row(split, pods, seed, lr=RATES[pods])
+
+
+def _grid(seed: int) -> list[Row]:
+    return [_row(split, pods, seed) for pods in PODS for split in SPLITS]
+
+
+def _headline(seed: int) -> Row:
+    return Row("iid", 2, seed, "tabm", rounds=10, lr=0.002, lr_pooled=0.002, min_bin_rows=3, alone=False)
+
+
+def _choices() -> list[Row]:
+    """Return settings that are weighed against those of the grid, which they differ from in one thing."""
+    rows = []
+    for split, pods in (("iid", 2), ("by education", 10), ("dirichlet 0.1", 2)):
+        usual = Row(split, pods, lr=RATES[pods], only_federated=True)
+        others: list[dict[str, Any]] = [
+            {"rounds": 16},
+            {"rounds": 4, "local_epochs": 2},
+            {"strategy": "FedProx", "strategy_params": {"proximal_mu": 0.01}},
+            {"strategy": "FedAvgM", "strategy_params": {"server_learning_rate": 1.0, "server_momentum": 0.5}},
+            ONE_STEP | {"batch_size": 2048 // pods},
+        ]
+        rows += [usual, *(replace(usual, **other) for other in others)]
+    easy = Row("iid", 2, only_federated=True)
+    rows += [replace(easy, architecture=name) for name in ("periodic", "tutorial")]
+    return rows + [replace(easy, min_bin_rows=least) for least in (1, 3, 10, 20)]
+
+
+STUDY = [*_grid(0), _headline(0), *_choices(), *_grid(1), _headline(1), *_grid(2), _headline(2)]
+SMALL = Row("one large", 3, rounds=6, batch_size=64, rows=3000)

@@ -1,0 +1,1 @@
+"""Measurements behind ``fl-app bench``: secure aggregation beside its rivals and its limits, taken within one run."""

@@ -1,0 +1,58 @@
+"""``fl-app modeller``: the modeller's own key and card."""
+
+from pathlib import Path
+
+import click
+
+from fl_app.hand_out import hand_out, output_option
+from server.commands.output import json_option
+
+home_option = click.option(
+    "--home", type=click.Path(path_type=Path), help="Directory of your keys  [default: $FL_APP_HOME, ~/.fl-app]"
+)
+
+
+@click.group()
+def modeller() -> None:
+    """Make and hand out the modeller's key, by which a federation's operator registers who may start runs."""
+
+
+@modeller.command(epilog="Example: fl-app modeller keygen ada -o ada.card")
+@click.argument("name")
+@output_option
+@home_option
+@json_option
+def keygen(name: str, output: Path | None, home: Path | None, as_json: bool) -> None:
+    """Make the key of the modeller NAME, if there is none, and print the card, which the operator needs."""
+    from fl_app.keys import modeller_card, modeller_home
+
+    hand_out(modeller_card(name, home), output, as_json)
+    if not as_json:
+        click.echo(f"the private key stays in {modeller_home(home)}", err=True)
+
+
+@modeller.command(epilog="Example: fl-app modeller card -o ada.card")
+@output_option
+@home_option
+@json_option
+def card(output: Path | None, home: Path | None, as_json: bool) -> None:
+    """Print the modeller's card again."""
+    from fl_app.keys import modeller_card
+
+    hand_out(modeller_card(None, home), output, as_json)
+
+
+@modeller.command(epilog="Example: fl-app modeller rotate -o ada.card")
+@output_option
+@home_option
+@json_option
+def rotate(output: Path | None, home: Path | None, as_json: bool) -> None:
+    """Make a new key for the modeller, and print the new card, which the old key has signed too.
+
+    The old key is kept next to the new one, named by the time; delete it once the operator has the new card.
+    """
+    from fl_app.rotation import rotate_modeller
+
+    hand_out(rotate_modeller(home), output, as_json)
+    if not as_json:
+        click.echo("send the card to the operator; until it is registered you cannot start runs", err=True)

@@ -1,0 +1,262 @@
+"""Markers planted in a pod's table, paths, environment and keys: whatever breaks there, no reply holds one of them."""
+
+import base64
+import copy
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
+from flwr.common.serde import message_to_proto
+
+import client.app
+from client.ledger import Ledger
+from fl_app import wire
+from fl_app.config import RunConfig
+from fl_app.home import pod_home
+from fl_app.keys import Keyring, keygen, known_pods
+from fl_app.secagg.identity import KEY_BYTES
+from server.app import RUN_DIRECTORY
+from server.app import app as server_app
+from server.run_directory import RunDirectory
+from tests.in_process import InProcessGrid
+from tests.small_federation import table, write_pod
+
+NAMES = ("north", "south", "east", "west")
+ME = "north"
+MARKER, NUMBER = "patient-4711", 4711.0625
+TYPES = (wire.HELLO, wire.ROSTER, *wire.KINDS.values(), wire.SURVIVORS, wire.UNMASK)
+
+
+@dataclass
+class Recorded:
+    """An honest run of four pods, one of them lost for a round, stopped at each kind of message to one pod.
+
+    ``moments`` are, for each type, the first such message, what the pod remembered then, and its ledger.
+    """
+
+    directory: Path
+    moments: dict[str, tuple[RecordDict, RecordDict, bytes]] = field(default_factory=dict)
+    replies: list[Message] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    directory = tmp_path_factory.mktemp("recorded") / MARKER
+    directory.mkdir()
+    for seed, name in enumerate(NAMES):
+        rows = table(600, seed)
+        rows.loc[3, "colour"] = MARKER
+        rows.loc[5, "age"] = NUMBER
+        rows.to_csv(directory / f"{name}.csv", index=False)
+        write_pod(directory, name, NAMES)
+        keygen(name, directory / "home")
+    made = Recorded(directory)
+
+    def keep(message: Message) -> Message:
+        kind, node = message.metadata.message_type, message.metadata.dst_node_id
+        if node == 100 and kind not in made.moments:
+            state = copy.deepcopy(grid.contexts[node].state)
+            ledger = pod_home(ME, directory / "home") / "ledger.db"
+            made.moments[kind] = (
+                copy.deepcopy(message.content),
+                state,
+                ledger.read_bytes() if ledger.exists() else b"",
+            )
+        return message
+
+    def lose(message: Message) -> Message:
+        lost = message.metadata.message_type == wire.TRAIN and message.metadata.src_node_id == 103
+        if lost:
+            message.content["masked"] = ArrayRecord({"vector": Array("uint64", (0,), "numpy.ndarray", b"")})
+        return message
+
+    nodes = {100 + place: node_config(directory, name) for place, name in enumerate(NAMES)}
+    grid = InProcessGrid(client.app.app, nodes, on_request=keep, on_reply=lose)
+    config = RunConfig(
+        pods=NAMES, datastructure={"target": "outcome"}, rounds=1, local_steps=1, hello_timeout=5, step_timeout=60
+    )  # type: ignore[arg-type]
+    run = RunDirectory.create(directory / "runs", config)
+    with mock.patch.dict(os.environ, {RUN_DIRECTORY: str(run.path)}):
+        server_app(grid, Context(grid.run_id, 0, {}, RecordDict(), {}))
+    made.replies = [reply for reply in grid.replies if reply.metadata.src_node_id == 100]
+    return made
+
+
+def node_config(directory: Path, name: str) -> dict[str, str]:
+    return {"pod": str(directory / f"{name}.yaml"), "home": str(directory / "home")}
+
+
+@dataclass
+class Broken:
+    """A copy of the recorded pod's files, to break, and what must not be in a reply."""
+
+    directory: Path
+
+    @property
+    def home(self) -> Path:
+        return pod_home(ME, self.directory / "home")
+
+    def secrets(self) -> list[bytes]:
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+        pem = (self.home / "identity.key").read_bytes()
+        key: Any = load_pem_private_key(pem, None)
+        raw = key.private_bytes_raw()
+        assert len(raw) == KEY_BYTES
+        found = [MARKER.encode(), b"4711", str(self.directory).encode(), raw, raw.hex().encode(), base64.b64encode(raw)]
+        return [*found, *pem.splitlines()[1:-1], b"Traceback", b".csv", b".yaml"]
+
+
+@pytest.fixture
+def broken(recorded: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Broken]:
+    monkeypatch.setenv("TOKEN_OF_THE_POD", MARKER)
+    directory = tmp_path / MARKER
+    shutil.copytree(recorded.directory, directory)
+    yield Broken(directory)
+    for path in directory.rglob("*"):
+        path.chmod(0o700)
+
+
+def ask(recorded: Recorded, broken: Broken, message_type: str, ruin: Callable[[], None]) -> Message:
+    """Put the pod where it was before the first such message, break it, and return what it answers."""
+    content, state, ledger = recorded.moments.get(message_type, recorded.moments[wire.TRAIN])
+    (broken.home / "ledger.db").write_bytes(ledger)
+    ruin()
+    grid = InProcessGrid(client.app.app, {100: node_config(broken.directory, ME)})
+    grid.contexts[100].state = copy.deepcopy(state)
+    message = Message(copy.deepcopy(content), dst_node_id=100, message_type=message_type)
+    (reply,) = grid.send_and_receive([message])
+    return reply
+
+
+def assert_clean(reply: Message, secrets: list[bytes]) -> None:
+    sent = message_to_proto(reply).SerializeToString()
+    assert not [secret for secret in secrets if secret in sent], reply
+
+
+def refused(reply: Message) -> bool:
+    return not reply.has_error() and "Refusal" in reply.content.get(wire.SECAGG, {})
+
+
+# -- what breaks ----------------------------------------------------------------------------------------------------
+
+
+def _write(path: Path, content: bytes) -> None:
+    if path.is_dir():
+        path.rmdir()
+    path.write_bytes(content)
+
+
+def _directory(path: Path) -> None:
+    if not path.is_dir():
+        path.unlink()
+        path.mkdir()
+
+
+_BINARY = b"\x00\xff\xfe" + MARKER.encode() * 100
+
+FILES: dict[str, Callable[[Broken], None]] = {
+    "a table that is none": lambda b: _write(b.directory / f"{ME}.csv", _BINARY),
+    "a table with ragged rows": lambda b: _write(b.directory / f"{ME}.csv", f"age\n1,{MARKER},3\n2\n".encode()),
+    "a table of other columns": lambda b: _write(b.directory / f"{ME}.csv", b"x,y\n" + f"{MARKER},2\n".encode()),
+    "a table of text where numbers were": lambda b: _write(
+        b.directory / f"{ME}.csv",
+        b"age,colour,outcome\n" + "".join(f"{MARKER}-{row},red,yes\n" for row in range(50)).encode(),
+    ),
+    "no table": lambda b: (b.directory / f"{ME}.csv").unlink(missing_ok=True),
+    "a directory for a table": lambda b: _directory(b.directory / f"{ME}.csv"),
+    "a ledger that is none": lambda b: _write(b.home / "ledger.db", _BINARY),
+    "a ledger cut short": lambda b: os.truncate(b.home / "ledger.db", 700),
+    "a directory for a ledger": lambda b: _directory(b.home / "ledger.db"),
+    "keys of others that are none": lambda b: _write(known_pods(b.directory / "home"), f"{MARKER} {MARKER}\n".encode()),
+    "keys of others in no encoding": lambda b: _write(known_pods(b.directory / "home"), _BINARY),
+    "a pod file that is none": lambda b: _write(b.directory / f"{ME}.yaml", f"name: [{MARKER}".encode()),
+    "a pod file with a field too many": lambda b: _write(b.directory / f"{ME}.yaml", f"{MARKER}: {MARKER}".encode()),
+    "no pod file": lambda b: (b.directory / f"{ME}.yaml").unlink(missing_ok=True),
+    "a key that others may read": lambda b: (b.home / "identity.key").chmod(0o644),
+}
+SPENT = "a directory for a ledger"
+
+
+@pytest.mark.parametrize("what", FILES)
+def test_broken_files_of_the_pod_tell_nothing(what: str, recorded: Recorded, broken: Broken) -> None:
+    secrets, outcomes = broken.secrets(), []
+    for message_type in TYPES:
+        if what == SPENT and (broken.home / "ledger.db").is_dir():
+            (broken.home / "ledger.db").rmdir()
+        reply = ask(recorded, broken, message_type, lambda: FILES[what](broken))
+        assert_clean(reply, secrets)
+        outcomes.append(refused(reply))
+    assert any(outcomes), "nothing was broken"
+
+
+@pytest.mark.parametrize("content", [_BINARY, b""])
+def test_a_broken_key_tells_nothing(content: bytes, recorded: Recorded, broken: Broken) -> None:
+    secrets = broken.secrets()
+    for message_type in TYPES:
+        reply = ask(recorded, broken, message_type, lambda: _write(broken.home / "identity.key", content))
+        assert_clean(reply, secrets)
+        assert refused(reply)
+
+
+LOADERS = {
+    "client.app.load_pod": TYPES,
+    "client.owner.Identity.load": TYPES,
+    "client.owner.Keyring.load": TYPES,
+    "client.table.read_table": (wire.HELLO, *wire.KINDS.values()),
+    "client.table.schema_of": (wire.HELLO,),
+    "client.app.PodTable.of": (wire.HELLO, *wire.KINDS.values()),
+    "client.app.statistic_sums": (wire.STATISTICS,),
+    "client.app.Encoding.from_json": (wire.TRAIN, wire.EVALUATE),
+    "fl_app.tabular.model.load_state": (wire.TRAIN, wire.EVALUATE),
+    "fl_app.tabular.training.train": (wire.TRAIN,),
+    "fl_app.tabular.training.evaluate": (wire.TRAIN, wire.EVALUATE),
+    "client.ledger.chain": TYPES,
+    "client.masked.wire.request_digest": tuple(wire.KINDS.values()),
+    "fl_app.secagg.session.mask": tuple(wire.KINDS.values()),
+}
+
+
+@pytest.mark.parametrize("where", LOADERS)
+def test_an_exception_tells_nothing_wherever_it_comes_from(
+    where: str, recorded: Recorded, broken: Broken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*args: object, **kwargs: object) -> None:
+        raise ValueError(f"{MARKER} in {broken.directory}: {NUMBER}")
+
+    monkeypatch.setattr(where, fails)
+    secrets = broken.secrets()
+    for message_type in TYPES:
+        reply = ask(recorded, broken, message_type, lambda: None)
+        assert_clean(reply, secrets)
+        assert refused(reply) == (message_type in LOADERS[where]), message_type
+        if where != "client.ledger.chain":
+            entries = Ledger(broken.home / "ledger.db").entries()
+            assert not [secret for secret in secrets for entry in entries if secret in repr(entry).encode()]
+
+
+def test_an_honest_pod_tells_nothing_either(recorded: Recorded, broken: Broken) -> None:
+    assert set(recorded.moments) >= set(TYPES)
+    secrets = broken.secrets()
+    for reply in recorded.replies:
+        assert_clean(reply, secrets)
+    for message_type in TYPES:
+        reply = ask(recorded, broken, message_type, lambda: None)
+        assert not refused(reply)
+        assert_clean(reply, secrets)
+
+
+@pytest.mark.parametrize("message_type", ["query.nothing", "train", "evaluate.other"])
+def test_a_message_of_no_known_type_tells_nothing(message_type: str, recorded: Recorded, broken: Broken) -> None:
+    reply = ask(recorded, broken, message_type, lambda: None)
+    assert_clean(reply, broken.secrets())
+
+
+def test_a_keyring_of_the_test_is_complete(recorded: Recorded) -> None:
+    assert {name for name, _ in Keyring.load(known_pods(recorded.directory / "home")).items()} == set(NAMES)
