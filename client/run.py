@@ -6,7 +6,8 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from client.apps import Apps
 from client.guard import write_guard
 from fl_app.errors import RunFailed, UsageError
 from fl_app.federation import DeployedFederation, find_federation
-from fl_app.files import replace_file
+from fl_app.files import held, replace_file
 from fl_app.home import fl_app_home, pod_home
 from fl_app.keys import node_key, pod_card
 from fl_app.pods import Pod, dump_pod, load_pod
@@ -22,6 +23,7 @@ from fl_app.processes import GuardedProcess, flower_environment, until_interrupt
 from fl_app.reach import why_unreachable
 
 CONNECT_SECONDS = 30.0
+LOG, LOCK = "supernode.log", ".serving"
 _TICK = 0.1
 _ONLINE = "SuperNode ID:"
 _LAST_LINES = 5
@@ -98,8 +100,7 @@ def start(
         command += ["--auth-supernode-private-key", str(node_key(name, home))]
         if root_certificates:
             command += ["--root-certificates", str(root_certificates.absolute())]
-    log = directory / "supernode.log"
-    log.unlink(missing_ok=True)
+    log = directory / LOG
     environment = flower_environment({"FLWR_HOME": str(directory), "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.05"})
     guarded = write_guard(name, pod_home(name, home), file)
     if not Apps(pod_home(name, home)).names():
@@ -107,7 +108,8 @@ def start(
         print(told, file=sys.stderr, flush=True)
     environment["PATH"] = os.pathsep.join([str(guarded), environment["PATH"]])
     why_not = partial(_why_not, name, superlink, insecure, root_certificates, log)
-    with until_interrupted():
+    with until_interrupted(), _serving(name, directory):
+        log.unlink(missing_ok=True)
         node = GuardedProcess(command, log=log, environment=environment)
         try:
             _wait_for_connection(node, log, connect_seconds, why_not)
@@ -118,6 +120,30 @@ def start(
             raise RunFailed(f"pod {name}: Flower's SuperNode ended with exit code {code}:\n{_last_lines(log)}")
         finally:
             node.stop()
+
+
+def serves(name: str, home: Path | None = None) -> bool:
+    """Say whether pod ``name`` is online: a process serves it, whose SuperNode has been taken by a SuperLink."""
+    directory = pod_home(name, home) / "flower"
+    try:
+        with held(directory / LOCK):
+            return False
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        log = directory / LOG
+        return log.exists() and _ONLINE in log.read_text("utf-8", "replace")
+
+
+@contextmanager
+def _serving(name: str, directory: Path) -> Iterator[None]:
+    """Hold the pod; two SuperNodes of one pod would share its ledger and each other's sessions."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(directory / LOCK))
+        except BlockingIOError:
+            raise UsageError(f"pod {name} is being served by another process already") from None
+        yield
 
 
 def _wait_for_connection(node: GuardedProcess, log: Path, seconds: float, why_not: Callable[[float], str]) -> None:

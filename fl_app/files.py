@@ -50,6 +50,23 @@ def locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path`` exclusively; a dead process holds none.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process holds it.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _write_beside(path: Path, content: bytes, mode: int) -> Path:
     """Write a new file with a name of its own next to ``path``, on the disk before this returns."""
     # mkstemp opens with O_EXCL and mode 0600, so a secret is never readable by others, not even for a moment.

@@ -49,7 +49,7 @@ def look_at_superlink(federation: DeployedFederation) -> Iterator[Finding]:
         yield Finding("SuperLink", False, f"{address} does not answer as a SuperLink does ({type(error).__name__})")
         return
     if told.days is not None:
-        yield _expiry("certificate", told.days, "its operator renews it")
+        yield _expiry("certificate", told.days, "its operator runs `fl-app superlink renew`")
     if told.ahead is None:
         yield Finding("clock", True, "the SuperLink does not tell the time")
     else:

@@ -221,14 +221,16 @@ def _child(run_id: str, scratch: Path, executor: list[str]) -> int:
 
 def _carry_out(run_id: str, scratch: Path, executor: subprocess.Popen[bytes]) -> int:
     ended = scratch / "ended"
-    ask_at = time.monotonic() + _PATIENCE
+    ask_at, strange = time.monotonic() + _PATIENCE, False
     while (stopped := executor.poll()) is None:
         if ended.exists():
             return int(ended.read_text())
         if time.monotonic() > ask_at and not any(scratch.glob("own.*")):
             try:
-                if _status(run_id) != "pending":
+                begun = _status(run_id) != "pending"
+                if begun and strange:  # twice, since one may ask just when it has been handed over to us
                     return _TAKEN
+                strange = begun
             except RunFailed as error:
                 print(error, flush=True)
                 return _LOST

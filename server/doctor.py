@@ -13,10 +13,10 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from fl_app.federation import FILE_NAME, Federation
+from fl_app.findings import Finding
 from fl_app.home import fl_app_home
 from fl_app.processes import flower_environment
 from server.doctor_federation import examine_federation
-from server.finding import Finding
 
 _COMMANDS = ("flwr", "flower-superlink", "flower-superexec", "flower-supernode")
 _WORKERS = {"flower-superexec", "flwr-serverapp", "flwr-clientapp"}

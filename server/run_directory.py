@@ -13,17 +13,17 @@
                 .lock              held by whoever carries the run out
 """
 
-import fcntl
 import json
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
 from fl_app.config import RunConfig
 from fl_app.errors import UsageError
+from fl_app.files import held
 
 LATEST = "latest"
 MODEL_SUFFIXES = (".pt", ".safetensors", ".onnx", ".pt2")
@@ -132,10 +132,10 @@ class RunDirectory:
     @contextmanager
     def carried_out(self) -> Iterator[None]:
         """Hold the run while it is carried out; raises `UsageError` if some process does so already."""
-        with (self.path / ".lock").open("wb") as lock:
+        with ExitStack() as stack:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+                stack.enter_context(held(self.path / ".lock"))
+            except BlockingIOError:
                 raise UsageError(f"run {self.name} is under way; stop it first, or let it end") from None
             yield
 

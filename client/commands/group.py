@@ -9,6 +9,7 @@ from client.commands.log import log
 from client.commands.pause import pause, resume
 from client.commands.run import run
 from client.commands.setup import init
+from client.commands.status import status
 
 
 @click.group()
@@ -16,5 +17,5 @@ def pod() -> None:
     """Run and look after a pod of your own."""
 
 
-for command in (init, run, keygen, approve, approve_app, revoke, rotate, known, log, pause, resume, check):
+for command in (init, run, status, keygen, approve, approve_app, revoke, rotate, known, log, pause, resume, check):
     pod.add_command(command)

@@ -43,6 +43,11 @@ class RawScorer(nn.Module):
         lengths = [len(column) for column in normalisation.codes]
         self.register_buffer("codes", torch.tensor(sum(normalisation.codes, ()), dtype=torch.int64))
         self.register_buffer("starts", torch.tensor([0, *lengths][:-1], dtype=torch.int64).cumsum(0))
+        for tensor in (*self.parameters(), *self.buffers()):
+            # Of a table without text, or without numbers. What came from numpy has an address even when it is
+            # empty, which torch.export.save takes for a part of something larger.
+            if not tensor.numel():
+                tensor.data = torch.empty(tensor.shape, dtype=tensor.dtype)
         self.eval()
 
     def forward(self, codes: Tensor, numbers: Tensor) -> Tensor:

@@ -3,7 +3,10 @@
 A masked vector is computed straight into the bytes that are sent, and summed straight from those that came.
 """
 
+import ctypes
 import math
+import mmap
+import sys
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
@@ -11,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+_LARGE = 4 << 20
+_MADV_HUGEPAGE = 14
 _READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -22,8 +27,21 @@ def filled(length: int, dtype: np.dtype[Any], fill: Callable[[npt.NDArray[Any]],
     file = BytesIO(bytes(head.tell() + length * dtype.itemsize))  # the only reference to these bytes: not copied,
     file.write(head.getvalue())  # neither when they are written to
     with file.getbuffer() as buffer:
+        _use_large_pages(buffer)
         fill(np.frombuffer(buffer, dtype, length, head.tell()))
     return array_in(file.getvalue())  # nor, once nothing refers to the buffer, when they are taken out
+
+
+def _use_large_pages(buffer: memoryview) -> None:
+    """Ask Linux for large pages, as numpy does for arrays of its own: the first write to small ones costs too much."""
+    if len(buffer) < _LARGE or not sys.platform.startswith("linux"):
+        return
+    start = np.frombuffer(buffer, np.uint8).ctypes.data
+    first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
+    whole = (start + len(buffer) - first) // mmap.PAGESIZE * mmap.PAGESIZE
+    madvise = getattr(ctypes.CDLL(None), "madvise", None)
+    if madvise is not None:  # advice: whether it is taken does not matter
+        madvise(ctypes.c_void_p(first), ctypes.c_size_t(whole), ctypes.c_int(_MADV_HUGEPAGE))
 
 
 def file_of(array: npt.NDArray[Any]) -> bytes:

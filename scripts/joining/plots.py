@@ -29,6 +29,9 @@ def _joining(grid: Sequence[Entry], path: Path) -> None:
     figure, axes = plt.subplots(1, len(SPLITS), figsize=(14, 3.4), sharey=True, layout="constrained")
     for axis, split in zip(axes, SPLITS, strict=True):
         counts = sorted({entry["row"]["pods"] for entry in of(grid, split)})
+        axis.set(title=split, xlabel="pods", ylim=(0.78, 0.94))
+        if not counts:
+            continue
         for place, pods in enumerate(counts):
             lone = [pod["auc"] for entry in of(grid, split, pods) for pod in entry["alone"]]
             axis.plot([place] * len(lone), lone, "o", color="0.6", ms=3, label="a pod alone" if not place else None)
@@ -40,11 +43,10 @@ def _joining(grid: Sequence[Entry], path: Path) -> None:
             values = [[take(entry) for entry in of(grid, split, pods)] for pods in counts]
             means, spread = [np.mean(v) for v in values], [np.std(v) for v in values]
             axis.errorbar(range(len(counts)), means, yerr=spread, fmt=style, label=name, capsize=2, ms=5)
-        axis.set(title=split, xlabel="pods", ylim=(0.78, 0.94))
         axis.set_xticks(range(len(counts)), [str(pods) for pods in counts])
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("test AUC")
-    axes[-1].legend(loc="lower right", fontsize=8)
+    axes[0].legend(loc="lower right", fontsize=8)
     _save(figure, path)
 
 
@@ -58,7 +60,7 @@ def _rounds(grid: Sequence[Entry], path: Path) -> None:
         axis.set(title=split, xlabel="round", ylim=(0.78, 0.94))
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("AUC on all pods' validation rows")
-    axes[-1].legend(fontsize=8)
+    axes[0].legend(loc="lower right", fontsize=8)
     _save(figure, path)
 
 

@@ -16,9 +16,10 @@ from fl_app.tabular.model_file import TrainedModel
 from fl_app.tabular.optimizer import Optimizer
 from scripts.joining.baselines import alone, pooled
 from scripts.joining.federation import carry_out, lay_out, tables_of
-from scripts.joining.splits import SPLITS, TARGET
+from scripts.joining.splits import SPLITS, TARGET, Parts
 
 CENSUS = Path(__file__).resolve().parents[2] / "fl_app" / "census"
+PACKAGED = "the demonstration's"
 PODS = ("census-income-demo-dataset", "census-income-yaml-demo-dataset")
 CATEGORICAL = [TARGET, "workclass", "education", "marital-status", "occupation", "relationship", "race", "gender"]
 CATEGORICAL += ["native-country"]
@@ -95,15 +96,27 @@ def census(name: str) -> pd.DataFrame:
     return pd.read_csv(CENSUS / f"{name}.csv.gz", na_values=["?"]).drop(columns="fnlwgt")
 
 
+def _table(row: Row) -> pd.DataFrame:
+    table = pd.concat([census(pod) for pod in PODS], ignore_index=True)
+    if not row.rows:
+        return table
+    chosen = np.random.default_rng(row.seed).permutation(len(table))[: row.rows]
+    return table.iloc[chosen].reset_index(drop=True)
+
+
+def _parts(row: Row, table: pd.DataFrame) -> Parts:
+    """Split by the row's seed, and by what is split, not by how it is trained."""
+    if row.split == PACKAGED:
+        return np.split(np.arange(len(table)), [len(census(PODS[0]))])
+    rng = np.random.default_rng([row.seed, row.pods, list(SPLITS).index(row.split)])
+    return SPLITS[row.split](table, row.pods, rng)
+
+
 def measure(row: Row) -> dict[str, Any]:
     """Train as the row says, and score every model on the public test file."""
     started = time.monotonic()
-    table, test = pd.concat([census(pod) for pod in PODS], ignore_index=True), census("adult.test")
-    # The split hangs on the seed and on what is split, not on how it is trained.
-    rng = np.random.default_rng([row.seed, row.pods, list(SPLITS).index(row.split)])
-    if row.rows:
-        table = table.iloc[rng.permutation(len(table))[: row.rows]].reset_index(drop=True)
-    parts = SPLITS[row.split](table, row.pods, rng)
+    table, test = _table(row), census("adult.test")
+    parts = _parts(row, table)
     over = (table[TARGET] == ">50K").to_numpy()
     found: dict[str, Any] = {
         "row": asdict(row),

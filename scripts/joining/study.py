@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from scripts.joining.rows import Row
+from scripts.joining.rows import PACKAGED, Row
 from scripts.joining.splits import SPLITS
 
 SEEDS = 3
@@ -35,7 +35,7 @@ def _grid(seed: int) -> list[Row]:
 
 
 def _headline(seed: int) -> Row:
-    return Row("iid", 2, seed, "tabm", rounds=10, lr=0.002, lr_pooled=0.002, min_bin_rows=3, alone=False)
+    return Row(PACKAGED, 2, seed, "tabm", rounds=10, lr=0.002, lr_pooled=0.002, min_bin_rows=3, alone=False)
 
 
 def _choices() -> list[Row]:

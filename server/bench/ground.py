@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-
 from pathlib import Path
 from typing import Self
 

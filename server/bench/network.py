@@ -1,6 +1,8 @@
 """A SuperLink and its nodes as real processes on loopback, all of which end with the block that needs them."""
 
+import shutil
 import socket
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -64,6 +66,7 @@ def superlink(ground: Ground, *, plain: bool) -> Iterator[str]:
                 command = ["flower-supernode", "--insecure", "--superlink", address, *own]
                 online.append((start(pod, *command, **{GROUND: str(ground.directory)}), "SuperNode ID:"))
             else:
+                _approve(ground, pod)
                 command = ["fl-app", "pod", "run", str(ground.pod_file(pod)), "--superlink", address, "--insecure"]
                 online.append((start(pod, *command), "is online"))
         for log, text in online:
@@ -76,8 +79,21 @@ def write_plain_app(parent: Path) -> Path:
     app = parent / "plain-fedavg"
     app.mkdir(exist_ok=True)
     (app / "pyproject.toml").write_text(_PLAIN_PYPROJECT)
-    (app / "plain_fedavg.py").write_text("from server.bench.plain import client_app, server_app  # noqa: F401\n")
+    # Flower wants to see the attributes assigned in the file itself.
+    lines = ["from server.bench import plain", "", "client_app = plain.client_app", "server_app = plain.server_app", ""]
+    (app / "plain_fedavg.py").write_text("\n".join(lines))
     return app
+
+
+def _approve(ground: Ground, pod: str) -> None:
+    """Let the version of the app that is installed here run at ``pod``."""
+    environment = flower_environment({"FL_APP_HOME": str(ground.home)})
+    program = shutil.which("fl-app", path=environment["PATH"]) or "fl-app"
+    done = subprocess.run(  # noqa: S603 - its parts are ours
+        [program, "pod", "approve-app", pod, "--yes"], env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RunFailed(f"approving the app at {pod} failed: {done.stderr.strip()}")
 
 
 def _wait(what: str, true: Callable[[], bool]) -> None:

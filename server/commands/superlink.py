@@ -86,6 +86,19 @@ def show(directory: Path, as_json: bool) -> None:
     emit(document, as_json, lambda: _show(document))
 
 
+@superlink.command(epilog="Example: fl-app superlink status superlink")
+@_directory
+def status(directory: Path) -> None:
+    """Say whether the SuperLink in DIR serves on this machine; the exit code is 1 unless it does."""
+    from server.superlink.directory import SuperLinkDirectory
+    from server.superlink.serve import answers
+
+    found = SuperLinkDirectory(directory)
+    serves = answers(found)
+    click.echo(f"SuperLink {found.address} {'serves' if serves else 'does not answer on this machine'}")
+    raise SystemExit(0 if serves else 1)
+
+
 @superlink.command(epilog="Example: fl-app superlink revoke superlink hospital-b")
 @_directory
 @click.argument("name")

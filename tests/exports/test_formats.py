@@ -182,3 +182,10 @@ def test_other_suffixes_are_refused(standard: TrainedModel, tmp_path: Path) -> N
 def test_a_place_that_cannot_be_written_is_one_line(standard: TrainedModel, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be written"):
         formats.export(standard, tmp_path / "no" / "m.onnx")
+
+
+def test_the_command_offers_every_format() -> None:
+    from server.commands.export import export
+
+    (option,) = (parameter for parameter in export.params if parameter.name == "form")
+    assert tuple(option.type.choices) == formats.FORMATS  # type: ignore[attr-defined]

@@ -1,0 +1,24 @@
+"""``fl-app pod status``: whether a pod is online, for people and for health checks."""
+
+import json
+from pathlib import Path
+
+import click
+
+from client.commands.options import home_option, json_option
+
+
+@click.command(epilog="Example: fl-app pod status hospital-a")
+@click.argument("name")
+@home_option
+@json_option
+def status(name: str, home: Path | None, as_json: bool) -> None:
+    """Say whether pod NAME is online, and whether it is paused; the exit code is 1 unless it is online."""
+    from client.owner import PAUSED_FILE
+    from client.run import serves
+    from fl_app.home import pod_home
+
+    online, paused = serves(name, home), (pod_home(name, home) / PAUSED_FILE).exists()
+    said = f"pod {name} is {'online' if online else 'not online'}{', and paused by its owner' if paused else ''}"
+    click.echo(json.dumps({"name": name, "online": online, "paused": paused}, indent=1) if as_json else said)
+    raise SystemExit(0 if online else 1)
