@@ -15,6 +15,7 @@ from client.values import NUM_EXAMPLES
 from fl_app.config import RunConfig
 from fl_app.errors import UsageError
 from fl_app.federation import SimulatedFederation, find_federation
+from fl_app.home import pod_home
 from fl_app.pods import Pod, load_pod
 from fl_app.tabular.datastructure import DataStructure
 from fl_app.tabular.encoding import Encoding, statistic_sums
@@ -64,9 +65,9 @@ def train(message: Message, context: Context) -> Message:
     from fl_app.tabular.model import state_of
     from fl_app.tabular.training import train as train_network
 
-    pod, _ = find_pod(context)
+    pod, home = find_pod(context)
     config, encoding, network = _model(message)
-    rows = PodTable.of(pod).encoded("train", encoding)
+    rows = PodTable.of(pod).encoded("train", encoding, encoded_directory(pod, home))
     settings = message.content.config_records["config"]
     number = int(str(settings["server-round"]))
     loss = train_network(
@@ -89,17 +90,22 @@ def evaluate(message: Message, context: Context) -> Message:
     """Count how the network that came in does on the validation rows and, at the end, on the test rows."""
     from fl_app.tabular.training import evaluate as count_rows
 
-    pod, _ = find_pod(context)
+    pod, home = find_pod(context)
     _, encoding, network = _model(message)
     metrics: dict[str, Any] = {}
     parts = {"validation": ""} | ({"test": "test_"} if message.metadata.message_type.startswith("evaluate") else {})
     for part, prefix in parts.items():
-        rows = PodTable.of(pod).encoded(part, encoding)
+        rows = PodTable.of(pod).encoded(part, encoding, encoded_directory(pod, home))
         classes = len(encoding.labels)
         counts = count_rows(network, rows) if enough(rows.labels, classes, pod) else Counts.zeros(classes)
         metrics |= {f"{prefix}{name}": array.tolist() for name, array in counts.arrays().items()}
         metrics.setdefault(NUM_EXAMPLES, int(counts.confusion.sum()))
     return _reply(message, MetricRecord(metrics))
+
+
+def encoded_directory(pod: Pod, home: Path | None) -> Path:
+    """Return where the pod keeps its rows as arrays, closed to others, from one message to the next."""
+    return pod_home(pod.name, home) / "encoded"
 
 
 def enough(labels: Any, classes: int, pod: Pod) -> bool:

@@ -93,7 +93,7 @@ def _headline(rows: Sequence[Entry]) -> str:
     if not rows:
         return ""
     row = rows[0]["row"]
-    settings = f"{row['rounds']} rounds, AdamW at {row['lr']:g}, bins of at least {row['min_bin_rows']} rows"
+    settings = f"{row['rounds']} rounds, AdamW at {row['lr']:g}, bins of {row['min_bin_rows']} row or more"
     lines = ["## The best network", "", f"TabM, the demonstration's two pods, {settings}.", ""]
     lines += ["| | test AUC | accuracy |", "| --- | --- | --- |"]
     for name, key in (("federated, secure", "secure"), ("pooled", "pooled")):

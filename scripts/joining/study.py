@@ -35,7 +35,7 @@ def _grid(seed: int) -> list[Row]:
 
 
 def _headline(seed: int) -> Row:
-    return Row(PACKAGED, 2, seed, "tabm", rounds=10, lr=0.002, lr_pooled=0.002, min_bin_rows=3, alone=False)
+    return Row(PACKAGED, 2, seed, "tabm", rounds=10, lr=0.002, lr_pooled=0.002, min_bin_rows=1, alone=False)
 
 
 def _choices() -> list[Row]:
@@ -56,5 +56,5 @@ def _choices() -> list[Row]:
     return rows + [replace(easy, min_bin_rows=least) for least in (1, 3, 10, 20)]
 
 
-STUDY = [*_grid(0), _headline(0), *_choices(), *_grid(1), _headline(1), *_grid(2), _headline(2)]
+STUDY = [_headline(0), *_grid(0), *_choices(), *_grid(1), _headline(1), *_grid(2), _headline(2)]
 SMALL = Row("one large", 3, rounds=6, batch_size=64, rows=3000)

@@ -58,7 +58,7 @@ def test_the_page_has_what_the_follower_looks_for() -> None:
 
 def data(follower: Follower, party: str, name: str, seed: int) -> None:
     file = follower.root / name
-    table(900, seed).to_csv(file, index=False)
+    table(3000, seed).to_csv(file, index=False)
     follower.person(party).take(file)
 
 
