@@ -119,6 +119,11 @@ def test_the_default_policy_is_the_careful_one() -> None:
         "maximum_membership_changes": 3,
         "minimum_rows_per_class": 50,
         "minimum_category_count": 10,
+        "maximum_rounds": None,
+        "maximum_local_epochs": None,
+        "maximum_local_steps": None,
+        "maximum_runs_per_day": None,
+        "maximum_rounds_per_day": None,
     }
 
 
