@@ -23,7 +23,8 @@ from fl_app.processes import GuardedProcess, flower_environment, until_interrupt
 from fl_app.reach import why_unreachable
 
 CONNECT_SECONDS = 30.0
-LOG, LOCK = "supernode.log", ".serving"
+LOG = "supernode.log"
+LOCK = ".serving"
 _TICK = 0.1
 _ONLINE = "SuperNode ID:"
 _LAST_LINES = 5
