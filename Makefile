@@ -28,7 +28,8 @@ types: $(READY)
 	$(BIN)/mypy
 
 unit: $(READY)  ## tests that start no Flower process
-	$(BIN)/python -m pytest -m "not processes"
+	$(BIN)/python -m pytest -m "not processes and not mutations" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m mutations
 
 processes: $(READY)  ## tests on real Flower processes
 	$(BIN)/python -m pytest -m processes

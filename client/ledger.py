@@ -136,13 +136,13 @@ class Ledger:
         with self._open() as database:
             _find(database, account.run, head)
             query = "SELECT kind, round FROM entries WHERE run = ? AND event = 'answer' AND detail = ?"
-            answered = database.execute(query, (account.run, label.hex())).fetchone()
-            if answered is None:
-                raise LedgerRefused("the pod's ledger holds no answer under this label")
-            query = "SELECT cohort FROM entries WHERE run = ? AND event IN ('survivors', 'unmask') AND detail = ?"
-            if any(said != (cohort_text(account),) for said in database.execute(query, (account.run, label.hex()))):
-                raise AlreadyAnswered("this pod spoke of other survivors under the same label")
-            return self._append(database, account, event, *answered, size=size, detail=label.hex())
+            spoken = "SELECT cohort FROM entries WHERE run = ? AND event IN ('survivors', 'unmask') AND detail = ?"
+            under = (account.run, label.hex())
+            for kind, round in database.execute(query, under):  # at most one
+                if any(said != (cohort_text(account),) for said in database.execute(spoken, under)):
+                    raise AlreadyAnswered("this pod spoke of other survivors under the same label")
+                return self._append(database, account, event, kind, round, size=size, detail=label.hex())
+            raise LedgerRefused("the pod's ledger holds no answer under this label")
 
     def enter(
         self,

@@ -202,8 +202,8 @@ def vector_in(reply: RecordDict) -> tuple[npt.NDArray[Any], MaskedReply]:
 
 def refusal_of(reply: RecordDict) -> wire.Refusal:
     """Return the refusal in a reply; fails if the pod did as it was asked."""
-    record = reply[wire.SECAGG]
     assert set(reply) == {wire.SECAGG}, f"the pod sent more than a refusal: {sorted(reply)}"
+    record = reply[wire.SECAGG]
     assert set(record) == {"Refusal"}, f"the pod answered with {sorted(record)}"
     return wire.take(reply, wire.Refusal)
 
