@@ -13,6 +13,7 @@ from pathlib import Path
 
 from client.apps import Apps
 from client.guard import write_guard
+from client.ledger import LEDGER_FILE, Ledger
 from fl_app.errors import RunFailed, UsageError
 from fl_app.federation import DeployedFederation, find_federation
 from fl_app.files import held, replace_file
@@ -109,6 +110,7 @@ def start(
         print(told, file=sys.stderr, flush=True)
     environment["PATH"] = os.pathsep.join([str(guarded), environment["PATH"]])
     why_not = partial(_why_not, name, superlink, insecure, root_certificates, log)
+    ledger = Ledger(pod_home(name, home) / LEDGER_FILE)
     with until_interrupted(), _serving(name, directory):
         log.unlink(missing_ok=True)
         node = GuardedProcess(command, log=log, environment=environment)
@@ -121,6 +123,8 @@ def start(
             raise RunFailed(f"pod {name}: Flower's SuperNode ended with exit code {code}:\n{_last_lines(log)}")
         finally:
             node.stop()
+            if _turned_away(log):
+                ledger.enter_refusal("", "connection", 0, f"{superlink} turned this pod's key away")
 
 
 def serves(name: str, home: Path | None = None) -> bool:

@@ -89,4 +89,4 @@ def _ran_at_pods(made: Parties, marker: Path) -> set[str]:
 
 def _refusals(party: object, name: str) -> list[dict[str, str]]:
     shown = party.run("fl-app", "pod", "log", name, "--json").stdout  # type: ignore[attr-defined]
-    return [entry for entry in json.loads(shown) if entry["event"] == "refusal"]
+    return [entry for entry in json.loads(shown)["entries"] if entry["event"] == "refusal"]

@@ -1,7 +1,9 @@
 """Over TLS with authentication, on this machine: who is registered trains, who is not is told so in a line."""
 
+import contextlib
 import json
 import signal
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -48,10 +50,15 @@ class Deployment:
         self.operator.start("fl-app", "superlink", "run", "superlink")
         wait_for("the SuperLink", 60, lambda: self.operator.log().count("SuperLink serves") > before)
 
-    def join(self, name: str) -> None:
-        party = self.pods[name]
+    def join(self, name: str, party: Party | None = None) -> None:
+        party = party or self.pods[name]
         others = [part for other in PODS if other != name for part in ("--approve", str(self.card(other)))]
         party.start("fl-app", "pod", "run", f"{name}.yaml", "--federation", "federation.toml", *others)
+
+    def refusals(self, name: str) -> list[dict[str, str]]:
+        """Return what the pod's audit log says of messages that it refused."""
+        document = json.loads(self.pods[name].run("fl-app", "pod", "log", name, "--json").stdout)
+        return [entry for entry in document["entries"] if entry["event"] == "refusal"]
 
     def online(self, name: str) -> bool:
         return "is online" in self.pods[name].log()
@@ -74,6 +81,7 @@ def test_a_federation_over_tls(tmp_path: Path) -> None:
         said = made.pods["north"].log().strip().splitlines()[-1]
         assert said.startswith(f"fl-app: this pod's key is not registered at {made.address}")
         assert "north.card" in said
+        assert "turned this pod's key away" in made.refusals("north")[-1]["why"]
         refused = made.guest.run(*FIT, check=False)
         assert refused.returncode == 1
         (line,) = [text for text in refused.stderr.splitlines() if text.startswith("fl-app:")]
@@ -87,9 +95,12 @@ def test_a_federation_over_tls(tmp_path: Path) -> None:
         assert json.loads((run / "results.json").read_text())["status"] == "completed"
         _check_places(made, run / "model.safetensors")
 
+        _check_terms(made)
+        _check_taken_name(made)
+
         # A revocation counts at once, for a pod that is online as well, and is final.
         made.operator.run("fl-app", "superlink", "revoke", "superlink", "west")
-        west = made.pods["west"].processes[0]
+        west = made.pods["west"].processes[-1]
         wait_for("west is turned away", 60, lambda: west.poll() is not None)
         assert "not registered" in made.pods["west"].log().strip().splitlines()[-1]
         again = made.operator.run("fl-app", "provision", made.address, str(made.card("west")), check=False)
@@ -101,14 +112,66 @@ def test_a_federation_over_tls(tmp_path: Path) -> None:
 
         shown = json.loads(made.operator.run("fl-app", "superlink", "show", "superlink", "--json").stdout)
         assert shown["serves"]
-        assert [party["name"] for party in shown["registered"]] == ["east"]
+        assert [party["name"] for party in shown["registered"]] == ["east", "north"]
         assert shown["registered"][0]["last_seen"]
 
+        _check_tampering(made)
         made.operator.processes[0].send_signal(signal.SIGTERM)
         assert made.operator.processes[0].wait(30) == 0
     finally:
         made.stop()
     assert left_behind(tmp_path) == []
+
+
+def _check_terms(made: Deployment) -> None:
+    """A run in the clear and one with too small a cohort are refused, and the pod's audit log says so."""
+    refused = made.modeller.run(*FIT, "--plain", check=False)
+    assert refused.returncode == 1
+    assert "pod 'east' takes part in secure aggregation only" in refused.stderr
+    assert "secure aggregation only" in made.refusals("east")[-1]["why"]
+    file = made.pods["east"].directory / "east.yaml"
+    terms = file.read_text()
+    file.write_text(terms.replace("minimum_cohort: 2", "minimum_cohort: 3"))
+    refused = made.modeller.run(*FIT, check=False)
+    assert refused.returncode == 1
+    assert "pod 'east' asks for a cohort of at least 3 pods; this one has 2" in refused.stderr
+    assert "at least 3 pods" in made.refusals("east")[-1]["why"]
+    file.write_text(terms)
+
+
+def _check_taken_name(made: Deployment) -> None:
+    """A node that is registered as another takes the name of a pod that is away: the other pod refuses its key."""
+    made.provision(made.card("north"))
+    west, north = made.pods["west"], made.pods["north"]
+    west.stop()
+    (north.directory / "west.yaml").write_text((west.directory / "west.yaml").read_text())
+    north.run("fl-app", "pod", "revoke", "west")  # it knows the right one
+    north.run("fl-app", "pod", "keygen", "west")
+    north.run("fl-app", "pod", "approve-app", "west", "--yes")
+    pods = north.directory / ".fl-app" / "pods"
+    (pods / "west" / "node.key").write_bytes((pods / "north" / "node.key").read_bytes())
+    made.join("west", north)
+    wait_for("the stranger", 60, lambda: "is online" in north.log())
+    refused = made.modeller.run(*FIT, "--pods", "east,west", check=False)
+    assert refused.returncode == 1
+    assert "Traceback" not in refused.stderr
+    assert "west" in refused.stderr
+    assert "pod 'west' by another key" in made.refusals("east")[-1]["why"]
+    north.stop()
+    made.join("west")
+    wait_for("west is back", 60, lambda: west.log().count("is online") == 2)
+
+
+def _check_tampering(made: Deployment) -> None:
+    """An entry that somebody has altered is found."""
+    east = made.pods["east"]
+    assert east.run("fl-app", "pod", "log", "east").returncode == 0
+    with contextlib.closing(sqlite3.connect(east.directory / ".fl-app" / "pods" / "east" / "ledger.db")) as database:
+        database.execute("UPDATE entries SET why = 'no reason' WHERE seq = (SELECT max(seq) FROM entries)")
+        database.commit()
+    found = east.run("fl-app", "pod", "log", "east", check=False)
+    assert found.returncode == 1
+    assert "altered" in found.stderr
 
 
 def _check_places(made: Deployment, model: Path) -> None:
