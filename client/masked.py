@@ -23,7 +23,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from client.call import Call
-from client.owner import Owner, write_log
+from client.owner import Owner, installed, write_log
 from client.terms import check_app, check_plain, check_request, check_settings
 from client.values import Values, examples_of, metric_values, update_of
 from fl_app import wire
@@ -132,7 +132,7 @@ class MaskedApp:
         if parameters.steps and owner.name not in parameters.pods:
             return call.give("bystander", wire.Bystander(owner.name))
         approves = tuple(pod for pod in parameters.pods if pod in owner.cohort.approved)
-        published = wire.Published(owner.schema(), approves).to_bytes()
+        published = wire.Published(owner.schema(), approves, installed()).to_bytes()
         fresh = PodSession.open(owner.name, owner.signer, request.session, parameters, published, b"")
         if not parameters.steps:  # only a look at what pods publish: no session begins
             return call.give("look", fresh.own)

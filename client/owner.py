@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 from client.ledger import LEDGER_FILE, Ledger
@@ -114,6 +115,11 @@ def owner_of(
         app=app,
         paused=(directory / PAUSED_FILE).exists,
     )
+
+
+def installed() -> tuple[str, ...]:
+    """Return the versions that the pod's site has installed, of this product and of Flower."""
+    return tuple(f"{package} {version(package)}" for package in ("fl-app", "flwr"))
 
 
 def write_log(path: Path, text: str) -> None:

@@ -41,10 +41,14 @@ class HelloRequest(Record):
 
 @dataclass(frozen=True)
 class Published(Record):
-    """What a pod shows on purpose: its schema, and which of the requested pods its owner approves."""
+    """What a pod shows on purpose: its schema, which of the requested pods its owner approves, what it has installed.
+
+    ``versions`` are written as "flwr 1.41.0".
+    """
 
     schema: str
     approves: tuple[str, ...]
+    versions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

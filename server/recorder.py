@@ -207,7 +207,12 @@ def _counts(values: Mapping[str, Any], prefix: str) -> Counts:
 
 def _pods(cohort: Cohort) -> list[dict[str, Any]]:
     return [
-        {"name": name, "key": fingerprint(hello.identity_key), "approves": list(cohort.approvals.get(name, ()))}
+        {
+            "name": name,
+            "key": fingerprint(hello.identity_key),
+            "approves": list(cohort.approvals.get(name, ())),
+            "versions": dict(text.split(" ", 1) for text in cohort.versions.get(name, ()) if " " in text),
+        }
         for name, hello in cohort.hellos.items()
     ]
 

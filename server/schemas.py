@@ -3,8 +3,8 @@
 import json
 import logging
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fl_app.errors import RunFailed
@@ -21,7 +21,8 @@ _log = logging.getLogger("fl_app")
 class PodInfo:
     """What a pod shows on purpose: its schema, its key's fingerprint, and which of the others asked it approves.
 
-    ``online_since`` (None: the SuperLink does not tell) and ``last_seen`` are of its node, in ISO 8601.
+    ``versions`` are those that it has installed, by package; ``online_since`` (None: the SuperLink does not tell) and
+    ``last_seen`` are of its node, in ISO 8601.
     """
 
     schema: Schema
@@ -29,6 +30,7 @@ class PodInfo:
     approves: tuple[str, ...]
     online_since: str | None = None
     last_seen: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 def ask_pods(pods: Sequence[str], federation: Federation, timeout: float = 60.0) -> dict[str, PodInfo]:
@@ -64,6 +66,7 @@ def ask_pods(pods: Sequence[str], federation: Federation, timeout: float = 60.0)
             tuple(pod["approves"]),
             pod["online_since"],
             pod["last_seen"],
+            pod["versions"],
         )
         for pod in results["pods"]
     }

@@ -66,6 +66,7 @@ class Cohort:
     schemas: dict[str, str]
     approvals: dict[str, tuple[str, ...]]
     foreign: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def check_names(self) -> None:
         """Raise `CohortRefused` if a node says that it is a pod under whose name it is not registered."""
@@ -205,6 +206,7 @@ def say_hello(
         schemas={name: answers.hellos[name][2].schema for name in agreed},
         approvals=answers.approvals,
         foreign=foreign,
+        versions={name: answers.hellos[name][2].versions for name in agreed},
     )
 
 

@@ -117,6 +117,7 @@ def _who_is_there(exchange: Exchange, aggregator: Aggregator, timeout: float, se
         hellos={name: hellos[name] for name in published},
         schemas={name: shown.schema for name, shown in published.items()},
         approvals={name: shown.approves for name, shown in published.items()},
+        versions={name: shown.versions for name, shown in published.items()},
     )
     return Look(cohort, tuple(problems))
 

@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds for the pods to connect.")
 @json_option
 def pods(federation: str | None, timeout: float, as_json: bool) -> None:
-    """Show which pods of a federation are there, what they publish, and who approves whom.
-
-    Pods do not publish the versions they run; one that answers over a SuperLink has approved this version of the app.
-    """
+    """Show which pods of a federation are there, what they publish, and who approves whom."""
     from importlib.metadata import version
 
     from fl_app.federation import find_federation
@@ -37,7 +34,7 @@ def pods(federation: str | None, timeout: float, as_json: bool) -> None:
         "pods": {
             name: {
                 "key": info.key,
-                "versions": dict.fromkeys(("fl-app", "flwr"), "unknown"),
+                "versions": info.versions,
                 "online_since": info.online_since,
                 "last_seen": info.last_seen,
                 "approves": info.approves,
@@ -59,7 +56,8 @@ def _show(published: "dict[str, PodInfo]", missing: list[str]) -> None:
     out = console()
     for name, info in published.items():
         since = f", since {info.online_since}" if info.online_since else ""
-        out.print(f"{name}  {info.key}  online{since}, version unknown", highlight=False, soft_wrap=True)
+        has = ", ".join(f"{package} {number}" for package, number in info.versions.items())
+        out.print(f"{name}  {info.key}  online{since}, {has}", highlight=False, soft_wrap=True)
     for name in missing:
         out.print(f"{name}  did not answer", highlight=False)
     table = Table(title="columns", title_justify="left")
