@@ -110,9 +110,11 @@ class Collection:
         check_vector(self.layout, vector, sender)
         verify(self._key(sender), reply.signature, reply_statement(self.label, sender, vector, reply), sender)
         holders = self._roster.names if self.unmasks else ()
-        if tuple(share.receiver for share in reply.shares) != holders:
+        if len(reply.shares) != len(holders):
             raise ShareRefused(f"pod '{sender}' did not send one share of its self mask for each pod")
-        for share in reply.shares:  # or every honest holder would refuse it later, and nobody would know whose it was
+        for share in self._self_shares(
+            sender, reply
+        ):  # or every honest holder would refuse it later, and nobody would know whose it was
             said = statement(SELF_SHARE, self.label, sender, share.receiver, share.sealed)
             verify(self._key(sender), share.signature, said, sender)
         try:
@@ -155,7 +157,7 @@ class Collection:
     def unmask_request(self, receiver: str) -> UnmaskRequest:
         """Return what one survivor is asked to open."""
         place = self._roster.position(receiver)
-        shares = tuple(self._replies[name].shares[place] for name in self.survivors)
+        shares = tuple(self._self_shares(name, self._replies[name])[place] for name in self.survivors)
         return UnmaskRequest(self._session, self.label, self.survivors, shares, tuple(self._witnesses.values()))
 
     def take_reveal(self, sender: str, reveal: UnmaskReply) -> None:
@@ -189,6 +191,11 @@ class Collection:
                 (added if first else subtracted).append(self._reveals[name].pair_seeds[index])
         self._sum.remove(added, subtracted)
         return self._sum.decoded(self.layout, len(self.survivors))
+
+    def _self_shares(self, sender: str, reply: MaskedReply) -> list[SealedShare]:
+        """Return the shares of one pod's self mask, in the roster's order."""
+        named = zip(self._roster.names, reply.shares, strict=False)
+        return [SealedShare.unpacked(self._session, sender, holder, packed) for holder, packed in named]
 
     def _self_mask(self, index: int, name: str) -> bytes:
         shares = {self._roster.position(holder) + 1: r.self_shares[index] for holder, r in self._reveals.items()}

@@ -1,19 +1,19 @@
 """One pass over a pod's vector: encode, add the masks, reduce, block by block, so that all stays in the cache."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fl_app.secagg import npy
+from fl_app.secagg.canonical import digest, encode
 from fl_app.secagg.errors import AggregateRefused
 from fl_app.secagg.field import Field, Int64, Words
 from fl_app.secagg.fixed_point import Aggregate, Decoder, Encoder, Layout
-from fl_app.secagg.prg import BLOCK, MaskStream
+from fl_app.secagg.prg import BLOCK, MaskStream, aligned, room
 from fl_app.secagg.threads import over_blocks
 
-_LINE = 64
 _INT64 = np.dtype(np.int64)
 
 
@@ -36,13 +36,13 @@ def mask(layout: Layout, encoder: Encoder, add: Sequence[bytes], subtract: Seque
 
     def fill(out: Words) -> None:
         def work(first: int, end: int) -> None:
-            streams = _streams(field, add, subtract, first)
-            sums, scratch, words = _buffers(field)
+            streams = _streams(field, add, subtract)
+            sums, scratch, words = aligned(BLOCK, _INT64), aligned(BLOCK, _INT64), room(field)
             for block in range(first, end):
                 size = layout.block_size(block)
-                total, spare, word = sums[:size], scratch[:size], words[:size]
+                total, spare = sums[:size], scratch[:size]
                 encoder.write(block, total)
-                _apply(streams, field, total, spare, word)
+                _apply(streams, field, block, total, spare, words)
                 field.canonicalise(total, spare)
                 out[block * BLOCK : block * BLOCK + size] = total
 
@@ -52,40 +52,40 @@ def mask(layout: Layout, encoder: Encoder, add: Sequence[bytes], subtract: Seque
     return npy.filled(layout.length, field.dtype, fill)
 
 
-def aligned(length: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Return an uninitialised array whose first byte lies on a cache line, as the cipher writes fastest to."""
-    raw = np.empty(length * dtype.itemsize + _LINE, np.uint8)
-    start = -raw.ctypes.data % _LINE
-    return raw[start : start + length * dtype.itemsize].view(dtype)
-
-
-def _buffers(field: Field) -> tuple[Int64, Int64, Words]:
-    """Return a block each for the sum, for scratch and for mask elements."""
-    return aligned(BLOCK, _INT64), aligned(BLOCK, _INT64), aligned(BLOCK, field.dtype)
-
-
-def _streams(
-    field: Field, add: Sequence[bytes], subtract: Sequence[bytes], block: int
-) -> list[tuple[MaskStream, bool]]:
-    """Open the masks at a block, both kinds in turn, so that sums stay small and are folded half as often."""
-    plus, minus = ([(MaskStream(seed, field, block * BLOCK), up) for seed in seeds]
-                   for seeds, up in ((add, True), (subtract, False)))  # fmt: skip
+def _streams(field: Field, add: Sequence[bytes], subtract: Sequence[bytes]) -> list[tuple[MaskStream, bool]]:
+    """Open the masks, both kinds in turn, so that sums stay small and are folded half as often."""
+    plus, minus = ([(MaskStream(seed, field), up) for seed in seeds] for seeds, up in ((add, True), (subtract, False)))
     shorter = min(len(plus), len(minus))
     pairs = [stream for pair in zip(plus, minus, strict=False) for stream in pair]
     return pairs + plus[shorter:] + minus[shorter:]
 
 
-def _apply(streams: list[tuple[MaskStream, bool]], field: Field, total: Int64, spare: Int64, word: Words) -> None:
-    """Add every stream's next elements to ``total``, folding before three of one sign have been added."""
+def _apply(
+    streams: list[tuple[MaskStream, bool]], field: Field, block: int, total: Int64, spare: Int64, into: Words
+) -> None:
+    """Add every stream's elements of a block to ``total``, folding before more than three of one sign are added."""
     up = down = 0
     for stream, positive in streams:
         if max(up, down) == field.adds_between_folds:
             field.fold(total, spare)
             up = down = 0
-        stream.read(word)
-        signed = word.view(np.int64) if word.itemsize == 8 else word
+        words = stream.read(block, into, len(total))
+        signed = words.view(np.int64) if words.itemsize == 8 else words
         (np.add if positive else np.subtract)(total, signed, out=total, casting="unsafe")
         up, down = up + positive, down + (not positive)
+
+
+def vector_digest(vector: Words) -> bytes:
+    """Return the 32 bytes that a pod signs for a vector: the digest of its type, its length and its blocks' digests."""
+    blocks = -(-len(vector) // BLOCK)
+    found = [b""] * blocks
+
+    def work(first: int, end: int) -> None:
+        for block in range(first, end):
+            found[block] = hashlib.sha256(vector[block * BLOCK : (block + 1) * BLOCK].data).digest()
+
+    over_blocks(blocks, work)
+    return digest("fl-app/secagg/1/vector", encode([vector.dtype.str, len(vector), *found]))
 
 
 class Sum:
@@ -136,11 +136,11 @@ class Sum:
         field = self._field
 
         def work(first: int, end: int) -> None:
-            streams, words = _streams(field, subtracted, added, first), aligned(BLOCK, field.dtype)
-            for _, part, spare in self._parts(first, end):
+            streams, words = _streams(field, subtracted, added), room(field)
+            for at, part, spare in self._parts(first, end):
                 field.canonicalise(part, spare)
                 signed, signed_spare = part.view(np.int64), spare.view(np.int64)
-                _apply(streams, field, signed, signed_spare, words[: len(part)])
+                _apply(streams, field, at.start // BLOCK, signed, signed_spare, words)
                 field.canonicalise(signed, signed_spare)
 
         over_blocks(self._blocks, work)

@@ -149,6 +149,15 @@ class SealedShare(Record):
     sealed: bytes
     signature: bytes
 
+    def packed(self) -> bytes:
+        """Return what of it is not known from where it stands: the sealed share, then the signature."""
+        return self.sealed + self.signature
+
+    @classmethod
+    def unpacked(cls, session: bytes, sender: str, receiver: str, packed: bytes) -> Self:
+        """Return the share whose `packed` bytes these are."""
+        return cls(session, sender, receiver, packed[:-SIGNATURE_BYTES], packed[-SIGNATURE_BYTES:])
+
 
 @dataclass(frozen=True)
 class Step(Record):
@@ -171,16 +180,17 @@ class Step(Record):
 class MaskedReply(Record):
     """What comes with a masked vector: where the threshold allows losses, the pod's self mask in sealed shares.
 
-    ``commitment`` is b"" and ``shares`` is empty where every pod must answer. The signature covers all of it.
+    ``commitment`` is b"" and ``shares`` is empty where every pod must answer. Otherwise there is one share for each pod
+    of the roster, in its order, as `SealedShare.packed`. The signature covers all of it.
     """
 
     commitment: bytes
-    shares: tuple[SealedShare, ...]
+    shares: tuple[bytes, ...]
     signature: bytes
 
     def content(self, vector_digest: bytes) -> bytes:
         """Return the bytes the signature covers, besides purpose, label and sender."""
-        return encode([vector_digest, self.commitment, [share.to_bytes() for share in self.shares]])
+        return encode([vector_digest, self.commitment, list(self.shares)])
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,11 @@ opens the shares received; ``begin`` spends one step and ``mask`` answers it. Th
 away.
 """
 
-import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -33,7 +31,7 @@ from fl_app.secagg.identity import (
     unseal,
     verify,
 )
-from fl_app.secagg.masking import mask
+from fl_app.secagg.masking import mask, vector_digest
 from fl_app.secagg.messages import (
     Hello,
     MaskedReply,
@@ -226,7 +224,7 @@ class PodSession:
         place = roster.position(me)
         add = [seed for name, seed in seeds.items() if place < roster.position(name)]
         subtract = [seed for name, seed in seeds.items() if place > roster.position(name)]
-        committed, shares = b"", tuple[SealedShare, ...]()
+        committed, shares = b"", tuple[bytes, ...]()
         if self.threshold < len(roster.hellos):
             own = secrets.token_bytes(SEED_BYTES)
             add.append(own)
@@ -238,14 +236,14 @@ class PodSession:
         head = ledger.enter_answer(self.account, step.kind, step.round, bound, self.head, size)
         return replace(self.at(head), begun=b"", answered=bound, over=self._is_last(step)), vector, reply
 
-    def _self_shares(self, own: bytes, bound: bytes, signer: Signer) -> tuple[SealedShare, ...]:
-        """Return the shares of this step's self mask, sealed to every pod of the roster, this one included."""
+    def _self_shares(self, own: bytes, bound: bytes, signer: Signer) -> tuple[bytes, ...]:
+        """Return the packed shares of this step's self mask, sealed to every pod of the roster, this one included."""
         roster, me = self.joined(), self.own.name
         sealed = []
         for holder, share in zip(roster.hellos, split(own, self.threshold, len(roster.hellos)), strict=True):
             box = seal(share, holder.sealing_key, statement(SELF_SHARE, bound, me, holder.name, b""))
             said = statement(SELF_SHARE, bound, me, holder.name, box)
-            sealed.append(SealedShare(self.own.session, me, holder.name, box, signer.sign(said)))
+            sealed.append(SealedShare(self.own.session, me, holder.name, box, signer.sign(said)).packed())
         return tuple(sealed)
 
     @property
@@ -349,5 +347,4 @@ class PodSession:
 
 def reply_statement(bound: bytes, sender: str, vector: Words, reply: MaskedReply) -> bytes:
     """Return what a pod signs with a masked vector: the vector and all that goes with it."""
-    seen = hashlib.sha256(np.ascontiguousarray(vector).data).digest()
-    return statement(REPLY, bound, sender, "", reply.content(seen))
+    return statement(REPLY, bound, sender, "", reply.content(vector_digest(vector)))

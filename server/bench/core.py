@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+from cryptography.hazmat.primitives.ciphers.modes import CTR, GCM
 
 from fl_app.secagg.field import FIELD_31, FIELD_61, Field
 from fl_app.secagg.fixed_point import Encoder, Layout, Segment
-from fl_app.secagg.masking import Sum, aligned, check_vector, mask
-from fl_app.secagg.prg import BLOCK, MaskStream, keystream
+from fl_app.secagg.masking import Sum, check_vector, mask
+from fl_app.secagg.prg import BLOCK, MaskStream, aligned, room
 from server.bench import rivals
 from server.bench.measure import Contender, Measured, race
 
@@ -60,17 +63,23 @@ def _vector(size: int) -> npt.NDArray[np.float32]:
 
 def _limits(size: int) -> list[Contender]:
     """AES into a buffer that stays in the cache; memory to memory; the digest that a vector is signed by."""
-    zeros, buffer = bytes(BLOCK * 8), aligned(BLOCK, np.dtype(np.uint64)).data.cast("B")
+    zeros, buffer = bytes(BLOCK * 8), room(FIELD_61).data.cast("B")
     source, target = np.ones(size), np.ones(size)
     blocks = max(1, size // BLOCK)
 
-    def aes() -> None:
-        stream = keystream(bytes(32), 0, 0)
+    def ctr() -> None:
+        stream = Cipher(AES256(bytes(32)), CTR(bytes(16))).encryptor()
+        for _ in range(blocks):
+            stream.update_into(zeros, buffer)
+
+    def gcm() -> None:
+        stream = Cipher(AES256(bytes(32)), GCM(bytes(12))).encryptor()
         for _ in range(blocks):
             stream.update_into(zeros, buffer)
 
     return [
-        Contender("AES-256-CTR", aes, blocks * BLOCK),
+        Contender("AES-256-CTR", ctr, blocks * BLOCK),
+        Contender("AES-256-GCM", gcm, blocks * BLOCK),
         Contender("memcpy", lambda: np.copyto(target, source)),
         Contender("SHA-256", lambda: hashlib.sha256(source.data).digest()),
     ]
@@ -82,15 +91,14 @@ def _name(field: Field) -> str:
 
 def _one_mask(size: int, field: Field) -> Contender:
     """Expand and add a mask, with its share of the reductions that keep sums from overflowing."""
-    words, total = aligned(BLOCK, field.dtype), aligned(BLOCK, np.dtype(np.int64))
-    scratch, signed = total.copy(), words.view(np.int64) if field.dtype.itemsize == 8 else words
-    total[:] = 0
+    into, total, scratch = room(field), np.zeros(BLOCK, np.int64), aligned(BLOCK, np.dtype(np.int64))
     blocks = max(1, size // BLOCK)
 
     def work() -> None:
         stream = MaskStream(bytes(32), field)
         for block in range(blocks):
-            stream.read(words)
+            words = stream.read(block, into)
+            signed = words.view(np.int64) if words.itemsize == 8 else words
             (np.add if block % 2 else np.subtract)(total, signed, out=total, casting="unsafe")
             if block % _UNTIL_FOLDED == 0:
                 field.fold(total, scratch)

@@ -52,7 +52,7 @@ def _ours(elements: int, pods: int, field: Field, what: str, threshold: bool) ->
     names = [f"hospital-{i}" for i in range(pods)] if threshold else []
     key = X25519PrivateKey.generate().public_key().public_bytes_raw()
     sealed = seal(bytes(32), key, b"")
-    shares = tuple(SealedShare(bytes(32), "hospital-0", name, sealed, bytes(64)) for name in names)
+    shares = tuple(SealedShare(bytes(32), "hospital-0", name, sealed, bytes(64)).packed() for name in names)
     reply = MaskedReply(bytes(32) if threshold else b"", shares, bytes(64))
     content = wire.put_vector(wire.put(RecordDict(), reply), vector)
     return _size(what, f"fl-app 2^{field.bits}-1", pods, elements, content, vector.nbytes)

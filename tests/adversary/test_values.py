@@ -179,6 +179,6 @@ def test_a_self_mask_share_that_its_maker_did_not_sign_is_refused(tmp_path: Path
     server = Server(tmp_path, 4)
     server.join()
     collection, vector, reply = good(server, A)
-    unsigned = replace(reply, shares=(replace(reply.shares[0], signature=bytes(64)), *reply.shares[1:]))
+    unsigned = replace(reply, shares=(reply.shares[0][:-64] + bytes(64), *reply.shares[1:]))
     with pytest.raises(BadSignature, match=A):
         collection.add(A, vector, resigned(collection, A, vector, unsigned))

@@ -83,11 +83,12 @@ def test_a_mask_is_the_expanded_seed_added_or_subtracted(field: Field) -> None:
 class Largest:
     """A mask stream of nothing but the largest element: the worst case for the accumulators."""
 
-    def __init__(self, seed: bytes, field: Field, start: int) -> None:
+    def __init__(self, seed: bytes, field: Field) -> None:
         self._largest = field.prime - 1
 
-    def read(self, out: Words) -> None:
+    def read(self, block: int, out: Words, size: int) -> Words:
         out[:] = self._largest
+        return out[:size]
 
 
 @fields

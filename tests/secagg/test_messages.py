@@ -34,7 +34,7 @@ MESSAGES: list[Record] = [
     HELLO,
     SHARE,
     Step(bytes(32), "train", 1, ("update",), (5,)),
-    MaskedReply(b"", (SHARE,), bytes(64)),
+    MaskedReply(b"", (SHARE.packed(),), bytes(64)),
     SurvivorsRequest(bytes(32), bytes(32), ("a",)),
     Witness("a", bytes(64)),
     UnmaskRequest(bytes(32), bytes(32), ("a",), (SHARE,), (Witness("a", bytes(64)),)),
