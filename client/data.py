@@ -3,14 +3,16 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from fl_app.errors import DataError
 from fl_app.tabular.values import MISSING_TEXTS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MINIMUM_ROWS = 10
 
@@ -33,7 +35,7 @@ class Datasource(Protocol):
         """Options of pandas' reader of that format."""
 
 
-def read_table(datasource: Datasource) -> pd.DataFrame:
+def read_table(datasource: Datasource) -> "pd.DataFrame":
     """Read a pod's table. ``?`` and empty text are missing values; spaces after a comma are skipped.
 
     Raises
@@ -42,6 +44,8 @@ def read_table(datasource: Datasource) -> pd.DataFrame:
         The file cannot be read as what it is said to be, or holds no row. The text names the file without its
         directory, and none of its content: it may leave the pod.
     """
+    import pandas as pd
+
     name = datasource.path.name
     options = dict(datasource.read_options)
     frame: pd.DataFrame

@@ -21,6 +21,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -33,6 +34,7 @@ FLOWER = "1.41."
 """The Flower whose private names `Guard.attach` knows; under another nothing runs."""
 MODULE = "flwr.supernode.runtime.run_clientapp"
 VERIFIED = "FL_APP_VERIFIED_APP"
+_COMMANDS = "flwr.supernode.cli"
 _UNPACKED = "unpacked"
 _OWN = ("client", "fl_app")
 
@@ -203,6 +205,18 @@ def write_guard(name: str, directory: Path, file: Path) -> Path:
     return place
 
 
+def _flwr_clientapp() -> Callable[[], None]:
+    """Import Flower's command by itself: with its package come the SuperNode, a web server and a database, every time.
+
+    A message takes a process of its own, and that import takes as long as a small model's training.
+    """
+    package = ModuleType(_COMMANDS)
+    package.__path__ = [str(Path(directory, *_COMMANDS.split(".")[1:])) for directory in import_module("flwr").__path__]
+    sys.modules[_COMMANDS] = package
+    command: Callable[[], None] = import_module(f"{_COMMANDS}.flwr_clientapp").flwr_clientapp
+    return command
+
+
 def main(arguments: Sequence[str]) -> int | str:
     """Do what the command that Flower called does, under guard; return an exit code, or what is wrong."""
     name, directory, file, command = arguments[0], Path(arguments[1]), Path(arguments[2]), arguments[3]
@@ -215,8 +229,7 @@ def main(arguments: Sequence[str]) -> int | str:
         return text
     if not (found := version("flwr")).startswith(FLOWER):
         return f"pod '{name}' runs no app under flwr {found}: it knows flwr {FLOWER}* only"
-    from flwr.supernode.cli import flwr_clientapp
-
+    flwr_clientapp = _flwr_clientapp()
     Guard(name, directory, file).attach(sys.modules[MODULE])
     sys.argv = [command, *arguments[4:]]
     flwr_clientapp()

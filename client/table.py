@@ -3,8 +3,7 @@
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from client.data import read_table, split_rows
 from client.encoded import EncodedRows
@@ -12,6 +11,9 @@ from fl_app.errors import UsageError
 from fl_app.pods import Pod
 from fl_app.tabular.encoding import Encoded, Encoding
 from fl_app.tabular.schema import schema_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PARTS = ("train", "validation", "test")
 
@@ -29,7 +31,7 @@ class PodTable:
         return _table(pod.model_dump_json(), pod.datasource.path.stat().st_mtime_ns)
 
     @cached_property
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> "pd.DataFrame":
         """The table without the columns its owner ignores: no request, however worded, can reach them then."""
         frame = read_table(self.pod.datasource)
         ignored = list(self.pod.data_config.ignore_cols)
@@ -51,7 +53,7 @@ class PodTable:
             min_count=self.pod.policy.minimum_category_count,
         ).to_json()
 
-    def rows(self, part: str) -> pd.DataFrame:
+    def rows(self, part: str) -> "pd.DataFrame":
         """Return the rows of "train", "validation" or "test"."""
         indices = split_rows(len(self.frame), self.pod.name)[PARTS.index(part)]
         return self.frame.iloc[indices]

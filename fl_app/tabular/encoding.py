@@ -4,10 +4,9 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from pydantic import model_validator
 
@@ -17,6 +16,9 @@ from fl_app.tabular.frozen import Frozen
 from fl_app.tabular.schema import Column, Schema
 from fl_app.tabular.statistics import Statistics, cell_of, grid, present_numbers, statistics_of
 from fl_app.tabular.values import categories_of, series_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 UNKNOWN, MISSING, FIRST_VALUE = 0, 1, 2
 MAX_BINS = 256
@@ -201,11 +203,11 @@ class Encoding(Frozen):
         """The number of codes that each continuous feature's bins have, missing included."""
         return tuple(1 + max(codes) for codes in self.normalisation.codes)
 
-    def labels_of(self, frame: pd.DataFrame) -> NDArray[np.int64]:
+    def labels_of(self, frame: "pd.DataFrame") -> NDArray[np.int64]:
         """Give each row's class as an index into ``labels``, int64 [n]; -1 where missing or not published."""
         return np.maximum(codes_of(frame, self.target) - FIRST_VALUE, -1)
 
-    def encode(self, frame: pd.DataFrame, *, with_labels: bool = True) -> Encoded:
+    def encode(self, frame: "pd.DataFrame", *, with_labels: bool = True) -> Encoded:
         """Encode a table's rows, in order, but for those whose label is missing or not published.
 
         Raises
@@ -243,12 +245,12 @@ def _continuous(features: Iterable[Column]) -> tuple[Column, ...]:
     return tuple(column for column in features if column.kind == "continuous")
 
 
-def statistic_sums(frame: pd.DataFrame, schema: Schema, datastructure: DataStructure) -> Statistics:
+def statistic_sums(frame: "pd.DataFrame", schema: Schema, datastructure: DataStructure) -> Statistics:
     """Sum one pod's rows for the statistics step, by the combined schema of all pods."""
     return statistics_of(frame, continuous_features(schema, datastructure))
 
 
-def codes_of(frame: pd.DataFrame, column: Column) -> NDArray[np.int64]:
+def codes_of(frame: "pd.DataFrame", column: Column) -> NDArray[np.int64]:
     """Encode a categorical column, int64 [n]: 0 unknown, 1 missing, 2.. its published values."""
     indices, texts = categories_of(series_of(frame, column.name, optional=column.optional))
     codes = {value: code for code, value in enumerate(column.values, start=FIRST_VALUE)}

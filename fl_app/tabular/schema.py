@@ -3,15 +3,17 @@
 import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-import pandas as pd
 from pydantic import Field, model_validator
 
 from fl_app.errors import DataError, UsageError
 from fl_app.tabular.frozen import Frozen
 from fl_app.tabular.values import categories_of, numbers_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Kind = Literal["categorical", "continuous"]
 KINDS: tuple[Kind, ...] = ("categorical", "continuous")
@@ -88,7 +90,7 @@ class CombinedSchema(Schema):
 
 
 def schema_of(
-    frame: pd.DataFrame,
+    frame: "pd.DataFrame",
     *,
     name: str,
     ignore_cols: Collection[str] = (),
@@ -200,6 +202,8 @@ def _combine_column(held: Mapping[str, Column], absent: Mapping[str, str]) -> tu
 
 
 def _kind_of(series: "pd.Series[Any]") -> Kind:
+    import pandas as pd
+
     types = pd.api.types
     if types.is_bool_dtype(series):
         return "categorical"

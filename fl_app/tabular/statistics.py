@@ -3,14 +3,16 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from fl_app.tabular.schema import Column
 from fl_app.tabular.values import numbers_of, series_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 GRID_CELLS = 4096
 
@@ -73,7 +75,7 @@ class Statistics:
         return cls(np.zeros((len(columns), 3)), np.zeros(cells, dtype=np.int64))
 
 
-def statistics_of(frame: pd.DataFrame, columns: Sequence[Column]) -> Statistics:
+def statistics_of(frame: "pd.DataFrame", columns: Sequence[Column]) -> Statistics:
     """Sum a table's rows for the given continuous columns; an absent optional column counts as all missing."""
     moments = np.zeros((len(columns), 3))
     histograms = [np.zeros(0, dtype=np.int64)]
@@ -88,7 +90,7 @@ def statistics_of(frame: pd.DataFrame, columns: Sequence[Column]) -> Statistics:
     return Statistics(moments, np.concatenate(histograms))
 
 
-def present_numbers(frame: pd.DataFrame, column: Column) -> NDArray[np.float64]:
+def present_numbers(frame: "pd.DataFrame", column: Column) -> NDArray[np.float64]:
     """Read a continuous column, float64 [n], clipped to its public bounds, NaN where missing or absent."""
     series = series_of(frame, column.name, optional=column.optional)
     return np.clip(numbers_of(series, column.name), *column.bounds)

@@ -1,21 +1,28 @@
-"""Reading the values of one column: text for categories, float64 for numbers, one idea of what is missing."""
+"""Reading the values of one column: text for categories, float64 for numbers, one idea of what is missing.
 
-from typing import Any
+Here and in its neighbours pandas is imported where a table is read: training on rows that are encoded needs none.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from fl_app.errors import DataError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 MISSING_TEXTS = frozenset({"", "?"})
 
 
-def series_of(frame: pd.DataFrame, name: str, *, optional: bool) -> "pd.Series[Any]":
+def series_of(frame: "pd.DataFrame", name: str, *, optional: bool) -> "pd.Series[Any]":
     """Take a column out of a table; an absent one is all missing if optional, else a DataError that names it."""
     if name in frame.columns:
         return frame[name]
     if optional:
+        import pandas as pd
+
         return pd.Series(np.full(len(frame), np.nan), index=frame.index, name=name)
     raise DataError(f"the table has no column {name!r}, which the schema requires")
 
@@ -34,6 +41,8 @@ def text_of(value: object) -> str | None:
 
 def categories_of(series: "pd.Series[Any]") -> tuple[NDArray[np.int64], list[str | None]]:
     """Factorise a column: the index of each row's text, int64 [n] with -1 for missing, and the texts."""
+    import pandas as pd
+
     indices, distinct = pd.factorize(series)
     return np.asarray(indices, dtype=np.int64), [text_of(value) for value in distinct]
 
@@ -46,6 +55,8 @@ def numbers_of(series: "pd.Series[Any]", name: str) -> NDArray[np.float64]:
     DataError
         The column ``name`` holds text that is not a number, or an infinite number.
     """
+    import pandas as pd
+
     if not pd.api.types.is_numeric_dtype(series):
         texts = series.astype("object").map(text_of, na_action="ignore")
         parsed = pd.to_numeric(texts, errors="coerce")
