@@ -14,7 +14,7 @@ from fl_app.files import replace_file
 from fl_app.keyring import Keyring, known_pods
 from fl_app.pods import Pod, load_pod
 from fl_app.secagg.identity import fingerprint
-from fl_app.yaml_lines import read_yaml
+from fl_app.yaml_lines import content_of, parse_yaml
 
 Outcome = Literal["new", "known", "rotated", "replaced"]
 
@@ -156,7 +156,7 @@ def _read_as(path: Path, content: bytes) -> Pod | None:
 
 def _with_name(path: Path, name: str) -> bytes:
     """Return the content of ``path`` with ``name`` at the end of its approved_pods, wherever these are."""
-    root = read_yaml(path).root
+    root = parse_yaml(path, content_of(path)).root
     try:
         text = path.read_bytes().decode()
     except UnicodeDecodeError as error:

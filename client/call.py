@@ -1,6 +1,6 @@
 """One message under way through a pod: who answers it, what the ledger says of it, and the session it belongs to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 
@@ -24,6 +24,7 @@ class Call:
     account: Account
     kind: str
     round: int = 0
+    _known: tuple[bytes, PodSession] | None = field(default=None, repr=False)
 
     def enter(self, event: str, reply: Record, *, detail: bytes = b"", head: bytes = b"") -> bytes:
         """Enter that ``reply`` is given, and return the ledger's new head."""
@@ -59,8 +60,13 @@ class Call:
         """Return the session that was saved, if any."""
         record = self.context.state.get(_STATE)
         data = record.get(_SESSION) if isinstance(record, ConfigRecord) else None
-        return PodSession.from_bytes(data) if isinstance(data, bytes) else None
+        if not isinstance(data, bytes):
+            return None
+        if self._known is None or self._known[0] != data:
+            self._known = data, PodSession.from_bytes(data)
+        return self._known[1]
 
     def save(self, session: PodSession) -> None:
         """Remember the session until the run's next message."""
-        self.context.state[_STATE] = ConfigRecord({_SESSION: session.to_bytes()})
+        self._known = session.to_bytes(), session
+        self.context.state[_STATE] = ConfigRecord({_SESSION: self._known[0]})

@@ -21,7 +21,6 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -210,11 +209,14 @@ def _flwr_clientapp() -> Callable[[], None]:
 
     A message takes a process of its own, and that import takes as long as a small model's training.
     """
+    import flwr
+
     package = ModuleType(_COMMANDS)
-    package.__path__ = [str(Path(directory, *_COMMANDS.split(".")[1:])) for directory in import_module("flwr").__path__]
+    package.__path__ = [str(Path(directory, "supernode", "cli")) for directory in flwr.__path__]
     sys.modules[_COMMANDS] = package
-    command: Callable[[], None] = import_module(f"{_COMMANDS}.flwr_clientapp").flwr_clientapp
-    return command
+    from flwr.supernode.cli.flwr_clientapp import flwr_clientapp
+
+    return flwr_clientapp
 
 
 def main(arguments: Sequence[str]) -> int | str:
@@ -229,10 +231,10 @@ def main(arguments: Sequence[str]) -> int | str:
         return text
     if not (found := version("flwr")).startswith(FLOWER):
         return f"pod '{name}' runs no app under flwr {found}: it knows flwr {FLOWER}* only"
-    flwr_clientapp = _flwr_clientapp()
+    command_of_flower = _flwr_clientapp()
     Guard(name, directory, file).attach(sys.modules[MODULE])
     sys.argv = [command, *arguments[4:]]
-    flwr_clientapp()
+    command_of_flower()
     return 0
 
 

@@ -14,6 +14,7 @@ import runpy
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -36,7 +37,7 @@ from fl_app.errors import FlAppError, UsageError
 from fl_app.home import NAME_RULE, is_pod_name
 from fl_app.policy import Policy
 from fl_app.problems import Location, Problem, dotted, explain, refusal, unknown
-from fl_app.yaml_lines import read_yaml
+from fl_app.yaml_lines import content_of, parse_yaml
 
 __all__ = [
     "CSVSource",
@@ -193,7 +194,13 @@ def dump_pod(pod: Pod) -> str:
 
 
 def _read_yaml_pod(path: Path) -> Pod:
-    document = read_yaml(path)
+    return _yaml_pod(path, content_of(path))
+
+
+@lru_cache(maxsize=64)
+def _yaml_pod(path: Path, content: bytes) -> Pod:
+    """Return the pod in the content of a file, which is parsed again for the next message only if it has changed."""
+    document = parse_yaml(path, content)
     if not isinstance(document.value, dict):
         raise UsageError(f"{path}: a pod file gives keys and values, starting with name and datasource")
     fields: dict[str, Any] = _with_text_keys(document.value)

@@ -35,20 +35,26 @@ class Document:
         return line + 1
 
 
-def read_yaml(path: Path) -> Document:
-    """Read the one YAML document in ``path``.
+def content_of(path: Path) -> bytes:
+    """Return the bytes of a file; raises `UsageError` if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def parse_yaml(path: Path, content: bytes) -> Document:
+    """Return the one YAML document in ``content``, which was read from ``path``.
 
     Raises
     ------
     UsageError
-        If the file cannot be read, is not YAML, or gives one key twice; with the line where there is one.
+        If it is not YAML, or gives one key twice; with the line where there is one.
     """
     try:
-        loader = _Loader(path.read_bytes())
+        loader = _Loader(content)
         root = loader.get_single_node()
         return Document(None if root is None else loader.construct_document(root), root)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         text = error.problem or error.context or "not YAML"
