@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fl_app.modeller import (
+        Callback,
         DataStructure,
+        EarlyStopping,
         FederatedAveraging,
+        Federation,
         Optimizer,
         PyTorchTabularClassifier,
+        Run,
         Schema,
         SecureAggregator,
         combine_pod_schemas,
@@ -21,8 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CSVSource",
+    "Callback",
     "DataStructure",
+    "EarlyStopping",
     "FederatedAveraging",
+    "Federation",
     "Optimizer",
     "ParquetSource",
     "Pod",
@@ -30,6 +37,7 @@ __all__ = [
     "PodDetailsConfig",
     "Policy",
     "PyTorchTabularClassifier",
+    "Run",
     "Schema",
     "SecureAggregator",
     "combine_pod_schemas",

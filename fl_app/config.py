@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from fl_app.early_stopping import EarlyStopping
 from fl_app.errors import UsageError
 from fl_app.pods import PodName
 from fl_app.tabular.architectures import ARCHITECTURES, DEFAULT_ARCHITECTURE
@@ -32,6 +33,7 @@ class RunConfig(Frozen):
     optimizer, lr_decay : the pods' optimiser, made afresh each round; its rate falls by a cosine to ``lr_decay``
         of itself in the last round (1: it stays).
     strategy, strategy_params : the averaging strategy, by its Flower name, and its own parameters.
+    early_stopping : when training ends before its last round; None: never.
     secure : whether the pods' vectors are masked.
     prime_q : order of the field; 2**61-1, or 2**31-1 for half the bytes.
     update_bound, max_weight, weighting : see `strategies.SecureAggregation`.
@@ -52,6 +54,7 @@ class RunConfig(Frozen):
     seed: int = Field(default=0, ge=0)
     strategy: Literal["FedAvg", "FedAdam", "FedAvgM", "FedProx"] = "FedAvg"
     strategy_params: dict[str, float] = Field(default_factory=dict)
+    early_stopping: EarlyStopping | None = None
     secure: bool = True
     prime_q: int = 2**61 - 1
     update_bound: float = Field(default=8.0, gt=0, allow_inf_nan=False)
@@ -89,6 +92,8 @@ class RunConfig(Frozen):
             said["strategy_params"] = json.loads(said.get("strategy_params", "{}"))
         except (KeyError, ValueError) as error:
             raise UsageError(f"run config: {type(error).__name__} {error}; see [tool.flwr.app.config]") from error
+        if "early_stopping" in said:
+            said["early_stopping"] = EarlyStopping.from_text(said["early_stopping"])
         prime_q = 2**31 - 1 if said.pop("compact", False) else 2**61 - 1
         if "local_steps" in said:
             said.pop("local_epochs", None)

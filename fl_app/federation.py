@@ -19,129 +19,36 @@
     pods = ["hospital-a", "hospital-b"]
 """
 
-import hashlib
-import ipaddress
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any
 
-from cryptography.x509 import load_pem_x509_certificates
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    ValidationInfo,
-    model_validator,
-)
-from pydantic.json_schema import SkipJsonSchema
+from pydantic import ValidationError
 
 from fl_app.census.prepare import prepare
-from fl_app.datasources import CSVOptions
 from fl_app.errors import UsageError
-from fl_app.files import absolute, replace_file
+from fl_app.federation_kinds import ANY_KIND, DeployedFederation, Federation, SimulatedFederation
+from fl_app.files import absolute
 from fl_app.home import fl_app_home
-from fl_app.pods import PodName
 from fl_app.problems import Location, Problem, dotted, explain, refusal, unknown
+
+__all__ = [
+    "CENSUS",
+    "FILE_NAME",
+    "VARIABLE",
+    "DeployedFederation",
+    "Federation",
+    "SimulatedFederation",
+    "census_federation",
+    "find_federation",
+    "read_federation",
+]
 
 FILE_NAME = "fl-app.toml"
 VARIABLE = "FL_APP_FEDERATION"
 CENSUS = "census"
 _TOP = ("default", "federation")
-
-
-def _from_here(path: Path, info: ValidationInfo) -> Path:
-    """Return ``path`` as seen from the directory of the toml file, the context of its validation."""
-    return absolute(path, info.context or Path.cwd())
-
-
-def _certificates(given: Any) -> Any:
-    """Return the file of the certificates: where they are given as text, a file of that content in the owner's home."""
-    if not isinstance(given, str) or not given.lstrip().startswith("-----BEGIN"):
-        return given
-    text = given.strip() + "\n"
-    try:
-        load_pem_x509_certificates(text.encode())
-    except ValueError:
-        raise ValueError("is neither the path of a file nor the text (PEM) of a certificate") from None
-    path = fl_app_home() / "certificates" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.pem"
-    try:
-        if not path.exists() or path.read_text("utf-8") != text:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, text.encode())
-    except OSError as error:
-        raise ValueError(f"cannot be kept in {path}: {error.strerror}") from None
-    return path
-
-
-def _address(superlink: str) -> str:
-    host, _, port = superlink.rpartition(":")
-    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError("must be host:port, such as fl.example.org:8123 or 127.0.0.1:8123")
-    return superlink
-
-
-def is_loopback(superlink: str) -> bool:
-    """Say whether ``host:port`` is on this machine."""
-    host = superlink.rpartition(":")[0].strip("[]")
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-_LocalPath = Annotated[Path, AfterValidator(_from_here)]
-_Certificates = Annotated[_LocalPath, BeforeValidator(_certificates)]
-
-
-class _Federation(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: Annotated[str, SkipJsonSchema()]  # the table's head, not a key in it
-    source: Annotated[str, SkipJsonSchema()]  # file and name, as find_federation takes them
-    test_file: _LocalPath | None = None
-    test_target: str | None = None
-    test_read_options: CSVOptions = {}
-
-
-class SimulatedFederation(_Federation):
-    """Pods that all run on this machine; ``pods`` are their files, ``home`` holds their keys. Paths are absolute."""
-
-    kind: Literal["simulation"]
-    pods: Annotated[tuple[_LocalPath, ...], Field(min_length=1)]
-    home: _LocalPath = Field(default_factory=fl_app_home)
-
-
-class DeployedFederation(_Federation):
-    """Pods that connect to the SuperLink at ``superlink`` (``host:port``); ``pods`` are names, perhaps none.
-
-    ``root_certificates`` may be given as a path or as text, and is a path in either case.
-    """
-
-    kind: Literal["deployment"]
-    superlink: Annotated[str, AfterValidator(_address)]
-    insecure: Annotated[bool, Field(strict=True)] = False
-    root_certificates: _Certificates | None = None
-    pods: tuple[PodName, ...] = ()
-
-    @model_validator(mode="after")
-    def _encrypted_over_a_network(self) -> Self:
-        if self.insecure and self.root_certificates:
-            raise ValueError("insecure = true and root_certificates exclude each other")
-        if self.insecure and not is_loopback(self.superlink):
-            raise ValueError(
-                f"insecure = true is for a SuperLink on this machine, not {self.superlink}: "
-                "leave it out, and give root_certificates if the SuperLink's certificate is your own"
-            )
-        return self
-
-
-Federation = SimulatedFederation | DeployedFederation
-_ANY: TypeAdapter[Federation] = TypeAdapter(Annotated[Federation, Field(discriminator="kind")])
 
 
 def find_federation(name: str | None, directory: Path) -> Federation:
@@ -205,12 +112,12 @@ def read_federation(path: Path, name: str | None = None) -> Federation:
     for key in {"name", "source"} & given.keys():
         problems.append(((key,), "unknown key, the name stands in the table's head"))
     try:
-        federation = _ANY.validate_python(
+        federation = ANY_KIND.validate_python(
             {**given, "name": name, "source": f"{path.resolve()}#{name}"}, context=path.parent
         )
     except ValidationError as error:
         # The first step of a location is the kind that was chosen, if the kind was right.
-        problems += [(place[1:], text) for place, text in explain(error, _ANY.json_schema())]
+        problems += [(place[1:], text) for place, text in explain(error, ANY_KIND.json_schema())]
     if problems:
         raise refusal(path, [Problem(0, dotted(("federation", name, *place)), text) for place, text in problems])
     return federation

@@ -21,7 +21,7 @@ from fl_app.tabular.statistics import Statistics
 from server.checkpoint import Checkpoint
 from server.recorder import Recorder
 from server.run_directory import RunDirectory
-from server.settings import MEMBERSHIP_CHANGES, modeller_settings, pod_names
+from server.settings import MEMBERSHIP_CHANGES, modeller_settings
 from strategies import Count, Mean, SecureAggregation, Sum
 from strategies.inner import restore
 from strategies.look import look_at_pods
@@ -84,7 +84,7 @@ def _train(
     arrays = checkpoint.arrays if checkpoint else _first_arrays(encoding, config)
     initial = ArrayRecord({name: Array(value) for name, value in arrays.items()})
     settings = ConfigRecord({"run": config.to_json(), "encoding": encoding.to_json()})
-    recorder.step("train" if strategy.completed < config.rounds else "evaluate", strategy.first_round)
+    recorder.begin(strategy)
     strategy.start(
         grid, initial, config.rounds, timeout=config.step_timeout, train_config=settings, evaluate_config=settings
     )
@@ -135,6 +135,9 @@ def make_strategy(config: RunConfig, recorder: Recorder, **settings: Any) -> Sec
         membership_changes=MEMBERSHIP_CHANGES,
         on_round=recorder.round,
         on_skip=recorder.skip,
+        on_wait=recorder.wait,
+        until=recorder.over,
+        keep=recorder.keep,
         **settings,
     )
 
@@ -181,5 +184,5 @@ def _run_directory(context: Context) -> RunDirectory:
     if given := os.environ.get(RUN_DIRECTORY):
         return RunDirectory(Path(given))
     federation = find_federation(None, Path.cwd())
-    config = RunConfig.from_flower(context.run_config, pod_names(federation))
+    config = RunConfig.from_flower(context.run_config, federation.pod_identifiers)
     return RunDirectory.create(Path("runs"), config, **modeller_settings(federation))

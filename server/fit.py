@@ -9,9 +9,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
+from fl_app.callbacks import Callback, CallbackFailed, Callbacks
 from fl_app.config import RunConfig
 from fl_app.errors import DataError, FlAppError, RunFailed
-from fl_app.federation import DeployedFederation, Federation
+from fl_app.federation import DeployedFederation, Federation, SimulatedFederation
 from fl_app.secagg.errors import ProtocolError
 from fl_app.tabular.schema import Schema
 from server.run_directory import RunDirectory
@@ -71,6 +72,7 @@ def fit(
     test_file: Path | None = None,
     schema: Schema | None = None,
     follow: Follow | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> RunDirectory:
     """Train as ``config`` says and return the run's directory.
 
@@ -84,6 +86,8 @@ def fit(
         What the modeller takes the pods to publish; the run ends before it trains if they do not.
     follow : callable
         Called a few times a second with the results so far.
+    callbacks : sequence of Callback
+        The modeller's own code, see `fl_app.callbacks`; what it raises stops the run and is raised here.
 
     Raises
     ------
@@ -96,7 +100,7 @@ def fit(
         settings["schema"] = schema.model_dump(mode="json")
     run = RunDirectory.create(runs, config, **settings)
     with run.carried_out():
-        carry_out(run, federation, deadline_of(config), follow)
+        carry_out(run, federation, deadline_of(config), follow, callbacks)
     return run
 
 
@@ -106,7 +110,13 @@ def deadline_of(config: RunConfig) -> float:
     return sessions + (config.step_timeout + _TRIPS) * (config.rounds + MEMBERSHIP_CHANGES + 2) + MARGIN
 
 
-def carry_out(run: RunDirectory, federation: Federation, deadline: float, follow: Follow | None = None) -> None:
+def carry_out(
+    run: RunDirectory,
+    federation: Federation,
+    deadline: float,
+    follow: Follow | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> None:
     """Launch the run whose directory is ``run``, follow it to its end, and raise if it did not get there.
 
     Raises
@@ -115,15 +125,43 @@ def carry_out(run: RunDirectory, federation: Federation, deadline: float, follow
         If it failed.
     Interrupted
         If this process got SIGINT or SIGTERM; nothing of the run is left behind.
+    Exception
+        Whatever a callback raised; the same holds.
     """
+    told = Callbacks(callbacks, run.path, run.results())
+    run.forget_stop()
+    try:
+        try:
+            _launch(run, federation, deadline, follow, told)
+        except CallbackFailed:
+            raise
+        except BaseException as error:
+            try:
+                told.end(run.results())
+            except CallbackFailed as failed:
+                error.add_note(f"afterwards {failed}")
+            raise
+        told.end(run.results())
+    except CallbackFailed as failed:
+        raise failed.raised from None
+    finally:
+        run.forget_stop()
+
+
+def _launch(run: RunDirectory, federation: Federation, deadline: float, follow: Follow | None, told: Callbacks) -> None:
     launcher = launcher_for(federation)
-    num_pods = 0 if isinstance(federation, DeployedFederation) else len(federation.pods)
+    num_pods = len(federation.pods) if isinstance(federation, SimulatedFederation) else 0
     with _stopped_by_signals():
         try:
             launcher.start(run.path, {**os.environ, "FL_APP_FEDERATION": federation.source}, num_pods)
-            code = _follow(launcher, run, deadline, follow)
-        except KeyboardInterrupt:
+            told.start(run.results())
+            code = _follow(launcher, run, deadline, follow, told)
+        except CallbackFailed as failed:
             launcher.stop()  # first, since the ServerApp writes results too
+            _note_end(run, "interrupted", str(failed), over=("running", "failed"))
+            raise
+        except KeyboardInterrupt:
+            launcher.stop()
             _note_end(run, "interrupted", "stopped by whoever started it", over=("running", "failed"))
             raise Interrupted(f"stopped; {_how_to_go_on(run)}") from None
         except BaseException as error:
@@ -180,19 +218,18 @@ def _stopped_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _follow(launcher: Launcher, run: RunDirectory, deadline: float, follow: Follow | None) -> int:
-    until = time.monotonic() + deadline
-    while time.monotonic() < until:
-        try:
+def _follow(launcher: Launcher, run: RunDirectory, deadline: float, follow: Follow | None, told: Callbacks) -> int:
+    until, code = time.monotonic() + deadline, None
+    while code is None and time.monotonic() < until:
+        with suppress(TimeoutError):
             code = launcher.wait(POLL)
-        except TimeoutError:
-            if follow:
-                follow(run.results())
-            continue
+        results = run.results()
         if follow:
-            follow(run.results())
-        return code
-    raise FitFailed(f"the run did not end within {deadline:.0f} seconds and was stopped", run)
+            follow(results)
+        told(results)
+    if code is None:
+        raise FitFailed(f"the run did not end within {deadline:.0f} seconds and was stopped", run)
+    return code
 
 
 def _note_end(run: RunDirectory, status: str, text: str, over: Sequence[str] = ("running",)) -> None:

@@ -4,60 +4,70 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from rich.console import Console
-from rich.status import Status
 from rich.table import Table
 
+from server.display import display_for
+from server.status import Clock, bytes_of, traffic
+
 METRICS = ("accuracy", "auc", "f1", "recall", "precision", "brier", "loss")
-_STEPS = {
-    "hello": "waiting for the pods",
-    "statistics": "summing statistics",
-    "train": "training round",
-    "evaluate": "final evaluation",
-}
 
 
 class Progress:
-    """Follows a run's results and prints each round as it completes; on a terminal, also what is going on.
+    """Follows a run's results: a line for each round as it completes, and what is going on meanwhile.
 
     Parameters
     ----------
     console : Console
-        Where to; not a terminal: plain lines, no animation.
+        Where to; see `server.display` for what is shown where.
     """
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._shown = 0
-        self._status: Status | None = None
+        self._display = display_for(console)
+        self._clock = Clock()
+        self._shown = self._of = 0
+        self._ended = False
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
-            self._status = self._console.status("starting")
-            self._status.start()
+        self._display.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._status:
-            self._status.stop()
+        self._display.stop()
 
     def __call__(self, results: Mapping[str, Any]) -> None:
         """Show what is new in ``results``; of a run that is resumed, what came to light since."""
+        self._of = results.get("step", {}).get("of") or self._of
         last = results["resumed"][-1]["after"] if results.get("resumed") else 0
         rounds = [entry for entry in results.get("rounds", ()) if entry["round"] >= last]
         for entry in rounds[self._shown :]:
             # A round's own evaluation comes in with the next step, so its line waits for it.
             if "auc" not in entry:
                 break
-            self._console.print(_line(entry, results), highlight=False)
+            self._display.line(_line(entry, self._of or len(results["rounds"])))
             self._shown += 1
-        step = results.get("step")
-        if self._status and step:
-            number = f" {step['round']} of {step['of']}" if step["round"] else ""
-            self._status.update(_STEPS.get(step["name"], step["name"]) + number)
+        if results.get("status") == "completed" and not self._ended:
+            self._ended = True
+            for text in _end(results):
+                self._display.line(text)
+        if results.get("status", "running") == "running":
+            self._display.status(self._clock.status(results))
 
 
-def _line(entry: Mapping[str, Any], results: Mapping[str, Any]) -> str:
-    total = results.get("step", {}).get("of") or len(results["rounds"])
+def _end(results: Mapping[str, Any]) -> list[str]:
+    said = []
+    if stopped := results.get("stopped"):
+        said.append(f"training ended with round {stopped['round']}: {stopped['why']}")
+    if _restored(results):
+        said.append(f"the model kept is that of round {results['kept']}")
+    return [*said, f"done in {results['seconds']:.1f} s: {traffic(*bytes_of(results))}"]
+
+
+def _restored(results: Mapping[str, Any]) -> bool:
+    """Say whether the model that was kept is not that of the last round."""
+    return "kept" in results and results["kept"] != results["rounds"][-1]["round"]
+
+
+def _line(entry: Mapping[str, Any], total: int) -> str:
     shown = "  ".join(f"{name} {_number(entry.get(name))}" for name in ("accuracy", "auc", "loss"))
     loss = _number(entry["train_loss"])
     return f"round {entry['round']:>3}/{total}  {shown}  train loss {loss}  {entry['seconds']:.1f} s"
@@ -70,7 +80,11 @@ def results_table(results: Mapping[str, Any]) -> Table:
     for name in METRICS:
         table.add_column(name, justify="right")
     table.add_column("examples", justify="right")
-    rows = [(f"round {entry['round']}, validation", entry) for entry in results["rounds"]]
+    kept = results["kept"] if _restored(results) else None
+    rows = [
+        (f"round {entry['round']}, validation{', kept' if entry['round'] == kept else ''}", entry)
+        for entry in results["rounds"]
+    ]
     rows += [("final, pods' test rows", results["final"])] if "final" in results else []
     rows += [("public test file", results["test"])] if "test" in results else []
     for index, (label, entry) in enumerate(rows):

@@ -3,14 +3,14 @@
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy.typing as npt
+from flwr.app import Array, ArrayRecord
 
 from fl_app.config import RunConfig
 from fl_app.errors import DataError, FlAppError
@@ -21,12 +21,15 @@ from fl_app.tabular.schema import CombinedSchema
 from server.checkpoint import Checkpoint
 from server.run_directory import RunDirectory
 from server.scoring import TestFile
+from server.stopping import Arrays, Stopping
 from strategies import CohortRefused, Round, SecureAggregation, StepFailed
 from strategies.cohort import Cohort
 from strategies.inner import server_state
 from strategies.look import Look
 
 COUNTS = tuple(Counts.zeros(2).arrays())
+LEAST_SECONDS = 0.25
+"""Between two notes of who is waited for."""
 
 
 class Recorder:
@@ -46,7 +49,11 @@ class Recorder:
         self._encoding: Encoding | None = None
         self._strategy: SecureAggregation | None = None
         self._test_file: TestFile | None = None
-        self._arrays: Mapping[str, npt.NDArray[Any]] = checkpoint.arrays if checkpoint else {}
+        self._arrays: Arrays = checkpoint.arrays if checkpoint else {}
+        self._rounds_before = checkpoint.rounds if checkpoint else ()
+        self._best_before: Arrays = checkpoint.best if checkpoint else {}
+        self._kept: int | None = None
+        self._saved, self._cost = -math.inf, 0.0
         self._results: dict[str, Any] = run.results() or {
             "run_id": run.name,
             "status": "running",
@@ -60,10 +67,35 @@ class Recorder:
     def _config(self) -> RunConfig:
         return self._run.config()
 
+    @cached_property
+    def _stopping(self) -> Stopping:
+        return Stopping(self._config.early_stopping, self._rounds_before, self._best_before)
+
     def step(self, name: str, number: int = 0) -> None:
         """Note which step is under way."""
-        self._results["step"] = {"name": name, "round": number, "of": self._config.rounds}
+        self._results["step"] = {"name": name, "round": number, "of": self._config.rounds, "waiting": []}
         self._save()
+
+    def wait(self, trip: str, pods: Sequence[str]) -> None:
+        """Note of which trip the server waits for which pods; it may be told often, and writes a few times a second."""
+        step, now = self._results.get("step"), time.monotonic()
+        if step is None or (step.get("trip"), step["waiting"]) == (trip, list(pods)):
+            return
+        # What a write costs grows with the rounds; it is to take no more than a twentieth of the time.
+        if now - self._saved >= max(LEAST_SECONDS, 20 * self._cost):
+            step |= {"trip": trip, "waiting": list(pods)}
+            self._save()
+
+    def over(self) -> bool:
+        """Say whether training ends before its last round."""
+        return "stopped" in self._results
+
+    def keep(self) -> tuple[int, ArrayRecord] | None:
+        """Return the number and the arrays of the round whose model is kept, None for the last one."""
+        if not (kept := self._stopping.kept()):
+            return None
+        self._kept, self._arrays = kept
+        return self._kept, ArrayRecord({name: Array(value) for name, value in self._arrays.items()})
 
     def cohort(self, strategy: SecureAggregation) -> None:
         """Note who takes part."""
@@ -105,6 +137,7 @@ class Recorder:
         rounds = self._results["rounds"]
         if rounds:
             rounds[-1] |= _metrics(done.aggregate.values)
+            self._stopping.evaluated(rounds[-1], self._arrays)
         arrays = {name: array.numpy() for name, array in done.arrays.items()}
         entry: dict[str, Any] = {
             "round": done.number,
@@ -119,15 +152,35 @@ class Recorder:
             entry["test"] = self._test_file.score(arrays)
         rounds.append(entry)
         server = server_state(self._strategy.inner) if self._strategy else {}
-        Checkpoint(done.number, arrays, server, tuple(rounds)).save(self._run.checkpoint_path)
+        Checkpoint(done.number, arrays, server, tuple(rounds), self._stopping.best).save(self._run.checkpoint_path)
         self._arrays = arrays
-        last = len(rounds) == self._config.rounds
+        self._note_stop(done.number)
+        last = len(rounds) == self._config.rounds or self.over()
         self.step("evaluate" if last else "train", done.number if last else done.number + 1)
+
+    def begin(self, strategy: SecureAggregation) -> None:
+        """Note that the pods are about to train, or, where no round is left, to evaluate."""
+        if rounds := self._results["rounds"]:
+            self._note_stop(rounds[-1]["round"])
+        trains = strategy.completed < self._config.rounds and not self.over()
+        self.step("train" if trains else "evaluate", strategy.first_round if trains else strategy.first_round - 1)
+
+    def _note_stop(self, number: int) -> None:
+        """Note whether training ends with round ``number``, before its last, and how it stands by early stopping."""
+        self._note_standing()
+        why = self._stopping.why or self._run.stop_asked()
+        if why and len(self._results["rounds"]) < self._config.rounds and not self.over():
+            self._results["stopped"] = {"round": number, "why": why}
+
+    def _note_standing(self) -> None:
+        if self._stopping.standing:
+            self._results["early_stopping"] = self._stopping.standing.document()
 
     def skip(self, number: int, error: StepFailed) -> None:
         """Note a round that could not be completed, and why."""
         lost = {name: asdict(loss) for name, loss in error.lost.items()}
         self._results.setdefault("skipped", []).append({"round": number, "lost": lost, "why": str(error)})
+        self._note_stop(number)
         self.step("train", number + 1)
 
     def finish(self, strategy: SecureAggregation) -> None:
@@ -136,16 +189,23 @@ class Recorder:
 
         if strategy.final is None or self._encoding is None:
             raise FlAppError("the run ended without its final evaluation")
-        values = strategy.final.aggregate.values
-        self._results["rounds"][-1] |= _metrics(values)
+        values, rounds = strategy.final.aggregate.values, self._results["rounds"]
+        last = rounds[-1]
+        kept = next((entry for entry in rounds if entry["round"] == self._kept), last)
+        # Of the last round's model nobody knows the metrics if another one is kept.
+        last |= _metrics(values) if kept is last else dict.fromkeys(set(_metrics(values)) - {"num_examples"})
+        if kept is last:
+            self._stopping.evaluated(last, self._arrays)
+            self._note_standing()
+        self._results["kept"] = kept["round"]
         self._results["final"] = _metrics(values, "test_")
         final = _counts(values, "test_")
         self._results["confusion"] = final.confusion.tolist()
         self._results["histograms"] = final.histograms.tolist()
         if self._test_file:
-            self._results["test"] = self._results["rounds"][-1]["test"]
+            self._results["test"] = kept["test"]
         settings = self._config.model_dump(mode="json")
-        origin = {"run": self._run.name, "settings": settings, "final": self._results["final"]}
+        origin = {"run": self._run.name, "settings": settings, "round": kept["round"], "final": self._results["final"]}
         model = TrainedModel(self._encoding, self._config.architecture, dict(self._arrays), origin)
         for suffix in SUFFIXES:
             model.save(self._run.path / f"model{suffix}")
@@ -163,10 +223,13 @@ class Recorder:
         self._save()
 
     def _save(self) -> None:
-        self._results["seconds"] = round(self._before + time.monotonic() - self._started, 3)
+        began = time.monotonic()
+        self._results["seconds"] = round(self._before + began - self._started, 3)
         if self._strategy is not None:
             self._results["secure_aggregation"] = self._secure_aggregation(self._strategy)
         self._run.write_results(self._results)
+        self._saved = time.monotonic()
+        self._cost = self._saved - began
 
     def _secure_aggregation(self, strategy: SecureAggregation) -> dict[str, Any]:
         """Return the settings of the secure sums, and what they have cost since the run first began."""

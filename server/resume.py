@@ -1,8 +1,10 @@
 """Going on with a run that ended too early: the same directory, the next round, the model of the last one."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from fl_app.callbacks import Callback
 from fl_app.config import RunConfig
 from fl_app.errors import UsageError
 from fl_app.federation import Federation, find_federation
@@ -21,6 +23,7 @@ def resume(
     hello_timeout: float | None = None,
     step_timeout: float | None = None,
     follow: Follow | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> RunDirectory:
     """Train on from the run's checkpoint until all its rounds are completed, and return its directory.
 
@@ -34,7 +37,7 @@ def resume(
         More rounds than it began with, over which the learning rate falls.
     hello_timeout, step_timeout : float or None
         Other deadlines, in seconds.
-    follow : callable
+    follow, callbacks
         See `server.fit.fit`.
 
     Raises
@@ -50,12 +53,18 @@ def resume(
         found = federation or find_federation(run.settings().get("source"), Path.cwd())
         run.write_config(config, federation=found.name, source=found.source)
         _note_resumption(run, checkpoint)
-        carry_out(run, found, deadline_of(config), follow)
+        carry_out(run, found, deadline_of(config), follow, callbacks)
     return run
 
 
 def resume_named(
-    named: str | Path, federation: Federation | None, config: RunConfig, *, runs: Path, follow: Follow | None = None
+    named: str | Path,
+    federation: Federation | None,
+    config: RunConfig,
+    *,
+    runs: Path,
+    follow: Follow | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> RunDirectory:
     """Resume the run ``named``, as `RunDirectory.find` takes it, whose settings must be ``config``.
 
@@ -72,7 +81,7 @@ def resume_named(
             f"run {run.name} was begun with other settings of {', '.join(others)}: give those it began with"
         )
     changes = {name: getattr(config, name) for name in free}
-    return resume(run, federation, **changes, follow=follow)
+    return resume(run, federation, **changes, follow=follow, callbacks=callbacks)
 
 
 def _changed(config: RunConfig, rounds: int | None, hello: float | None, step: float | None) -> RunConfig:

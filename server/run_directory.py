@@ -10,6 +10,7 @@
                 model.safetensors  the model, and all that is needed to load it
                 model.pt           the same for torch.load(weights_only=True)
                 flower.log         what Flower said
+                stop               while the run is asked to end after the round under way: why
                 .lock              held by whoever carries the run out
 """
 
@@ -21,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+from fl_app.callbacks import STOP_FILE
 from fl_app.config import RunConfig
 from fl_app.errors import UsageError
 from fl_app.files import held
@@ -128,6 +130,17 @@ class RunDirectory:
     def checkpoint_path(self) -> Path:
         """Where the run's `server.checkpoint.Checkpoint` is; there is none before its first round is completed."""
         return self.path / "checkpoint.npz"
+
+    def stop_asked(self) -> str | None:
+        """Return why a callback asked the run to end, or None if none did."""
+        try:
+            return (self.path / STOP_FILE).read_text("utf-8")
+        except FileNotFoundError:
+            return None
+
+    def forget_stop(self) -> None:
+        """Take back what `stop_asked` tells."""
+        (self.path / STOP_FILE).unlink(missing_ok=True)
 
     @contextmanager
     def carried_out(self) -> Iterator[None]:

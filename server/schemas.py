@@ -12,7 +12,6 @@ from fl_app.federation import Federation
 from fl_app.tabular.schema import Schema
 from server.fit import MARGIN, FitFailed, carry_out
 from server.run_directory import RunDirectory
-from server.settings import pod_names
 
 _log = logging.getLogger("fl_app")
 
@@ -49,7 +48,7 @@ def ask_pods(pods: Sequence[str], federation: Federation, timeout: float = 60.0)
     RunFailed
         If a pod that was named does not answer, or none does.
     """
-    look = {"names": list(pods) or list(pod_names(federation)), "timeout": timeout, "required": bool(pods)}
+    look = {"names": list(pods) or list(federation.pod_identifiers), "timeout": timeout, "required": bool(pods)}
     with tempfile.TemporaryDirectory(prefix="fl-app-") as scratch:
         run = RunDirectory.create(Path(scratch), None, look=look)
         try:

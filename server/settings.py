@@ -3,18 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from fl_app.federation import DeployedFederation, Federation
-from fl_app.pods import load_pod
+from fl_app.federation import Federation
 
 MEMBERSHIP_CHANGES = 3
 """How often a run goes on after pods were lost; their owners may allow less."""
-
-
-def pod_names(federation: Federation) -> tuple[str, ...]:
-    """Return the names of the federation's pods, as its file or its pods' files give them."""
-    if isinstance(federation, DeployedFederation):
-        return tuple(federation.pods)
-    return tuple(load_pod(path).name for path in federation.pods)
 
 
 def modeller_settings(federation: Federation, test_file: Path | None = None) -> dict[str, Any]:

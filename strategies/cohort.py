@@ -1,7 +1,7 @@
 """The cohort as the server sees it: who answered the hello, who approves whom, and why a cohort cannot be formed."""
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -14,6 +14,9 @@ from fl_app.secagg.errors import MalformedMessage, ProtocolError
 from fl_app.secagg.messages import Hello
 from fl_app.secagg.roster import verify_hello
 from strategies.exchange import Exchange, Reply
+
+Watch = Callable[[str, Sequence[str]], None]
+"""Is told of which trip the server waits for which pods: ``watch("train", ["hospital-b"])``."""
 
 
 class CohortRefused(RunFailed):
@@ -166,6 +169,7 @@ def say_hello(
     timeout: float,
     least: int | None = None,
     poll: float = 0.1,
+    watch: Watch | None = None,
     without: Mapping[str, int] = MappingProxyType({}),
 ) -> Cohort:
     """Ask every node, as they connect, until all requested pods have answered or ``timeout`` seconds are over.
@@ -174,6 +178,8 @@ def say_hello(
     ----------
     least : int or None
         Fewest pods that make a cohort; None: every requested pod is needed, and one that refuses ends it at once.
+    watch : callable
+        Called at each look with "hello" and the pods that have yet to answer.
     without : mapping of name to node id
         Pods that are not asked.
 
@@ -195,6 +201,9 @@ def say_hello(
             answers.take(reply, aggregator)
         if set(requested) <= answers.settled(waiting.values()) | without.keys():
             break
+        if watch:
+            said = answers.settled(waiting.values()) | without.keys()
+            watch("hello", [name for name in requested if name not in said])
         time.sleep(poll)
     foreign = answers.admit_foreign()
     agreed = [name for name in requested if name in answers.hellos and name not in answers.refusals]
@@ -210,8 +219,10 @@ def say_hello(
     )
 
 
-def exchange_shares(exchange: Exchange, aggregator: Aggregator, cohort: Cohort, timeout: float) -> None:
-    """Send the roster to all, and take from each its sealed shares for the others.
+def exchange_shares(
+    exchange: Exchange, aggregator: Aggregator, cohort: Cohort, timeout: float, watch: Watch | None = None
+) -> None:
+    """Send the roster to all, and take from each its sealed shares for the others; ``watch``: see `say_hello`.
 
     Raises
     ------
@@ -222,7 +233,8 @@ def exchange_shares(exchange: Exchange, aggregator: Aggregator, cohort: Cohort, 
     names = {node: name for name, node in cohort.nodes.items()}
     request = wire.put(RecordDict(), wire.RosterRequest(roster.hellos))
     reasons = dict[str, str]()
-    for reply in exchange.ask(dict.fromkeys(names, request), wire.ROSTER, timeout):
+    waited_for = names_of(names, "roster", watch)
+    for reply in exchange.ask(dict.fromkeys(names, request), wire.ROSTER, timeout, watch=waited_for):
         name = names[reply.node]
         if refused := reply.refusal():
             reasons[name] = refused.text
@@ -240,6 +252,11 @@ def exchange_shares(exchange: Exchange, aggregator: Aggregator, cohort: Cohort, 
         )
     if reasons:
         raise CohortRefused(list(reasons.values()), roster.names, cohort.approvals, list(reasons))
+
+
+def names_of(names: Mapping[int, str], trip: str, watch: Watch | None) -> Callable[[Collection[int]], None] | None:
+    """Return what tells ``watch`` of the nodes waited for in one trip by their pods' names."""
+    return (lambda nodes: watch(trip, [names[node] for node in nodes])) if watch else None
 
 
 def _listed(names: Sequence[str]) -> str:

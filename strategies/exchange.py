@@ -1,7 +1,7 @@
 """One step of a protocol over Flower's Grid: a message to each pod, replies as they come, a deadline."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -79,6 +79,7 @@ class Exchange:
         timeout: float,
         quorum: int | None = None,
         grace: float = 0.0,
+        watch: Callable[[Collection[int]], None] | None = None,
     ) -> Iterator[Reply]:
         """Send one message to each node and yield each one's reply as it comes; after ``timeout`` seconds, failures.
 
@@ -93,6 +94,8 @@ class Exchange:
         quorum : int or None
             Number of answers, refusals apart, after which the others have ``grace`` more seconds, or as long again
             as the quorum took, whichever is more.
+        watch : callable
+            Called at each look with the nodes that have yet to answer.
         """
         started = time.monotonic()
         deadline, answers = started + timeout, 0
@@ -112,6 +115,8 @@ class Exchange:
                     yield Reply(node, None, f"no answer within {time.monotonic() - started:.0f} seconds")
                 return
             if waiting:
+                if watch:
+                    watch(waiting.values())
                 time.sleep(self._poll)
 
     def send(self, contents: Mapping[int, RecordDict], message_type: str, timeout: float) -> dict[str, int]:

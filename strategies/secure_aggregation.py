@@ -23,7 +23,7 @@ from fl_app.secagg.canonical import Value, encode
 from fl_app.secagg.field import field_of
 from fl_app.secagg.fixed_point import Aggregate
 from fl_app.secagg.messages import Parameters
-from strategies.cohort import Cohort
+from strategies.cohort import Cohort, Watch
 from strategies.declaration import UPDATE, Declaration
 from strategies.grid import CohortGrid
 from strategies.inner import check_minima, common_request, moved, virtual_reply
@@ -100,6 +100,13 @@ class SecureAggregation(Strategy):
         Called with each completed `Round`.
     on_skip : callable
         Called with the number and the error of a round that could not be completed.
+    on_wait : callable
+        Called at each look for answers with the trip ("hello", "roster", "train", ...) and the pods waited for.
+    until : callable
+        Asked once a round has been completed; true ends the training there, before ``num_rounds``.
+    keep : callable
+        Asked when the training is over; the number and the arrays of the round whose model is evaluated finally, and
+        returned, in place of the last one's. None: the last one's.
     """
 
     def __init__(
@@ -129,6 +136,9 @@ class SecureAggregation(Strategy):
         poll: float = 0.1,
         on_round: Callable[[Round], None] | None = None,
         on_skip: Callable[[int, StepFailed], None] | None = None,
+        on_wait: Watch | None = None,
+        until: Callable[[], bool] | None = None,
+        keep: Callable[[], tuple[int, ArrayRecord] | None] | None = None,
     ) -> None:
         if len(pods) < 2 or len(set(pods)) != len(pods):
             raise UsageError("secure aggregation needs two or more different pods")
@@ -154,7 +164,8 @@ class SecureAggregation(Strategy):
         self.series, self.first_round, self.completed = series, first_round, completed
         self.hello_timeout, self.rejoin_timeout, self.poll = hello_timeout, rejoin_timeout, poll
         self.grace, self.unmask_timeout = grace, unmask_timeout
-        self.on_round, self.on_skip = on_round, on_skip
+        self.on_round, self.on_skip, self.on_wait = on_round, on_skip, on_wait
+        self.until, self.keep = until, keep
         self.final: StepResult | None = None
         self.sessions: Sessions | None = None
 
@@ -182,6 +193,7 @@ class SecureAggregation(Strategy):
             changes=self.membership_changes,
             grace=self.grace,
             unmask_timeout=self.unmask_timeout,
+            watch=self.on_wait,
         )
         return self.sessions.cohort
 
@@ -213,7 +225,9 @@ class SecureAggregation(Strategy):
         evaluate_config: ConfigRecord | None = None,
         evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
     ) -> Result:
-        """Run until ``num_rounds`` rounds are completed; see `Strategy.start`. ``timeout`` is for each step.
+        """Run until ``num_rounds`` rounds are completed, or ``until`` ends it; see `Strategy.start`.
+
+        ``timeout`` is for each step.
 
         A round that cannot be completed, or that pods have answered in the run that this one resumes, is skipped.
 
@@ -228,7 +242,7 @@ class SecureAggregation(Strategy):
         result, arrays = Result(), initial_arrays
         number, completed, last = self.first_round - 1, self.completed, self._last_number(num_rounds)
         self._evaluate_centrally(evaluate_fn, number, arrays, result)
-        while completed < num_rounds:
+        while completed < num_rounds and not (completed and self.until and self.until()):
             number += 1
             config = ConfigRecord({**(train_config or {}), COMPLETED: completed})
             try:
@@ -246,6 +260,9 @@ class SecureAggregation(Strategy):
             self._evaluate_centrally(evaluate_fn, number, arrays, result)
             if self.on_round:
                 self.on_round(done)
+        if self.keep and (kept := self.keep()):
+            number, arrays = kept
+            result.arrays = arrays
         config = ConfigRecord(dict(evaluate_config or {}))
         if (metrics := self._evaluate(grid, number, arrays, config, timeout)) is not None:
             result.evaluate_metrics_clientapp[number] = metrics

@@ -9,7 +9,7 @@ from flwr.serverapp import Grid
 from fl_app.errors import RunFailed
 from fl_app.secagg.aggregator import Aggregator
 from fl_app.secagg.messages import Parameters
-from strategies.cohort import Cohort, CohortRefused, exchange_shares, say_hello
+from strategies.cohort import Cohort, CohortRefused, Watch, exchange_shares, say_hello
 from strategies.exchange import Exchange
 from strategies.steps import StepFailed, StepResult, Steps, Traffic
 
@@ -33,6 +33,8 @@ class Sessions:
         Most sessions after the first.
     grace, unmask_timeout : float
         See `Steps`.
+    watch : callable
+        Told of which trip the server waits for which pods.
     """
 
     def __init__(
@@ -47,10 +49,11 @@ class Sessions:
         changes: int,
         grace: float,
         unmask_timeout: float,
+        watch: Watch | None = None,
     ) -> None:
         self._exchange, self._parameters, self._secure, self._poll = Exchange(grid, poll), parameters, secure, poll
         self._rejoin_timeout, self._changes = rejoin_timeout, changes
-        self._grace, self._unmask_timeout = grace, unmask_timeout
+        self._grace, self._unmask_timeout, self._watch = grace, unmask_timeout, watch
         self._traffic: dict[str, Traffic] = {}
         self._changed, self._why = False, ""
         self.opened = 0
@@ -105,11 +108,12 @@ class Sessions:
             timeout=timeout,
             least=least,
             poll=self._poll,
+            watch=self._watch,
             without=without,
         )
         if self._secure:
             try:
-                exchange_shares(self._exchange, aggregator, cohort, timeout)
+                exchange_shares(self._exchange, aggregator, cohort, timeout, self._watch)
             except CohortRefused as error:
                 if least is None or without or not error.lost or self.opened > self._changes:
                     raise
@@ -124,5 +128,6 @@ class Sessions:
             traffic=self._traffic,
             grace=self._grace,
             unmask_timeout=self._unmask_timeout,
+            watch=self._watch,
         )
         return aggregator, cohort, steps

@@ -14,7 +14,7 @@ from fl_app.secagg.aggregator import Aggregator, Collection
 from fl_app.secagg.errors import AggregateRefused, AlreadyAnswered, ProtocolError
 from fl_app.secagg.fixed_point import Aggregate
 from fl_app.secagg.messages import ElementClass, MaskedReply, Step, UnmaskReply, Witness
-from strategies.cohort import Cohort
+from strategies.cohort import Cohort, Watch, names_of
 from strategies.exchange import Exchange
 
 
@@ -82,6 +82,8 @@ class Steps:
         Seconds that the last pods have once enough others have answered.
     unmask_timeout : float
         Seconds for the answers of the two small trips, in which no model is loaded.
+    watch : callable
+        Told of which trip the server waits for which pods.
     """
 
     def __init__(
@@ -94,10 +96,12 @@ class Steps:
         traffic: dict[str, Traffic],
         grace: float,
         unmask_timeout: float,
+        watch: Watch | None = None,
     ) -> None:
         self._exchange, self._aggregator, self._cohort = exchange, aggregator, cohort
         self._secure, self._grace, self._unmask_timeout = secure, grace, unmask_timeout
         self._names = {node: name for name, node in cohort.nodes.items()}
+        self._watch = watch
         self._delivered: set[str] = set()
         self._traffic = traffic
 
@@ -175,7 +179,8 @@ class Steps:
         started = time.monotonic()
         traffic, lost = self._traffic.setdefault(kind, Traffic()), {}
         patience = self._grace if grace is None else grace
-        for reply in self._exchange.ask(contents, message_type, timeout, quorum, patience):
+        watch = names_of(self._names, kind, self._watch)
+        for reply in self._exchange.ask(contents, message_type, timeout, quorum, patience, watch):
             name = self._names[reply.node]
             traffic.messages += 1
             traffic.bytes_out += payload_bytes(contents[reply.node])

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import threading
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import pytest
-from flwr.app import Context, RecordDict
+from flwr.app import Context, Message, RecordDict
 
 from client.app import app as client_app
 from fl_app.errors import FlAppError
@@ -31,7 +32,7 @@ class InProcess:
         variables = {**environment, RUN_DIRECTORY: str(run_dir)}
         nodes = {100 + place: {"partition-id": place} for place in range(num_pods)}
         # As Flower does, a number of its own for each run: pods answer no run twice.
-        grid = InProcessGrid(client_app, nodes, run_id=secrets.randbits(62))
+        grid = InProcessGrid(client_app, nodes, run_id=secrets.randbits(62), on_request=self.on_request)
         with mock.patch.dict(os.environ, variables):
             try:
                 server_app(grid, Context(grid.run_id, 0, {}, RecordDict(), {}))
@@ -42,11 +43,38 @@ class InProcess:
                 (run_dir / "flower.log").write_text(traceback.format_exc())
                 self.code = 1
 
+    def on_request(self, message: Message) -> Message:
+        return message
+
     def wait(self, seconds: float | None = None) -> int:
         return self.code
 
     def stop(self) -> None:
         pass
+
+
+class InThread(InProcess):
+    """The same, in a thread, so that the run goes on while it is followed."""
+
+    def start(self, run_dir: Path, environment: Mapping[str, str], num_pods: int) -> None:
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=super().start, args=(run_dir, environment, num_pods))
+        self._thread.start()
+
+    def on_request(self, message: Message) -> Message:
+        if self._stopped.is_set():
+            raise RuntimeError("stopped")
+        return message
+
+    def wait(self, seconds: float | None = None) -> int:
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            raise TimeoutError
+        return self.code
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join()
 
 
 def in_this_process(patch: pytest.MonkeyPatch) -> None:

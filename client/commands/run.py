@@ -40,7 +40,7 @@ def run(
     from client.approval import approve
     from client.run import start
     from fl_app.cards import Card
-    from fl_app.federation import is_loopback
+    from fl_app.federation_fields import is_loopback
 
     if superlink is None and (insecure or root_certificates):
         raise UsageError("--insecure and --root-certificates go with --superlink; a federation says it by itself")

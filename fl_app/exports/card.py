@@ -46,7 +46,7 @@ def card(model: TrainedModel, path: Path, results: Mapping[str, Any] | None = No
     parts = (
         _head(model, path, known),
         _columns(model),
-        _training(settings),
+        _training(settings, known),
         _cohort(settings, known),
         _figures(model, known),
         _privacy(settings, known),
@@ -86,7 +86,7 @@ def _column(column: Column) -> tuple[str, str, str]:
     return _code(column.name), "whole number" if column.integer else "number", f"{low:g} to {high:g}"
 
 
-def _training(settings: Mapping[str, Any]) -> Iterator[str]:
+def _training(settings: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[str]:
     if not settings:
         return
     unit = "epochs" if settings["local_epochs"] else "steps"
@@ -96,8 +96,13 @@ def _training(settings: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"Federated averaging ({settings['strategy']}), {settings['rounds']} rounds of "
         f"{settings[f'local_{unit}']} local {unit}, batches of {settings['batch_size']}, {optimizer['name']} "
-        f"{optimizer['params']}, pods weighted by {weighted}, seed {settings['seed']}.\n"
+        f"{optimizer['params']}, pods weighted by {weighted}, seed {settings['seed']}."
     )
+    if stopped := results.get("stopped"):
+        yield f"Training ended with round {stopped['round']}: {stopped['why']}."
+    if kept := results.get("kept"):
+        yield f"The model is that of round {kept}."
+    yield ""
 
 
 def _cohort(settings: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[str]:

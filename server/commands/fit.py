@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from fl_app.config import RunConfig
+from fl_app.early_stopping import EarlyStopping
 from fl_app.errors import RunFailed, UsageError
 from fl_app.federation import Federation, census_federation, find_federation
 from fl_app.tabular.architectures import ARCHITECTURES, DEFAULT_ARCHITECTURE
@@ -21,7 +22,6 @@ from server.fit import fit as carry_out_fit
 from server.progress import Progress, matrix_table, results_table
 from server.resume import resume as carry_on
 from server.run_directory import RunDirectory
-from server.settings import pod_names
 
 _CHANGEABLE = {"federation", "rounds", "timeout", "step_timeout", "runs", "as_json"}
 """What may be given to a run that is resumed."""
@@ -57,6 +57,13 @@ def _settings(command: Any) -> Any:
                 type=click.Choice(["FedAvg", "FedAdam", "FedAvgM", "FedProx"]),
             ),
             click.option("--strategy-params", default="{}", metavar="JSON", help="Such as '{\"eta\": 0.01}'."),
+            click.option(
+                "--early-stopping",
+                default="",
+                metavar="METRIC",
+                help="End before the last round once a metric no longer improves, such as auc, or"
+                " loss,patience=5,min_delta=0.001,restore_best=false.",
+            ),
             click.option(
                 "--weighting", default="examples", show_default=True, type=click.Choice(["examples", "equal"])
             ),
@@ -107,7 +114,7 @@ def fit(
         _resume(context, resume, federation)
         return
     found = find_federation(federation, Path.cwd())
-    names = tuple(name.strip() for name in pods.split(",") if name.strip()) or pod_names(found)
+    names = tuple(name.strip() for name in pods.split(",") if name.strip()) or found.pod_identifiers
     datastructure = DataStructure(
         target=target or found.test_target or "TARGET",
         ignore_cols=tuple(name.strip() for name in ignore.split(",") if name.strip()),
@@ -124,7 +131,7 @@ def demo(prepare: bool, **settings: Any) -> None:
     if prepare:
         emit({"federation": found.source}, settings["as_json"], lambda: click.echo(f"ready: {found.source}"))
         return
-    _train(found, pod_names(found), DataStructure(target=found.test_target or "TARGET"), None, **settings)
+    _train(found, found.pod_identifiers, DataStructure(target=found.test_target or "TARGET"), None, **settings)
 
 
 def _train(
@@ -197,6 +204,7 @@ def _config(
     optimizer: str,
     lr: float,
     strategy_params: str,
+    early_stopping: str,
     compact: bool,
     plain: bool,
     timeout: float,
@@ -213,6 +221,7 @@ def _config(
         datastructure=datastructure,
         optimizer=Optimizer(name=optimizer, params={"lr": lr}),
         strategy_params=params,
+        early_stopping=EarlyStopping.from_text(early_stopping) if early_stopping else None,
         prime_q=2**31 - 1 if compact else 2**61 - 1,
         secure=not plain,
         hello_timeout=timeout,

@@ -22,12 +22,11 @@ def pods(federation: str | None, timeout: float, as_json: bool) -> None:
 
     from fl_app.federation import find_federation
     from server.schemas import ask_pods
-    from server.settings import pod_names
 
     found = find_federation(federation, Path.cwd())
     with console(errors=True).status("asking the pods"):
         published = ask_pods((), found, timeout)
-    missing = [name for name in pod_names(found) if name not in published]
+    missing = [name for name in found.pod_identifiers if name not in published]
     document: dict[str, Any] = {
         "federation": found.name,
         "versions": {package: version(package) for package in ("fl-app", "flwr")},

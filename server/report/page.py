@@ -73,6 +73,9 @@ def _head(name: str, settings: Mapping[str, Any], results: Mapping[str, Any]) ->
         pods = len(results.get("pods") or settings["pods"])
         said = [f"{pods} pods", f"{len(results.get('rounds', []))} of {settings['rounds']} rounds", *said]
     yield tag("p", " · ".join(said), klass="lead")
+    if stopped := results.get("stopped"):
+        kept = f", and the model kept is that of round {results['kept']}" if "kept" in results else ""
+        yield tag("p", f"Training ended with round {stopped['round']}: {stopped['why']}{kept}.", klass="lead")
     if error := results.get("error"):
         yield tag("p", f"It ended with: {error}", klass="error")
 
@@ -251,6 +254,7 @@ def _settings(settings: Mapping[str, Any], results: Mapping[str, Any]) -> Iterat
         ("optimizer", f"{optimizer['name']}, {_params(optimizer['params'])}"),
         ("learning rate left in the last round", f"{settings['lr_decay']:g} of it"),
         ("strategy", ", ".join(filter(None, (settings["strategy"], _params(settings["strategy_params"]))))),
+        ("early stopping", _params(settings.get("early_stopping") or {}) or "none"),
         ("weighting", settings["weighting"]),
         ("seed", settings["seed"]),
         ("secure aggregation", "on" if settings["secure"] else "off"),
