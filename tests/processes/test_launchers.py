@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ from fl_app.pods import CSVSource, Pod
 from fl_app.processes import GuardedProcess, _processes, flower_environment
 from server.deployment import DeployedRun
 from server.simulation import LOG, Simulation
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 
@@ -267,13 +267,6 @@ def test_a_simulation_that_is_stopped(
 
 
 # --- deployment ------------------------------------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def deployed(superlink: str) -> DeployedFederation:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes.parties import Party, free_port, left_behind, wait_for
+from tests.ports import free_port
+from tests.processes.parties import Party, left_behind, wait_for
 from tests.small_federation import table
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]

@@ -19,6 +19,7 @@ from fl_app.cli import main
 from fl_app.tabular.model_file import TrainedModel
 from server.doctor import examine
 from server.run_directory import RunDirectory
+from tests.ports import free_port
 from tests.small_federation import settle, small_federation, table, write_pod
 
 Call = Callable[..., tuple[int, str, str]]
@@ -342,8 +343,3 @@ def test_the_process_table_is_searched_for_superlinks() -> None:
     from server.doctor import _superlinks
 
     assert os.getpid() not in dict(_superlinks(1))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
