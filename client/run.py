@@ -21,7 +21,7 @@ from fl_app.home import fl_app_home, pod_home
 from fl_app.keys import node_key, pod_card
 from fl_app.pods import Pod, dump_pod, load_pod
 from fl_app.processes import GuardedProcess, flower_environment, until_interrupted
-from fl_app.reach import why_unreachable
+from fl_app.reach import why_no_certificates, why_unreachable
 
 CONNECT_SECONDS = 30.0
 LOG = "supernode.log"
@@ -68,7 +68,7 @@ def start(
     Raises
     ------
     UsageError
-        If the pod's file is wrong, or no SuperLink is named.
+        If the pod's file or the certificates are wrong, or no SuperLink is named.
     RunFailed
         If the SuperLink cannot be reached, or the SuperNode ends by itself.
     """
@@ -80,6 +80,8 @@ def start(
                 "or name the SuperLink to connect to"
             )
         superlink, insecure, root_certificates = found.superlink, found.insecure, found.root_certificates
+    if not insecure and (why := why_no_certificates(root_certificates)):
+        raise UsageError(why)
     home = (home or fl_app_home()).absolute()
     name = pod.name if isinstance(pod, Pod) else load_pod(pod).name
     pod_card(name, home)  # which makes the keys, where there are none

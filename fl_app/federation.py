@@ -78,7 +78,8 @@ def _certificates(given: Any) -> Any:
     return path
 
 
-def _address(superlink: str) -> str:
+def checked_address(superlink: str) -> str:
+    """Return ``host:port`` as it is; raises ValueError if it is none."""
     host, _, port = superlink.rpartition(":")
     if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
         raise ValueError("must be host:port, such as fl.example.org:8123 or 127.0.0.1:8123")
@@ -123,7 +124,7 @@ class DeployedFederation(_Federation):
     """
 
     kind: Literal["deployment"]
-    superlink: Annotated[str, AfterValidator(_address)]
+    superlink: Annotated[str, AfterValidator(checked_address)]
     insecure: Annotated[bool, Field(strict=True)] = False
     root_certificates: _Certificates | None = None
     pods: tuple[PodName, ...] = ()
