@@ -97,6 +97,8 @@ WRONG_WORDS = [
 WHAT_IS_NOT_THERE = [
     *((f"{command} nothing", 2, "no run directory") for command in ("runs show", "report", "export", "fit --resume")),
     ("runs compare good nothing", 2, "no run directory"),
+    ("export fl-app.toml", 2, "fl-app.toml: no model file"),
+    ("predict nothing public.csv", 2, "no run directory"),
     ("runs remove nothing --yes", 2, "no run directory"),
     ("export nothing.pt", 2, "nothing.pt: no model file (.pt, .safetensors, .onnx, .pt2) and no run directory"),
     ("predict nothing.onnx public.csv", 2, "nothing.onnx: no model file"),

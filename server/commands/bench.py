@@ -11,7 +11,8 @@ from server.commands.output import console, emit, json_option
 output_option = click.option(
     "--output", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="Write JSON, PNG and a page here."
 )
-_SOME, _PODS = click.IntRange(min=1), click.IntRange(min=2)
+_SOME = click.IntRange(min=1)
+_PODS = click.IntRange(min=2)
 Document = dict[str, Any]
 
 
