@@ -115,7 +115,7 @@ class Parties:
         kept = ["--database", str(self.operator.directory / "state.db")] if self.database else []
         options = ["--insecure", "--host", "127.0.0.1", "--port", port, "--isolation", "process", *kept]
         started = self.operator.start("flower-superlink", *options)
-        wait_for("the SuperLink", 60, lambda: _answers(int(port)))
+        wait_for("the SuperLink", 120, lambda: _answers(int(port)))
         return started
 
     def start_pod(self, name: str) -> subprocess.Popen[bytes]:

@@ -77,7 +77,7 @@ def fit_and_kill(
     process = made.modeller.start(*command, "--rounds", str(rounds), *SLOW)
     try:
         runs = made.modeller.directory / "runs"
-        wait_for("the run", 60, lambda: {path.name for path in runs.glob("2*")} - before)
+        wait_for("the run", 120, lambda: {path.name for path in runs.glob("2*")} - before)
         made.since = time.time()
         wait_for("the moment to kill", 200, when)
         made.kill_pod(victim)

@@ -49,7 +49,7 @@ class Deployment:
     def serve(self) -> None:
         before = self.operator.log().count("SuperLink serves")
         self.operator.start("fl-app", "superlink", "run", "superlink")
-        wait_for("the SuperLink", 60, lambda: self.operator.log().count("SuperLink serves") > before)
+        wait_for("the SuperLink", 120, lambda: self.operator.log().count("SuperLink serves") > before)
 
     def join(self, name: str, party: Party | None = None) -> None:
         party = party or self.pods[name]
