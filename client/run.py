@@ -27,6 +27,8 @@ CONNECT_SECONDS = 30.0
 LOG = "supernode.log"
 LOCK = ".serving"
 _TICK = 0.1
+_POLL_SECONDS = "0.2"
+"""How often the SuperNode's executor looks for a message; at 0.05 a pod that waits takes 9 % of a processor, not 4."""
 _ONLINE = "SuperNode ID:"
 _LAST_LINES = 5
 _TURNED_AWAY = ("key is not registered", "SuperNode terminated gracefully")
@@ -105,7 +107,7 @@ def start(
         if root_certificates:
             command += ["--root-certificates", str(root_certificates.absolute())]
     log = directory / LOG
-    environment = flower_environment({"FLWR_HOME": str(directory), "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.05"})
+    environment = flower_environment({"FLWR_HOME": str(directory), "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": _POLL_SECONDS})
     guarded = write_guard(name, pod_home(name, home), file)
     if not Apps(pod_home(name, home)).names():
         told = f"pod {name} has approved no version of the app, and refuses all: `fl-app pod approve-app {name}`"
