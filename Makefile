@@ -32,7 +32,7 @@ unit: $(READY)  ## tests that start no Flower process
 	$(BIN)/python -m pytest -m mutations
 
 processes: $(READY)  ## tests on real Flower processes
-	$(BIN)/python -m pytest -m processes
+	$(BIN)/python -m pytest -m processes -n 2 --dist load --maxschedchunk 1
 
 fmt: $(READY)
 	$(BIN)/ruff check --fix .

@@ -21,12 +21,14 @@ from fl_app.home import fl_app_home, pod_home
 from fl_app.keys import node_key, pod_card
 from fl_app.pods import Pod, dump_pod, load_pod
 from fl_app.processes import GuardedProcess, flower_environment, until_interrupted
-from fl_app.reach import why_unreachable
+from fl_app.reach import why_no_certificates, why_unreachable
 
 CONNECT_SECONDS = 30.0
 LOG = "supernode.log"
 LOCK = ".serving"
 _TICK = 0.1
+_POLL_SECONDS = "0.2"
+"""How often the SuperNode's executor looks for a message; at 0.05 a pod that waits takes 9 % of a processor, not 4."""
 _ONLINE = "SuperNode ID:"
 _LAST_LINES = 5
 _TURNED_AWAY = ("key is not registered", "SuperNode terminated gracefully")
@@ -68,7 +70,7 @@ def start(
     Raises
     ------
     UsageError
-        If the pod's file is wrong, or no SuperLink is named.
+        If the pod's file or the certificates are wrong, or no SuperLink is named.
     RunFailed
         If the SuperLink cannot be reached, or the SuperNode ends by itself.
     """
@@ -80,6 +82,8 @@ def start(
                 "or name the SuperLink to connect to"
             )
         superlink, insecure, root_certificates = found.superlink, found.insecure, found.root_certificates
+    if not insecure and (why := why_no_certificates(root_certificates)):
+        raise UsageError(why)
     home = (home or fl_app_home()).absolute()
     name = pod.name if isinstance(pod, Pod) else load_pod(pod).name
     pod_card(name, home)  # which makes the keys, where there are none
@@ -103,7 +107,7 @@ def start(
         if root_certificates:
             command += ["--root-certificates", str(root_certificates.absolute())]
     log = directory / LOG
-    environment = flower_environment({"FLWR_HOME": str(directory), "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.05"})
+    environment = flower_environment({"FLWR_HOME": str(directory), "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": _POLL_SECONDS})
     guarded = write_guard(name, pod_home(name, home), file)
     if not Apps(pod_home(name, home)).names():
         told = f"pod {name} has approved no version of the app, and refuses all: `fl-app pod approve-app {name}`"

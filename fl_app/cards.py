@@ -162,7 +162,9 @@ class Card:
 
 
 def check_writable(path: Path) -> None:
-    """Raise `UsageError` if ``path`` holds anything but a card, which writing one there would destroy."""
+    """Raise `UsageError` if ``path`` has no directory, or holds anything but a card, which a new one would destroy."""
+    if not path.parent.is_dir():
+        raise UsageError(f"{path}: the card cannot be written: there is no directory {path.parent}")
     if path.exists():
         try:
             Card.load(path)

@@ -29,6 +29,17 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
 )
 
 
+_EPILOG = """\b
+Exit codes:
+  0    it is done
+  1    it failed, or what was asked about is not so
+  2    an argument, a setting or a file of yours is wrong
+  130  it was stopped
+
+\b
+Example: fl-app demo"""
+
+
 class Doors(click.Group):
     """A group whose commands are named here and imported when called."""
 
@@ -49,7 +60,11 @@ class Doors(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=Doors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Doors,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=_EPILOG,
+)
 @click.version_option(package_name="fl-app")
 def group() -> None:
     """Train one tabular model over pods that never show their data."""
@@ -77,6 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:  # the machine's: a full disk, a file that is not this user's
+        place = f"{error.filename}: " if error.filename else ""
+        _leave(f"{place}{error.strerror or error}", 1)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -45,7 +45,8 @@ def _certificates(given: Any) -> Any:
     return path
 
 
-def _address(superlink: str) -> str:
+def checked_address(superlink: str) -> str:
+    """Return ``host:port`` as it is; raises ValueError if it is none."""
     host, _, port = superlink.rpartition(":")
     if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
         raise ValueError("must be host:port, such as fl.example.org:8123 or 127.0.0.1:8123")
@@ -56,5 +57,5 @@ LocalPath = Annotated[Path, AfterValidator(_from_here)]
 """A path; a relative one is seen from the federation's file, or from the working directory."""
 Certificates = Annotated[LocalPath, BeforeValidator(_certificates)]
 """A path to PEM certificates, which may be given as their text too."""
-Address = Annotated[str, AfterValidator(_address)]
+Address = Annotated[str, AfterValidator(checked_address)]
 """``host:port``."""

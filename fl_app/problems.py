@@ -67,6 +67,8 @@ def _text(details: ErrorDetails, schema: Mapping[str, Any]) -> str:
         return f"the key {details['ctx']['discriminator']} is required, but missing"
     if kind == "union_tag_invalid":
         return f"{details['ctx']['discriminator']} must be one of {details['ctx']['expected_tags']}"
+    if kind == "too_short":
+        return f"should have at least {details['ctx']['min_length']} items, not {details['ctx']['actual_length']}"
     text = details["msg"].removeprefix("Value error, ").removeprefix("Input ")
     text = "should be a list" if kind in {"tuple_type", "sequence_str"} else text[0].lower() + text[1:]
     return f"{text}, not {given!r:.60}" if isinstance(given, str | int | float | None) else text

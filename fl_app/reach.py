@@ -9,6 +9,17 @@ _OTHER_NAMES = (62, 64)
 """Numbers of OpenSSL's X509_V_ERR: what is wrong with a certificate."""
 
 
+def why_no_certificates(path: Path | None) -> str | None:
+    """Return in one line why a SuperLink's certificate cannot be checked by those in ``path``; None if it can."""
+    try:
+        ssl.create_default_context(cafile=str(path) if path else None)
+    except ssl.SSLError:
+        return f"{path}: holds no certificate (PEM); give the CA's certificate of the SuperLink's operator"
+    except OSError as error:
+        return f"{path}: the certificates cannot be read: {error.strerror}"
+    return None
+
+
 def why_unreachable(
     address: str, *, insecure: bool, root_certificates: Path | None, seconds: float = 10.0
 ) -> str | None:
@@ -27,6 +38,8 @@ def why_unreachable(
     """
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
+    if not insecure and (why := why_no_certificates(root_certificates)):
+        return why
     try:
         with socket.create_connection((host, int(port)), timeout=seconds) as connection:
             if insecure:

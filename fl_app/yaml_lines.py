@@ -60,7 +60,7 @@ def parse_yaml(path: Path, content: bytes) -> Document:
         text = error.problem or error.context or "not YAML"
         raise refusal(path, [Problem(mark.line + 1 if mark else 0, "", text)]) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise refusal(path, [Problem(0, "", f"not YAML: {error}")]) from error
+        raise refusal(path, [Problem(0, "", f"not YAML: {' '.join(str(error).split())}")]) from error
 
 
 class _Loader(yaml.SafeLoader):

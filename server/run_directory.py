@@ -20,12 +20,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from fl_app.callbacks import STOP_FILE
-from fl_app.config import RunConfig
 from fl_app.errors import UsageError
 from fl_app.files import held
+
+if TYPE_CHECKING:
+    from fl_app.config import RunConfig
 
 LATEST = "latest"
 MODEL_SUFFIXES = (".pt", ".safetensors", ".onnx", ".pt2")
@@ -44,7 +46,7 @@ class RunDirectory:
         self.path = path
 
     @classmethod
-    def create(cls, runs: Path, config: RunConfig | None, **settings: Any) -> Self:
+    def create(cls, runs: Path, config: "RunConfig | None", **settings: Any) -> Self:
         """Make a new run under ``runs`` and point ``latest`` at it.
 
         ``settings`` are the modeller's own, kept here. Without ``config`` nothing is trained: a look at the pods.
@@ -77,7 +79,9 @@ class RunDirectory:
 
     @classmethod
     def all(cls, runs: Path) -> list[Self]:
-        """Return the runs under ``runs``, the newest last."""
+        """Return the runs under ``runs``, the newest last; raises `UsageError` if it is no directory."""
+        if runs.exists() and not runs.is_dir():
+            raise UsageError(f"{runs}: not a directory; the directory of the runs is wanted")
         found = sorted(path.parent for path in runs.glob("*/config.json") if not path.parent.is_symlink())
         return [cls(path.resolve()) for path in found]
 
@@ -86,8 +90,10 @@ class RunDirectory:
         """The run's id."""
         return self.path.name
 
-    def config(self) -> RunConfig:
+    def config(self) -> "RunConfig":
         """Return the run's settings; raises `UsageError` if it has none."""
+        from fl_app.config import RunConfig  # which knows tables, and so imports pandas
+
         if not (written := self.configuration()):
             raise UsageError(f"run {self.name} trains nothing: its config.json has no settings")
         return RunConfig.from_json(json.dumps(written))
@@ -108,7 +114,7 @@ class RunDirectory:
         """Replace the results."""
         self._write("results.json", results)
 
-    def write_config(self, config: RunConfig, **settings: Any) -> None:
+    def write_config(self, config: "RunConfig", **settings: Any) -> None:
         """Replace what was asked; ``settings`` that are not given stay."""
         self._write("config.json", {"run": config.model_dump(mode="json"), **self.settings(), **settings})
 
@@ -175,6 +181,21 @@ class RunDirectory:
 
 
 def find_model(given: str | Path, runs: Path = Path("runs")) -> Path:
-    """Return the file of the model ``given``: a model file, or a run as `RunDirectory.find` takes it."""
+    """Return the file of the model ``given``: a model file, or a run as `RunDirectory.find` takes it.
+
+    Raises
+    ------
+    UsageError
+        If it is neither, or the run has no model.
+    """
     path = Path(given)
-    return path if path.suffix in MODEL_SUFFIXES and path.is_file() else RunDirectory.find(given, runs).model_path()
+    if path.suffix in MODEL_SUFFIXES and path.is_file():
+        return path
+    try:
+        run = RunDirectory.find(given, runs)
+    except UsageError:
+        raise UsageError(
+            f"{given}: no model file ({', '.join(MODEL_SUFFIXES)}) and no run directory (it would hold config.json); "
+            "`fl-app runs` lists the runs"
+        ) from None
+    return run.model_path()

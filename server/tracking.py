@@ -66,7 +66,7 @@ class TensorBoard:
     Raises
     ------
     UsageError
-        The extra ``tensorboard`` is not installed, or the directory has the run already.
+        The extra ``tensorboard`` is not installed, or the directory has the run already, or cannot be written.
     """
 
     def __init__(self, directory: Path, run: str) -> None:
@@ -77,7 +77,10 @@ class TensorBoard:
         path = directory / run
         if path.exists():
             raise UsageError(f"{path} exists already: the run is there; remove it to log it anew")
-        self._writer = Writer(str(path))
+        try:
+            self._writer = Writer(str(path))
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from error
 
     def scalar(self, name: str, value: float, step: int) -> None:
         """Keep one number."""

@@ -66,7 +66,10 @@ def _approve(apps: "Apps", name: str, version: str | None, yes: bool, full: bool
     if last is None and version is not None:
         last = _wanted(apps, None)  # nothing is approved yet: the version installed here is what its owner knows
     hash_ = hash_of(content)
-    changes = difference(last, content)
+    try:
+        changes = difference(last, content)
+    except UsageError as error:
+        raise UsageError(f"{version}: {error}" if version else str(error)) from error
     lines = [{**vars(one), "lines": one.lines if last else ()} for one in changes]
     document = {"hash": hash_, "since": hash_of(last) if last else None, "changes": lines}
     if apps.approved(hash_):

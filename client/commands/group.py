@@ -12,7 +12,7 @@ from client.commands.setup import init
 from client.commands.status import status
 
 
-@click.group()
+@click.group(epilog="Example: fl-app pod init data.csv --name hospital-a")
 def pod() -> None:
     """Run and look after a pod of your own."""
 

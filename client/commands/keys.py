@@ -109,4 +109,9 @@ def known(home: Path | None, as_json: bool) -> None:
     from fl_app.secagg.identity import fingerprint
 
     found = [{"name": name, "fingerprint": fingerprint(key)} for name, key in Keyring.load(known_pods(home)).items()]
-    click.echo(json.dumps(found, indent=1) if as_json else "\n".join(f"{e['name']}  {e['fingerprint']}" for e in found))
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+    for entry in () if as_json else found:
+        click.echo(f"{entry['name']}  {entry['fingerprint']}")
+    if not found:
+        click.echo("no pod is known here yet: `fl-app pod approve NAME CARD` enters one", err=True)

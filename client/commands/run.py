@@ -40,12 +40,17 @@ def run(
     from client.approval import approve
     from client.run import start
     from fl_app.cards import Card
-    from fl_app.federation_fields import is_loopback
+    from fl_app.federation_fields import checked_address, is_loopback
 
     if superlink is None and (insecure or root_certificates):
         raise UsageError("--insecure and --root-certificates go with --superlink; a federation says it by itself")
     if superlink is not None and federation is not None:
         raise UsageError("--federation and --superlink exclude each other")
+    try:
+        if superlink is not None:
+            checked_address(superlink)
+    except ValueError as error:
+        raise UsageError(f"--superlink {superlink}: {error}") from None
     if insecure and superlink and not is_loopback(superlink):
         raise UsageError(f"--insecure is for a SuperLink on this machine, not {superlink}: give --root-certificates")
     for card in cards:

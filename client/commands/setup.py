@@ -47,6 +47,8 @@ def init(
     file = output or Path(f"{name}.yaml")
     if file.suffix not in (".yaml", ".yml"):
         raise UsageError(f"{file}: a pod file made here ends in .yaml")
+    if not file.parent.is_dir():
+        raise UsageError(f"{file}: the pod file cannot be written: there is no directory {file.parent}")
     if file.exists():
         raise _taken(file)
     card_file = file.with_name(f"{name}.card")

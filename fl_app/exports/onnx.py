@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fl_app.errors import DataError, UsageError
+from fl_app.errors import UsageError
 from fl_app.exports.about import about, encoding_of
 from fl_app.exports.vocabulary import vocabulary
 from fl_app.tabular.encoding import Encoding
-from fl_app.tabular.model_file import TrainedModel
+from fl_app.tabular.model_file import TrainedModel, not_a_model
 from fl_app.tabular.statistics import present_numbers
 from fl_app.tabular.values import categories_of, series_of
 
@@ -75,12 +75,11 @@ class OnnxModel:
         except ImportError as error:
             raise UsageError(_NEEDED) from error
         try:
-            self._session = InferenceSession(str(path), providers=["CPUExecutionProvider"])
+            self._session = InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
             told: dict[str, Any] = dict(self._session.get_modelmeta().custom_metadata_map)
             told["encoding"] = json.loads(told.get("encoding", "null"))
-        except Exception as error:
-            # onnxruntime's errors have no common root but Exception.
-            raise DataError(f"{path} is no ONNX model: {type(error).__name__}") from error
+        except Exception as error:  # onnxruntime's errors have no other root
+            raise not_a_model(path, error) from error
         self._encoding = encoding_of(told, path)
 
     @property

@@ -14,12 +14,11 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from fl_app.errors import DataError
 from fl_app.exports.about import about, encoding_of
 from fl_app.exports.scorer import RawScorer
 from fl_app.exports.vocabulary import MISSING_SPELLINGS, vocabulary
 from fl_app.tabular.encoding import Encoding, codes_of
-from fl_app.tabular.model_file import TrainedModel
+from fl_app.tabular.model_file import TrainedModel, not_a_model
 from fl_app.tabular.statistics import present_numbers
 
 ABOUT, ROWS = "about.json", 4096
@@ -64,11 +63,10 @@ class Pt2Model:
     def __init__(self, path: Path) -> None:
         extra: dict[str, Any] = {ABOUT: ""}
         try:
-            program = torch.export.load(path, extra_files=extra)
+            program = torch.export.load(io.BytesIO(path.read_bytes()), extra_files=extra)
             told = json.loads(extra[ABOUT])
         except Exception as error:
-            # Unpacking what is not an export raises errors of many kinds.
-            raise DataError(f"{path} is no .pt2 export: {type(error).__name__}") from error
+            raise not_a_model(path, error) from error
         self._encoding = encoding_of(told, path)
         self._score = program.module()
 

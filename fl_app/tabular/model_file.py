@@ -92,7 +92,7 @@ class TrainedModel:
         UsageError
             There is no such file, or its name ends in neither suffix.
         DataError
-            The file does not hold a model of this format, or not a whole one.
+            The file cannot be read, or does not hold a model of this format, or not a whole one.
         """
         path = Path(path)
         read = _read_safetensors if _suffix(path) == ".safetensors" else _read_pt
@@ -101,8 +101,7 @@ class TrainedModel:
         try:
             tensors, metadata = read(path)
         except Exception as error:
-            # Unpicklers and unpackers raise errors of many kinds for a file that is not theirs.
-            raise DataError(f"{path} is no model file: {type(error).__name__}") from error
+            raise not_a_model(path, error) from error
         try:
             if metadata.get("format") != FORMAT:
                 raise DataError("its format is another one")
@@ -113,6 +112,19 @@ class TrainedModel:
         except (DataError, UsageError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{path} does not hold a model written by this version: {error}") from error
         return model
+
+
+def not_a_model(path: Path, error: Exception) -> DataError:
+    """Return what to say of a model file that could not be opened.
+
+    Unpicklers and unpackers raise errors of many kinds for a file that is not theirs, which tell a user nothing.
+    """
+    if isinstance(error, OSError):
+        return DataError(f"{path}: cannot be read: {error.strerror or error}")
+    return DataError(
+        f"{path} is no {path.suffix} model file ({type(error).__name__}): give one that `fl-app export` or a run has "
+        "written, and has written whole"
+    )
 
 
 def _suffix(path: Path) -> str:

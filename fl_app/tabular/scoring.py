@@ -27,7 +27,8 @@ def read_rows(path: str | Path, read_options: Mapping[str, Any] | None = None) -
         else:
             frame = pd.read_csv(path, **{"skipinitialspace": True, **(read_options or {})})
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as a table: {error}") from error
+        why = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise DataError(f"{path}: cannot be read as a table: {why}") from error
     return frame
 
 

@@ -11,6 +11,8 @@ from server.commands.output import console, emit, json_option
 output_option = click.option(
     "--output", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="Write JSON, PNG and a page here."
 )
+_SOME = click.IntRange(min=1)
+_PODS = click.IntRange(min=2)
 Document = dict[str, Any]
 
 
@@ -32,9 +34,9 @@ def bench(context: click.Context, output: Path | None, as_json: bool) -> None:
 
 
 @bench.command(epilog="Example: fl-app bench core --json > core.json")
-@click.option("--elements", multiple=True, type=int, default=(10**5, 10**6, 10**7), show_default=True)
-@click.option("--pods", multiple=True, type=int, default=(2, 10, 50), show_default=True)
-@click.option("--repeats", default=5, show_default=True, help="How often each thing is timed; the median counts.")
+@click.option("--elements", multiple=True, type=_SOME, default=(10**5, 10**6, 10**7), show_default=True)
+@click.option("--pods", multiple=True, type=_PODS, default=(2, 10, 50), show_default=True)
+@click.option("--repeats", type=_SOME, default=5, show_default=True, help="Times of each; the median counts.")
 @output_option
 @json_option
 def core(output: Path | None, as_json: bool, **settings: Any) -> None:
@@ -43,8 +45,8 @@ def core(output: Path | None, as_json: bool, **settings: Any) -> None:
 
 
 @bench.command(epilog="Example: fl-app bench wire --pods 10 --json")
-@click.option("--elements", type=int, default=10**6, show_default=True)
-@click.option("--pods", multiple=True, type=int, default=(2, 10), show_default=True)
+@click.option("--elements", type=_SOME, default=10**6, show_default=True)
+@click.option("--pods", multiple=True, type=_PODS, default=(2, 10), show_default=True)
 @output_option
 @json_option
 def wire(output: Path | None, as_json: bool, **settings: Any) -> None:
@@ -53,8 +55,8 @@ def wire(output: Path | None, as_json: bool, **settings: Any) -> None:
 
 
 @bench.command(epilog="Example: fl-app bench memory --elements 10000000")
-@click.option("--elements", type=int, default=10**8, show_default=True)
-@click.option("--pods", multiple=True, type=int, default=(2, 10), show_default=True)
+@click.option("--elements", type=_SOME, default=10**8, show_default=True)
+@click.option("--pods", multiple=True, type=_PODS, default=(2, 10), show_default=True)
 @output_option
 @json_option
 def memory(output: Path | None, as_json: bool, **settings: Any) -> None:
@@ -63,11 +65,11 @@ def memory(output: Path | None, as_json: bool, **settings: Any) -> None:
 
 
 @bench.command(epilog="Example: fl-app bench rounds --simulation 2 --deployment 2 --rounds 3 --turns 1")
-@click.option("--simulation", multiple=True, type=int, default=(2, 10), show_default=True, help="Pods in simulation.")
-@click.option("--deployment", multiple=True, type=int, default=(2, 4), show_default=True, help="Pods as processes.")
+@click.option("--simulation", multiple=True, type=_PODS, default=(2, 10), show_default=True, help="Pods in simulation.")
+@click.option("--deployment", multiple=True, type=_PODS, default=(2, 4), show_default=True, help="Pods as processes.")
 @click.option("--only", type=click.Choice(["simulation", "deployment"]), help="Leave the other out.")
-@click.option("--rounds", default=10, show_default=True, help="Rounds of each run.")
-@click.option("--turns", default=2, show_default=True, help="How often each contender has its turn.")
+@click.option("--rounds", type=_SOME, default=10, show_default=True, help="Rounds of each run.")
+@click.option("--turns", type=_SOME, default=2, show_default=True, help="How often each contender has its turn.")
 @output_option
 @json_option
 def rounds(output: Path | None, as_json: bool, **settings: Any) -> None:

@@ -12,7 +12,7 @@ home_option = click.option(
 )
 
 
-@click.group()
+@click.group(epilog="Example: fl-app modeller keygen ada -o ada.card")
 def modeller() -> None:
     """Make and hand out the modeller's key, by which a federation's operator registers who may start runs."""
 

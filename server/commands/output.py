@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
 federation_option = click.option(
@@ -16,8 +18,10 @@ federation_option = click.option(
 runs_option = click.option("--runs", default="runs", show_default=True, metavar="DIR", help="Directory of the runs.")
 
 
-def console(*, errors: bool = False) -> Console:
+def console(*, errors: bool = False) -> "Console":
     """Return a console; wide enough for a table when it is not a terminal."""
+    from rich.console import Console
+
     made = Console(stderr=errors)
     return made if made.is_terminal else Console(stderr=errors, width=140)
 

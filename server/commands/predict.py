@@ -21,13 +21,17 @@ def predict(model: str, table: Path, output: Path | None, runs: str) -> None:
     """
     import pandas as pd
 
-    from fl_app.errors import UsageError
+    from fl_app.errors import DataError, UsageError
     from fl_app.exports.formats import open_scorer
     from fl_app.tabular.scoring import read_rows
     from server.run_directory import find_model
 
     scorer = open_scorer(find_model(model, Path(runs)))
-    scores = pd.DataFrame(scorer.predict_proba(read_rows(table)), columns=list(scorer.classes))
+    rows = read_rows(table)
+    try:
+        scores = pd.DataFrame(scorer.predict_proba(rows), columns=list(scorer.classes))
+    except DataError as error:
+        raise DataError(f"{table}: {error}") from error
     try:
         scores.to_csv(output or sys.stdout, index=False, float_format="%.9g")
     except OSError as error:

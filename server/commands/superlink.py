@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _directory = click.argument("directory", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
 
 
-@click.group()
+@click.group(epilog="Example: fl-app superlink run superlink")
 def superlink() -> None:
     """Serve and look after a federation's SuperLink, which `fl-app provision` makes."""
 

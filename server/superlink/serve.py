@@ -1,6 +1,8 @@
 """Serving: the SuperLink as a child process that lives as long as the one that calls `serve`."""
 
+import errno
 import http.client
+import socket
 import ssl
 import sys
 import time
@@ -28,7 +30,7 @@ def serving(directory: SuperLinkDirectory) -> Iterator[Callable[[], int]]:
     Raises
     ------
     UsageError
-        If its certificate has expired, or it is being served already.
+        If its certificate has expired, it is being served already, or its port is not free.
     RunFailed
         If it does not come up, with what it said last.
     """
@@ -38,6 +40,7 @@ def serving(directory: SuperLinkDirectory) -> Iterator[Callable[[], int]]:
         )
     if answers(directory):
         raise UsageError(f"the SuperLink of {directory.path} is being served already, on port {directory.port}")
+    _check_port(directory)
     log = directory.path / LOG
     before = log.stat().st_size if log.exists() else 0
     process = GuardedProcess(
@@ -79,6 +82,22 @@ def _arguments(directory: SuperLinkDirectory) -> list[str]:
         *("--ssl-certfile", str(directory.certificate), "--ssl-keyfile", str(directory.key)),
         *("--database", str(directory.path / "state.db")),
     ]
+
+
+def _check_port(directory: SuperLinkDirectory) -> None:
+    """Raise `UsageError` if the SuperLink cannot listen where it is to: Flower would take long to say so."""
+    host = _bound_to(directory)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.create_server((host, directory.port), family=family):
+            pass
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise UsageError(
+                f"port {directory.port} is in use: end the process that listens there (`ss -ltnp` shows it), or "
+                f"provision a SuperLink at another port"
+            ) from None
+        raise UsageError(f"{host}:{directory.port} cannot be listened at: {error.strerror}") from None
 
 
 def _bound_to(directory: SuperLinkDirectory) -> str:

@@ -1,4 +1,4 @@
-"""What commands load: torch belongs to those that train or score, and to nothing else."""
+"""What measuring loads: torch belongs to those that train or score (other commands: `tests.test_cli`)."""
 
 import json
 import subprocess
@@ -33,21 +33,13 @@ def loaded_by(directory: Path, *arguments: str) -> set[str]:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["bench", "--help"],
-        ["bench", "rounds", "--help"],
         ["bench", "core", "--elements", "1000", "--pods", "10", "--repeats", "1", "--json"],
         ["bench", "wire", "--elements", "1000", "--pods", "2", "--json"],
         ["bench", "memory", "--elements", "1000", "--pods", "2", "--json"],
-        ["runs", "list"],
-        ["runs", "show", "latest"],
-        ["pod", "--help"],
-        ["demo", "--help"],
-        ["fit", "--help"],
-        ["doctor", "--help"],
     ],
     ids=" ".join,
 )
-def test_a_command_that_neither_trains_nor_scores_does_not_load_torch(arguments: list[str], tmp_path: Path) -> None:
+def test_measuring_does_not_load_torch(arguments: list[str], tmp_path: Path) -> None:
     assert "torch" not in loaded_by(tmp_path, *arguments)
 
 

@@ -21,6 +21,8 @@ from tests.faults.matrix import (
 )
 from tests.pods_in_process import NAMES
 
+pytestmark = pytest.mark.timeout(900)  # the first of them computes the whole matrix
+
 
 @pytest.fixture(scope="module")
 def matrix() -> Mapping[Cell, Outcome]:

@@ -17,10 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.processes.parties import SCRIPTS, wait_for
-from tests.processes.users import as_user, can_change_user
+from tests.processes.users import FIRST_USER, as_user, can_change_user
 
 PAGE_ADDRESS = "fl.example.org:8123"
-FIRST_USER = 61000
 _BLOCK = re.compile(r"^```(sh|text) ([a-z0-9-]+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _WAIT = 120.0
 

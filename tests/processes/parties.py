@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.ports import free_port
+
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 CENSUS = ("census-income-demo-dataset", "census-income-yaml-demo-dataset")
 
@@ -26,12 +28,6 @@ if "FL_APP_TEST_AUDIT" in os.environ:
             _out.write(os.fsdecode(arguments[0]) + "\\n")
     sys.addaudithook(_hook)
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(what: str, seconds: float, true: object) -> None:
@@ -119,7 +115,7 @@ class Parties:
         kept = ["--database", str(self.operator.directory / "state.db")] if self.database else []
         options = ["--insecure", "--host", "127.0.0.1", "--port", port, "--isolation", "process", *kept]
         started = self.operator.start("flower-superlink", *options)
-        wait_for("the SuperLink", 60, lambda: _answers(int(port)))
+        wait_for("the SuperLink", 120, lambda: _answers(int(port)))
         return started
 
     def start_pod(self, name: str) -> subprocess.Popen[bytes]:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
 from tests.processes.page import Command, Follower, section, steps
-from tests.processes.parties import free_port, wait_for
+from tests.processes.parties import wait_for
 from tests.small_federation import table
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(900)]

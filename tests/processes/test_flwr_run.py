@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes.parties import Party, free_port
+from tests.ports import free_port
+from tests.processes.parties import Party
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes.parties import Party, free_port, left_behind, wait_for
+from tests.ports import free_port
+from tests.processes.parties import Party, left_behind, wait_for
 from tests.small_federation import table
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
@@ -48,7 +49,7 @@ class Deployment:
     def serve(self) -> None:
         before = self.operator.log().count("SuperLink serves")
         self.operator.start("fl-app", "superlink", "run", "superlink")
-        wait_for("the SuperLink", 60, lambda: self.operator.log().count("SuperLink serves") > before)
+        wait_for("the SuperLink", 120, lambda: self.operator.log().count("SuperLink serves") > before)
 
     def join(self, name: str, party: Party | None = None) -> None:
         party = party or self.pods[name]

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+# The first of a hundred user numbers for each process of tests, so that those side by side share none.
+FIRST_USER = 61_000 + 100 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 # What the command needs may lie under a directory that is closed to others, such as root's home: in a mount namespace
 # of the command's own, such a directory holds nothing but those places. $1: user; then CLOSED PLACE, ..., --, command.
 _SCRIPT = """
@@ -46,7 +48,7 @@ def can_change_user(places: Sequence[Path]) -> bool:
     """Say whether commands can be run as other users here."""
     if os.geteuid() != 0 or not all(map(shutil.which, ("unshare", "setpriv", "mount", "mountpoint"))):
         return False
-    command = [*as_user(61000, places), sys.executable, "-c", "import fl_app.cli"]
+    command = [*as_user(FIRST_USER, places), sys.executable, "-c", "import fl_app.cli"]
     environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": "/", "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(command, cwd="/", env=environment, capture_output=True, timeout=120).returncode == 0
 

@@ -19,6 +19,7 @@ from fl_app.cli import main
 from fl_app.tabular.model_file import TrainedModel
 from server.doctor import examine
 from server.run_directory import RunDirectory
+from tests.ports import free_port
 from tests.small_federation import settle, small_federation, table, write_pod
 
 Call = Callable[..., tuple[int, str, str]]
@@ -215,41 +216,11 @@ def test_export_overwrites_only_when_forced(project: Path, call: Call) -> None:
     TrainedModel.load("mine.pt")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("export", "latest", "--format", "pt", "-o", "m.safetensors"), "ends in .pt"),
-        (("export", "latest", "-o", "no/such/place/m.pt"), "cannot be written"),
-        (("export", "latest", "-o", "m.h5"), "ends in .safetensors, .pt, .onnx, .pt2"),
-        (("predict", "latest", "public.csv", "-o", "no/such/place.csv"), "cannot be written"),
-        (("export", "nothing"), "no run directory"),
-        (("export", "fl-app.toml"), "no run directory"),
-        (("predict", "nothing", "public.csv"), "no run directory"),
-        (("report", "nothing"), "no run directory"),
-        (("runs", "show", "nothing"), "no run directory"),
-        (("pods", "--federation", "nothing"), "unknown federation"),
-    ],
-)
-def test_a_mistake_is_one_line_and_code_2(project: Path, call: Call, arguments: tuple[str, ...], said: str) -> None:
-    code, out, err = call(*arguments)
-    assert (code, out) == (2, "")
-    assert err.startswith("fl-app: ")
-    assert err.count("\n") == 1
-    assert said in err
-
-
 def test_a_run_without_a_model_says_why_it_has_none(project: Path, call: Call, report: Callable[..., Any]) -> None:
     failed = next(run["run"] for run in report("runs") if run["status"] == "failed")
     code, _, err = call("export", failed)
     assert code == 2
     assert "has no model: it ended as 'failed'" in err
-
-
-def test_a_table_that_does_not_fit_is_one_line_and_code_1(project: Path, call: Call) -> None:
-    table(5, 0).drop(columns="age").to_csv("narrow.csv", index=False)
-    code, _, err = call("predict", "latest", "narrow.csv")
-    assert code == 1
-    assert err == "fl-app: the table has no column 'age', which the schema requires\n"
 
 
 def test_predict_writes_a_row_of_probabilities_for_every_row(project: Path, call: Call) -> None:
@@ -342,8 +313,3 @@ def test_the_process_table_is_searched_for_superlinks() -> None:
     from server.doctor import _superlinks
 
     assert os.getpid() not in dict(_superlinks(1))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])

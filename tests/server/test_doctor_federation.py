@@ -20,7 +20,7 @@ from fl_app.federation import DeployedFederation
 from fl_app.findings import Finding
 from server import outage
 from server.doctor_federation import examine_federation
-from tests.processes.parties import free_port
+from tests.ports import free_port
 from tests.small_federation import small_federation
 
 
