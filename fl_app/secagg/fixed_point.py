@@ -66,7 +66,8 @@ class Layout:
     max_weight : int
         Largest weight one pod may have.
     segments : sequence of Segment
-        In order. A ``weight`` segment is added in front, and, if there are updates, a ``clipped`` count at the end.
+        In order. A ``weight`` segment is added in front, and, if there are updates, a ``clipped`` count at the end,
+        which in the small field stops at the most that fits.
     """
 
     def __init__(self, field: Field, pods: int, max_weight: int, segments: Sequence[Segment]) -> None:
@@ -74,7 +75,8 @@ class Layout:
             raise ValueRefused("the declared maximum weight is not positive")
         self.field, self.pods, self.max_weight = field, pods, max_weight
         updates = sum(segment.size for segment in segments if segment.kind == "update")
-        last = [Segment(CLIPPED, "count", updates)] if updates else []
+        countable = min(updates, ((1 << (field.bits - 1 - field.headroom)) - 1) // pods)
+        last = [Segment(CLIPPED, "count", countable)] if updates else []
         self.segments = (Segment(WEIGHT, "count", max_weight), *segments, *last)
         names = [segment.name for segment in self.segments]
         if len(set(names)) != len(names):
@@ -172,7 +174,7 @@ class Encoder:
         out[0] = 1
         for segment, source, target in self._layout.pieces(block):
             if segment.name == CLIPPED:
-                out[target] = self.clipped
+                out[target] = min(self.clipped, int(segment.bound))
             elif segment.kind == "count":
                 out[target] = self._counts(segment, self._values[segment.name][source])
             else:

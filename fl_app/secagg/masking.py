@@ -15,6 +15,8 @@ from fl_app.secagg.prg import BLOCK, MaskStream, aligned, room
 from fl_app.secagg.threads import over_blocks
 
 _INT64 = np.dtype(np.int64)
+_MANY, _FEW = 8, 32
+"""Blocks that make a thread worth its start: where much is done with each, and where each is only added or read."""
 
 
 def mask(layout: Layout, encoder: Encoder, add: Sequence[bytes], subtract: Sequence[bytes]) -> Words:
@@ -46,7 +48,7 @@ def mask(layout: Layout, encoder: Encoder, add: Sequence[bytes], subtract: Seque
                 field.canonicalise(total, spare)
                 out[block * BLOCK : block * BLOCK + size] = total
 
-        over_blocks(layout.blocks - 1, work)
+        over_blocks(layout.blocks - 1, work, _MANY)
         work(layout.blocks - 1, layout.blocks)  # by itself: the count of clipped elements stands in it
 
     return npy.filled(layout.length, field.dtype, fill)
@@ -84,7 +86,7 @@ def vector_digest(vector: Words) -> bytes:
         for block in range(first, end):
             found[block] = hashlib.sha256(vector[block * BLOCK : (block + 1) * BLOCK].data).digest()
 
-    over_blocks(blocks, work)
+    over_blocks(blocks, work, _MANY)
     return digest("fl-app/secagg/1/vector", encode([vector.dtype.str, len(vector), *found]))
 
 
@@ -125,7 +127,7 @@ class Sum:
                     bad.append(at.start)
                 np.add(part, words, out=part)  # of bad words too: modulo 2^64 it can be undone
 
-        over_blocks(self._blocks, work)
+        over_blocks(self._blocks, work, _FEW)
         self._since_fold = 1 if full else self._since_fold + 1
         if bad:
             np.subtract(self._total, vector, out=self._total)
@@ -143,7 +145,7 @@ class Sum:
                 _apply(streams, field, at.start // BLOCK, signed, signed_spare, words)
                 field.canonicalise(signed, signed_spare)
 
-        over_blocks(self._blocks, work)
+        over_blocks(self._blocks, work, _MANY)
         self._since_fold = 0
 
     def centred(self) -> Int64:
@@ -154,7 +156,7 @@ class Sum:
             for at, block in self._centred(first, end):
                 out[at] = block
 
-        over_blocks(self._blocks, work)
+        over_blocks(self._blocks, work, _FEW)
         return out
 
     def decoded(self, layout: Layout, pods: int | None = None) -> Aggregate:
@@ -166,7 +168,7 @@ class Sum:
                 decoder.read(at.start // BLOCK, block)
 
         work(0, 1)  # the total weight stands in the first block
-        over_blocks(self._blocks - 1, lambda first, end: work(first + 1, end + 1))
+        over_blocks(self._blocks - 1, lambda first, end: work(first + 1, end + 1), _FEW)
         return decoder.aggregate()
 
     @property

@@ -53,7 +53,7 @@ def test_the_scale_is_the_largest_power_of_two_that_leaves_the_headroom(
     try:
         layout = Layout(field, pods, max_weight, [segment])
     except CapacityError:
-        # Not even scale 1 fits, for it or for the weight or the clipped count that travel with it.
+        # Not even scale 1 fits, for it or for the weight that travels with it.
         assert max(most, pods * max_weight * 2**field.headroom) >= 2 ** (field.bits - 1)
         return
     scale = Fraction(layout.scales["x"])
@@ -233,6 +233,13 @@ def test_huge_updates_are_clipped_and_counted() -> None:
     found = reals(one("update", 8.0, 2), [1e308, -1e308], [0.0, 0.0])
     assert found.clipped == 2
     assert found.values["x"].tolist() == [4.0, -4.0]
+
+
+def test_the_count_of_clipped_elements_stops_at_what_fits_in_the_small_field() -> None:
+    layout = Layout(FIELD_31, 1 << 20, 1, [Segment("x", "update", 8.0, 1000)])
+    for past, counted in ((200, 200), (1000, 255)):  # 255 x 2^20 pods is just below 2^28
+        row = np.where(np.arange(1000) < past, 9.0, 0.0)
+        assert encode(layout, 1, {"x": row})[-1] == counted
 
 
 @pytest.mark.parametrize("weight", [-1, 501, 2**70])
