@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := test
-.PHONY: demo setup test lint types unit processes fmt bench study vectors fuzz mutate faults counts clean
+.PHONY: demo setup test lint types unit processes fmt bench study vectors fuzz mutate faults counts docs notebook outputs clean
 
 demo: $(READY)  ## train on the two census pods, in simulation, with secure aggregation
 	$(BIN)/fl-app demo
@@ -18,7 +18,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/fl-app demo --prepare
 	touch $(READY)
 
-test: lint types unit processes  ## everything that CI runs
+test: lint types docs unit processes notebook  ## everything that CI runs
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -33,6 +33,15 @@ unit: $(READY)  ## tests that start no Flower process
 
 processes: $(READY)  ## tests on real Flower processes
 	$(BIN)/python -m pytest -m processes -n 2 --dist load --maxschedchunk 1
+
+docs: $(READY)  ## the documentation as a site in build/docs, which needs no network
+	$(BIN)/python -m sphinx -W --keep-going -q -E docs build/docs
+
+notebook: $(READY)  ## execute the notebook
+	$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 --timeout=900 notebooks
+
+outputs: $(READY)  ## execute the notebook, and keep its outputs in it
+	$(BIN)/python scripts/keep_notebook.py
 
 fmt: $(READY)
 	$(BIN)/ruff check --fix .

@@ -15,10 +15,21 @@ class SecureAggregator(Frozen):
 
     Attributes
     ----------
-    prime_q : order of the finite field; 2**61-1, or 2**31-1 for half the bytes and a coarser step.
-    update_bound : largest magnitude of an element of a pod's update; what is beyond is clipped, and counted.
-    max_weight : largest number of training rows a pod may have.
-    weighting : "examples", each pod counts by its training rows, or "equal".
+    prime_q : int
+        Order of the finite field: 2**61-1, 8 bytes an element, or 2**31-1, 4 bytes and a coarser fixed-point step.
+    update_bound : float
+        Largest magnitude of an element of a pod's update; what is beyond is clipped, and counted.
+    max_weight : int
+        Largest number of training rows that a pod may have; a pod with more refuses.
+    weighting : str
+        "examples": each pod counts by its training rows; "equal": each pod counts as one.
+
+    Raises
+    ------
+    UsageError
+        If there is no field of that order.
+    pydantic.ValidationError
+        If another value is not as said here.
     """
 
     prime_q: int = 2**61 - 1
@@ -40,7 +51,13 @@ class SecureAggregator(Frozen):
 
 
 class FederatedAveraging(Frozen):
-    """Plain federated averaging: the server sees every pod's update. Pods refuse it unless their owners allow it."""
+    """Plain federated averaging: the server sees every pod's update. Pods refuse it unless their owners allow it.
+
+    Attributes
+    ----------
+    weighting : str
+        "examples": each pod counts by its training rows; "equal": each pod counts as one.
+    """
 
     weighting: Literal["examples", "equal"] = "examples"
 

@@ -11,7 +11,20 @@ from fl_app.tabular.schema import CombinedSchema, Schema, combine
 
 
 def get_pod_schema(pod_identifier: str, federation: str | Federation | None = None, *, timeout: float = 60.0) -> Schema:
-    """Return the schema that a pod publishes now; see `combine_pod_schemas`."""
+    """Return the schema that a pod publishes now.
+
+    Parameters
+    ----------
+    pod_identifier
+        The pod's name.
+    federation, timeout
+        As for `combine_pod_schemas`.
+
+    Raises
+    ------
+    RunFailed
+        If the pod does not answer.
+    """
     return _ask([pod_identifier], federation_of(federation), timeout)[0]
 
 

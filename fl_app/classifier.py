@@ -182,17 +182,61 @@ class PyTorchTabularClassifier:
         return [figures(entry) for entry in self.results["rounds"]]
 
     def predict(self, rows: pd.DataFrame | str | Path) -> pd.DataFrame:
-        """Return the probability of each class, a column each, for every row of a table, CSV or Parquet file."""
+        """Return the probability of each class for every row.
+
+        Parameters
+        ----------
+        rows
+            A table, or the path of a CSV or Parquet file, with the columns that the model learnt from; others, and
+            the target, are not looked at. Values that are missing, or that no pod has published, may be there.
+
+        Returns
+        -------
+        DataFrame
+            float64 [rows, classes], with the index of ``rows`` and the classes as columns; each row sums to 1.
+
+        Raises
+        ------
+        UsageError
+            If there is no trained model yet.
+        DataError
+            If the file cannot be read, or a column is missing, or holds text or infinite numbers in place of numbers.
+        """
         frame = _frame(rows)
         model = self._model
         return pd.DataFrame(model.predict_proba(frame), index=frame.index, columns=list(model.classes))
 
     def evaluate(self, rows: pd.DataFrame | str | Path) -> dict[str, float]:
-        """Return the metrics on labelled rows of one's own; rows whose label the model does not know are left out."""
+        """Return the metrics on labelled rows of one's own; rows whose label the model does not know are left out.
+
+        Parameters
+        ----------
+        rows
+            As for `predict`, and the target.
+
+        Returns
+        -------
+        dict
+            "accuracy", "auc", "f1", "recall", "precision", "brier", "loss" (nats a row) and "num_examples"; those that
+            the rows do not define are NaN.
+
+        Raises
+        ------
+        UsageError
+            If there is no trained model yet.
+        DataError
+            As `predict`; and if no row has a label that the model knows.
+        """
         return self._model.evaluate(_frame(rows))
 
     def serialize(self, path: str | Path) -> None:
-        """Write the model, with all that is needed to use it, to a ``.pt`` or ``.safetensors`` file."""
+        """Write the model, with all that is needed to use it, to a ``.pt`` or ``.safetensors`` file.
+
+        Raises
+        ------
+        UsageError
+            If there is no trained model yet, the name ends in neither, or the file cannot be written.
+        """
         self._model.save(path)
 
     def deserialize(self, path: str | Path) -> None:

@@ -77,7 +77,14 @@ class _File(BaseModel):
 class CSVSource(_File):
     """A CSV file, plain or compressed (``.gz``, ``.bz2``, ``.xz``, ``.zip``).
 
-    ``read_options`` are options of ``pandas.read_csv``, for instance ``{"sep": ";", "decimal": ","}``.
+    Attributes
+    ----------
+    path : Path
+        A file on this machine, never an address.
+    read_options : dict
+        Options of ``pandas.read_csv`` that say how the file is written: ``sep``, ``encoding``, ``decimal``,
+        ``thousands``, ``quotechar``, ``escapechar``, ``comment``, ``skipinitialspace``, ``skiprows``, ``header``,
+        ``names``, ``na_values``, ``keep_default_na``.
     """
 
     kind: ClassVar[Literal["csv", "parquet"]] = "csv"
@@ -89,7 +96,15 @@ class CSVSource(_File):
 
 
 class ParquetSource(_File):
-    """A Parquet file. ``read_options`` are options of ``pandas.read_parquet``: ``{"columns": [...]}``."""
+    """A Parquet file.
+
+    Attributes
+    ----------
+    path : Path
+        A file on this machine, never an address.
+    read_options : dict
+        Options of ``pandas.read_parquet``: ``columns``, the names of those to read.
+    """
 
     kind: ClassVar[Literal["csv", "parquet"]] = "parquet"
     read_options: ParquetOptions = {}

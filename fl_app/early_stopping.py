@@ -23,10 +23,14 @@ class EarlyStopping(Frozen):
 
     Attributes
     ----------
-    metric : "accuracy", "auc", "f1", "recall" and "precision" improve by growing, "brier" and "loss" by falling.
-    patience : rounds in a row without an improvement that end the training.
-    min_delta : a change by this much or less is no improvement.
-    restore_best : keep the model with the best metric known when training ends, in place of the last. The last round's
+    metric : str
+        "accuracy", "auc", "f1", "recall" and "precision" improve by growing, "brier" and "loss" by falling.
+    patience : int
+        Rounds in a row without an improvement that end the training.
+    min_delta : float
+        A change by this much or less is no improvement.
+    restore_best : bool
+        Keep the model with the best metric known when training ends, in place of the last. The last round's
         model has no metric of its own by then; it is kept only if training went its whole length, or was ended by a
         callback, and the model before it was the best so far.
     """

@@ -94,7 +94,15 @@ class _Definition(BaseModel):
 
 
 class PodDetailsConfig(_Definition):
-    """How a pod presents itself to people."""
+    """How a pod presents itself to people.
+
+    Attributes
+    ----------
+    display_name : str
+        A name with spaces and capitals.
+    description : str
+        What the table holds.
+    """
 
     display_name: str = ""
     description: str = ""
@@ -103,9 +111,16 @@ class PodDetailsConfig(_Definition):
 class PodDataConfig(_Definition):
     """What of the table a pod offers, and as what.
 
-    ``ignore_cols`` never leave the pod, not even by name. ``force_stypes`` says which columns are categorical and
-    which continuous where their values would suggest otherwise. ``bounds`` are the public ``(low, high)`` of
-    continuous columns. ``optional`` columns may be missing in other pods.
+    Attributes
+    ----------
+    ignore_cols : sequence of str
+        Columns that never leave the pod, not even by name.
+    force_stypes : mapping
+        ``{"categorical": [...], "continuous": [...]}``: kinds of columns whose values would suggest another.
+    bounds : mapping of str to (float, float)
+        Public ``(low, high)`` of continuous columns; without them, the least power of two that covers the data.
+    optional : sequence of str
+        Columns that may be missing in other pods.
     """
 
     ignore_cols: _Names = ()
@@ -130,7 +145,25 @@ class PodDataConfig(_Definition):
 class Pod(_Definition):
     """A data holder: one table, the pods it agrees to work with, and its terms.
 
-    A relative path in ``datasource`` is relative to the file in which the pod is written.
+    Attributes
+    ----------
+    name : str
+        1 to 64 lowercase letters, digits, hyphens, dots or underscores, the first a letter or digit.
+    datasource : CSVSource or ParquetSource
+        The table. A relative path is relative to the file in which the pod is written.
+    pod_details_config : PodDetailsConfig
+        How it presents itself.
+    data_config : PodDataConfig
+        What of the table it offers.
+    approved_pods : sequence of str
+        Names of the pods it computes with, once their keys are known too (``fl-app pod approve``).
+    policy : Policy
+        Its terms.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        If a field is not as said here; a pod file's reader names the line.
     """
 
     name: PodName
@@ -146,7 +179,7 @@ class Pod(_Definition):
         Raises
         ------
         UsageError
-            If called while `load_pod` reads the file.
+            If called while the file is only read: put it under ``if __name__ == "__main__":``.
         """
         caller = sys._getframe(1).f_globals
         if caller.get("__name__") == _LOADING:

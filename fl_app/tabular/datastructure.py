@@ -14,7 +14,25 @@ Names = Annotated[Sequence[str], AfterValidator(tuple)]
 
 
 class DataStructure(Frozen):
-    """The target, the table of each pod, and which columns are features (all but the ignored, by default)."""
+    """What is learnt from what: the target, and which of the other columns are features.
+
+    Attributes
+    ----------
+    target : str
+        Name of the column to predict. It must be categorical at every pod.
+    table : str, dict of str to str, or None
+        The table of each pod, by the pod's name. A pod has one table, which bears the pod's name, so this may be left
+        out; if it is a dict it is checked.
+    selected_cols : sequence of str or None
+        Names of the features; None: all columns but the target and ``ignore_cols``.
+    ignore_cols : sequence of str
+        Names of columns that are no features.
+
+    Raises
+    ------
+    UsageError
+        If the target is ignored, or a column is both selected and ignored.
+    """
 
     target: str
     table: str | dict[str, str] | None = None

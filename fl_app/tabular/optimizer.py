@@ -25,7 +25,21 @@ OPTIMIZERS: dict[str, tuple[str, ...]] = {
 
 
 class Optimizer(Frozen):
-    """An optimiser of torch.optim by name, with its parameters, for example ``{"lr": 0.001}``."""
+    """The optimiser with which each pod trains; it begins afresh in every round.
+
+    Attributes
+    ----------
+    name : str
+        Its name in torch.optim: SGD, Adam, AdamW, NAdam, RAdam, Adamax, Adagrad, Adadelta or RMSprop.
+    params : dict
+        Its parameters by torch's names, finite and not negative, for example ``{"lr": 0.001}``; those left out are
+        torch's defaults.
+
+    Raises
+    ------
+    UsageError
+        If there is no such optimiser or parameter, or a value cannot be one; it names what is allowed.
+    """
 
     name: str
     params: dict[str, bool | int | float | tuple[float, float]] = Field(default_factory=dict)

@@ -26,8 +26,20 @@ class SchemaMismatch(DataError):
 class Column(Frozen):
     """One column as its owner publishes it.
 
-    ``values`` belong to a categorical column, sorted; ``low`` and ``high`` (public bounds, not the data's own
-    extremes) and ``integer`` to a continuous one. An ``optional`` column may be absent from other pods.
+    Attributes
+    ----------
+    name : str
+        Its head in the table.
+    kind : str
+        "categorical" or "continuous".
+    values : tuple of str
+        Of a categorical column: its categories that enough rows have, sorted.
+    low, high : float or None
+        Of a continuous column: its public bounds, not the data's own extremes.
+    integer : bool
+        Of a continuous column: whether all numbers are whole.
+    optional : bool
+        Whether it may be absent from other pods.
     """
 
     name: str = Field(min_length=1)
@@ -58,7 +70,15 @@ class Column(Frozen):
 
 
 class Schema(Frozen):
-    """The columns of one table, in the table's order. ``name`` is the pod's. It holds no counts."""
+    """What a pod publishes of its table. It holds no counts.
+
+    Attributes
+    ----------
+    name : str
+        The pod's.
+    columns : tuple of Column
+        In the table's order.
+    """
 
     name: str = Field(min_length=1)
     columns: tuple[Column, ...]
@@ -84,7 +104,15 @@ class Schema(Frozen):
 
 
 class CombinedSchema(Schema):
-    """One schema for several pods, and a line of text for each thing in which they differ."""
+    """One schema for several pods.
+
+    Attributes
+    ----------
+    name, columns
+        As in a `Schema`; the name is made of the pods' names.
+    differences : tuple of str
+        A line for each thing in which the pods' tables differ and that was bridged.
+    """
 
     differences: tuple[str, ...] = ()
 

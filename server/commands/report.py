@@ -9,9 +9,10 @@ from server.commands.output import emit, json_option, runs_option
 
 @click.command(epilog="Example: fl-app report latest")
 @click.argument("run", default="latest")
+@click.option("--open", "show", is_flag=True, help="Show the page in the browser.")
 @runs_option
 @json_option
-def report(run: str, runs: str, as_json: bool) -> None:
+def report(run: str, show: bool, runs: str, as_json: bool) -> None:
     """Write report.html, one file that any browser shows without a network, and its pictures as PNG beside it.
 
     RUN is the directory, the run's name, or `latest`.
@@ -27,3 +28,8 @@ def report(run: str, runs: str, as_json: bool) -> None:
         raise UsageError(f"{found.path}: the report cannot be written: {error.strerror}") from error
     document = {"report": str(page), "pictures": [str(path) for path in pictures]}
     emit(document, as_json, lambda: click.echo("\n".join([str(page), *document["pictures"]])))
+    if show:
+        import webbrowser
+
+        if not webbrowser.open(page.resolve().as_uri()):
+            click.echo(f"there is no browser here; open {page} in one elsewhere, it needs no other file", err=True)

@@ -255,6 +255,19 @@ def test_report_draws_and_tells_what_left_the_pods(project: Path, report: Callab
     assert [row.partition(">")[2].partition(":")[0] for row in masked] == ["statistics", "train", "evaluate"]
 
 
+@pytest.mark.parametrize("browser", [True, False])
+def test_a_report_is_shown_in_the_browser_if_there_is_one(
+    browser: bool, project: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: bool(asked.append(address)) or browser)
+    code, out, err = call("report", "--open")
+    page = Path(out.splitlines()[0])
+    assert code == 0
+    assert asked == [page.resolve().as_uri()]
+    assert err == "" if browser else f"there is no browser here; open {page}" in err
+
+
 def test_report_of_a_failed_run_says_why(project: Path, report: Callable[..., Any]) -> None:
     failed = next(run["run"] for run in report("runs") if run["status"] == "failed")
     done = report("report", failed)

@@ -1,0 +1,106 @@
+"""README and the pages of docs/, followed as they stand; docs/deployment.md has a test of its own."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from fl_app.keys import pod_card
+from fl_app.pods import load_pod
+from tests.pages.blocks import blocks_of, pages
+from tests.pages.test_blocks import DEPLOYMENT
+from tests.pages.walk import Walk
+from tests.processes.parties import SCRIPTS
+from tests.small_federation import table
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(1200)]
+
+VENV_LENT = f"""#!/bin/sh
+mkdir .venv && ln -s {SCRIPTS} .venv/bin && touch .venv/.ready
+"""
+"""A git hook that gives a clone the environment of these tests: that installing works, `make setup` has shown."""
+
+
+def test_the_readme_and_then_the_quick_start(tmp_path: Path) -> None:
+    walk = newcomer(tmp_path)
+    walk.follow("README.md")
+    assert walk.directory.name == "fl-app"
+    (first, *_) = blocks_of("README.md")
+    assert len(first.commands()) == 4
+    results = json.loads((walk.directory / "runs" / "latest" / "results.json").read_text())
+    assert results["status"] == "completed"
+    (opened,) = (tmp_path / "opened").read_text().split()
+    assert Path(opened.removeprefix("file://")).name == "report.html"
+    assert Path(opened.removeprefix("file://")).is_file()
+    with (walk.directory / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 16281
+    assert all(abs(sum(map(float, row.values())) - 1) < 1e-6 for row in rows[:100])
+    walk.follow("docs/quickstart.md")
+
+
+def test_the_modellers_page(tmp_path: Path) -> None:
+    for seed, name in enumerate(("north", "south", "public")):
+        table(3000, seed).to_csv(tmp_path / f"{name}.csv", index=False)
+    walk = follow(tmp_path, "docs/modeller.md")
+    assert len((walk.directory / "scores.csv").read_text().splitlines()) == 3001
+    assert scores(walk.directory / "scores.csv") == pytest.approx(
+        scores(walk.directory / "scores-of-pt2.csv"), abs=1e-5
+    )
+
+
+def test_the_pod_owners_page(tmp_path: Path) -> None:
+    data = table(3000, 1)
+    data.insert(0, "patient_id", range(len(data)))
+    data.to_csv(tmp_path / "patients.csv", index=False)
+    for name in ("hospital-b", "hospital-c"):
+        pod_card(name, tmp_path / "theirs").write(tmp_path / f"{name}.card")
+    walk = follow(tmp_path, "docs/pod-owner.md")
+    written = load_pod(walk.directory / "hospital-a.yaml")
+    assert written.approved_pods == ("hospital-b", "hospital-c")
+    python = load_pod(walk.directory / "hospital_a.py")
+    assert (python.datasource, python.approved_pods) == (written.datasource, written.approved_pods)
+
+
+def test_the_protocols_page(tmp_path: Path) -> None:
+    follow(tmp_path, "docs/protocol.md")
+
+
+def test_no_page_is_left_out() -> None:
+    own = ("quickstart", "modeller", "pod-owner", "protocol")
+    followed = {"README.md", DEPLOYMENT, *(f"docs/{name}.md" for name in own)}
+    to_run = {
+        page for page in pages() for block in blocks_of(page) if block.language != "text" and "run in" not in block.said
+    }
+    assert to_run == followed
+
+
+def newcomer(place: Path) -> Walk:
+    """Return somebody with an empty directory, a browser, and a git whose clones have an environment already."""
+    hooks = place / "template" / "hooks"
+    hooks.mkdir(parents=True)
+    (hooks / "post-checkout").write_text(VENV_LENT)
+    (place / "browser").write_text(f'#!/bin/sh\necho "$1" >> {place}/opened\n')
+    for script in (hooks / "post-checkout", place / "browser"):
+        script.chmod(0o755)
+    (place / "home").mkdir()
+    (place / "home" / ".gitconfig").write_text("[safe]\n\tdirectory = *\n")
+    (place / "work").mkdir()
+    lent = {"GIT_TEMPLATE_DIR": str(hooks.parent), "BROWSER": f"{place}/browser %s"}
+    return Walk(place / "work", place / "home", lent)
+
+
+def follow(directory: Path, page: str) -> Walk:
+    """Follow a page in ``directory``, with a HOME beside its files."""
+    home = directory / "home"
+    home.mkdir()
+    walk = Walk(directory, home)
+    walk.follow(page)
+    return walk
+
+
+def scores(file: Path) -> list[float]:
+    """Return the figures of a CSV file of scores."""
+    with file.open() as content:
+        return [float(value) for row in csv.DictReader(content) for value in row.values()]
