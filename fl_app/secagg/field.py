@@ -65,17 +65,29 @@ class Field:
         np.bitwise_and(block, self.prime, out=block)
         np.add(block, scratch, out=block)
 
-    def canonicalise(self, block: npt.NDArray[Any], scratch: npt.NDArray[Any]) -> None:
-        """Reduce ``block`` (int64 or uint64) in place to [0, q)."""
-        self.fold(block, scratch)
+    def canonicalise(self, block: npt.NDArray[Any], scratch: npt.NDArray[Any], out: Words | None = None) -> None:
+        """Reduce ``block`` (int64 or uint64) to [0, q), in place or, leaving no more use in it, to ``out``."""
+        target = block if out is None else out
+        np.right_shift(block, self.bits, out=scratch)
+        np.bitwise_and(block, self.prime, out=block)
+        np.add(block, scratch, out=_as(target, block.dtype), casting="unsafe")
         # That is all, but for a few values next to 0 and q, which a masked word takes once in 2^58 (2^26).
         # Seen as unsigned, negative values are large.
-        if int(block.view(np.uint64).max(initial=0)) < self.prime:
+        unsigned = target.view(np.uint64) if target.dtype.itemsize == 8 else target
+        if not len(target) or int(np.maximum.reduce(unsigned)) < self.prime:
             return
+        if target is not block:
+            np.add(block, scratch, out=block)
         self.fold(block, scratch)  # now in [0, 2q); the next three lines send q itself to 0
         np.add(block, 1, out=block)
         self.fold(block, scratch)
         np.subtract(block, 1, out=block)
+        target[:] = block
+
+
+def _as(array: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Return words of 8 bytes as ``dtype``, others as they are."""
+    return array.view(dtype) if array.dtype.itemsize == dtype.itemsize else array
 
 
 FIELD_61 = Field(bits=61, dtype=np.dtype("<u8"), headroom=8)

@@ -7,7 +7,6 @@ In front of every block of 32,767 payload elements stands one roll-call element,
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -152,7 +151,6 @@ class Encoder:
         self._layout, self._weight = layout, weight
         self._values = {WEIGHT: np.array([weight], dtype=np.int64), **values}
         self.clipped = 0
-        self._lock = Lock()
         for segment in layout.segments:
             if segment.name != CLIPPED:
                 self._check(segment, self._values[segment.name])
@@ -169,7 +167,7 @@ class Encoder:
     def write(self, block: int, out: Int64) -> None:
         """Write the centred integers of the numbered block to ``out`` (int64 [block_size]).
 
-        Blocks may be written in any order, by several threads, but for the last: it holds the count of the clipped.
+        Blocks may be written in any order, but for the last: it holds the count of the clipped.
         """
         out[0] = 1
         for segment, source, target in self._layout.pieces(block):
@@ -195,8 +193,7 @@ class Encoder:
                 raise ValueRefused(f"'{segment.name}' holds a value that is not finite")
             if segment.kind != "update":
                 raise ValueRefused(f"a value in '{segment.name}' is past its declared bound {bound:g}")
-            with self._lock:
-                self.clipped += int(np.count_nonzero(np.abs(part) > bound))
+            self.clipped += int(np.count_nonzero(np.abs(part) > bound))
             part = np.clip(part, -bound, bound)
         factor = self._layout.scales[segment.name] * (self._weight if segment.weighted else 1)
         scaled = out.view(np.float64)
@@ -223,7 +220,7 @@ class Aggregate:
 
 
 class Decoder:
-    """A sum of encoded vectors, decoded block by block: the first block first, the others in any order and thread.
+    """A sum of encoded vectors, decoded block by block: the first block first, the others in any order.
 
     Parameters
     ----------

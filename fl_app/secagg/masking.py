@@ -15,8 +15,6 @@ from fl_app.secagg.prg import BLOCK, MaskStream, aligned, room
 from fl_app.secagg.threads import over_blocks
 
 _INT64 = np.dtype(np.int64)
-_MANY, _FEW = 8, 32
-"""Blocks that make a thread worth its start: where much is done with each, and where each is only added or read."""
 
 
 def mask(layout: Layout, encoder: Encoder, add: Sequence[bytes], subtract: Sequence[bytes]) -> Words:
@@ -37,19 +35,14 @@ def mask(layout: Layout, encoder: Encoder, add: Sequence[bytes], subtract: Seque
     field = layout.field
 
     def fill(out: Words) -> None:
-        def work(first: int, end: int) -> None:
-            streams = _streams(field, add, subtract)
-            sums, scratch, words = aligned(BLOCK, _INT64), aligned(BLOCK, _INT64), room(field)
-            for block in range(first, end):
-                size = layout.block_size(block)
-                total, spare = sums[:size], scratch[:size]
-                encoder.write(block, total)
-                _apply(streams, field, block, total, spare, words)
-                field.canonicalise(total, spare)
-                out[block * BLOCK : block * BLOCK + size] = total
-
-        over_blocks(layout.blocks - 1, work, _MANY)
-        work(layout.blocks - 1, layout.blocks)  # by itself: the count of clipped elements stands in it
+        streams = _streams(field, add, subtract)
+        sums, scratch, words = aligned(BLOCK, _INT64), aligned(BLOCK, _INT64), room(field)
+        for block in range(layout.blocks):
+            size = layout.block_size(block)
+            total, spare = sums[:size], scratch[:size]
+            encoder.write(block, total)
+            _apply(streams, field, block, total, spare, words)
+            field.canonicalise(total, spare, out[block * BLOCK : block * BLOCK + size])
 
     return npy.filled(layout.length, field.dtype, fill)
 
@@ -86,7 +79,7 @@ def vector_digest(vector: Words) -> bytes:
         for block in range(first, end):
             found[block] = hashlib.sha256(vector[block * BLOCK : (block + 1) * BLOCK].data).digest()
 
-    over_blocks(blocks, work, _MANY)
+    over_blocks(blocks, work)
     return digest("fl-app/secagg/1/vector", encode([vector.dtype.str, len(vector), *found]))
 
 
@@ -115,19 +108,13 @@ class Sum:
         AggregateRefused
             If one of its words is no element of the field. Then nothing has been added.
         """
-        full = self._full
-        bad: list[int] = []
-
-        def work(first: int, end: int) -> None:
-            for at, part, spare in self._parts(first, end):
-                if full:
-                    self._field.fold(part, spare)
-                words = vector[at]
-                if int(words.max()) >= self._field.prime:
-                    bad.append(at.start)
-                np.add(part, words, out=part)  # of bad words too: modulo 2^64 it can be undone
-
-        over_blocks(self._blocks, work, _FEW)
+        full, bad = self._full, False
+        for at, part, spare in self._parts():
+            if full:
+                self._field.fold(part, spare)
+            words = vector[at]
+            bad = bad or int(np.maximum.reduce(words)) >= self._field.prime
+            np.add(part, words, out=part)  # of bad words too: modulo 2^64 it can be undone
         self._since_fold = 1 if full else self._since_fold + 1
         if bad:
             np.subtract(self._total, vector, out=self._total)
@@ -136,58 +123,45 @@ class Sum:
     def remove(self, added: Sequence[bytes], subtracted: Sequence[bytes]) -> None:
         """Take masks off the sum: those of ``added`` had been added to it, those of ``subtracted`` subtracted."""
         field = self._field
-
-        def work(first: int, end: int) -> None:
-            streams, words = _streams(field, subtracted, added), room(field)
-            for at, part, spare in self._parts(first, end):
-                field.canonicalise(part, spare)
-                signed, signed_spare = part.view(np.int64), spare.view(np.int64)
-                _apply(streams, field, at.start // BLOCK, signed, signed_spare, words)
-                field.canonicalise(signed, signed_spare)
-
-        over_blocks(self._blocks, work, _MANY)
+        streams, words = _streams(field, subtracted, added), room(field)
+        for at, part, spare in self._parts():
+            field.canonicalise(part, spare)
+            signed, signed_spare = part.view(np.int64), spare.view(np.int64)
+            _apply(streams, field, at.start // BLOCK, signed, signed_spare, words)
+            field.canonicalise(signed, signed_spare)
         self._since_fold = 0
 
     def centred(self) -> Int64:
         """Return the sum with elements in [-(q-1)/2, (q-1)/2], int64 [length]."""
         out = np.empty(len(self._total), np.int64)
-
-        def work(first: int, end: int) -> None:
-            for at, block in self._centred(first, end):
-                out[at] = block
-
-        over_blocks(self._blocks, work, _FEW)
+        for at, block in self._centred():
+            out[at] = block
         return out
 
     def decoded(self, layout: Layout, pods: int | None = None) -> Aggregate:
         """Return what `fixed_point.decode` makes of the centred sum, which is never held whole."""
         decoder = Decoder(layout, pods)
-
-        def work(first: int, end: int) -> None:
-            for at, block in self._centred(first, end):
-                decoder.read(at.start // BLOCK, block)
-
-        work(0, 1)  # the total weight stands in the first block
-        over_blocks(self._blocks - 1, lambda first, end: work(first + 1, end + 1), _FEW)
+        for at, block in self._centred():
+            decoder.read(at.start // BLOCK, block)
         return decoder.aggregate()
 
     @property
     def _full(self) -> bool:
         return self._since_fold == self._field.unsigned_adds_between_folds
 
-    def _parts(self, first: int, end: int) -> Iterator[tuple[slice, npt.NDArray[np.uint64], npt.NDArray[np.uint64]]]:
+    def _parts(self) -> Iterator[tuple[slice, npt.NDArray[np.uint64], npt.NDArray[np.uint64]]]:
         """Yield where each block lies, the block, and scratch of its size."""
         scratch = aligned(BLOCK, np.dtype(np.uint64))
-        for block in range(first, end):
+        for block in range(self._blocks):
             at = slice(block * BLOCK, (block + 1) * BLOCK)
             part = self._total[at]
             yield at, part, scratch[: len(part)]
 
-    def _centred(self, first: int, end: int) -> Iterator[tuple[slice, Int64]]:
+    def _centred(self) -> Iterator[tuple[slice, Int64]]:
         """Yield where each block lies and its centred elements, in an array that the next block overwrites."""
         field, moved = self._field, aligned(BLOCK, np.dtype(np.uint64))
         half = (field.prime - 1) // 2
-        for at, part, spare in self._parts(first, end):
+        for at, part, spare in self._parts():
             if self._full:
                 field.fold(part, spare)
             block = moved[: len(part)]

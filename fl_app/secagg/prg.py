@@ -109,23 +109,24 @@ class MaskStream:
 
     def __init__(self, seed: bytes, field: Field) -> None:
         self._seed, self._field, self._write = seed, field, keystream(seed, 0)
+        self._prime = field.dtype.type(field.prime)
 
     def read(self, block: int, out: Words, size: int = BLOCK) -> Words:
         """Return the first ``size`` elements of the numbered block, each in [0, q); they lie in ``out``, a `room`."""
         words = self._cut(self._write, block, out, size)
-        if int(words.max(initial=0)) == self._field.prime:
+        if size and np.maximum.reduce(words) == self._prime:
             self._redraw(block, words)
         return words
 
     def _cut(self, write: Keystream, block: int, out: Words, size: int) -> Words:
         words = out[:size]
         write(block, words.nbytes, out.data.cast("B"))
-        np.bitwise_and(words, words.dtype.type(self._field.prime), out=words)
+        np.bitwise_and(words, self._prime, out=words)
         return words
 
     def _redraw(self, block: int, words: Words) -> None:
         stream = 0
-        while len(places := np.flatnonzero(words == self._field.prime)):
+        while len(places := np.flatnonzero(words == self._prime)):
             stream += 1
             write = keystream(self._seed, stream)
             words[places] = self._cut(write, block, room(self._field), len(words))[places]

@@ -53,6 +53,7 @@ def ratios(measured: Sequence[Measured], figure: str = "median") -> dict[str, fl
         "secaggplus_over_server": ten["server", "SecAgg+"] / ours["server"],
         "secaggplus_over_unmasking_server": ten["server, unmasking", "SecAgg+"] / ours["server, unmasking"],
         "pod_step_over_aes256": ours["pod step"] / (10 * limit),
+        "server_over_memcpy": ours["server"] / (11 * ten["8 bytes", "memcpy"]),
         "scalar_over_pod_step": ten["pod step", "scalar shares"] / ours["pod step"],
     }
 
