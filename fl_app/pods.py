@@ -24,6 +24,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     FiniteFloat,
     GetPydanticSchema,
     ValidationError,
@@ -105,7 +106,8 @@ class PodDataConfig(_Definition):
 
     ``ignore_cols`` never leave the pod, not even by name. ``force_stypes`` says which columns are categorical and
     which continuous where their values would suggest otherwise. ``bounds`` are the public ``(low, high)`` of
-    continuous columns. ``optional`` columns may be missing in other pods.
+    continuous columns. ``optional`` columns may be missing in other pods. ``validation_percent`` of the rows, and
+    ``test_percent``, which may be 0, are kept from training to score models on.
     """
 
     ignore_cols: _Names = ()
@@ -116,6 +118,8 @@ class PodDataConfig(_Definition):
     ] = {}
     bounds: Annotated[Mapping[str, tuple[FiniteFloat, FiniteFloat]], AfterValidator(_ordered)] = {}
     optional: _Names = ()
+    validation_percent: Annotated[int, Field(ge=1, le=40)] = 10
+    test_percent: Annotated[int, Field(ge=0, le=40)] = 10
 
     @model_validator(mode="after")
     def _one_type_a_column(self) -> Self:

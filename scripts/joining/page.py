@@ -90,7 +90,7 @@ def _state(found: Sequence[Entry]) -> str:
     minutes = sum(entry["seconds"] for entry in found) / 60
     missing = len(STUDY) - len(found)
     unfinished = f" {missing} rows are still to be trained: `make study` goes on with them." if missing else ""
-    return f"{len(found)} of {len(STUDY)} rows, {minutes:.0f} minutes by the clock of a shared core.{unfinished}\n"
+    return f"{len(found)} of {len(STUDY)} rows, {minutes:.0f} minutes of one core.{unfinished}\n"
 
 
 def _headline(rows: Sequence[Entry]) -> str:

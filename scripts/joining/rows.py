@@ -114,7 +114,7 @@ def _parts(row: Row, table: pd.DataFrame) -> Parts:
 
 def measure(row: Row) -> dict[str, Any]:
     """Train as the row says, and score every model on the public test file."""
-    started = time.monotonic()
+    started = time.process_time()
     table, test = _table(row), census("adult.test")
     parts = _parts(row, table)
     over = (table[TARGET] == ">50K").to_numpy()
@@ -133,7 +133,7 @@ def measure(row: Row) -> dict[str, Any]:
             found["pooled"] = _score(pooled(tables, model.encoding, config), test)
             if row.alone:
                 found["alone"] = [_alone(table, config, test) for table in tables]
-    found["seconds"] = round(time.monotonic() - started, 1)
+    found["seconds"] = round(time.process_time() - started, 1)
     return found
 
 
