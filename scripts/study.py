@@ -5,7 +5,7 @@
     python scripts/study.py --small    one small row, printed as JSON; nothing is written
 
 Rows are saved as they finish, so a study that was interrupted goes on where it stopped. ``--jobs 2`` trains two rows
-at a time, each in a process of its own; what a row gives does not depend on it.
+at a time; what a row gives does not depend on it.
 """
 
 import argparse
@@ -59,8 +59,7 @@ def main() -> None:
 
 def _trained(rows: Sequence[Row], jobs: int) -> Iterator[dict[str, Any]]:
     """Give the figures of each row as it finishes."""
-    # A new interpreter for each row: no thread, cache or warm memory passes from one to the next.
-    with multiprocessing.get_context("spawn").Pool(jobs, maxtasksperchild=1) as pool:
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
         yield from pool.imap_unordered(_measured, rows)
 
 

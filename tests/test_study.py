@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scripts import study
 from scripts.joining import page, plots
 from scripts.joining.figures import gains, median_alone, secure_minus_plain
 from scripts.joining.rows import Row
@@ -95,6 +96,20 @@ def test_the_page_says_what_the_figures_say(tmp_path: Path) -> None:
     before = (tmp_path / "joining.png").read_bytes()
     plots.write(found, tmp_path)
     assert (tmp_path / "joining.png").read_bytes() == before
+
+
+def test_rows_that_are_done_are_not_trained_again_and_those_no_longer_in_the_study_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = [made_up(row, 0.9) for row in reversed(STUDY)]
+    (tmp_path / "study").mkdir()
+    results = tmp_path / "study" / "results.json"
+    results.write_text(json.dumps([*done, made_up(replace(STUDY[0], seed=99), 0.9)]))
+    monkeypatch.setattr(sys, "argv", ["study.py", "--output", str(tmp_path)])
+    study.main()
+    assert json.loads(results.read_text()) == done[::-1]
+    assert f"{len(STUDY)} of {len(STUDY)} rows" in (tmp_path / "study.md").read_text()
+    assert (tmp_path / "study" / "rounds.png").exists()
 
 
 def test_no_row_stands_twice_in_the_study() -> None:

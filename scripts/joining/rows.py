@@ -66,7 +66,7 @@ class Row:
             strategy_params=self.strategy_params,
             secure=secure,
             # Tight bounds make the fixed-point step so fine that masked and plain averages round to the same float32.
-            update_bound=1.0,
+            update_bound=max(1.0, self.lr),
             max_weight=1 << 15,
         )
 
@@ -125,8 +125,7 @@ def measure(row: Row) -> dict[str, Any]:
     }
     with tempfile.TemporaryDirectory() as directory:
         federation = lay_out(Path(directory), [table.iloc[part] for part in parts], CATEGORICAL)
-        secure, model = _federated(row, federation, Path(directory), test, secure=True)
-        found["secure"] = secure
+        found["secure"], model = _federated(row, federation, Path(directory), test, secure=True)
         if not row.only_federated:
             found["plain"], _ = _federated(row, federation, Path(directory), test, secure=False)
             config, tables = row.in_one_place(), tables_of(federation)
