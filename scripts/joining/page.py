@@ -57,8 +57,8 @@ the number of pods, one step of plain gradient descent (rate 100, falling to 10)
 0.005, tau 0.0001), 60 rounds. The average of the steps is then the gradient over all pods' rows, and the server takes
 Adam's step along it. It costs more rounds, not more rows: each pod sees less than in 8 epochs. Adam's step does not
 depend on the gradient's scale; the rate of 100 lifts the gradient clear of the float32 rounding of the parameters it
-is added to. At a rate of 1 (and tau 1e-6) the result is as good, but Adam enlarges that rounding, so that a secure
-run and the same run in the clear drift apart, by up to 0.00007 AUC.
+is added to. At a rate of 1 (and tau 1e-6) the result is as good, but Adam enlarges that rounding: of the two rows
+tried with both, with 2 and with 3 pods, secure and plain ended 0.00007 AUC apart, against less than 0.00001.
 
 Advice: start with FedAvg, one epoch a round, ten rounds. If the validation AUC falls as rounds go on, or pods differ
 much in their classes, take `--strategy FedAdam --strategy-params '{{"eta": 0.005, "tau": 1e-6}}' --optimizer SGD --lr 1
@@ -121,8 +121,8 @@ def _grid(rows: Sequence[Entry]) -> str:
     lines = ["## The grid", "", "![test AUC over the number of pods](study/joining.png)", ""]
     lines += ["Lone pods under 0.78, such as those of one class, lie below the plot.", ""]
     lines += [
-        "| split | pods | seeds | median alone | federated | pooled | federated - median alone | secure - plain |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| split | pods | seeds | median alone | federated | pooled | federated - alone | least | secure - plain |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     cost = ["| split | pods | accuracy, median alone | federated | pooled | rounds | MB to a pod | MB from a pod |"]
     cost += ["| --- | --- | --- | --- | --- | --- | --- | --- |"]
@@ -134,7 +134,7 @@ def _grid(rows: Sequence[Entry]) -> str:
                 f"| {split} | {pods} | {len(cell)} | {spread([median_alone(entry) for entry in cell])} "
                 f"| {spread([entry['secure']['auc'] for entry in cell])} "
                 f"| {spread([entry['pooled']['auc'] for entry in cell])} "
-                f"| {spread(gains(cell))} | {secure_minus_plain(cell):.1e} |"
+                f"| {spread(gains(cell))} | {min(gains(cell)):.4f} | {secure_minus_plain(cell):.1e} |"
             )
             to_pod, from_pod = (
                 float(np.mean([entry["secure"][key] for entry in cell])) / pods / 1e6
@@ -152,22 +152,29 @@ def _grid(rows: Sequence[Entry]) -> str:
 
 
 def _margins(rows: Sequence[Entry]) -> str:
-    """Say how far the federation is ahead of the median lone pod, over all cells with more than one seed."""
-    found = {}
+    """Say how far the federation is ahead of the median lone pod, seed by seed, in all lines of several seeds."""
+    ahead, varied, lines = 0, [], 0
     for split in SPLITS:
         for pods in PODS:
-            if len(values := gains(of(rows, split, pods))) > 1:
-                found[f"{split}, {pods} pods"] = (float(np.mean(values)), deviation(values))
-    if not found:
+            cell = of(rows, split, pods)
+            if len(cell) < 2:
+                continue
+            lines += 1
+            ahead += min(gains(cell)) > deviation([entry["secure"]["auc"] for entry in cell])
+            if np.mean(gains(cell)) <= deviation(gains(cell)):
+                varied.append(f"*{split}*, {pods} pods")
+    if not lines:
         return ""
-    where = min(found, key=lambda cell: found[cell][0] - found[cell][1])
-    gain, apart = found[where]
-    outside = sum(gain > apart for gain, apart in found.values())
-    return (
-        f"Federated AUC is ahead of the median lone pod's by more than the standard deviation of that lead in {outside}"
-        f" of the {len(found)} lines with more than one seed; by least in *{where}*, {gain:.4f} ± {apart:.4f}."
-        f" Over all {len(rows)} rows, secure - plain is {secure_minus_plain(rows):.1e} at most.\n"
+    said = (
+        f"*least* is the lead over the median lone pod at the seed where it is smallest. It is larger than the standard"
+        f" deviation of the federated AUC over seeds in {ahead} of the {lines} lines with several seeds."
     )
+    if varied:
+        said += (
+            " The lead itself varies with what the split leaves the lone pods, from a single class to both: its own"
+            f" deviation is as large as its mean in {', '.join(varied)}."
+        )
+    return said + f" Over all {len(rows)} rows, secure - plain is {secure_minus_plain(rows):.1e} at most."
 
 
 def _choices(rows: Sequence[Entry]) -> str:

@@ -36,18 +36,16 @@ def _joining(grid: Sequence[Entry], path: Path) -> None:
         for place, pods in enumerate(counts):
             lone = [pod["auc"] for entry in of(grid, split, pods) for pod in entry["alone"]]
             axis.plot([place] * len(lone), lone, "o", color="0.6", ms=3, label="a pod alone" if not place else None)
-        for name, style, take in (
-            ("median pod alone", "k--", median_alone),
-            ("federated, secure", "C0o-", lambda entry: entry["secure"]["auc"]),
-            ("pooled", "C1^:", lambda entry: entry["pooled"]["auc"]),
-        ):
-            values = [[take(entry) for entry in of(grid, split, pods)] for pods in counts]
+        median = [np.mean([median_alone(entry) for entry in of(grid, split, pods)]) for pods in counts]
+        axis.plot(range(len(counts)), median, "k--", label="median pod alone, mean over seeds")
+        for name, style, key in (("federated, secure", "C0o-", "secure"), ("pooled", "C1^:", "pooled")):
+            values = [[entry[key]["auc"] for entry in of(grid, split, pods)] for pods in counts]
             means, spread = [np.mean(v) for v in values], [deviation(v) for v in values]
             axis.errorbar(range(len(counts)), means, yerr=spread, fmt=style, label=name, capsize=2, ms=5)
         axis.set_xticks(range(len(counts)), [str(pods) for pods in counts])
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("test AUC")
-    axes[0].legend(loc="lower right", fontsize=8)
+    axes[0].legend(loc="lower right", fontsize=7)
     _save(figure, path)
 
 
