@@ -20,7 +20,7 @@ PARTS = ("train", "validation", "test")
 
 @dataclass
 class PodTable:
-    """The rows of one pod, cut into 80/10/10 parts by a split that depends on the pod's name alone."""
+    """The rows of one pod, cut into parts by a split that depends on the pod's name and the owner's shares alone."""
 
     pod: Pod
     _encoded: dict[tuple[str, str], Encoded] = field(default_factory=dict)
@@ -55,8 +55,14 @@ class PodTable:
 
     def rows(self, part: str) -> "pd.DataFrame":
         """Return the rows of "train", "validation" or "test"."""
-        indices = split_rows(len(self.frame), self.pod.name)[PARTS.index(part)]
-        return self.frame.iloc[indices]
+        config = self.pod.data_config
+        parts = split_rows(
+            len(self.frame),
+            self.pod.name,
+            validation_percent=config.validation_percent,
+            test_percent=config.test_percent,
+        )
+        return self.frame.iloc[parts[PARTS.index(part)]]
 
     def encoded(self, part: str, encoding: Encoding, kept: Path | None = None) -> Encoded:
         """Return the encoded rows of a part; the last encoding's are held.

@@ -24,6 +24,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     FiniteFloat,
     GetPydanticSchema,
     ValidationError,
@@ -121,6 +122,8 @@ class PodDataConfig(_Definition):
         Public ``(low, high)`` of continuous columns; without them, the least power of two that covers the data.
     optional : sequence of str
         Columns that may be missing in other pods.
+    validation_percent, test_percent : int
+        How many of a hundred rows are kept from training, to score models on; ``test_percent`` may be 0.
     """
 
     ignore_cols: _Names = ()
@@ -131,6 +134,8 @@ class PodDataConfig(_Definition):
     ] = {}
     bounds: Annotated[Mapping[str, tuple[FiniteFloat, FiniteFloat]], AfterValidator(_ordered)] = {}
     optional: _Names = ()
+    validation_percent: Annotated[int, Field(ge=1, le=40)] = 10
+    test_percent: Annotated[int, Field(ge=0, le=40)] = 10
 
     @model_validator(mode="after")
     def _one_type_a_column(self) -> Self:

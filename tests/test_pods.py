@@ -69,6 +69,8 @@ def pods(draw: st.DrawFn) -> Pod:
             },
             bounds=bounds,
             optional=draw(columns),
+            validation_percent=draw(st.integers(1, 40)),
+            test_percent=draw(st.integers(0, 40)),
         ),
         approved_pods=draw(st.lists(names, max_size=3)),
         policy=Policy(

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scripts import study
 from scripts.joining import page, plots
 from scripts.joining.figures import gains, median_alone, secure_minus_plain
 from scripts.joining.rows import Row
@@ -89,12 +90,30 @@ def test_the_page_says_what_the_figures_say(tmp_path: Path) -> None:
     found = [made_up(row, 0.90), made_up(replace(row, seed=1), 0.91)]
     assert gains(found) == pytest.approx([0.1, 0.11])
     text = page.text(found)
-    assert f"| iid | {row.pods} | 2 | 0.8000 ± 0.0000 | 0.9050 ± 0.0050 | 0.9200 ± 0.0000 | 0.1050 ± 0.0050 |" in text
+    assert (
+        f"| iid | {row.pods} | 2 | 0.8000 ± 0.0000 | 0.9050 ± 0.0071 | 0.9200 ± 0.0000 | 0.1050 ± 0.0071 | 0.1000 |"
+        in text
+    )
+    assert "in 1 of the 1 lines with several seeds. Over all 2 rows" in text
     assert f"{len(STUDY) - 2} rows are still to be trained" in text
     plots.write(found, tmp_path)
     before = (tmp_path / "joining.png").read_bytes()
     plots.write(found, tmp_path)
     assert (tmp_path / "joining.png").read_bytes() == before
+
+
+def test_rows_that_are_done_are_not_trained_again_and_those_no_longer_in_the_study_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = [made_up(row, 0.9) for row in reversed(STUDY)]
+    (tmp_path / "study").mkdir()
+    results = tmp_path / "study" / "results.json"
+    results.write_text(json.dumps([*done, made_up(replace(STUDY[0], seed=99), 0.9)]))
+    monkeypatch.setattr(sys, "argv", ["study.py", "--output", str(tmp_path)])
+    study.main()
+    assert json.loads(results.read_text()) == done[::-1]
+    assert f"{len(STUDY)} of {len(STUDY)} rows" in (tmp_path / "study.md").read_text()
+    assert (tmp_path / "study" / "rounds.png").exists()
 
 
 def test_no_row_stands_twice_in_the_study() -> None:

@@ -36,7 +36,8 @@ def lay_out(directory: Path, tables: Sequence[pd.DataFrame], categorical: Sequen
             "name": name,
             "datasource": "CSVSource",
             "datasource_args": {"path": f"{name}.csv"},
-            "data_config": {"force_stypes": {"categorical": list(categorical)}},
+            # Models are scored on adult.test, so that no pod needs test rows of its own.
+            "data_config": {"force_stypes": {"categorical": list(categorical)}, "test_percent": 0},
             "approved_pods": names,
             "policy": POLICY,
         }

@@ -43,6 +43,12 @@ def secure_minus_plain(entries: Sequence[Entry]) -> float:
     return max(abs(entry["secure"]["auc"] - entry["plain"]["auc"]) for entry in entries)
 
 
+def deviation(values: Sequence[float]) -> float:
+    """Return the standard deviation over seeds, of a sample; NaN for a single one."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+
+
 def spread(values: Sequence[float], digits: int = 4) -> str:
-    """Write mean and standard deviation over seeds."""
-    return f"{np.mean(values):.{digits}f} ± {np.std(values):.{digits}f}"
+    """Write mean and standard deviation over seeds, of a single one only its value."""
+    mean = f"{np.mean(values):.{digits}f}"
+    return f"{mean} ± {deviation(values):.{digits}f}" if len(values) > 1 else mean

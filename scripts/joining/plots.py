@@ -7,13 +7,14 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
-from scripts.joining.figures import grid_rows, median_alone, of
+from scripts.joining.figures import deviation, grid_rows, median_alone, of
 from scripts.joining.splits import SPLITS
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 Entry = dict[str, Any]
+TICKS = (1, 2, 4, 8, 20, 60)
 
 
 def write(found: Sequence[Entry], directory: Path) -> None:
@@ -35,18 +36,16 @@ def _joining(grid: Sequence[Entry], path: Path) -> None:
         for place, pods in enumerate(counts):
             lone = [pod["auc"] for entry in of(grid, split, pods) for pod in entry["alone"]]
             axis.plot([place] * len(lone), lone, "o", color="0.6", ms=3, label="a pod alone" if not place else None)
-        for name, style, take in (
-            ("median pod alone", "k--", median_alone),
-            ("federated, secure", "C0o-", lambda entry: entry["secure"]["auc"]),
-            ("pooled", "C1^:", lambda entry: entry["pooled"]["auc"]),
-        ):
-            values = [[take(entry) for entry in of(grid, split, pods)] for pods in counts]
-            means, spread = [np.mean(v) for v in values], [np.std(v) for v in values]
+        median = [np.mean([median_alone(entry) for entry in of(grid, split, pods)]) for pods in counts]
+        axis.plot(range(len(counts)), median, "k--", label="median pod alone, mean over seeds")
+        for name, style, key in (("federated, secure", "C0o-", "secure"), ("pooled", "C1^:", "pooled")):
+            values = [[entry[key]["auc"] for entry in of(grid, split, pods)] for pods in counts]
+            means, spread = [np.mean(v) for v in values], [deviation(v) for v in values]
             axis.errorbar(range(len(counts)), means, yerr=spread, fmt=style, label=name, capsize=2, ms=5)
         axis.set_xticks(range(len(counts)), [str(pods) for pods in counts])
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("test AUC")
-    axes[0].legend(loc="lower right", fontsize=8)
+    axes[0].legend(loc="lower right", fontsize=7)
     _save(figure, path)
 
 
@@ -57,7 +56,9 @@ def _rounds(grid: Sequence[Entry], path: Path) -> None:
             curves = [entry["secure"]["validation_auc"] for entry in of(grid, split, pods)]
             mean = np.mean(np.array(curves, dtype=float), axis=0)
             axis.plot(range(1, len(mean) + 1), mean, label=f"{pods} pods")
-        axis.set(title=split, xlabel="round", ylim=(0.78, 0.94))
+        axis.set(title=split, xlabel="round", xscale="log", xlim=(0.9, 66), ylim=(0.78, 0.94))
+        axis.set_xticks(TICKS, list(map(str, TICKS)))
+        axis.minorticks_off()
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("AUC on all pods' validation rows")
     axes[0].legend(loc="lower right", fontsize=8)

@@ -14,6 +14,8 @@ from fl_app.tabular.datastructure import DataStructure
 from fl_app.tabular.model_file import TrainedModel
 from fl_app.tabular.optimizer import Optimizer
 from server.fit import UnfitData, fit
+from server.report import write_report
+from server.run_directory import RunDirectory
 from tests.small_federation import PODS, in_this_process, small_federation, table
 
 
@@ -122,6 +124,22 @@ def test_numbers_that_stand_for_categories(work: Path) -> None:
     (colour,) = model.encoding.categorical
     assert colour.values == ("1", "2", "3")
     learnt(model, north)
+
+
+def test_pods_that_keep_no_rows_for_a_test(work: Path) -> None:
+    north, south = table(600, 0), table(600, 1)
+    sparing = {"validation_percent": 5, "test_percent": 0}
+    model, results = trained(work, (north, south), north=sparing)
+    assert results["rounds"][0]["weight"] == 600 * 95 // 100 + 600 * 80 // 100
+    assert results["rounds"][-1]["num_examples"] == 30 + 60
+    assert results["final"]["num_examples"] == 60
+    learnt(model, table(400, 5))
+    _, results = trained(work, (north, south), north=sparing, south=sparing)
+    assert results["status"] == "completed"
+    assert results["final"]["num_examples"] == 0
+    assert results["final"]["auc"] is None
+    report, _ = write_report(RunDirectory.find(work / "runs" / results["run_id"]))
+    assert "test rows" in report.read_text("utf-8")
 
 
 def refused(directory: Path, tables: tuple[pd.DataFrame, pd.DataFrame], **data_config: dict[str, Any]) -> str:
