@@ -169,7 +169,10 @@ def test_it_works_from_an_installed_copy_in_an_empty_directory(tmp_path: Path) -
         for path in PACKAGE.glob(pattern):
             shutil.copy(path, site / "fl_app/census")
     (tmp_path / "empty").mkdir()
-    program = "import fl_app; from pathlib import Path; from fl_app.federation import find_federation; print(fl_app.__file__, find_federation(None, Path()).home)"
+    program = (
+        "from pathlib import Path; import fl_app; from fl_app.federation import find_federation\n"
+        "print(fl_app.__file__, find_federation(None, Path()).home)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path / "empty",
