@@ -13,6 +13,8 @@ from fl_app import wire
 from fl_app.secagg.errors import MalformedMessage
 
 TTL_MARGIN = 30.0
+_EAGERNESS, _AT_LEAST = 0.05, 0.005
+"""Looks are apart by this part of the time that the step has taken so far, and by these seconds at least."""
 _ERRORS: Mapping[int, str] = MappingProxyType(
     {
         ErrorCode.LOAD_CLIENT_APP_EXCEPTION: "its node could not load the app, or refuses it",
@@ -56,7 +58,8 @@ class Exchange:
     grid : Grid
         Flower's grid.
     poll : float
-        Seconds between two looks for replies.
+        Most seconds between two looks for replies; after a step has begun they are closer, or a short one would be
+        over long before it is noticed.
     """
 
     def __init__(self, grid: Grid, poll: float = 0.1) -> None:
@@ -117,7 +120,7 @@ class Exchange:
             if waiting:
                 if watch:
                     watch(waiting.values())
-                time.sleep(self._poll)
+                time.sleep(min(self._poll, max(_AT_LEAST, _EAGERNESS * (time.monotonic() - started))))
 
     def send(self, contents: Mapping[int, RecordDict], message_type: str, timeout: float) -> dict[str, int]:
         """Send one message to each node; returns message id to node id for those that were accepted."""

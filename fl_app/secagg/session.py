@@ -9,6 +9,7 @@ away.
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy.typing as npt
@@ -311,7 +312,7 @@ class PodSession:
                 "head": self.head,
                 "sealing_secret": self.sealing_secret,
                 "nonce": self.nonce,
-                "roster": [hello.to_bytes() for hello in self.roster.hellos] if self.roster else None,
+                "roster": [_written(hello) for hello in self.roster.hellos] if self.roster else None,
                 "sealed": [share.to_bytes() for share in self.sealed],
                 "shares": dict(self.shares),
                 "pair_keys": dict(self.pair_keys),
@@ -333,7 +334,7 @@ class PodSession:
                 head=state["head"],
                 sealing_secret=state["sealing_secret"],
                 nonce=state["nonce"],
-                roster=Roster.of([Hello.from_bytes(raw) for raw in roster]) if roster is not None else None,
+                roster=Roster.of([_read(raw) for raw in roster]) if roster is not None else None,
                 sealed=tuple(SealedShare.from_bytes(raw) for raw in state["sealed"]),
                 shares=state["shares"],
                 pair_keys=state["pair_keys"],
@@ -343,6 +344,17 @@ class PodSession:
             )
         except (KeyError, TypeError) as error:
             raise MalformedMessage("not the state of a session") from error
+
+
+@lru_cache(maxsize=256)
+def _written(hello: Hello) -> bytes:
+    return hello.to_bytes()
+
+
+@lru_cache(maxsize=256)
+def _read(raw: bytes) -> Hello:
+    """Return a hello of the roster, which is public, and the same in every message of a session."""
+    return Hello.from_bytes(raw)
 
 
 def reply_statement(bound: bytes, sender: str, vector: Words, reply: MaskedReply) -> bytes:
