@@ -39,7 +39,7 @@ def _draw(panels: dict[str, list[tuple[str, float, float, float]]], unit: str, p
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(4.6 * columns, 0.8 + 2.2 * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    grid: Any = figure.subplots(rows, columns, squeeze=False).flat
+    grid: list[Any] = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes, (title, bars) in zip(grid, panels.items(), strict=False):
         names = [by for by, *_ in bars]
         medians = [median for _, median, *_ in bars]
@@ -50,7 +50,7 @@ def _draw(panels: dict[str, list[tuple[str, float, float, float]]], unit: str, p
         axes.set_title(title, fontsize=10)
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
-    for axes in list(grid)[len(panels):]:  # fmt: skip
+    for axes in grid[len(panels) :]:
         axes.set_visible(False)
     figure.suptitle(f"{unit} (median; least to most)", fontsize=11)
     figure.savefig(path, dpi=130)
