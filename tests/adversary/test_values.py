@@ -170,7 +170,7 @@ def test_a_vector_without_its_self_mask_shares_is_refused(tmp_path: Path) -> Non
     server = Server(tmp_path, 4)
     server.join()
     collection, vector, reply = good(server, A)
-    fewer = replace(reply, shares=reply.shares[1:])
+    fewer = replace(reply, shares=reply.shares[:-1])
     with pytest.raises(ShareRefused, match="one share of its self mask"):
         collection.add(A, vector, resigned(collection, A, vector, fewer))
 
