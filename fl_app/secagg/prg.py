@@ -77,7 +77,7 @@ def by_ctr(key: bytes) -> Keystream:
 
 @cache
 def faster_way() -> Callable[[bytes], Keystream]:
-    """Return `by_gcm` or `by_ctr`, whichever this processor is faster at; they differ up to threefold either way."""
+    """Return `by_gcm` or `by_ctr`, whichever this processor is faster at: with vector AES instructions GCM, by half."""
     out = memoryview(bytearray(len(_ZEROS) + _TAG))
 
     def seconds(way: Callable[[bytes], Keystream]) -> float:
