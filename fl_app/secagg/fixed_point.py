@@ -5,7 +5,7 @@ stay as they are. For every segment the pods' sum must fit the centred field wit
 In front of every block of 32,767 payload elements stands one roll-call element, always 1.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fl_app.secagg.errors import AggregateRefused, CapacityError, ValueRefused
-from fl_app.secagg.field import Field, Int64
+from fl_app.secagg.field import Field, Int64, Words
 from fl_app.secagg.prg import BLOCK
 
 Kind = Literal["update", "mean", "sum", "count"]
@@ -108,20 +108,34 @@ class Layout:
         bound = segment.bound * (self.max_weight if segment.weighted else 1)
         return self.pods * float(np.rint(bound * self.scales[segment.name]))
 
-    def pieces(self, block: int) -> list[tuple[Segment, slice, slice]]:
-        """Return (segment, slice of the segment, slice of the block) for what lies in the numbered block."""
-        start, end = block * PAYLOAD, min((block + 1) * PAYLOAD, self.payload)
+    def pieces(self, block: int, vector: Int64) -> Iterator[tuple[Segment, slice, Int64]]:
+        """Yield (segment, slice of the segment, where in ``vector`` it lies) for blocks from the numbered one on.
+
+        ``vector`` holds these blocks, all but the layout's last whole. What lies in it is an array [n], or, where one
+        segment fills several blocks, all that it fills at once: [blocks, PAYLOAD].
+        """
+        rows = len(vector) // BLOCK
+        if rows > 1 and rows * BLOCK == len(vector):
+            inside = self._within(block * PAYLOAD, (block + rows) * PAYLOAD)
+            if len(inside) == 1:
+                segment, source, _ = inside[0]
+                yield segment, source, vector.reshape(rows, BLOCK)[:, 1:]
+                return
+        for at in range(0, len(vector), BLOCK):
+            part = vector[at + 1 : at + BLOCK]
+            start = (block + at // BLOCK) * PAYLOAD
+            for segment, source, target in self._within(start, start + len(part)):
+                yield segment, source, part[target]
+
+    def _within(self, start: int, end: int) -> list[tuple[Segment, slice, slice]]:
+        """Return (segment, slice of the segment, slice from ``start`` on) for what lies in a range of the payload."""
         found, at = [], 0
         for segment in self.segments:
             low, high = max(start, at), min(end, at + segment.size)
             if low < high:
-                found.append((segment, slice(low - at, high - at), slice(low - start + 1, high - start + 1)))
+                found.append((segment, slice(low - at, high - at), slice(low - start, high - start)))
             at += segment.size
         return found
-
-    def block_size(self, block: int) -> int:
-        """Number of elements in the numbered block, its roll call included."""
-        return min(PAYLOAD, self.payload - block * PAYLOAD) + 1
 
 
 class Encoder:
@@ -165,18 +179,20 @@ class Encoder:
             )
 
     def write(self, block: int, out: Int64) -> None:
-        """Write the centred integers of the numbered block to ``out`` (int64 [block_size]).
+        """Write the centred integers of the numbered block, and those after it that fit in ``out``, int64 [n].
 
-        Blocks may be written in any order, but for the last: it holds the count of the clipped.
+        Blocks are to be written in order: the last one holds the count of the clipped.
         """
-        out[0] = 1
-        for segment, source, target in self._layout.pieces(block):
+        out[::BLOCK] = 1
+        for segment, source, target in self._layout.pieces(block, out):
             if segment.name == CLIPPED:
-                out[target] = min(self.clipped, int(segment.bound))
-            elif segment.kind == "count":
-                out[target] = self._counts(segment, self._values[segment.name][source])
+                target[:] = min(self.clipped, int(segment.bound))
+                continue
+            part = self._values[segment.name][source].reshape(target.shape)
+            if segment.kind == "count":
+                target[:] = self._counts(segment, part)
             else:
-                self._reals(segment, self._values[segment.name][source], out[target])
+                self._reals(segment, part, target)
 
     @staticmethod
     def _counts(segment: Segment, part: npt.NDArray[Any]) -> Int64:
@@ -220,7 +236,7 @@ class Aggregate:
 
 
 class Decoder:
-    """A sum of encoded vectors, decoded block by block: the first block first, the others in any order.
+    """A sum of encoded vectors, decoded a few blocks at a time, in order.
 
     Parameters
     ----------
@@ -228,39 +244,45 @@ class Decoder:
         The vectors' layout.
     pods : int or None
         How many were summed; None for the whole cohort.
+    memory : array or None
+        Words of 8 bytes, ``layout.payload`` or more, in which the values are to lie: new ones, or those that the sum
+        itself lies in, where no value is written before what lay there has been read.
     """
 
-    def __init__(self, layout: Layout, pods: int | None = None) -> None:
+    def __init__(self, layout: Layout, pods: int | None = None, memory: Words | None = None) -> None:
         self._layout, self._pods = layout, layout.pods if pods is None else pods
         self._weight = 0
-        self._values: dict[str, npt.NDArray[Any]] = {
-            segment.name: np.empty(segment.size, np.int64 if segment.kind == "count" else np.float64)
-            for segment in layout.segments
-        }
+        room = np.empty(layout.payload, np.uint64) if memory is None else memory
+        self._values: dict[str, npt.NDArray[Any]] = {}
+        at = 0
+        for segment in layout.segments:
+            kind = np.int64 if segment.kind == "count" else np.float64
+            self._values[segment.name] = room[at : at + segment.size].view(kind)
+            at += segment.size
 
     def read(self, block: int, total: Int64) -> None:
-        """Decode the numbered block, centred (int64 [block_size]).
+        """Decode the numbered block, and those after it that ``total`` holds, centred: int64 [n].
 
         Raises
         ------
         AggregateRefused
-            If its roll call does not count every pod, or a sum is beyond what the pods could have sent.
+            If a roll call does not count every pod, or a sum is beyond what the pods could have sent.
         """
-        if int(total[0]) != self._pods:
+        if (total[::BLOCK] != self._pods).any():
             raise AggregateRefused("a roll call failed: the vectors summed are not one masked vector from each pod")
-        for segment, source, target in self._layout.pieces(block):
-            part, found = total[target], self._values[segment.name][source]
+        for segment, source, part in self._layout.pieces(block, total):
+            found = self._values[segment.name][source].reshape(part.shape)
             low, high = int(part.min()), int(part.max())
             least = 0 if segment.kind == "count" else -self._layout.capacity(segment)
             if low < least or high > self._layout.capacity(segment):
                 raise AggregateRefused(f"the sum of '{segment.name}' is beyond what the pods may send")
+            if segment.name == WEIGHT:
+                self._weight = int(part[0])
             if segment.kind == "count":
                 found[:] = part
             else:
                 _to_reals(part, found, max(-low, high))
                 found /= self._layout.scales[segment.name] * (self._weight or 1 if segment.weighted else 1)
-            if segment.name == WEIGHT:
-                self._weight = int(part[0])
 
     def aggregate(self) -> Aggregate:
         """Return what all blocks hold; raises `AggregateRefused` if weighted values have no weight."""

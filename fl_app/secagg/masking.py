@@ -1,20 +1,22 @@
-"""One pass over a pod's vector: encode, add the masks, reduce, block by block, so that all stays in the cache."""
+"""One pass over a pod's vector: encode, add the masks, reduce, span by span, so that all stays in the cache."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
 
 from fl_app.secagg import npy
+from fl_app.secagg.ahead import SPAN, reading, spans
 from fl_app.secagg.canonical import digest, encode
 from fl_app.secagg.errors import AggregateRefused
 from fl_app.secagg.field import Field, Int64, Words
 from fl_app.secagg.fixed_point import Aggregate, Decoder, Encoder, Layout
-from fl_app.secagg.prg import BLOCK, MaskStream, aligned, room
+from fl_app.secagg.prg import BLOCK, MaskStream, aligned
 from fl_app.secagg.threads import over_blocks
 
-_INT64 = np.dtype(np.int64)
+_INT64, _UINT64 = np.dtype(np.int64), np.dtype(np.uint64)
 
 
 def mask(layout: Layout, encoder: Encoder, add: Sequence[bytes], subtract: Sequence[bytes]) -> Words:
@@ -35,39 +37,43 @@ def mask(layout: Layout, encoder: Encoder, add: Sequence[bytes], subtract: Seque
     field = layout.field
 
     def fill(out: Words) -> None:
-        streams = _streams(field, add, subtract)
-        sums, scratch, words = aligned(BLOCK, _INT64), aligned(BLOCK, _INT64), room(field)
-        for block in range(layout.blocks):
-            size = layout.block_size(block)
-            total, spare = sums[:size], scratch[:size]
-            encoder.write(block, total)
-            _apply(streams, field, block, total, spare, words)
-            field.canonicalise(total, spare, out[block * BLOCK : block * BLOCK + size])
+        sums, scratch = aligned(SPAN * BLOCK, _INT64), aligned(SPAN * BLOCK, _INT64)
+        with _masks(field, len(out), add, subtract) as apply:
+            for block, at in spans(len(out)):
+                part = out[at]
+                total, spare = sums[: len(part)], scratch[: len(part)]
+                encoder.write(block, total)
+                apply(total, spare)
+                field.canonicalise(total, spare, part)
 
     return npy.filled(layout.length, field.dtype, fill)
 
 
-def _streams(field: Field, add: Sequence[bytes], subtract: Sequence[bytes]) -> list[tuple[MaskStream, bool]]:
-    """Open the masks, both kinds in turn, so that sums stay small and are folded half as often."""
-    plus, minus = ([(MaskStream(seed, field), up) for seed in seeds] for seeds, up in ((add, True), (subtract, False)))
-    shorter = min(len(plus), len(minus))
-    pairs = [stream for pair in zip(plus, minus, strict=False) for stream in pair]
-    return pairs + plus[shorter:] + minus[shorter:]
+@contextmanager
+def _masks(
+    field: Field, length: int, add: Sequence[bytes], subtract: Sequence[bytes]
+) -> Iterator[Callable[[Int64, Int64], None]]:
+    """Give what adds the masks of all seeds to the first span of a vector, then to the second, and so on.
 
+    Both kinds are taken in turn, so that sums stay small and are folded half as often.
+    """
+    shorter = min(len(add), len(subtract))
+    turns = [turn for pair in zip(add, subtract, strict=False) for turn in ((pair[0], True), (pair[1], False))]
+    turns += [(seed, True) for seed in add[shorter:]] + [(seed, False) for seed in subtract[shorter:]]
+    with reading([MaskStream(seed, field) for seed, _ in turns], field, length) as words:
 
-def _apply(
-    streams: list[tuple[MaskStream, bool]], field: Field, block: int, total: Int64, spare: Int64, into: Words
-) -> None:
-    """Add every stream's elements of a block to ``total``, folding before more than three of one sign are added."""
-    up = down = 0
-    for stream, positive in streams:
-        if max(up, down) == field.adds_between_folds:
-            field.fold(total, spare)
+        def apply(total: Int64, spare: Int64) -> None:
             up = down = 0
-        words = stream.read(block, into, len(total))
-        signed = words.view(np.int64) if words.itemsize == 8 else words
-        (np.add if positive else np.subtract)(total, signed, out=total, casting="unsafe")
-        up, down = up + positive, down + (not positive)
+            for _, positive in turns:
+                if max(up, down) == field.adds_between_folds:
+                    field.fold(total, spare)
+                    up = down = 0
+                part = next(words)
+                signed = part.view(np.int64) if part.itemsize == 8 else part
+                (np.add if positive else np.subtract)(total, signed, out=total, casting="unsafe")
+                up, down = up + positive, down + (not positive)
+
+        yield apply
 
 
 def vector_digest(vector: Words) -> bytes:
@@ -98,7 +104,6 @@ class Sum:
         self._field = field
         self._total: npt.NDArray[np.uint64] = np.zeros(length, np.uint64)
         self._since_fold = 0
-        self._blocks = -(-length // BLOCK)
 
     def add(self, vector: Words) -> None:
         """Add a vector of ``field.dtype`` [length].
@@ -109,7 +114,7 @@ class Sum:
             If one of its words is no element of the field. Then nothing has been added.
         """
         full, bad = self._full, False
-        for at, part, spare in self._parts():
+        for _, at, part, spare in self._parts():
             if full:
                 self._field.fold(part, spare)
             words = vector[at]
@@ -123,53 +128,52 @@ class Sum:
     def remove(self, added: Sequence[bytes], subtracted: Sequence[bytes]) -> None:
         """Take masks off the sum: those of ``added`` had been added to it, those of ``subtracted`` subtracted."""
         field = self._field
-        streams, words = _streams(field, subtracted, added), room(field)
-        for at, part, spare in self._parts():
-            field.canonicalise(part, spare)
-            signed, signed_spare = part.view(np.int64), spare.view(np.int64)
-            _apply(streams, field, at.start // BLOCK, signed, signed_spare, words)
-            field.canonicalise(signed, signed_spare)
+        with _masks(field, len(self._total), subtracted, added) as apply:
+            for _, _, part, spare in self._parts():
+                field.canonicalise(part, spare)
+                signed, signed_spare = part.view(np.int64), spare.view(np.int64)
+                apply(signed, signed_spare)
+                field.canonicalise(signed, signed_spare)
         self._since_fold = 0
 
     def centred(self) -> Int64:
         """Return the sum with elements in [-(q-1)/2, (q-1)/2], int64 [length]."""
         out = np.empty(len(self._total), np.int64)
-        for at, block in self._centred():
-            out[at] = block
+        for _, at, part in self._centred():
+            out[at] = part
         return out
 
     def decoded(self, layout: Layout, pods: int | None = None) -> Aggregate:
-        """Return what `fixed_point.decode` makes of the centred sum, which is never held whole."""
-        decoder = Decoder(layout, pods)
-        for at, block in self._centred():
-            decoder.read(at.start // BLOCK, block)
+        """Return what `fixed_point.decode` makes of the centred sum. It lies where the sum lay, which is used up."""
+        decoder = Decoder(layout, pods, self._total)
+        for block, _, part in self._centred():
+            decoder.read(block, part)
         return decoder.aggregate()
 
     @property
     def _full(self) -> bool:
         return self._since_fold == self._field.unsigned_adds_between_folds
 
-    def _parts(self) -> Iterator[tuple[slice, npt.NDArray[np.uint64], npt.NDArray[np.uint64]]]:
-        """Yield where each block lies, the block, and scratch of its size."""
-        scratch = aligned(BLOCK, np.dtype(np.uint64))
-        for block in range(self._blocks):
-            at = slice(block * BLOCK, (block + 1) * BLOCK)
+    def _parts(self) -> Iterator[tuple[int, slice, npt.NDArray[np.uint64], npt.NDArray[np.uint64]]]:
+        """Yield of each span the first block, where it lies, its elements, and scratch of their size."""
+        scratch = aligned(SPAN * BLOCK, _UINT64)
+        for block, at in spans(len(self._total)):
             part = self._total[at]
-            yield at, part, scratch[: len(part)]
+            yield block, at, part, scratch[: len(part)]
 
-    def _centred(self) -> Iterator[tuple[slice, Int64]]:
-        """Yield where each block lies and its centred elements, in an array that the next block overwrites."""
-        field, moved = self._field, aligned(BLOCK, np.dtype(np.uint64))
+    def _centred(self) -> Iterator[tuple[int, slice, Int64]]:
+        """Yield of each span the first block, where it lies, and its centred elements, which the next overwrites."""
+        field, moved = self._field, aligned(SPAN * BLOCK, _UINT64)
         half = (field.prime - 1) // 2
-        for at, part, spare in self._parts():
+        for block, at, part, spare in self._parts():
             if self._full:
                 field.fold(part, spare)
-            block = moved[: len(part)]
-            np.add(part, half, out=block)  # moved up by half of q, reduced, and moved back
-            field.canonicalise(block, spare)
-            centred = block.view(np.int64)
+            found = moved[: len(part)]
+            np.add(part, half, out=found)  # moved up by half of q, reduced, and moved back
+            field.canonicalise(found, spare)
+            centred = found.view(np.int64)
             np.subtract(centred, half, out=centred)
-            yield at, centred
+            yield block, at, centred
 
 
 def check_vector(layout: Layout, vector: Words, who: str) -> None:

@@ -49,9 +49,9 @@ def aligned(length: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     return raw[start : start + length * dtype.itemsize].view(dtype)
 
 
-def room(field: Field) -> Words:
-    """Return an array for a block of mask elements, with the few words more that `MaskStream.read` needs."""
-    return aligned(BLOCK + _TAG // field.dtype.itemsize, field.dtype)
+def room(field: Field, blocks: int = 1) -> Words:
+    """Return an array for so many blocks of mask elements, with the few words more that `MaskStream.read` needs."""
+    return aligned(blocks * BLOCK + _TAG // field.dtype.itemsize, field.dtype)
 
 
 def by_gcm(key: bytes) -> Keystream:
@@ -112,24 +112,37 @@ class MaskStream:
         self._prime = field.dtype.type(field.prime)
 
     def read(self, block: int, out: Words, size: int = BLOCK) -> Words:
-        """Return the first ``size`` elements of the numbered block, each in [0, q); they lie in ``out``, a `room`."""
-        words = self._cut(self._write, block, out, size)
-        if size and np.maximum.reduce(words) == self._prime:
-            self._redraw(block, words)
-        return words
+        """Return ``size`` elements from the start of the numbered block on, each in [0, q).
 
-    def _cut(self, write: Keystream, block: int, out: Words, size: int) -> Words:
-        words = out[:size]
-        write(block, words.nbytes, out.data.cast("B"))
-        np.bitwise_and(words, self._prime, out=words)
-        return words
+        They lie in ``out``, a `room` for as many blocks.
+        """
+        self.write(block, out, size)
+        return self.cut(block, out[:size], out)
+
+    def write(self, block: int, out: Words, size: int) -> None:
+        """Write the words that `cut` makes elements of to ``out``; these are long calls, without Python's lock."""
+        _write(self._write, block, out, size)
+
+    def cut(self, block: int, words: Words, out: Words) -> Words:
+        """Return, in ``out``, the elements that the ``words`` from the start of the numbered block on stand for."""
+        elements = out[: len(words)]
+        np.bitwise_and(words, self._prime, out=elements)
+        if len(elements) and np.maximum.reduce(elements) == self._prime:
+            self._redraw(block, elements)
+        return elements
 
     def _redraw(self, block: int, words: Words) -> None:
-        stream = 0
+        stream, spare = 0, room(self._field, -(-len(words) // BLOCK))
         while len(places := np.flatnonzero(words == self._prime)):
             stream += 1
-            write = keystream(self._seed, stream)
-            words[places] = self._cut(write, block, room(self._field), len(words))[places]
+            _write(keystream(self._seed, stream), block, spare, len(words))
+            words[places] = spare[places] & self._prime
+
+
+def _write(write: Keystream, block: int, out: Words, size: int) -> None:
+    raw, width = out.data.cast("B"), out.itemsize
+    for at in range(0, size, BLOCK):  # in order: what one leaves behind its end, the next one overwrites
+        write(block + at // BLOCK, min(BLOCK, size - at) * width, raw[at * width :])
 
 
 def expand(seed: bytes, field: Field, length: int) -> npt.NDArray[np.uint64]:

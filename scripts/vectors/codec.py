@@ -43,7 +43,7 @@ def encoded(vector: Vectors) -> list[int]:
     layout = layout_of(vector)
     encoder, out = Encoder(layout, vector["weight"], arrays_of(vector)), np.empty(layout.length, np.int64)
     for block in range(layout.blocks):
-        encoder.write(block, out[block * BLOCK :][: layout.block_size(block)])
+        encoder.write(block, out[block * BLOCK : (block + 1) * BLOCK])
     return out.tolist()
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import CTR, GCM
 
+from fl_app.secagg.ahead import SPAN, in_turn, reading
 from fl_app.secagg.field import FIELD_31, FIELD_61, Field
 from fl_app.secagg.fixed_point import Encoder, Layout, Segment
 from fl_app.secagg.masking import Sum, check_vector, mask
@@ -23,13 +25,14 @@ _WEIGHT = 500
 _VECTORS = 2
 """Different vectors that the sums go over again and again: the memory of more is better left to them."""
 _UNTIL_FOLDED = 6
+_ALONE = ", one thread"
 
 
 def core(sizes: Sequence[int], pods: Sequence[int], repeats: int) -> Iterator[Measured]:
     """Measure everything for vectors of each size, and cohorts of each number of pods."""
     for size in sizes:
         yield from race("8 bytes", 1, size, _limits(size), repeats)
-        masks = [_one_mask(size, field) for field in (FIELD_61, FIELD_31)]
+        masks = [*(_one_mask(size, field) for field in (FIELD_61, FIELD_31)), _one_mask(size, FIELD_61, alone=True)]
         yield from race("one mask", 1, size, [*masks, _secaggplus_mask(size)], repeats)
         for count in pods:
             yield from _step_and_sum(size, count, repeats)
@@ -90,21 +93,25 @@ def _name(field: Field) -> str:
     return f"fl-app 2^{field.bits}-1"
 
 
-def _one_mask(size: int, field: Field) -> Contender:
-    """Expand and add a mask, with its share of the reductions that keep sums from overflowing."""
-    into, total, scratch = room(field), np.zeros(BLOCK, np.int64), aligned(BLOCK, np.dtype(np.int64))
-    blocks = max(1, size // BLOCK)
+def _one_mask(size: int, field: Field, alone: bool = False) -> Contender:
+    """Expand and add a mask, with its share of the reductions that keep sums from overflowing.
+
+    ``alone``: on one thread; otherwise as in a pod's step, where a second one runs the cipher.
+    """
+    total, scratch = np.zeros(SPAN * BLOCK, np.int64), aligned(SPAN * BLOCK, np.dtype(np.int64))
+    into = room(field, SPAN)
 
     def work() -> None:
         stream = MaskStream(bytes(32), field)
-        for block in range(blocks):
-            words = stream.read(block, into)
-            signed = words.view(np.int64) if words.itemsize == 8 else words
-            (np.add if block % 2 else np.subtract)(total, signed, out=total, casting="unsafe")
-            if block % _UNTIL_FOLDED == 0:
-                field.fold(total, scratch)
+        with nullcontext(in_turn([stream], into, size)) if alone else reading([stream], field, size) as words:
+            for number, part in enumerate(words):
+                sums = total[: len(part)]
+                signed = part.view(np.int64) if part.itemsize == 8 else part
+                (np.add if number % 2 else np.subtract)(sums, signed, out=sums, casting="unsafe")
+                if number % _UNTIL_FOLDED == 0:
+                    field.fold(sums, scratch[: len(part)])
 
-    return Contender(_name(field), work, blocks * BLOCK)
+    return Contender(_name(field) + (_ALONE if alone else ""), work)
 
 
 def _secaggplus_mask(size: int) -> Contender:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fl_app.secagg.errors import AggregateRefused, CapacityError, ProtocolError, ValueRefused
 from fl_app.secagg.field import FIELD_31, FIELD_61, Field
-from fl_app.secagg.fixed_point import PAYLOAD, Aggregate, Encoder, Layout, Segment, decode
+from fl_app.secagg.fixed_point import PAYLOAD, Aggregate, Decoder, Encoder, Layout, Segment, decode
 from fl_app.secagg.prg import BLOCK
 
 fields = pytest.mark.parametrize("field", [FIELD_61, FIELD_31], ids=["61", "31"])
@@ -20,7 +20,7 @@ def encode(layout: Layout, weight: int, values: dict[str, npt.NDArray[Any]]) -> 
     """Return the whole encoded vector."""
     encoder, out = Encoder(layout, weight, values), np.empty(layout.length, np.int64)
     for block in range(layout.blocks):
-        encoder.write(block, out[block * BLOCK :][: layout.block_size(block)])
+        encoder.write(block, out[block * BLOCK : (block + 1) * BLOCK])
     return out
 
 
@@ -172,20 +172,47 @@ def test_clipping_is_counted_over_all_blocks() -> None:
     assert reals(layout, row, np.zeros(size)).clipped == 6
 
 
-@given(st.integers(1, 3 * PAYLOAD + 5), st.data())
-def test_pieces_cover_the_payload_once_and_leave_the_roll_calls(size: int, data: st.DataObject) -> None:
+@given(st.integers(1, 3 * PAYLOAD + 5), st.integers(1, 3), st.data())
+def test_pieces_cover_the_payload_once_and_leave_the_roll_calls(size: int, at_once: int, data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, size))
     layout = Layout(FIELD_61, 2, 1, [Segment("x", "sum", 1.0, cut), Segment("y", "sum", 1.0, size - cut)])
     seen, count = np.zeros(layout.length, np.int64), {"weight": 0, "x": 0, "y": 0}
-    for block in range(layout.blocks):
-        for segment, source, target in layout.pieces(block):
-            seen[block * BLOCK :][target] += 1
+    for block in range(0, layout.blocks, at_once):
+        for segment, source, part in layout.pieces(block, seen[block * BLOCK : (block + at_once) * BLOCK]):
+            part += np.arange(1, part.size + 1).reshape(part.shape)
             assert source.start == count[segment.name]
             count[segment.name] = source.stop
-            assert source.stop - source.start == target.stop - target.start
+            assert source.stop - source.start == part.size
     assert count == {"weight": 1, "x": cut, "y": size - cut}
     assert (seen[::BLOCK] == 0).all()
-    assert seen.sum() == layout.length - layout.blocks == layout.payload
+    assert np.count_nonzero(seen) == layout.length - layout.blocks == layout.payload
+
+
+@pytest.mark.parametrize("size", [PAYLOAD - 1, 2 * PAYLOAD, 5 * PAYLOAD + 17])
+def test_it_does_not_matter_how_many_blocks_are_written_and_read_at_once(size: int) -> None:
+    segments = [
+        Segment("x", "update", 1.0, size),
+        Segment("n", "count", 9.0, 40_000),
+        Segment("m", "mean", 2.0, 70_000),
+    ]
+    layout = Layout(FIELD_61, 2, 3, segments)
+    values = {"x": np.linspace(-1.5, 1.5, size), "n": np.arange(40_000) % 10, "m": np.linspace(2, -2, 70_000)}
+    written, read, clipped = [], [], 2 * (np.abs(values["x"]) > 1).sum()
+    for at_once in (1, 2, 3, layout.blocks):
+        encoder, out = Encoder(layout, 3, values), np.empty(layout.length, np.int64)
+        for block in range(0, layout.blocks, at_once):
+            encoder.write(block, out[block * BLOCK : (block + at_once) * BLOCK])
+        written.append(out)
+        total = 2 * out
+        decoder = Decoder(layout, memory=total)  # where it lies itself
+        for block in range(0, layout.blocks, at_once):
+            decoder.read(block, total[block * BLOCK : (block + at_once) * BLOCK].copy())
+        read.append(decoder.aggregate())
+    whole = decode(layout, 2 * written[0])
+    for out, found in zip(written, read, strict=True):
+        assert (out == written[0]).all()
+        assert (found.weight, found.clipped) == (whole.weight, whole.clipped) == (6, clipped)
+        assert all((found.values[name] == whole.values[name]).all() for name in ("x", "n", "m"))
 
 
 # --- what is refused

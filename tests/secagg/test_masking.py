@@ -60,7 +60,10 @@ def test_the_sum_of_masked_vectors_is_the_sum_of_the_encodings_in_any_order(
 
 @fields
 @settings(max_examples=6)
-@given(size=st.sampled_from([PAYLOAD - 3, PAYLOAD - 2, PAYLOAD - 1, PAYLOAD, 2 * PAYLOAD + 17]), pods=st.integers(2, 5))
+@given(
+    size=st.sampled_from([PAYLOAD - 3, PAYLOAD - 2, PAYLOAD - 1, PAYLOAD, 2 * PAYLOAD + 17, 9 * PAYLOAD]),
+    pods=st.integers(2, 5),
+)
 def test_it_is_so_over_the_edges_of_blocks(field: Field, size: int, pods: int) -> None:
     layout = layout_of(size, pods, field)
     rows = [np.linspace(-8 + me, 8 - me, size) for me in range(pods)]

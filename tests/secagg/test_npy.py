@@ -55,8 +55,8 @@ def test_an_array_that_lies_in_a_file_cannot_be_changed() -> None:
 
 @fields
 def test_nothing_of_the_size_of_a_vector_is_copied_on_its_way_to_the_wire_and_back(field: Any) -> None:
-    layout = layout_of(1_000_000, 2, field)
-    encoder = Encoder(layout, 3, {"x": np.linspace(-1, 1, 1_000_000)})
+    layout = layout_of(2_000_000, 2, field)
+    encoder = Encoder(layout, 3, {"x": np.linspace(-1, 1, 2_000_000)})
     size = layout.length * field.dtype.itemsize
     tracemalloc.start()
     try:

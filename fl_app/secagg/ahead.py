@@ -1,0 +1,82 @@
+"""Masks read ahead: one thread runs the cipher, another adds up what it has written.
+
+The cipher's calls are long and leave Python's lock alone, so the two hardly ever wait for each other. Sharing out the
+vector among equal threads instead was measured to gain nothing: their many short calls contend for the lock.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from queue import SimpleQueue
+from threading import Thread
+
+from fl_app.secagg.field import Field, Words
+from fl_app.secagg.prg import BLOCK, MaskStream, room
+from fl_app.secagg.threads import processors
+
+SPAN = 4
+"""Blocks that are handled by one call."""
+_ROOMS = 4
+_LEAST = 4 * SPAN * BLOCK
+"""Elements, of all masks together, below which a thread costs more than it brings."""
+_PATIENCE = 600.0
+
+Span = tuple[int, slice]
+"""The number of a span's first block, and where in the vector it lies."""
+
+
+def spans(length: int) -> list[Span]:
+    """Return the spans of a vector of ``length`` elements, in order."""
+    each = SPAN * BLOCK
+    return [(at // BLOCK, slice(at, min(at + each, length))) for at in range(0, length, each)]
+
+
+@contextmanager
+def reading(streams: Sequence[MaskStream], field: Field, length: int) -> Iterator[Iterator[Words]]:
+    """Give the elements of every stream for the first span of a vector of ``length``, then for the second, and so on.
+
+    Each is to be used before the next is asked for: it lies in the same place. The thread ends with the context.
+    """
+    if len(streams) * length < _LEAST or processors() == 1:
+        yield in_turn(streams, room(field, SPAN), length)
+        return
+    free, written = SimpleQueue[Words | None](), SimpleQueue[Words | Exception]()
+    for _ in range(_ROOMS):
+        free.put(room(field, SPAN))
+
+    def write() -> None:
+        try:
+            for block, at in spans(length):
+                for stream in streams:
+                    into = free.get(timeout=_PATIENCE)
+                    if into is None:
+                        return
+                    stream.write(block, into, at.stop - at.start)
+                    written.put(into)
+        except Exception as error:  # raised where the words are waited for
+            written.put(error)
+
+    def words() -> Iterator[Words]:
+        out = room(field, SPAN)
+        for block, at in spans(length):
+            for stream in streams:
+                into = written.get(timeout=_PATIENCE)
+                if isinstance(into, Exception):
+                    raise into
+                elements = stream.cut(block, into[: at.stop - at.start], out)
+                free.put(into)
+                yield elements
+
+    thread = Thread(target=write, name="masks")
+    thread.start()
+    try:
+        yield words()
+    finally:
+        free.put(None)
+        thread.join(_PATIENCE)
+
+
+def in_turn(streams: Sequence[MaskStream], into: Words, length: int) -> Iterator[Words]:
+    """Yield the same, on one thread and in one `room`."""
+    for block, at in spans(length):
+        for stream in streams:
+            yield stream.read(block, into, at.stop - at.start)
