@@ -83,6 +83,8 @@ class Exchange:
         quorum: int | None = None,
         grace: float = 0.0,
         watch: Callable[[Collection[int]], None] | None = None,
+        at_first: int | None = None,
+        held: float = 0.0,
     ) -> Iterator[Reply]:
         """Send one message to each node and yield each one's reply as it comes; after ``timeout`` seconds, failures.
 
@@ -99,20 +101,31 @@ class Exchange:
             as the quorum took, whichever is more.
         watch : callable
             Called at each look with the nodes that have yet to answer.
+        at_first : int or None
+            How many nodes are asked. The others are only once one of these gives no answer or a refusal, or when
+            ``held`` seconds have not brought a quorum; nothing is yielded for a node that was not asked.
         """
         started = time.monotonic()
         deadline, answers = started + timeout, 0
-        waiting = self.send(contents, message_type, timeout)
-        for node in contents.keys() - set(waiting.values()):
-            yield Reply(node, None, "the message could not be delivered")
-        while waiting:
+        cut = len(contents) if at_first is None else at_first
+        first, later = (dict(part) for part in (list(contents.items())[:cut], list(contents.items())[cut:]))
+        waiting = self.send(first, message_type, timeout)
+        silent = first.keys() - set(waiting.values())
+        while waiting or silent:
+            for node in silent:
+                yield Reply(node, None, "the message could not be delivered")
+            failed, silent = bool(silent), set[int]()
             for reply in self.receive(waiting):
                 good = reply.content is not None and reply.refusal() is None
-                answers += good
+                answers, failed = answers + good, failed or not good
                 if good and answers == quorum:
                     now = time.monotonic()
                     deadline = min(deadline, now + max(grace, now - started if grace else 0.0))
                 yield reply
+            if later and answers != quorum and (failed or time.monotonic() - started >= held):
+                sent = self.send(later, message_type, timeout)
+                waiting, silent, later = waiting | sent, later.keys() - set(sent.values()), {}
+                continue
             if waiting and time.monotonic() >= deadline:
                 for node in waiting.values():
                     yield Reply(node, None, f"no answer within {time.monotonic() - started:.0f} seconds")

@@ -139,14 +139,17 @@ class Steps:
             raise StepFailed(kind, round, lost)
         try:
             if isinstance(receiver, _Masked) and receiver.collection.unmasks:
-                lost |= self._unmask(receiver.collection, lost, min(timeout, self._unmask_timeout))
+                last = self._aggregator.parameters.is_last(kind, round)
+                lost |= self._unmask(receiver.collection, lost, min(timeout, self._unmask_timeout), everyone=last)
             aggregate = receiver.result()
         except ProtocolError as error:
             raise StepFailed(kind, round, lost, str(error)) from error
         return StepResult(aggregate, tuple(name for name in self._cohort.nodes if name not in lost), lost)
 
-    def _unmask(self, collection: Collection, lost: Mapping[str, Loss], timeout: float) -> dict[str, Loss]:
-        """Have the survivors open what the sum needs, after a loss with a signed list of them; returns who is lost."""
+    def _unmask(
+        self, collection: Collection, lost: Mapping[str, Loss], timeout: float, *, everyone: bool
+    ) -> dict[str, Loss]:
+        """Have survivors open what the sum needs, after a loss with a signed list of them; returns who is lost."""
         nodes = {node: name for node, name in self._names.items() if name in collection.survivors}
         if lost:
             request = wire.put(RecordDict(), collection.survivors_request())
@@ -160,10 +163,14 @@ class Steps:
         def opened(name: str, content: RecordDict) -> None:
             collection.take_reveal(name, wire.take(content, UnmaskReply))
 
-        quorum = None if lost else collection.threshold
-        silent = self._ask("unmask", requests, wire.UNMASK, opened, timeout, quorum, grace=0.0)
-        # Where the sum is whole, a threshold of answers is enough, and who was slower is not lost for that.
-        return {} if collection.unmasked and not lost else silent
+        if lost:
+            return self._ask("unmask", requests, wire.UNMASK, opened, timeout, None)
+        # The sum is whole, so a threshold of answers is enough: as many are asked, and the others only if one is late.
+        # In the last step all are, or they would go on remembering the session's secrets.
+        quorum = collection.threshold
+        at_first = None if everyone else quorum
+        silent = self._ask("unmask", requests, wire.UNMASK, opened, timeout, quorum, grace=0.0, at_first=at_first)
+        return {} if collection.unmasked else silent
 
     def _ask(
         self,
@@ -174,13 +181,17 @@ class Steps:
         timeout: float,
         quorum: int | None,
         grace: float | None = None,
+        at_first: int | None = None,
     ) -> dict[str, Loss]:
         """Ask, pass each good reply to ``take``, count the traffic; returns why each other pod gave none."""
         started = time.monotonic()
         traffic, lost = self._traffic.setdefault(kind, Traffic()), {}
         patience = self._grace if grace is None else grace
         watch = names_of(self._names, kind, self._watch)
-        for reply in self._exchange.ask(contents, message_type, timeout, quorum, patience, watch):
+        replies = self._exchange.ask(
+            contents, message_type, timeout, quorum, patience, watch, at_first=at_first, held=self._grace
+        )
+        for reply in replies:
             name = self._names[reply.node]
             traffic.messages += 1
             traffic.bytes_out += payload_bytes(contents[reply.node])

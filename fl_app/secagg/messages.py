@@ -120,6 +120,10 @@ class Parameters(Record):
                 return plan
         raise MalformedMessage(f"no '{kind}' step was declared for this session")
 
+    def is_last(self, kind: str, round: int) -> bool:
+        """Say whether no step comes after this one; a pod that has answered it forgets the session's secrets."""
+        return (kind, round) == (self.steps[-1].kind, self.steps[-1].rounds)
+
 
 @dataclass(frozen=True)
 class Hello(Record):

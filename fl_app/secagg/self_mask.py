@@ -2,10 +2,14 @@
 
 Shamir's scheme (1979) over GF(2^128), by pycryptodome, on the two halves of the seed. The holder's index is its place
 in the roster, counted from 1. A digest published with the split tells a wrong reconstruction.
+
+A secret is a sum of its shares times coefficients that depend on the holders alone (Lagrange's, at 0). The server puts
+together one seed for each pod from the same holders, so it has pycryptodome work out the coefficients once.
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from Crypto.Protocol.SecretSharing import Shamir
 
@@ -13,6 +17,8 @@ from fl_app.secagg.canonical import digest
 from fl_app.secagg.errors import AggregateRefused
 
 _HALF = 16
+_BITS = 8 * _HALF
+_POLYNOMIAL = (1 << _BITS) + 0b10000111  # x^128 + x^7 + x^2 + x + 1
 _ATTEMPTS = 64
 
 
@@ -38,11 +44,34 @@ def combine(shares: Mapping[int, bytes], threshold: int, expected: bytes, who: s
     if len(shares) < threshold:
         raise AggregateRefused(f"{len(shares)} shares of pod '{who}' came, {threshold} are needed")
     for chosen in itertools.islice(itertools.combinations(sorted(shares), threshold), _ATTEMPTS):
-        halves = [
-            Shamir.combine([(index, shares[index][part : part + _HALF]) for index in chosen], ssss=False)
-            for part in (0, _HALF)
-        ]
-        seed = b"".join(halves)
+        seed = b"".join(
+            _secret(chosen, [shares[index][part : part + _HALF] for index in chosen]) for part in (0, _HALF)
+        )
         if commitment(seed) == expected:
             return seed
     raise AggregateRefused(f"the shares of pod '{who}' do not give back what it committed to")
+
+
+def _secret(holders: tuple[int, ...], shares: Sequence[bytes]) -> bytes:
+    """Return the secret of 16 bytes of which these are the holders' shares."""
+    found = 0
+    for multiples, share in zip(_coefficients(holders), shares, strict=True):
+        bits = int.from_bytes(share, "big")
+        for place, multiple in enumerate(multiples):
+            if bits >> place & 1:
+                found ^= multiple
+    return found.to_bytes(_HALF, "big")
+
+
+@lru_cache(maxsize=16)
+def _coefficients(holders: tuple[int, ...]) -> list[list[int]]:
+    """Return for each holder its coefficient times x^0 to x^127, as elements of the field."""
+    found = []
+    for one in holders:
+        unit = [(holder, int(holder == one).to_bytes(_HALF, "big")) for holder in holders]
+        multiples = [int.from_bytes(Shamir.combine(unit, ssss=False), "big")]
+        while len(multiples) < _BITS:
+            doubled = multiples[-1] << 1
+            multiples.append(doubled ^ _POLYNOMIAL if doubled >> _BITS else doubled)
+        found.append(multiples)
+    return found

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy.typing as npt
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -37,6 +37,7 @@ from fl_app.secagg.messages import (
     Hello,
     MaskedReply,
     Parameters,
+    Record,
     SealedShare,
     Step,
 )
@@ -47,6 +48,7 @@ from fl_app.secagg.self_mask import commitment, split
 PAIR_KEY = "fl-app/secagg/1/pair-key"
 PAIR_SEED = "fl-app/secagg/1/pair-seed"
 LABEL = "fl-app/secagg/1/label"
+R = TypeVar("R", bound=Record)
 
 
 def field_for(parameters: Parameters, kind: str) -> Field:
@@ -235,7 +237,8 @@ class PodSession:
         reply = replace(reply, signature=signer.sign(reply_statement(bound, me, vector, reply)))
         size = vector.nbytes + len(reply.to_bytes())
         head = ledger.enter_answer(self.account, step.kind, step.round, bound, self.head, size)
-        return replace(self.at(head), begun=b"", answered=bound, over=self._is_last(step)), vector, reply
+        over = self.parameters.is_last(step.kind, step.round)
+        return replace(self.at(head), begun=b"", answered=bound, over=over), vector, reply
 
     def _self_shares(self, own: bytes, bound: bytes, signer: Signer) -> tuple[bytes, ...]:
         """Return the packed shares of this step's self mask, sealed to every pod of the roster, this one included."""
@@ -285,10 +288,6 @@ class PodSession:
         if not 1 <= step.round <= (declared if step.kind == "train" else 1):  # all else happens once a run
             raise SessionRefused(f"round {step.round} of '{step.kind}' was not declared for this session")
 
-    def _is_last(self, step: Step) -> bool:
-        last = self.parameters.steps[-1]
-        return step.kind == last.kind and step.round == last.rounds
-
     def at(self, head: bytes) -> "PodSession":
         """Return the same session with another head of the ledger to remember."""
         return replace(self, head=head)
@@ -308,12 +307,12 @@ class PodSession:
         return encode(
             {
                 "own": self.own.to_bytes(),
-                "parameters": self.parameters.to_bytes(),
+                "parameters": _written(self.parameters),
                 "head": self.head,
                 "sealing_secret": self.sealing_secret,
                 "nonce": self.nonce,
                 "roster": [_written(hello) for hello in self.roster.hellos] if self.roster else None,
-                "sealed": [share.to_bytes() for share in self.sealed],
+                "sealed": [_written(share) for share in self.sealed],
                 "shares": dict(self.shares),
                 "pair_keys": dict(self.pair_keys),
                 "begun": self.begun,
@@ -330,12 +329,12 @@ class PodSession:
             roster = state["roster"]
             return cls(
                 own=Hello.from_bytes(state["own"]),
-                parameters=Parameters.from_bytes(state["parameters"]),
+                parameters=_read(Parameters, state["parameters"]),
                 head=state["head"],
                 sealing_secret=state["sealing_secret"],
                 nonce=state["nonce"],
-                roster=Roster.of([_read(raw) for raw in roster]) if roster is not None else None,
-                sealed=tuple(SealedShare.from_bytes(raw) for raw in state["sealed"]),
+                roster=Roster.of([_read(Hello, raw) for raw in roster]) if roster is not None else None,
+                sealed=tuple(_read(SealedShare, raw) for raw in state["sealed"]),
                 shares=state["shares"],
                 pair_keys=state["pair_keys"],
                 begun=state["begun"],
@@ -346,15 +345,15 @@ class PodSession:
             raise MalformedMessage("not the state of a session") from error
 
 
-@lru_cache(maxsize=256)
-def _written(hello: Hello) -> bytes:
-    return hello.to_bytes()
+@lru_cache(maxsize=512)
+def _written(part: Record) -> bytes:
+    return part.to_bytes()
 
 
-@lru_cache(maxsize=256)
-def _read(raw: bytes) -> Hello:
-    """Return a hello of the roster, which is public, and the same in every message of a session."""
-    return Hello.from_bytes(raw)
+@lru_cache(maxsize=512)
+def _read(kind: type[R], raw: bytes) -> R:
+    """Return what of a session is public or under a seal, and the same in all its messages."""
+    return kind.from_bytes(raw)
 
 
 def reply_statement(bound: bytes, sender: str, vector: Words, reply: MaskedReply) -> bytes:

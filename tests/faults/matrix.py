@@ -95,6 +95,8 @@ def expected(cell: Cell) -> tuple[tuple[str, ...] | str, ...]:
             return (ENDED,)
         if cell.when == MIXED:  # after a loss every survivor must open its pair seeds with the lost
             return (SKIPPED, *(others,) * cell.rounds)
+        if cell.when == "at unmask" and min(cell.who) >= default_threshold(n):
+            return harmless  # a threshold of pods is asked, and nobody else while these answer
         if cell.when in ("after roster", "while training"):
             first = others if survives else SKIPPED
         else:

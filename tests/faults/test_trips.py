@@ -8,14 +8,15 @@ from flwr.app import Array, ArrayRecord
 from flwr.serverapp.strategy import FedAvg
 
 from fl_app import wire
-from strategies.metrics import Mean
+from fl_app.secagg.roster import default_threshold
+from strategies.metrics import Count, Mean
 from strategies.secure_aggregation import SecureAggregation
 from tests.faults.grid import FaultyGrid, Killed
 from tests.pods_in_process import NAMES, SIZE, Pods
 
 
-def trips(directory: Path, count: int, *, lose: bool) -> dict[str, int]:
-    """Return how many messages each kind of trip of one round took."""
+def trips(directory: Path, count: int, *, lose: bool, evaluate: bool = False) -> dict[str, int]:
+    """Return how many messages each kind of trip took."""
     pods = Pods(directory, NAMES[:count], grid_class=FaultyGrid)
     if lose:
 
@@ -27,6 +28,7 @@ def trips(directory: Path, count: int, *, lose: bool) -> dict[str, int]:
         FedAvg(),
         pods.names,
         train_metrics=[Mean("loss", bound=64.0)],
+        evaluate_metrics=[Count("hits", bound=100)] if evaluate else [],
         max_weight=1000,
         grace=0.0,
         poll=0.001,
@@ -42,7 +44,13 @@ def test_a_complete_cohort_needs_one_trip(tmp_path: Path, count: int) -> None:
 
 @pytest.mark.parametrize("count", [4, 10])
 def test_a_round_without_losses_costs_one_small_extra_trip(tmp_path: Path, count: int) -> None:
-    assert trips(tmp_path, count, lose=False) == {"train": count, "unmask": count}
+    assert trips(tmp_path, count, lose=False) == {"train": count, "unmask": default_threshold(count)}
+
+
+@pytest.mark.parametrize("count", [4, 10])
+def test_all_pods_are_asked_to_unmask_the_last_step_and_forget_the_session(tmp_path: Path, count: int) -> None:
+    found = trips(tmp_path, count, lose=False, evaluate=True)
+    assert found == {"train": count, "evaluate": count, "unmask": default_threshold(count) + count}
 
 
 @pytest.mark.parametrize("count", [4, 10])
