@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
@@ -23,6 +24,8 @@ from fl_app.tabular.metrics import MAX_LOSS, Counts
 from fl_app.tabular.schema import CombinedSchema
 
 app = ClientApp()
+_evaluated: WeakKeyDictionary[Message, "tuple[RunConfig, Encoding, Any]"] = WeakKeyDictionary()
+"""The network of a message that was evaluated and may be trained next; forgotten with the message."""
 
 
 def find_pod(context: Context) -> tuple[Pod, Path | None]:
@@ -91,7 +94,7 @@ def evaluate(message: Message, context: Context) -> Message:
     from fl_app.tabular.training import evaluate as count_rows
 
     pod, home = find_pod(context)
-    _, encoding, network = _model(message)
+    _, encoding, network = _evaluated[message] = _model(message)
     metrics: dict[str, Any] = {}
     parts = {"validation": ""} | ({"test": "test_"} if message.metadata.message_type.startswith("evaluate") else {})
     for part, prefix in parts.items():
@@ -120,11 +123,13 @@ def lr_factor(place: int, rounds: int, last: float) -> float:
 
 
 def _model(message: Message) -> tuple[RunConfig, Encoding, Any]:
-    """Return the settings, the encoding and the network that a request describes."""
+    """Return the settings, the encoding and the network that a request describes, its parameters as they came."""
     import torch
 
     from fl_app.tabular.model import build_network, load_state
 
+    if evaluated := _evaluated.pop(message, None):
+        return evaluated
     torch.set_num_threads(1)
     settings = message.content.config_records["config"]
     config = RunConfig.from_json(str(settings["run"]))

@@ -4,8 +4,10 @@ Nothing of them touches the caller: no event loop, no log line, no process or fi
 file is that child.
 """
 
+import copyreg
 import logging
 import os
+import pkgutil
 import secrets
 import sys
 import tempfile
@@ -103,6 +105,7 @@ def _child(server_ref: str, client_ref: str, num_pods: int, scratch: str) -> Non
     """
     import ray
     from flwr.app import Context
+    from flwr.clientapp import ClientApp
     from flwr.serverapp import Grid, ServerApp
     from flwr.simulation import run_simulation
     from flwr.supercore.object_ref import load_app
@@ -132,6 +135,8 @@ def _child(server_ref: str, client_ref: str, num_pods: int, scratch: str) -> Non
             _temp_dir=scratch,
         )
         os.chdir(directory)
+        # Flower sends the app with every message; its name will do, and is written and read much faster.
+        copyreg.pickle(ClientApp, lambda app: (pkgutil.resolve_name, (client_ref,)))
         run_simulation(
             server_app=watched,
             client_app=client,

@@ -16,7 +16,7 @@ from fl_app.secagg.threads import processors
 SPAN = 4
 """Blocks that are handled by one call."""
 _ROOMS = 4
-_LEAST = 4 * SPAN * BLOCK
+_LEAST = 32 * SPAN * BLOCK
 """Elements, of all masks together, below which a thread costs more than it brings."""
 _PATIENCE = 600.0
 

@@ -27,7 +27,7 @@ def test_spans_follow_each_other_to_the_end(length: int) -> None:
 
 @fields
 @pytest.mark.parametrize(("length", "seeds", "processors", "ahead_of_use"), [
-    (5, 2, 2, False), (LONG, 1, 2, False), (LONG, 3, 2, True), (9 * EACH, 1, 2, True), (LONG, 3, 1, False),
+    (5, 2, 2, False), (LONG, 1, 2, False), (LONG, 16, 2, True), (33 * EACH, 1, 2, True), (LONG, 16, 1, False),
 ])  # fmt: skip
 def test_every_stream_is_read_span_by_span(
     field: Field, length: int, seeds: int, processors: int, ahead_of_use: bool
@@ -51,7 +51,7 @@ def test_a_word_that_equals_q_is_drawn_again_when_read_ahead() -> None:
         def write(self, block: int, out: Words, size: int) -> None:
             out[:size] = np.iinfo(out.dtype).max
 
-    with reading([AllOnes(bytes(32), FIELD_61)] * 2, FIELD_61, LONG) as words:
+    with reading([AllOnes(bytes(32), FIELD_61)] * 16, FIELD_61, LONG) as words:
         first = next(words).copy()
     assert int(first.max()) < FIELD_61.prime
     assert len(np.unique(first)) == len(first)
@@ -71,7 +71,7 @@ def test_an_error_of_the_cipher_is_raised_where_its_words_are_waited_for() -> No
                 raise MemoryError("no room")
             super().write(block, out, size)
 
-    streams = [Broken(bytes(32), FIELD_61)] * 3
+    streams = [Broken(bytes(32), FIELD_61)] * 16
     with reading(streams, FIELD_61, LONG) as words, pytest.raises(MemoryError, match="no room"):
         list(words)
     assert not threads()
