@@ -13,10 +13,10 @@ from fl_app.secagg.field import Field, Words
 from fl_app.secagg.prg import BLOCK, MaskStream, room
 from fl_app.secagg.threads import processors
 
-SPAN = 4
-"""Blocks that are handled by one call."""
+_SPAN = 4
+_SHORT = 4 * _SPAN * BLOCK
 _ROOMS = 4
-_LEAST = 32 * SPAN * BLOCK
+_LEAST = 32 * _SPAN * BLOCK
 """Elements, of all masks together, below which a thread costs more than it brings."""
 _PATIENCE = 600.0
 
@@ -24,9 +24,17 @@ Span = tuple[int, slice]
 """The number of a span's first block, and where in the vector it lies."""
 
 
+def span_of(length: int) -> int:
+    """Return how many blocks of a vector of ``length`` elements are handled by one call.
+
+    One of a short vector, which would otherwise wait longer for memory than for anything else.
+    """
+    return _SPAN if length >= _SHORT else 1
+
+
 def spans(length: int) -> list[Span]:
     """Return the spans of a vector of ``length`` elements, in order."""
-    each = SPAN * BLOCK
+    each = span_of(length) * BLOCK
     return [(at // BLOCK, slice(at, min(at + each, length))) for at in range(0, length, each)]
 
 
@@ -37,11 +45,11 @@ def reading(streams: Sequence[MaskStream], field: Field, length: int) -> Iterato
     Each is to be used before the next is asked for: it lies in the same place. The thread ends with the context.
     """
     if len(streams) * length < _LEAST or processors() == 1:
-        yield in_turn(streams, room(field, SPAN), length)
+        yield in_turn(streams, room(field, span_of(length)), length)
         return
     free, written = SimpleQueue[Words | None](), SimpleQueue[Words | Exception]()
     for _ in range(_ROOMS):
-        free.put(room(field, SPAN))
+        free.put(room(field, span_of(length)))
 
     def write() -> None:
         try:
@@ -56,7 +64,7 @@ def reading(streams: Sequence[MaskStream], field: Field, length: int) -> Iterato
             written.put(error)
 
     def words() -> Iterator[Words]:
-        out = room(field, SPAN)
+        out = room(field, span_of(length))
         for block, at in spans(length):
             for stream in streams:
                 into = written.get(timeout=_PATIENCE)

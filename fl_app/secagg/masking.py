@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fl_app.secagg import npy
-from fl_app.secagg.ahead import SPAN, reading, spans
+from fl_app.secagg.ahead import reading, span_of, spans
 from fl_app.secagg.canonical import digest, encode
 from fl_app.secagg.errors import AggregateRefused
 from fl_app.secagg.field import Field, Int64, Words
@@ -37,7 +37,7 @@ def mask(layout: Layout, encoder: Encoder, add: Sequence[bytes], subtract: Seque
     field = layout.field
 
     def fill(out: Words) -> None:
-        sums, scratch = aligned(SPAN * BLOCK, _INT64), aligned(SPAN * BLOCK, _INT64)
+        sums, scratch = (aligned(span_of(len(out)) * BLOCK, _INT64) for _ in range(2))
         with _masks(field, len(out), add, subtract) as apply:
             for block, at in spans(len(out)):
                 part = out[at]
@@ -154,16 +154,19 @@ class Sum:
     def _full(self) -> bool:
         return self._since_fold == self._field.unsigned_adds_between_folds
 
+    def _span(self) -> npt.NDArray[np.uint64]:
+        return aligned(span_of(len(self._total)) * BLOCK, _UINT64)
+
     def _parts(self) -> Iterator[tuple[int, slice, npt.NDArray[np.uint64], npt.NDArray[np.uint64]]]:
         """Yield of each span the first block, where it lies, its elements, and scratch of their size."""
-        scratch = aligned(SPAN * BLOCK, _UINT64)
+        scratch = self._span()
         for block, at in spans(len(self._total)):
             part = self._total[at]
             yield block, at, part, scratch[: len(part)]
 
     def _centred(self) -> Iterator[tuple[int, slice, Int64]]:
         """Yield of each span the first block, where it lies, and its centred elements, which the next overwrites."""
-        field, moved = self._field, aligned(SPAN * BLOCK, _UINT64)
+        field, moved = self._field, self._span()
         half = (field.prime - 1) // 2
         for block, at, part, spare in self._parts():
             if self._full:

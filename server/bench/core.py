@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import CTR, GCM
 
-from fl_app.secagg.ahead import SPAN, in_turn, reading
+from fl_app.secagg.ahead import in_turn, reading, span_of
 from fl_app.secagg.field import FIELD_31, FIELD_61, Field
 from fl_app.secagg.fixed_point import Encoder, Layout, Segment
 from fl_app.secagg.masking import Sum, check_vector, mask
@@ -98,8 +98,9 @@ def _one_mask(size: int, field: Field, alone: bool = False) -> Contender:
 
     ``alone``: on one thread; otherwise as in a pod's step, where a second one runs the cipher.
     """
-    total, scratch = np.zeros(SPAN * BLOCK, np.int64), aligned(SPAN * BLOCK, np.dtype(np.int64))
-    into = room(field, SPAN)
+    span = span_of(size)
+    total, scratch = np.zeros(span * BLOCK, np.int64), aligned(span * BLOCK, np.dtype(np.int64))
+    into = room(field, span)
 
     def work() -> None:
         stream = MaskStream(bytes(32), field)

@@ -5,29 +5,30 @@ import numpy as np
 import pytest
 
 from fl_app.secagg import ahead
-from fl_app.secagg.ahead import SPAN, reading, spans
+from fl_app.secagg.ahead import reading, span_of, spans
 from fl_app.secagg.field import FIELD_31, FIELD_61, Field, Words
 from fl_app.secagg.prg import BLOCK, MaskStream, expand
 
 fields = pytest.mark.parametrize("field", [FIELD_61, FIELD_31], ids=["61", "31"])
-EACH = SPAN * BLOCK
-LONG = 2 * EACH + 7
+EACH = span_of(1 << 30) * BLOCK
+LONG = 5 * EACH + 7
 
 
 def threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name == "masks"]
 
 
-@pytest.mark.parametrize("length", [1, EACH - 1, EACH, EACH + 1, 3 * EACH])
+@pytest.mark.parametrize("length", [1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, LONG - 7, LONG])
 def test_spans_follow_each_other_to_the_end(length: int) -> None:
-    found = spans(length)
-    assert [at.start for _, at in found] == [block * BLOCK for block, _ in found] == list(range(0, length, EACH))
-    assert [at.stop for _, at in found] == [*range(EACH, length, EACH), length]
+    found, each = spans(length), span_of(length) * BLOCK
+    assert [at.start for _, at in found] == [block * BLOCK for block, _ in found] == list(range(0, length, each))
+    assert [at.stop for _, at in found] == [*range(each, length, each), length]
 
 
 @fields
 @pytest.mark.parametrize(("length", "seeds", "processors", "ahead_of_use"), [
-    (5, 2, 2, False), (LONG, 1, 2, False), (LONG, 16, 2, True), (33 * EACH, 1, 2, True), (LONG, 16, 1, False),
+    (5, 2, 2, False), (BLOCK + 5, 70, 2, False), (LONG, 1, 2, False), (LONG, 10, 2, True), (33 * EACH, 1, 2, True),
+    (LONG, 10, 1, False),
 ])  # fmt: skip
 def test_every_stream_is_read_span_by_span(
     field: Field, length: int, seeds: int, processors: int, ahead_of_use: bool
@@ -51,7 +52,7 @@ def test_a_word_that_equals_q_is_drawn_again_when_read_ahead() -> None:
         def write(self, block: int, out: Words, size: int) -> None:
             out[:size] = np.iinfo(out.dtype).max
 
-    with reading([AllOnes(bytes(32), FIELD_61)] * 16, FIELD_61, LONG) as words:
+    with reading([AllOnes(bytes(32), FIELD_61)] * 10, FIELD_61, LONG) as words:
         first = next(words).copy()
     assert int(first.max()) < FIELD_61.prime
     assert len(np.unique(first)) == len(first)
@@ -71,7 +72,7 @@ def test_an_error_of_the_cipher_is_raised_where_its_words_are_waited_for() -> No
                 raise MemoryError("no room")
             super().write(block, out, size)
 
-    streams = [Broken(bytes(32), FIELD_61)] * 16
+    streams = [Broken(bytes(32), FIELD_61)] * 10
     with reading(streams, FIELD_61, LONG) as words, pytest.raises(MemoryError, match="no room"):
         list(words)
     assert not threads()
