@@ -7,7 +7,6 @@ file is that child.
 import copyreg
 import logging
 import os
-import pkgutil
 import secrets
 import sys
 import tempfile
@@ -136,7 +135,7 @@ def _child(server_ref: str, client_ref: str, num_pods: int, scratch: str) -> Non
         )
         os.chdir(directory)
         # Flower sends the app with every message; its name will do, and is written and read much faster.
-        copyreg.pickle(ClientApp, lambda app: (pkgutil.resolve_name, (client_ref,)))
+        copyreg.pickle(ClientApp, lambda app: (load_app, (client_ref, ImportError, installed)))
         run_simulation(
             server_app=watched,
             client_app=client,

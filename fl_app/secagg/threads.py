@@ -1,7 +1,7 @@
 """A vector's blocks shared out among threads, for work that lets go of the interpreter's lock for long: digests.
 
-The masks themselves are left to one thread. Its calls on blocks take some 5 microseconds each, about what it takes to
-hand the lock over, and two threads were measured to be slower than one.
+Masks are not shared out like this: their many calls of some 5 microseconds, about what it takes to hand the lock over,
+contend for it. See `fl_app.secagg.ahead` instead.
 """
 
 import itertools
