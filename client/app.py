@@ -124,12 +124,12 @@ def lr_factor(place: int, rounds: int, last: float) -> float:
 
 def _model(message: Message) -> tuple[RunConfig, Encoding, Any]:
     """Return the settings, the encoding and the network that a request describes, its parameters as they came."""
+    if evaluated := _evaluated.pop(message, None):
+        return evaluated
     import torch
 
     from fl_app.tabular.model import build_network, load_state
 
-    if evaluated := _evaluated.pop(message, None):
-        return evaluated
     torch.set_num_threads(1)
     settings = message.content.config_records["config"]
     config = RunConfig.from_json(str(settings["run"]))

@@ -14,10 +14,12 @@ from fl_app.secagg.prg import BLOCK, MaskStream, room
 from fl_app.secagg.threads import processors
 
 _SPAN = 4
-_SHORT = 4 * _SPAN * BLOCK
+_LONG = 4 * _SPAN * BLOCK
+"""Elements from which on a vector is handled several blocks at a time."""
 _ROOMS = 4
+"""Spans by which the cipher may be ahead."""
 _LEAST = 32 * _SPAN * BLOCK
-"""Elements, of all masks together, below which a thread costs more than it brings."""
+"""Elements, of all masks of a long vector together, below which a thread costs more than it brings."""
 _PATIENCE = 600.0
 
 Span = tuple[int, slice]
@@ -29,7 +31,7 @@ def span_of(length: int) -> int:
 
     One of a short vector, which would otherwise wait longer for memory than for anything else.
     """
-    return _SPAN if length >= _SHORT else 1
+    return _SPAN if length >= _LONG else 1
 
 
 def spans(length: int) -> list[Span]:
@@ -44,12 +46,13 @@ def reading(streams: Sequence[MaskStream], field: Field, length: int) -> Iterato
 
     Each is to be used before the next is asked for: it lies in the same place. The thread ends with the context.
     """
-    if len(streams) * length < _LEAST or processors() == 1:
-        yield in_turn(streams, room(field, span_of(length)), length)
+    span = span_of(length)
+    if span == 1 or len(streams) * length < _LEAST or processors() == 1:
+        yield in_turn(streams, room(field, span), length)
         return
     free, written = SimpleQueue[Words | None](), SimpleQueue[Words | Exception]()
     for _ in range(_ROOMS):
-        free.put(room(field, span_of(length)))
+        free.put(room(field, span))
 
     def write() -> None:
         try:
@@ -64,7 +67,7 @@ def reading(streams: Sequence[MaskStream], field: Field, length: int) -> Iterato
             written.put(error)
 
     def words() -> Iterator[Words]:
-        out = room(field, span_of(length))
+        out = room(field, span)
         for block, at in spans(length):
             for stream in streams:
                 into = written.get(timeout=_PATIENCE)

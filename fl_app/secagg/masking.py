@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +38,7 @@ def mask(layout: Layout, encoder: Encoder, add: Sequence[bytes], subtract: Seque
     field = layout.field
 
     def fill(out: Words) -> None:
-        sums, scratch = (aligned(span_of(len(out)) * BLOCK, _INT64) for _ in range(2))
+        sums, scratch = (_scratch(len(out), _INT64) for _ in range(2))
         with _masks(field, len(out), add, subtract) as apply:
             for block, at in spans(len(out)):
                 part = out[at]
@@ -47,6 +48,11 @@ def mask(layout: Layout, encoder: Encoder, add: Sequence[bytes], subtract: Seque
                 field.canonicalise(total, spare, part)
 
     return npy.filled(layout.length, field.dtype, fill)
+
+
+def _scratch(length: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Return an array for one span of a vector of ``length`` elements."""
+    return aligned(span_of(length) * BLOCK, dtype)
 
 
 @contextmanager
@@ -154,19 +160,16 @@ class Sum:
     def _full(self) -> bool:
         return self._since_fold == self._field.unsigned_adds_between_folds
 
-    def _span(self) -> npt.NDArray[np.uint64]:
-        return aligned(span_of(len(self._total)) * BLOCK, _UINT64)
-
     def _parts(self) -> Iterator[tuple[int, slice, npt.NDArray[np.uint64], npt.NDArray[np.uint64]]]:
         """Yield of each span the first block, where it lies, its elements, and scratch of their size."""
-        scratch = self._span()
+        scratch = _scratch(len(self._total), _UINT64)
         for block, at in spans(len(self._total)):
             part = self._total[at]
             yield block, at, part, scratch[: len(part)]
 
     def _centred(self) -> Iterator[tuple[int, slice, Int64]]:
         """Yield of each span the first block, where it lies, and its centred elements, which the next overwrites."""
-        field, moved = self._field, self._span()
+        field, moved = self._field, _scratch(len(self._total), _UINT64)
         half = (field.prime - 1) // 2
         for block, at, part, spare in self._parts():
             if self._full:

@@ -27,7 +27,7 @@ def test_spans_follow_each_other_to_the_end(length: int) -> None:
 
 @fields
 @pytest.mark.parametrize(("length", "seeds", "processors", "ahead_of_use"), [
-    (5, 2, 2, False), (BLOCK + 5, 70, 2, False), (LONG, 1, 2, False), (LONG, 10, 2, True), (33 * EACH, 1, 2, True),
+    (5, 2, 2, False), (BLOCK + 5, 130, 2, False), (LONG, 1, 2, False), (LONG, 10, 2, True), (33 * EACH, 1, 2, True),
     (LONG, 10, 1, False),
 ])  # fmt: skip
 def test_every_stream_is_read_span_by_span(
