@@ -48,7 +48,7 @@ fmt: $(READY)
 	$(BIN)/ruff format .
 
 bench: $(READY)  ## measure against rivals and limits
-	$(BIN)/fl-app bench
+	$(BIN)/python -m benchmarks
 
 study: $(READY)  ## what joining pods is worth: train the rows that docs/study lacks, and write the page (an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/study.py

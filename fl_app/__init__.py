@@ -1,27 +1,27 @@
 """Train one tabular model over pods that never show their data.
 
-The names below are all that a modeller or a pod's owner needs; each is imported when it is first used.
+The names below are all that a modeller or a pod's owner needs; each is imported when it is first used, so that a
+command or a pod loads nothing that it does not need.
 """
 
+from collections.abc import Mapping
+from importlib import import_module
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fl_app.modeller import (
-        Callback,
-        DataStructure,
-        EarlyStopping,
-        FederatedAveraging,
-        Federation,
-        Optimizer,
-        PyTorchTabularClassifier,
-        Run,
-        Schema,
-        SecureAggregator,
-        combine_pod_schemas,
-        get_pod_schema,
-        setup_loggers,
-    )
-    from fl_app.pods import CSVSource, ParquetSource, Pod, PodDataConfig, PodDetailsConfig, Policy
+    from fl_app.config import FederatedAveraging, SecureAggregator
+    from fl_app.federation.kinds import Federation
+    from fl_app.pod.datasource import CSVSource, ParquetSource
+    from fl_app.pod.definition import Pod, PodDataConfig, PodDetailsConfig
+    from fl_app.pod.policy import Policy
+    from fl_app.tabular.early_stopping import EarlyStopping
+    from fl_app.tabular.schema import Schema
+    from fl_app.tabular.settings import DataStructure, Optimizer
+    from server.modeller.callbacks import Callback, Run
+    from server.modeller.classifier import PyTorchTabularClassifier
+    from server.modeller.loggers import setup_loggers
+    from server.modeller.schemas import combine_pod_schemas, get_pod_schema
 
 __all__ = [
     "CSVSource",
@@ -45,17 +45,30 @@ __all__ = [
     "setup_loggers",
 ]
 
+_MODULES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "fl_app.config": ("FederatedAveraging", "SecureAggregator"),
+        "fl_app.federation.kinds": ("Federation",),
+        "fl_app.pod.datasource": ("CSVSource", "ParquetSource"),
+        "fl_app.pod.definition": ("Pod", "PodDataConfig", "PodDetailsConfig"),
+        "fl_app.pod.policy": ("Policy",),
+        "fl_app.tabular.early_stopping": ("EarlyStopping",),
+        "fl_app.tabular.schema": ("Schema",),
+        "fl_app.tabular.settings": ("DataStructure", "Optimizer"),
+        "server.modeller.callbacks": ("Callback", "Run"),
+        "server.modeller.classifier": ("PyTorchTabularClassifier",),
+        "server.modeller.loggers": ("setup_loggers",),
+        "server.modeller.schemas": ("combine_pod_schemas", "get_pod_schema"),
+    }
+)
+"""The module that defines each name; the same as the imports above, which type checkers read."""
+
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'fl_app' has no attribute {name!r}")
-    from fl_app import pods  # light, and most of what a pod file asks for
-
-    if name in pods.__all__:
-        return getattr(pods, name)
-    from fl_app import modeller
-
-    return getattr(modeller, name)
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module 'fl_app' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -1,33 +1,44 @@
-"""The command line: a group that opens each command through its door only when it is called."""
+"""The command line: a group that imports each command only when it is called."""
 
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from types import MappingProxyType
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import click
 
-from fl_app.doors import open_door
 from fl_app.errors import FlAppError
 
-COMMANDS: Mapping[str, str] = MappingProxyType(
+
+class Command(NamedTuple):
+    """Where a command is defined, and its line in the list of commands."""
+
+    module: str
+    summary: str
+
+
+COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
-        "demo": "Train on the two census pods, in simulation on this machine.",
-        "fit": "Train one model over several pods.",
-        "pods": "Show a federation's pods, and who approves whom.",
-        "pod": "Run and look after a pod of your own.",
-        "modeller": "Make and hand out the modeller's own key.",
-        "provision": "Make ready a SuperLink, and register pods and modellers with it.",
-        "superlink": "Serve and look after a SuperLink that was made ready.",
-        "runs": "List, show, compare, log and remove runs.",
-        "export": "Write a run's model as safetensors, pt, onnx or pt2, with a card.",
-        "predict": "Score a CSV file with a model.",
-        "report": "Write a page about a run, with its pictures.",
-        "bench": "Measure secure aggregation against its rivals and its limits.",
-        "doctor": "Look for what may be wrong with this installation.",
+        "demo": Command("server.commands.fit", "Train on the two census pods, in simulation on this machine."),
+        "fit": Command("server.commands.fit", "Train one model over several pods."),
+        "pods": Command("server.commands.pods", "Show a federation's pods, and who approves whom."),
+        "pod": Command("client.commands.group", "Run and look after a pod of your own."),
+        "modeller": Command("server.commands.modeller", "Make and hand out the modeller's own key."),
+        "provision": Command(
+            "server.commands.provision", "Prepare a SuperLink, and register pods and modellers with it."
+        ),
+        "superlink": Command("server.commands.superlink", "Serve and look after a SuperLink that was provisioned."),
+        "runs": Command("server.commands.runs", "List, show, compare, log and remove runs."),
+        "export": Command(
+            "server.commands.export", "Write a run's model as safetensors, pt, onnx or pt2, with a model card."
+        ),
+        "predict": Command("server.commands.predict", "Score a CSV file with a model."),
+        "report": Command("server.commands.report", "Write a page about a run, with its pictures."),
+        "doctor": Command("server.commands.doctor", "Look for problems in this installation."),
     }
 )
-
+"""Every command, in the order in which a newcomer meets them; each is a click command of its own name."""
 
 _EPILOG = """\b
 Exit codes:
@@ -40,7 +51,7 @@ Exit codes:
 Example: fl-app demo"""
 
 
-class Doors(click.Group):
+class LazyGroup(click.Group):
     """A group whose commands are named here and imported when called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -51,17 +62,17 @@ class Doors(click.Group):
         """Import one command."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = open_door(f"command.{cmd_name}")  # type: ignore[assignment]
+        command: click.Command = getattr(import_module(COMMANDS[cmd_name].module), cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the summaries without importing a command."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl([(name, command.summary) for name, command in COMMANDS.items()])
 
 
 @click.group(
-    cls=Doors,
+    cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=_EPILOG,
 )

@@ -14,7 +14,7 @@ import random
 from collections import defaultdict
 from pathlib import Path
 
-OUTPUT = Path(__file__).resolve().parent.parent / "fl_app" / "census"
+OUTPUT = Path(__file__).resolve().parent.parent / "fl_app" / "demo" / "data"
 PODS = ("census-income-demo-dataset", "census-income-yaml-demo-dataset")
 SEED = 1996
 HEADER = (

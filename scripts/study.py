@@ -23,10 +23,10 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 
-from fl_app.files import replace_file  # noqa: E402
-from scripts.joining import page, plots  # noqa: E402
-from scripts.joining.rows import Row, measure  # noqa: E402
-from scripts.joining.study import SMALL, STUDY  # noqa: E402
+from benchmarks.joining import page, plots  # noqa: E402
+from benchmarks.joining.rows import Row, measure  # noqa: E402
+from benchmarks.joining.study import SMALL, STUDY  # noqa: E402
+from fl_app.system.files import replace_file  # noqa: E402
 
 
 def main() -> None:

@@ -7,13 +7,13 @@ from types import MappingProxyType
 
 from flwr.app import RecordDict
 
-from fl_app import wire
 from fl_app.errors import RunFailed
+from fl_app.flower import records
 from fl_app.secagg.aggregator import Aggregator
 from fl_app.secagg.errors import MalformedMessage, ProtocolError
 from fl_app.secagg.messages import Hello
 from fl_app.secagg.roster import verify_hello
-from strategies.exchange import Exchange, Reply
+from strategies.polling import Exchange, Reply
 
 Watch = Callable[[str, Sequence[str]], None]
 """Is told of which trip the server waits for which pods: ``watch("train", ["hospital-b"])``."""
@@ -87,12 +87,12 @@ class _Answers:
 
     registered: Mapping[int, str]
 
-    hellos: dict[str, tuple[int, Hello, wire.Published]] = field(default_factory=dict)
+    hellos: dict[str, tuple[int, Hello, records.Published]] = field(default_factory=dict)
     refusals: dict[str, str] = field(default_factory=dict)
     approvals: dict[str, tuple[str, ...]] = field(default_factory=dict)
     bystanders: set[str] = field(default_factory=set)
     strays: list[str] = field(default_factory=list)
-    foreign: dict[str, tuple[int, Hello, wire.Published]] = field(default_factory=dict)
+    foreign: dict[str, tuple[int, Hello, records.Published]] = field(default_factory=dict)
 
     def take(self, reply: Reply, aggregator: Aggregator) -> None:
         """Sort one reply in."""
@@ -103,16 +103,16 @@ class _Answers:
             self.strays.append(f"{node} could not answer: {reply.failure}")
             return
         try:
-            said = wire.take(reply.content, Hello, wire.Bystander, wire.Refusal)
-            if isinstance(said, wire.Bystander):
+            said = records.take(reply.content, Hello, records.Bystander, records.Refusal)
+            if isinstance(said, records.Bystander):
                 self.bystanders.add(said.name)
-            elif isinstance(said, wire.Refusal) and (said.name not in requested or self._foreign(reply, said.name)):
+            elif isinstance(said, records.Refusal) and (said.name not in requested or self._foreign(reply, said.name)):
                 self.strays.append(said.text)
-            elif isinstance(said, wire.Refusal):
+            elif isinstance(said, records.Refusal):
                 self.refusals[said.name] = said.text
                 self.approvals[said.name] = said.approves
             elif isinstance(said, Hello) and said.name in requested and self._is_good(said, aggregator):
-                published = wire.Published.from_bytes(said.published)
+                published = records.Published.from_bytes(said.published)
                 if self._foreign(reply, said.name):
                     self.foreign.setdefault(said.name, (reply.node, said, published))
                     return
@@ -189,14 +189,14 @@ def say_hello(
         If fewer answer and agree.
     """
     requested = aggregator.parameters.pods
-    request = wire.put(RecordDict(), wire.HelloRequest(aggregator.session, aggregator.parameters, secure))
+    request = records.put(RecordDict(), records.HelloRequest(aggregator.session, aggregator.parameters, secure))
     answers, asked, waiting = _Answers(exchange.registered), set(without.values()), dict[str, int]()
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         new = exchange.nodes() - asked
         asked |= new
         left = max(1.0, deadline - time.monotonic())
-        waiting |= exchange.send(dict.fromkeys(new, request), wire.HELLO, left)
+        waiting |= exchange.send(dict.fromkeys(new, request), records.HELLO, left)
         for reply in exchange.receive(waiting):
             answers.take(reply, aggregator)
         if set(requested) <= answers.settled(waiting.values()) | without.keys():
@@ -231,10 +231,10 @@ def exchange_shares(
     """
     roster = aggregator.make_roster(list(cohort.hellos.values()))
     names = {node: name for name, node in cohort.nodes.items()}
-    request = wire.put(RecordDict(), wire.RosterRequest(roster.hellos))
+    request = records.put(RecordDict(), records.RosterRequest(roster.hellos))
     reasons = dict[str, str]()
     waited_for = names_of(names, "roster", watch)
-    for reply in exchange.ask(dict.fromkeys(names, request), wire.ROSTER, timeout, watch=waited_for):
+    for reply in exchange.ask(dict.fromkeys(names, request), records.ROSTER, timeout, watch=waited_for):
         name = names[reply.node]
         if refused := reply.refusal():
             reasons[name] = refused.text
@@ -242,7 +242,7 @@ def exchange_shares(
             reasons[name] = f"pod '{name}': {reply.failure}"
         else:
             try:
-                aggregator.take_shares(name, wire.take(reply.content, wire.RosterReply).shares)
+                aggregator.take_shares(name, records.take(reply.content, records.RosterReply).shares)
             except ProtocolError as error:
                 reasons[name] = f"pod '{name}': {error}"
     if cohort.foreign:  # only now: the pods have seen the roster too, and what they said of it is in their ledgers

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from flwr.app import RecordDict
 from flwr.serverapp import Grid
 
-from fl_app import wire
+from fl_app.flower import records
 from fl_app.secagg.aggregator import Aggregator
 from fl_app.secagg.canonical import encode
 from fl_app.secagg.errors import MalformedMessage, PolicyRefused, ProtocolError
 from fl_app.secagg.messages import Hello, Parameters
 from fl_app.secagg.roster import verify_hello
 from strategies.cohort import Cohort, CohortRefused, say_hello
-from strategies.exchange import Exchange, Reply
+from strategies.polling import Exchange, Reply
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _aggregator(grid: Grid, names: Sequence[str]) -> Aggregator:
 
 def _who_is_there(exchange: Exchange, aggregator: Aggregator, timeout: float, settle: float) -> Look:
     """Return who is connected, and what the nodes say that are no pods, once the set of nodes is stable."""
-    request = wire.put(RecordDict(), wire.HelloRequest(aggregator.session, aggregator.parameters, secure=True))
+    request = records.put(RecordDict(), records.HelloRequest(aggregator.session, aggregator.parameters, secure=True))
     hellos, nodes, problems = dict[str, Hello](), dict[str, int](), list[str]()
     asked, waiting = set[int](), dict[str, int]()
     changed = time.monotonic()
@@ -96,7 +96,7 @@ def _who_is_there(exchange: Exchange, aggregator: Aggregator, timeout: float, se
     while time.monotonic() < deadline:
         new = exchange.nodes() - asked
         asked |= new
-        waiting |= exchange.send(dict.fromkeys(new, request), wire.HELLO, max(1.0, deadline - time.monotonic()))
+        waiting |= exchange.send(dict.fromkeys(new, request), records.HELLO, max(1.0, deadline - time.monotonic()))
         for reply in exchange.receive(waiting):
             try:
                 hello = _hello_in(reply, aggregator)
@@ -111,7 +111,7 @@ def _who_is_there(exchange: Exchange, aggregator: Aggregator, timeout: float, se
         elif time.monotonic() - changed > settle:
             break
         time.sleep(0.1)
-    published = {name: wire.Published.from_bytes(hellos[name].published) for name in sorted(hellos)}
+    published = {name: records.Published.from_bytes(hellos[name].published) for name in sorted(hellos)}
     cohort = Cohort(
         nodes=nodes,
         hellos={name: hellos[name] for name in published},
@@ -128,9 +128,9 @@ def _hello_in(reply: Reply, aggregator: Aggregator) -> Hello:
         raise MalformedMessage(f"a node could not answer: {reply.failure}")
     if refused := reply.refusal():
         raise PolicyRefused(refused.text)
-    said = wire.take(reply.content, Hello)
+    said = records.take(reply.content, Hello)
     verify_hello(said)
     if said.session != aggregator.session or said.parameters != aggregator.parameters.digest():
         raise MalformedMessage(f"pod '{said.name}' answered for another session or other parameters")
-    wire.Published.from_bytes(said.published)
+    records.Published.from_bytes(said.published)
     return said

@@ -20,14 +20,12 @@ from flwr.serverapp.strategy import Result, Strategy
 
 from fl_app.errors import RunFailed, UsageError
 from fl_app.secagg.canonical import Value, encode
+from fl_app.secagg.codec import Aggregate
 from fl_app.secagg.field import field_of
-from fl_app.secagg.fixed_point import Aggregate
 from fl_app.secagg.messages import Parameters
 from strategies.cohort import Cohort, Watch
-from strategies.declaration import UPDATE, Declaration
-from strategies.grid import CohortGrid
-from strategies.inner import check_minima, common_request, moved, virtual_reply
-from strategies.metrics import Metric, metric_record, with_examples
+from strategies.inner_strategy import CohortGrid, check_minima, common_request, moved, virtual_reply
+from strategies.metrics import UPDATE, Declaration, Metric, metric_record, with_examples
 from strategies.sessions import Sessions
 from strategies.steps import StepFailed, StepResult, Traffic
 

@@ -10,7 +10,7 @@ from fl_app.errors import RunFailed
 from fl_app.secagg.aggregator import Aggregator
 from fl_app.secagg.messages import Parameters
 from strategies.cohort import Cohort, CohortRefused, Watch, exchange_shares, say_hello
-from strategies.exchange import Exchange
+from strategies.polling import Exchange
 from strategies.steps import StepFailed, StepResult, Steps, Traffic
 
 

@@ -8,14 +8,14 @@ from typing import Any, Protocol
 import numpy.typing as npt
 from flwr.app import ArrayRecord, RecordDict
 
-from fl_app import wire
 from fl_app.errors import RunFailed
+from fl_app.flower import records
 from fl_app.secagg.aggregator import Aggregator, Collection
+from fl_app.secagg.codec import Aggregate
 from fl_app.secagg.errors import AggregateRefused, AlreadyAnswered, ProtocolError
-from fl_app.secagg.fixed_point import Aggregate
 from fl_app.secagg.messages import ElementClass, MaskedReply, Step, UnmaskReply, Witness
 from strategies.cohort import Cohort, Watch, names_of
-from strategies.exchange import Exchange
+from strategies.polling import Exchange
 
 
 @dataclass(frozen=True)
@@ -128,10 +128,10 @@ class Steps:
         classes = self._aggregator.parameters.step(kind).classes
         names = tuple(c.name for c in classes)
         step = Step(self._aggregator.session, kind, round, names, tuple(sizes.get(name, 1) for name in names))
-        request = wire.put(RecordDict(dict(content)), step)
+        request = records.put(RecordDict(dict(content)), step)
         receiver: Receiver = _Masked(self._aggregator, step, request) if self._secure else _Plain(classes, step.sizes)
         contents = {node: self._addressed(request, name) for node, name in self._names.items()}
-        message_type = wire.KINDS[kind] if self._secure else wire.PLAIN[wire.KINDS[kind]]
+        message_type = records.KINDS[kind] if self._secure else records.PLAIN[records.KINDS[kind]]
         quorum = self._aggregator.threshold if self._secure else None
         lost = self._ask(kind, contents, message_type, receiver.add, timeout, quorum)
         self._delivered |= set(self._cohort.nodes) - set(lost)
@@ -152,24 +152,24 @@ class Steps:
         """Have survivors open what the sum needs, after a loss with a signed list of them; returns who is lost."""
         nodes = {node: name for node, name in self._names.items() if name in collection.survivors}
         if lost:
-            request = wire.put(RecordDict(), collection.survivors_request())
+            request = records.put(RecordDict(), collection.survivors_request())
 
             def signed(name: str, content: RecordDict) -> None:
-                collection.take_witness(name, wire.take(content, Witness))
+                collection.take_witness(name, records.take(content, Witness))
 
-            self._ask("consistency", dict.fromkeys(nodes, request), wire.SURVIVORS, signed, timeout, None)
-        requests = {node: wire.put(RecordDict(), collection.unmask_request(name)) for node, name in nodes.items()}
+            self._ask("consistency", dict.fromkeys(nodes, request), records.SURVIVORS, signed, timeout, None)
+        requests = {node: records.put(RecordDict(), collection.unmask_request(name)) for node, name in nodes.items()}
 
         def opened(name: str, content: RecordDict) -> None:
-            collection.take_reveal(name, wire.take(content, UnmaskReply))
+            collection.take_reveal(name, records.take(content, UnmaskReply))
 
         if lost:
-            return self._ask("unmask", requests, wire.UNMASK, opened, timeout, None)
+            return self._ask("unmask", requests, records.UNMASK, opened, timeout, None)
         # The sum is whole, so a threshold of answers is enough: as many are asked, and the others only if one is late.
         # In the last step all are, or they would go on remembering the session's secrets.
         quorum = collection.threshold
         at_first = None if everyone else quorum
-        silent = self._ask("unmask", requests, wire.UNMASK, opened, timeout, quorum, grace=0.0, at_first=at_first)
+        silent = self._ask("unmask", requests, records.UNMASK, opened, timeout, quorum, grace=0.0, at_first=at_first)
         return {} if collection.unmasked else silent
 
     def _ask(
@@ -212,7 +212,7 @@ class Steps:
         """Return the request with the sealed shares for one pod, until they have been delivered."""
         if not self._secure or name in self._delivered:
             return request
-        return wire.put_shares(request, self._aggregator.shares_for(name))
+        return records.put_shares(request, self._aggregator.shares_for(name))
 
 
 class Receiver(Protocol):
@@ -232,10 +232,10 @@ class _Masked:
     """Sums masked vectors in the field."""
 
     def __init__(self, aggregator: Aggregator, step: Step, request: RecordDict) -> None:
-        self.collection = aggregator.collect(step, wire.request_digest(request))
+        self.collection = aggregator.collect(step, records.request_digest(request))
 
     def add(self, sender: str, content: RecordDict) -> None:
-        self.collection.add(sender, wire.take_vector(content), wire.take(content, MaskedReply))
+        self.collection.add(sender, records.take_vector(content), records.take(content, MaskedReply))
 
     def survives(self, lost: Mapping[str, Loss]) -> bool:
         return self.collection.unmasks and len(self.collection.survivors) >= self.collection.threshold
@@ -254,7 +254,7 @@ class _Plain:
         self._sums: dict[str, npt.NDArray[Any]] = {}
 
     def add(self, sender: str, content: RecordDict) -> None:
-        values = wire.take_values(content)
+        values = records.take_values(content)
         if {name: array.shape for name, array in values.items()} != self._shapes:
             raise AggregateRefused(f"pod '{sender}' sent other values than the step asks for")
         if any(array.dtype.kind not in "fiu" for array in values.values()) or values["weight"].dtype.kind == "f":

@@ -8,11 +8,11 @@ import click
 
 from client.commands.options import home_option, json_option
 from fl_app.errors import UsageError
-from fl_app.home import pod_home
+from fl_app.system.home import pod_home
 
 if TYPE_CHECKING:
-    from client.apps import Apps
-    from client.differences import FileChange
+    from client.site.app_diff import FileChange
+    from client.site.approved_apps import Apps
 
 _SHOWN = 400
 """Lines of a difference that are printed for one file without --full."""
@@ -42,7 +42,7 @@ def approve_app(
     Approved is the version installed here, or a bundle in a file, or one that the pod has refused, by the beginning
     of its hash. A pod runs approved versions only.
     """
-    from client.apps import Apps
+    from client.site.approved_apps import Apps
 
     directory = pod_home(name, home)
     if not directory.is_dir():
@@ -59,8 +59,8 @@ def approve_app(
 
 
 def _approve(apps: "Apps", name: str, version: str | None, yes: bool, full: bool, as_json: bool) -> None:
-    from client.apps import hash_of
-    from client.differences import difference
+    from client.site.app_diff import difference
+    from client.site.approved_apps import hash_of
 
     content, last = _wanted(apps, version), apps.last()
     if last is None and version is not None:
@@ -84,7 +84,7 @@ def _approve(apps: "Apps", name: str, version: str | None, yes: bool, full: bool
 
 def _wanted(apps: "Apps", version: str | None) -> bytes:
     if version is None:
-        from fl_app.bundle import build
+        from fl_app.host.bundle import build
 
         return build()
     if version.endswith(".fab"):
@@ -106,7 +106,7 @@ def _lines_of_listing(apps: "Apps") -> list[str]:
 
 def _lines_of(changes: "list[FileChange]", last: bytes | None, hash_: str, full: bool) -> list[str]:
     """Return the text to read before one approves: the list of files, and then what changed in them."""
-    from client.apps import hash_of
+    from client.site.approved_apps import hash_of
 
     if last is None:
         lines = [f"version {hash_[:12]}: {len(changes)} files; no version is approved yet to compare it with"]

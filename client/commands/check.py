@@ -11,8 +11,8 @@ from client.commands.options import home_option, json_option
 from fl_app.errors import UsageError
 
 if TYPE_CHECKING:
-    from fl_app.federation import DeployedFederation
-    from fl_app.pods import Pod
+    from fl_app.federation.kinds import DeployedFederation
+    from fl_app.pod.definition import Pod
 
 
 @click.command(epilog="Example: fl-app pod check hospital-a.yaml --federation federation.toml")
@@ -30,9 +30,9 @@ def check(context: click.Context, file: Path, federation: str | None, home: Path
 
     Exit code 1 if anything is wrong.
     """
-    from client.preflight import examine
-    from fl_app.findings import Finding
-    from fl_app.pods import load_pod
+    from client.site.checks import examine
+    from fl_app.host.findings import Finding
+    from fl_app.pod.pod_file import load_pod
 
     document: dict[str, Any] = {}
     try:
@@ -51,7 +51,7 @@ def check(context: click.Context, file: Path, federation: str | None, home: Path
 
 
 def _deployed(federation: str | None) -> "DeployedFederation | None":
-    from fl_app.federation import DeployedFederation, find_federation
+    from fl_app.federation.kinds import DeployedFederation, find_federation
 
     if federation is None:
         return None
@@ -65,10 +65,10 @@ def _document(pod: "Pod", home: Path | None) -> dict[str, Any]:
     """Return what is said of the pod beside the findings; None where a finding says why it is not known."""
     from contextlib import suppress
 
-    from client.table import PodTable
+    from client.app.table import PodTable
     from fl_app.errors import FlAppError
-    from fl_app.home import pod_home
-    from fl_app.keys import Identity, Keyring, known_pods
+    from fl_app.identity.keys import Identity, Keyring, known_pods
+    from fl_app.system.home import pod_home
     from fl_app.tabular.schema import Schema
 
     document: dict[str, Any] = {"name": pod.name, "fingerprint": None, "columns": None}

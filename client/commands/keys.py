@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from client.commands.options import home_option, json_option
-from fl_app.hand_out import hand_out, output_option
-from fl_app.home import pod_home
+from fl_app.host.card_output import hand_out, output_option
+from fl_app.system.home import pod_home
 
 
 @click.command(epilog="Example: fl-app pod keygen hospital-a -o hospital-a.card")
@@ -17,7 +17,7 @@ from fl_app.home import pod_home
 @json_option
 def keygen(name: str, output: Path | None, home: Path | None, as_json: bool) -> None:
     """Make the keys of pod NAME, if it has none, and print its card, which the other owners and the operator need."""
-    from fl_app.keys import pod_card
+    from fl_app.identity.keys import pod_card
 
     hand_out(pod_card(name, home), output, as_json)
     if not as_json:
@@ -34,7 +34,7 @@ def rotate(name: str, output: Path | None, home: Path | None, as_json: bool) -> 
 
     The old keys are kept next to the new ones, named by the time; delete them once everyone has the new card.
     """
-    from fl_app.rotation import rotate_pod
+    from fl_app.host.rotation import rotate_pod
 
     hand_out(rotate_pod(name, home), output, as_json)
     if not as_json:
@@ -62,8 +62,8 @@ def approve(name: str, keyfile: Path, pod: Path | None, replace: bool, home: Pat
     KEYFILE is the pod's card. Compare its fingerprint with the owner by telephone. A new key that the known one has
     signed is a rotation and is taken; any other needs --replace.
     """
-    from client.approval import approve as take
-    from fl_app.secagg.identity import fingerprint
+    from client.site.pod_approval import approve as take
+    from fl_app.secagg.crypto import fingerprint
 
     done = take(name, keyfile, pod=pod, home=home, replace=replace)
     if as_json:
@@ -85,8 +85,8 @@ def approve(name: str, keyfile: Path, pod: Path | None, replace: bool, home: Pat
 def revoke(name: str, home: Path | None, as_json: bool) -> None:
     """Take the key of pod NAME out of the list of known pods: nothing more is answered in sessions with it."""
     from fl_app.errors import UsageError
-    from fl_app.keys import KEY_FILE, Keyring, known_pods
-    from fl_app.secagg.identity import fingerprint
+    from fl_app.identity.keys import KEY_FILE, Keyring, known_pods
+    from fl_app.secagg.crypto import fingerprint
 
     if (pod_home(name, home) / KEY_FILE).exists():
         raise UsageError(
@@ -105,8 +105,8 @@ def revoke(name: str, home: Path | None, as_json: bool) -> None:
 @json_option
 def known(home: Path | None, as_json: bool) -> None:
     """List the pods whose public keys this owner knows."""
-    from fl_app.keys import Keyring, known_pods
-    from fl_app.secagg.identity import fingerprint
+    from fl_app.identity.keys import Keyring, known_pods
+    from fl_app.secagg.crypto import fingerprint
 
     found = [{"name": name, "fingerprint": fingerprint(key)} for name, key in Keyring.load(known_pods(home)).items()]
     if as_json:

@@ -9,10 +9,10 @@ import click
 
 from client.commands.options import home_option, json_option
 from fl_app.errors import FlAppError, UsageError
-from fl_app.home import fl_app_home, is_pod_name, pod_home
+from fl_app.system.home import fl_app_home, is_pod_name, pod_home
 
 if TYPE_CHECKING:
-    from client.entries import Entry
+    from client.app.ledger_entries import Entry
 
 _NAMED = 3
 
@@ -32,8 +32,8 @@ def log(name: str, since: str | None, as_lines: bool, output: Path | None, home:
     Its last head stands for all entries up to it. Whoever notes it down can tell later, by --since, that none of them
     was changed or cut off. An entry that was tampered with is named, and the exit code is 1.
     """
-    from client.ledger import LEDGER_FILE, Ledger
-    from fl_app.files import replace_file
+    from client.app.ledger import LEDGER_FILE, Ledger
+    from fl_app.system.files import replace_file
 
     if as_lines and as_json:
         raise UsageError("give one of --json and --lines")

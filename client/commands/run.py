@@ -37,10 +37,10 @@ def run(
 
     --approve does what `fl-app pod approve NAME CARD --pod FILE` does: compare the fingerprint with the other owner.
     """
-    from client.approval import approve
-    from client.run import start
-    from fl_app.cards import Card
-    from fl_app.federation_fields import checked_address, is_loopback
+    from client.site.pod_approval import approve
+    from client.site.serve_pod import start
+    from fl_app.federation.address import checked_address, is_loopback
+    from fl_app.identity.card import Card
 
     if superlink is None and (insecure or root_certificates):
         raise UsageError("--insecure and --root-certificates go with --superlink; a federation says it by itself")

@@ -32,14 +32,14 @@ def init(
 
     No file is overwritten but a card. Nothing leaves this machine.
     """
-    from client.apps import Apps
-    from client.setup import look_at, pod_text
-    from fl_app.bundle import build
-    from fl_app.cards import check_writable
-    from fl_app.files import create_file
-    from fl_app.home import NAME_RULE, is_pod_name, pod_home
-    from fl_app.keys import pod_card
-    from fl_app.pods import load_pod
+    from client.site.approved_apps import Apps
+    from client.site.pod_template import look_at, pod_text
+    from fl_app.host.bundle import build
+    from fl_app.identity.card import check_writable
+    from fl_app.identity.keys import pod_card
+    from fl_app.pod.pod_file import load_pod
+    from fl_app.system.files import create_file
+    from fl_app.system.home import NAME_RULE, is_pod_name, pod_home
 
     name = name or re.sub(r"[^a-z0-9._-]+", "-", table.name.partition(".")[0].lower())
     if not is_pod_name(name):

@@ -3,10 +3,11 @@
 import secrets
 from collections.abc import Sequence
 
+from fl_app.secagg.codec import Aggregate
+from fl_app.secagg.crypto import SELF_SHARE, UNMASK, statement, verify
 from fl_app.secagg.errors import AggregateRefused, RosterRefused, ShareRefused
 from fl_app.secagg.field import Words
-from fl_app.secagg.fixed_point import Aggregate
-from fl_app.secagg.identity import SELF_SHARE, UNMASK, statement, verify
+from fl_app.secagg.keystream import SEED_BYTES
 from fl_app.secagg.masking import Sum, check_vector
 from fl_app.secagg.messages import (
     Hello,
@@ -19,11 +20,10 @@ from fl_app.secagg.messages import (
     UnmaskRequest,
     Witness,
 )
-from fl_app.secagg.prg import SEED_BYTES
-from fl_app.secagg.recovery import survivors_statement
+from fl_app.secagg.pod_session import label, layout_for, reply_statement
 from fl_app.secagg.roster import Roster, threshold_for, verify_hello
-from fl_app.secagg.self_mask import combine
-from fl_app.secagg.session import label, layout_for, reply_statement
+from fl_app.secagg.shamir import combine
+from fl_app.secagg.unmasking import survivors_statement
 
 
 class Aggregator:

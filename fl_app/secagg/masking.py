@@ -9,13 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fl_app.secagg import npy
-from fl_app.secagg.ahead import reading, span_of, spans
 from fl_app.secagg.canonical import digest, encode
+from fl_app.secagg.codec import Aggregate, Decoder, Encoder, Layout
 from fl_app.secagg.errors import AggregateRefused
 from fl_app.secagg.field import Field, Int64, Words
-from fl_app.secagg.fixed_point import Aggregate, Decoder, Encoder, Layout
-from fl_app.secagg.prg import BLOCK, MaskStream, aligned
-from fl_app.secagg.threads import over_blocks
+from fl_app.secagg.keystream import BLOCK, MaskStream, aligned
+from fl_app.secagg.mask_pipeline import over_blocks, reading, span_of, spans
 
 _INT64, _UINT64 = np.dtype(np.int64), np.dtype(np.uint64)
 

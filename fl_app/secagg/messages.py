@@ -5,9 +5,9 @@ from dataclasses import dataclass, fields
 from typing import Any, Self, get_args, get_origin
 
 from fl_app.secagg.canonical import Value, decode, digest, encode
+from fl_app.secagg.codec import Kind, Segment
+from fl_app.secagg.crypto import KEY_BYTES, SIGNATURE_BYTES
 from fl_app.secagg.errors import MalformedMessage
-from fl_app.secagg.fixed_point import Kind, Segment
-from fl_app.secagg.identity import KEY_BYTES, SIGNATURE_BYTES
 
 VERSION = 1
 _MAX_NAME = 64

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fl_app.secagg.canonical import digest
+from fl_app.secagg.crypto import HELLO, statement, verify
 from fl_app.secagg.errors import NotApproved, PolicyRefused, RosterRefused, WrongKey
-from fl_app.secagg.identity import HELLO, statement, verify
 from fl_app.secagg.messages import Hello
 
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from fl_app.errors import UsageError
-from fl_app.tabular.datastructure import DataStructure
-from fl_app.tabular.frozen import Frozen
+from fl_app.tabular.columns import categories_of, series_of
 from fl_app.tabular.schema import Column, Schema
+from fl_app.tabular.settings import DataStructure
 from fl_app.tabular.statistics import Statistics, cell_of, grid, present_numbers, statistics_of
-from fl_app.tabular.values import categories_of, series_of
+from fl_app.validation import Frozen
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,12 +1,15 @@
 """Metrics as counts: what is summed over pods gives the metrics of the pooled rows, not a mean of means."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from fl_app.errors import RunFailed
+from fl_app.errors import DataError, RunFailed
 
 SCORE_BINS = 128
 # A row's cross entropy is capped here (a probability of 1.1e-7), so that sums have a bound known beforehand.
@@ -143,3 +146,46 @@ def _area(histogram: NDArray[np.int64]) -> float:
         return float("nan")
     lower = np.cumsum(outside) - outside
     return float((inside * (lower + outside / 2)).sum() / pairs)
+
+
+def read_rows(path: str | Path, read_options: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    """Read a CSV file (plain or compressed; spaces after a comma are skipped), or a ``.parquet`` file.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read; the text names it.
+    """
+    try:
+        frame: pd.DataFrame
+        if Path(path).suffix == ".parquet":
+            frame = pd.read_parquet(path, **(read_options or {}))
+        else:
+            frame = pd.read_csv(path, **{"skipinitialspace": True, **(read_options or {})})
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise DataError(f"{path}: cannot be read as a table: {why}") from error
+    return frame
+
+
+def score(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> dict[str, float]:
+    """Return the metrics of `metrics_of`, with the exact AUC and loss where counts only come close to them.
+
+    Parameters
+    ----------
+    labels : int64 [n]
+        The true classes, by their positions.
+    probabilities : float64 [n, C]
+        What a model gives.
+    """
+    from sklearn.metrics import log_loss, roc_auc_score
+
+    if not len(labels):
+        raise DataError("no row has a label that the model knows")
+    metrics = metrics_of(count(labels, probabilities))
+    classes = list(range(probabilities.shape[1]))
+    metrics["loss"] = float(log_loss(labels, probabilities, labels=classes))
+    if len(np.unique(labels)) == len(classes):
+        chosen = probabilities[:, 1] if len(classes) == 2 else probabilities
+        metrics["auc"] = float(roc_auc_score(labels, chosen, multi_class="ovr", labels=classes))
+    return metrics

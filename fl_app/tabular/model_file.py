@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from fl_app.errors import DataError, UsageError
-from fl_app.files import replace_file
+from fl_app.system.files import replace_file
 from fl_app.tabular.encoding import Encoding
-from fl_app.tabular.model import build_network, load_state
-from fl_app.tabular.scoring import score
+from fl_app.tabular.metrics import score
+from fl_app.tabular.network import build_network, load_state
 from fl_app.tabular.training import predict_proba
 
 FORMAT = "fl-app tabular model 1"

@@ -9,8 +9,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from fl_app.errors import DataError, UsageError
-from fl_app.tabular.frozen import Frozen
-from fl_app.tabular.values import categories_of, numbers_of
+from fl_app.tabular.columns import categories_of, numbers_of
+from fl_app.validation import Frozen
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fl_app.tabular.columns import numbers_of, series_of
 from fl_app.tabular.schema import Column
-from fl_app.tabular.values import numbers_of, series_of
 
 if TYPE_CHECKING:
     import pandas as pd

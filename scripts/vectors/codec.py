@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from fl_app.secagg.codec import Encoder, Layout, Segment, decode
 from fl_app.secagg.field import FIELD_31, FIELD_61, field_of
-from fl_app.secagg.fixed_point import Encoder, Layout, Segment, decode
-from fl_app.secagg.prg import BLOCK
+from fl_app.secagg.keystream import BLOCK
 from scripts.vectors.material import Vectors
 
 

@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fl_app.secagg import canonical
+from fl_app.secagg.crypto import HELLO, statement
 from fl_app.secagg.field import FIELD_61
-from fl_app.secagg.identity import HELLO, statement
 from fl_app.secagg.messages import ElementClass, Hello, Parameters, Step, StepPlan
 from fl_app.secagg.roster import Roster
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from fl_app.secagg import canonical
-from fl_app.secagg.identity import HELLO, REPLY, SHARE, statement
+from fl_app.secagg.crypto import HELLO, REPLY, SHARE, statement
 from fl_app.secagg.messages import Hello
+from fl_app.secagg.pod_session import label
 from fl_app.secagg.roster import Roster
-from fl_app.secagg.session import label
 from scripts.vectors.material import (
     PARAMETERS,
     REQUEST,

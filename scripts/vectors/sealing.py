@@ -6,7 +6,7 @@ import struct
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from fl_app.secagg.identity import HELLO, SHARE, statement
+from fl_app.secagg.crypto import HELLO, SHARE, statement
 from scripts.vectors.material import ROSTER, SEALERS, Vectors, constant
 
 

@@ -1,1 +1,1 @@
-"""The modeller's commands, one a file; `fl_app.cli` opens them through doors."""
+"""The modeller's commands, one a file; `fl_app.cli` names them, and imports each when it is called."""

@@ -14,9 +14,9 @@ from server.commands.output import emit, json_option
 @click.pass_context
 def doctor(context: click.Context, federation: str | None, as_json: bool) -> None:
     """Look for what may be wrong with this installation; exit code 1 if anything is."""
-    from fl_app.federation import find_federation
-    from fl_app.findings import Finding
-    from server.doctor import examine
+    from fl_app.federation.kinds import find_federation
+    from fl_app.host.findings import Finding
+    from server.doctor.installation import examine
 
     def line(finding: Finding) -> str:
         return f"{'ok   ' if finding.ok else 'WRONG'}  {finding.about}: {finding.text}"

@@ -28,7 +28,7 @@ def export(model: str, form: str | None, output: Path | None, force: bool, runs:
     fl-app[onnx]), .pt2 by PyTorch.
     """
     from fl_app.errors import UsageError
-    from server.run_directory import find_model
+    from server.app.run_directory import find_model
 
     source = find_model(model, Path(runs))
     form = form or (output.suffix.removeprefix(".") if output else "safetensors")
@@ -36,10 +36,10 @@ def export(model: str, form: str | None, output: Path | None, force: bool, runs:
     if target.suffix != f".{form}":
         raise UsageError(f"{target}: the name of a {form} file ends in .{form}; or leave --format out")
 
-    from fl_app.exports import formats
-    from fl_app.exports.card import card, card_path
-    from fl_app.files import replace_file
+    from fl_app.system.files import replace_file
     from fl_app.tabular.model_file import TrainedModel
+    from server.exports import formats
+    from server.exports.model_card import card, card_path
 
     beside = card_path(target)
     for path in (target, beside):
@@ -60,7 +60,7 @@ def export(model: str, form: str | None, output: Path | None, force: bool, runs:
 
 def _results(source: Path) -> dict[str, Any] | None:
     """Return what the run that ``source`` lies in left, if it lies in one."""
-    from server.run_directory import RunDirectory
+    from server.app.run_directory import RunDirectory
 
     run = RunDirectory(source.resolve().parent)
     return run.results() if (run.path / "config.json").is_file() else None
@@ -69,7 +69,7 @@ def _results(source: Path) -> dict[str, Any] | None:
 def _show(document: dict[str, Any]) -> None:
     click.echo(f"wrote {document['model']} and {document['card']}")
     if document["format"] == "pt2":
-        from fl_app.exports.pt2 import LOADER
+        from server.exports.pt2 import LOADER
 
         click.echo(f"\nTo score a CSV file with it, without fl-app (python score.py {document['model']} rows.csv):\n")
         click.echo(LOADER)

@@ -9,19 +9,17 @@ import click
 from click.core import ParameterSource
 
 from fl_app.config import RunConfig
-from fl_app.early_stopping import EarlyStopping
 from fl_app.errors import RunFailed, UsageError
-from fl_app.federation import Federation, census_federation, find_federation
-from fl_app.tabular.architectures import ARCHITECTURES, DEFAULT_ARCHITECTURE
-from fl_app.tabular.datastructure import DataStructure
+from fl_app.federation.kinds import Federation, census_federation, find_federation
+from fl_app.tabular.early_stopping import EarlyStopping
 from fl_app.tabular.encoding import MIN_BIN_ROWS
-from fl_app.tabular.optimizer import Optimizer
+from fl_app.tabular.settings import ARCHITECTURES, DEFAULT_ARCHITECTURE, DataStructure, Optimizer
+from server.app.run_directory import RunDirectory
 from server.commands.output import console, emit, federation_option, json_option, runs_option
-from server.fit import FitFailed, Follow, Interrupted
-from server.fit import fit as carry_out_fit
-from server.progress import Progress, matrix_table, results_table
-from server.resume import resume as carry_on
-from server.run_directory import RunDirectory
+from server.display.progress import Progress, matrix_table, results_table
+from server.modeller.launch import FitFailed, Follow, Interrupted
+from server.modeller.launch import fit as carry_out_fit
+from server.modeller.resume import resume as carry_on
 
 _CHANGEABLE = {"federation", "rounds", "timeout", "step_timeout", "runs", "as_json"}
 """What may be given to a run that is resumed."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fl_app.hand_out import hand_out, output_option
+from fl_app.host.card_output import hand_out, output_option
 from server.commands.output import json_option
 
 home_option = click.option(
@@ -24,7 +24,7 @@ def modeller() -> None:
 @json_option
 def keygen(name: str, output: Path | None, home: Path | None, as_json: bool) -> None:
     """Make the key of the modeller NAME, if there is none, and print the card, which the operator needs."""
-    from fl_app.keys import modeller_card, modeller_home
+    from fl_app.identity.keys import modeller_card, modeller_home
 
     hand_out(modeller_card(name, home), output, as_json)
     if not as_json:
@@ -37,7 +37,7 @@ def keygen(name: str, output: Path | None, home: Path | None, as_json: bool) -> 
 @json_option
 def card(output: Path | None, home: Path | None, as_json: bool) -> None:
     """Print the modeller's card again."""
-    from fl_app.keys import modeller_card
+    from fl_app.identity.keys import modeller_card
 
     hand_out(modeller_card(None, home), output, as_json)
 
@@ -51,7 +51,7 @@ def rotate(output: Path | None, home: Path | None, as_json: bool) -> None:
 
     The old key is kept next to the new one, named by the time; delete it once the operator has the new card.
     """
-    from fl_app.rotation import rotate_modeller
+    from fl_app.host.rotation import rotate_modeller
 
     hand_out(rotate_modeller(home), output, as_json)
     if not as_json:

@@ -9,7 +9,7 @@ from server.commands.output import console, emit, federation_option, json_option
 
 if TYPE_CHECKING:
     from fl_app.tabular.schema import Column
-    from server.schemas import PodInfo
+    from server.modeller.schemas import PodInfo
 
 
 @click.command(epilog="Example: fl-app pods --federation hospitals")
@@ -20,8 +20,8 @@ def pods(federation: str | None, timeout: float, as_json: bool) -> None:
     """Show which pods of a federation are there, what they publish, and who approves whom."""
     from importlib.metadata import version
 
-    from fl_app.federation import find_federation
-    from server.schemas import ask_pods
+    from fl_app.federation.kinds import find_federation
+    from server.modeller.schemas import ask_pods
 
     found = find_federation(federation, Path.cwd())
     with console(errors=True).status("asking the pods"):
@@ -50,7 +50,7 @@ def pods(federation: str | None, timeout: float, as_json: bool) -> None:
 def _show(published: "dict[str, PodInfo]", missing: list[str]) -> None:
     from rich.table import Table
 
-    from server.progress import matrix_table
+    from server.display.progress import matrix_table
 
     out = console()
     for name, info in published.items():

@@ -22,9 +22,9 @@ def predict(model: str, table: Path, output: Path | None, runs: str) -> None:
     import pandas as pd
 
     from fl_app.errors import DataError, UsageError
-    from fl_app.exports.formats import open_scorer
-    from fl_app.tabular.scoring import read_rows
-    from server.run_directory import find_model
+    from fl_app.tabular.metrics import read_rows
+    from server.app.run_directory import find_model
+    from server.exports.formats import open_scorer
 
     scorer = open_scorer(find_model(model, Path(runs)))
     rows = read_rows(table)

@@ -8,7 +8,7 @@ import click
 from server.commands.output import emit, json_option
 
 if TYPE_CHECKING:
-    from fl_app.cards import Card
+    from fl_app.identity.card import Card
     from server.superlink.registry import Registry
 
 
@@ -42,7 +42,7 @@ def provision(
     name is. Called again, it adds cards; a card that an owner's old key has signed replaces the old one. Hand the join
     file out to all of them.
     """
-    from fl_app.cards import Card
+    from fl_app.identity.card import Card
     from server.superlink.directory import SuperLinkDirectory
 
     read = [Card.load(path) for path in cards]
@@ -72,7 +72,7 @@ def _own_card(registry: "Registry") -> "Card":
     import re
 
     from fl_app.errors import UsageError
-    from fl_app.keys import modeller_card
+    from fl_app.identity.keys import modeller_card
 
     try:
         return modeller_card()

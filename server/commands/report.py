@@ -18,8 +18,8 @@ def report(run: str, show: bool, runs: str, as_json: bool) -> None:
     RUN is the directory, the run's name, or `latest`.
     """
     from fl_app.errors import UsageError
-    from server.report import write_report
-    from server.run_directory import RunDirectory
+    from server.app.run_directory import RunDirectory
+    from server.display.report import write_report
 
     found = RunDirectory.find(run, Path(runs))
     try:

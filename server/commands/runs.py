@@ -35,7 +35,7 @@ def list_runs(runs: str, as_json: bool) -> None:
 @json_option
 def show(run: str, runs: str, as_json: bool) -> None:
     """Show one run, given as its directory, its name, or `latest`."""
-    from server.run_directory import RunDirectory
+    from server.app.run_directory import RunDirectory
 
     found = RunDirectory.find(run, Path(runs))
     results = found.results()
@@ -53,9 +53,9 @@ def compare(names: tuple[str, ...], output: Path | None, runs: str, as_json: boo
     A RUN is a directory, a run's name, or `latest`.
     """
     from fl_app.errors import UsageError
-    from fl_app.files import replace_file
-    from server import comparison
-    from server.run_directory import RunDirectory
+    from fl_app.system.files import replace_file
+    from server.app.run_directory import RunDirectory
+    from server.display import compare
 
     found = [RunDirectory.find(name, Path(runs)) for name in names]
     if len({run.path for run in found}) < max(2, len(found)):
@@ -63,9 +63,9 @@ def compare(names: tuple[str, ...], output: Path | None, runs: str, as_json: boo
     picture = output or Path(runs) / "comparison.png"
     if picture.suffix != ".png":
         raise UsageError(f"{picture}: the picture is a PNG, so its name ends in .png")
-    compared = comparison.compare(found)
+    compared = compare.compare(found)
     try:
-        replace_file(picture, comparison.draw(found))
+        replace_file(picture, compare.draw(found))
     except OSError as error:
         raise UsageError(f"{picture}: cannot be written: {error.strerror or error}") from error
     document = {"runs": [run.name for run in found], **compared, "picture": str(picture)}
@@ -84,8 +84,8 @@ def log(run: str, tensorboard: Path | None, mlflow: str | None, runs: str, as_js
     RUN is the directory, the run's name, or `latest`.
     """
     from fl_app.errors import UsageError
-    from server.run_directory import RunDirectory
-    from server.tracking import Mlflow, Sink, TensorBoard, Tracking
+    from server.app.run_directory import RunDirectory
+    from server.display.tracking import Mlflow, Sink, TensorBoard, Tracking
 
     found = RunDirectory.find(run, Path(runs))
     sinks: list[Sink] = []
@@ -112,22 +112,22 @@ def remove(names: tuple[str, ...], yes: bool, runs: str, as_json: bool) -> None:
     A RUN is the name of a run in the directory of the runs, or `latest`.
     """
     from fl_app.errors import UsageError
-    from server import removal
+    from server.modeller import run_removal
 
-    found = {run.name: run for run in (removal.removable(name, Path(runs)) for name in names)}
+    found = {run.name: run for run in (run_removal.removable(name, Path(runs)) for name in names)}
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError("removing cannot be undone: say --yes where nobody can be asked")
         click.confirm(f"Remove {', '.join(found)} with all files?", abort=True, err=True)
     latest = None
     for run in found.values():
-        latest = removal.remove(run)
+        latest = run_removal.remove(run)
     document = {"removed": list(found), "latest": latest}
     emit(document, as_json, lambda: click.echo(f"removed {', '.join(found)}"))
 
 
 def _tell_all(runs: str, as_json: bool) -> None:
-    from server.run_directory import RunDirectory
+    from server.app.run_directory import RunDirectory
 
     found = [_summary(run) for run in RunDirectory.all(Path(runs))]
     emit(found, as_json, lambda: _list(found, runs))
@@ -165,7 +165,7 @@ def _list(found: list[dict[str, Any]], runs: str) -> None:
 
 
 def _show(results: dict[str, Any]) -> None:
-    from server.progress import matrix_table, results_table
+    from server.display.progress import matrix_table, results_table
 
     out = console()
     if results.get("rounds"):

@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fl_app.errors import UsageError
-from fl_app.federation import DeployedFederation, read_federation
-from fl_app.files import replace_file
+from fl_app.federation.kinds import DeployedFederation, read_federation
+from fl_app.system.files import replace_file
 from server.superlink.certificates import (
     AUTHORITY,
     certificate_bytes,

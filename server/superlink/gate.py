@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from server.credentials import GATE_CODE
+from server.deployed.credentials import GATE_CODE
 from server.superlink.registry import Registry
 from server.superlink.tokens import UNKNOWN, TokenRefused, check_token
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 
-from fl_app.cards import Card
 from fl_app.errors import UsageError
-from fl_app.files import locked, replace_file
-from fl_app.secagg.identity import fingerprint
+from fl_app.identity.card import Card
+from fl_app.secagg.crypto import fingerprint
+from fl_app.system.files import locked, replace_file
 
 _Stamp = tuple[tuple[str, int, int, int], ...]
 

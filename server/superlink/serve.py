@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fl_app.errors import RunFailed, UsageError
-from fl_app.federation_fields import is_loopback
-from fl_app.processes import GuardedProcess, flower_environment, same_path
+from fl_app.federation.address import is_loopback
+from fl_app.host.processes import GuardedProcess, flower_environment, same_path
 from server.superlink.directory import SuperLinkDirectory
 
 LOG = "superlink.log"

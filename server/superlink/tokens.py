@@ -14,9 +14,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from fl_app.cards import Card
 from fl_app.errors import FlAppError
-from fl_app.secagg.identity import Signer, fingerprint
+from fl_app.identity.card import Card
+from fl_app.secagg.crypto import Signer, fingerprint
 
 LIFETIME = 300
 CLOCK_SKEW = 120

@@ -5,11 +5,16 @@ from dataclasses import dataclass
 from tests.adversary.checks import Check
 
 SECAGG = "fl_app/secagg/"
-ROSTER, SESSION, RECOVERY = SECAGG + "roster.py", SECAGG + "session.py", SECAGG + "recovery.py"
-IDENTITY, CODEC, MASKING = SECAGG + "identity.py", SECAGG + "fixed_point.py", SECAGG + "masking.py"
-AGGREGATOR, SELF_MASK = SECAGG + "aggregator.py", SECAGG + "self_mask.py"
-LEDGER, ENTRIES, MASKED, WIRE = "client/ledger.py", "client/entries.py", "client/masked.py", "fl_app/wire.py"
-CALL, RULES = "client/call.py", "client/terms.py"
+ROSTER, SESSION, RECOVERY = SECAGG + "roster.py", SECAGG + "pod_session.py", SECAGG + "unmasking.py"
+IDENTITY, CODEC, MASKING = SECAGG + "crypto.py", SECAGG + "codec.py", SECAGG + "masking.py"
+AGGREGATOR, SELF_MASK = SECAGG + "aggregator.py", SECAGG + "shamir.py"
+LEDGER, ENTRIES, MASKED, WIRE = (
+    "client/app/ledger.py",
+    "client/app/ledger_entries.py",
+    "client/app/masked_app.py",
+    "fl_app/flower/records.py",
+)
+CALL, RULES = "client/app/call.py", "client/app/policy_checks.py"
 
 
 @dataclass(frozen=True)
@@ -408,12 +413,12 @@ ATTACKS: tuple[Attack, ...] = (
     _leaks(LINES[22], "the same", "test_a_pod_gives_no_values_in_the_clear",
            Check(RULES, "check_plain", "secure aggregation only")),
     _leaks(LINES[22], "beside the vector", "test_a_masked_reply_holds_a_vector_and_its_signature_only",
-           Check(MASKED, "MaskedApp._masked.answer", "wire.put(RecordDict(), reply)",
-                 "wire.put(RecordDict({'config': ConfigRecord({'num-examples': weight})}), reply)")),
+           Check(MASKED, "MaskedApp._masked.answer", "records.put(RecordDict(), reply)",
+                 "records.put(RecordDict({'config': ConfigRecord({'num-examples': weight})}), reply)")),
     _leaks(LINES[22], "in the vector", "test_counts_and_metrics_are_not_in_the_vector_as_they_are",
            Check(MASKING, "mask", "apply(total, spare)")),
     _leaks(LINES[23], "one random number for a block", "test_equal_elements_of_an_update_do_not_look_equal",
-           Check(SECAGG + "prg.py", "MaskStream.cut", "np.bitwise_and(words, self._prime, out=elements)",
+           Check(SECAGG + "keystream.py", "MaskStream.cut", "np.bitwise_and(words, self._prime, out=elements)",
                  "elements.fill(words[0] & self._prime)")),
     _leaks(LINES[24], "a handler's exception", "test_an_error_of_the_handler_tells_nothing",
            Check(MASKED, "_no_answer", "f\"pod '{name}' could not answer; its own log says why\"",
@@ -422,11 +427,11 @@ ATTACKS: tuple[Attack, ...] = (
            Check(MASKED, "_no_answer", "f\"pod '{name}' could not answer; its own log says why\"",
                  "repr(__import__('sys').exc_info())")),
     _markers(LINES[24], "a loader's exception",
-             "test_an_exception_tells_nothing_wherever_it_comes_from[client.owner.Keyring.load]",
+             "test_an_exception_tells_nothing_wherever_it_comes_from[client.app.owner.Keyring.load]",
              Check(MASKED, "_no_answer", "f\"pod '{name}' could not answer; its own log says why\"",
                    "repr(__import__('sys').exc_info())")),
     _markers(LINES[24], "an exception of the ledger's",
-             "test_an_exception_tells_nothing_wherever_it_comes_from[client.ledger.chain]",
+             "test_an_exception_tells_nothing_wherever_it_comes_from[client.app.ledger.chain]",
              Check(MASKED, "_no_answer", "f\"pod '{name}' could not answer; its own log says why\"",
                    "repr(__import__('sys').exc_info())")),
     _markers(LINES[24], "a path in a refusal", "test_broken_files_of_the_pod_tell_nothing[a ledger that is none]",

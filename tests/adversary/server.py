@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, RecordDict
 
-from fl_app import wire
+from fl_app.flower import records
 from fl_app.secagg.aggregator import Aggregator, Collection
-from fl_app.secagg.identity import Signer, statement
+from fl_app.secagg.crypto import Signer, statement
 from fl_app.secagg.messages import (
     ElementClass,
     Hello,
@@ -25,9 +25,9 @@ from fl_app.secagg.messages import (
     UnmaskRequest,
     Witness,
 )
-from fl_app.secagg.session import PodSession
-from tests.in_process import RUN_ID
-from tests.pods_in_process import NAMES, SIZE, Pods, identity
+from fl_app.secagg.pod_session import PodSession
+from tests.support.in_process import RUN_ID
+from tests.support.pods_in_process import NAMES, SIZE, Pods, identity
 
 PLANS = (
     StepPlan(
@@ -79,22 +79,22 @@ class Server:
     # -- hello and roster -----------------------------------------------------------------------------------------
 
     def hello(self, name: str, parameters: Parameters | None = None, *, secure: bool = True) -> RecordDict:
-        request = wire.HelloRequest(self.aggregator.session, parameters or self.parameters, secure)
-        return self.pods.ask(name, wire.HELLO, wire.put(RecordDict(), request))
+        request = records.HelloRequest(self.aggregator.session, parameters or self.parameters, secure)
+        return self.pods.ask(name, records.HELLO, records.put(RecordDict(), request))
 
     def gather_hellos(self, names: Sequence[str] | None = None) -> list[Hello]:
         for name in names or self.names:
-            self.hellos[name] = wire.take(self.hello(name), Hello)
+            self.hellos[name] = records.take(self.hello(name), Hello)
         return list(self.hellos.values())
 
     def roster(self, name: str, hellos: Sequence[Hello]) -> RecordDict:
-        return self.pods.ask(name, wire.ROSTER, wire.put(RecordDict(), wire.RosterRequest(tuple(hellos))))
+        return self.pods.ask(name, records.ROSTER, records.put(RecordDict(), records.RosterRequest(tuple(hellos))))
 
     def join(self, names: Sequence[str] | None = None) -> None:
         """Go through hello and roster honestly."""
         roster = self.aggregator.make_roster(self.gather_hellos(names))
         for name in self.hellos:
-            reply = wire.take(self.roster(name, roster.hellos), wire.RosterReply)
+            reply = records.take(self.roster(name, roster.hellos), records.RosterReply)
             self.aggregator.take_shares(name, reply.shares)
 
     # -- a masked step --------------------------------------------------------------------------------------------
@@ -118,39 +118,39 @@ class Server:
                 "config": ConfigRecord({"server-round": round, "lr": rate, "columns": list(columns)}),
             }
         )
-        return wire.put(content, self.step(round, size))
+        return records.put(content, self.step(round, size))
 
     def digest(self) -> bytes:
         """Return what the pods' labels say of the usual request."""
-        return wire.request_digest(self.request())
+        return records.request_digest(self.request())
 
     def train(
         self,
         name: str,
         request: RecordDict | None = None,
         shares: Sequence[SealedShare] | None = None,
-        message_type: str = wire.TRAIN,
+        message_type: str = records.TRAIN,
     ) -> RecordDict:
         """Ask for a vector; ``shares`` None: those that the others sealed to this pod."""
         content = self.request() if request is None else request
         sealed = self.aggregator.shares_for(name) if shares is None else shares
-        return self.pods.ask(name, message_type, wire.put_shares(content, sealed) if sealed else content)
+        return self.pods.ask(name, message_type, records.put_shares(content, sealed) if sealed else content)
 
     def evaluate(self, name: str, round: int = 1) -> RecordDict:
         """Ask for the final evaluation, with the sealed shares if no other step was declared."""
         content = self._evaluation(round)
         if len(self.parameters.steps) == 1:
-            content = wire.put_shares(content, self.aggregator.shares_for(name))
-        return self.pods.ask(name, wire.EVALUATE, content)
+            content = records.put_shares(content, self.aggregator.shares_for(name))
+        return self.pods.ask(name, records.EVALUATE, content)
 
     def evaluation(self, round: int = 1) -> Step:
         return Step(self.aggregator.session, "evaluate", round, ("evaluate.hits",), (1,))
 
     def evaluation_digest(self) -> bytes:
-        return wire.request_digest(self._evaluation(1))
+        return records.request_digest(self._evaluation(1))
 
     def _evaluation(self, round: int) -> RecordDict:
-        return wire.put(RecordDict({"arrays": ArrayRecord({"w": Array(np.zeros(SIZE))})}), self.evaluation(round))
+        return records.put(RecordDict({"arrays": ArrayRecord({"w": Array(np.zeros(SIZE))})}), self.evaluation(round))
 
     def collect(
         self, names: Sequence[str] | None = None, round: int = 1, *, shares: bool = True, **request: Any
@@ -158,7 +158,7 @@ class Server:
         """Ask pods for their vectors of a round and return the collection."""
         common = self.request(round, **request)
         step = self.step(round, request.get("size", SIZE))
-        collection = self.aggregator.collect(step, wire.request_digest(common))
+        collection = self.aggregator.collect(step, records.request_digest(common))
         for name in names or self.hellos:
             reply = self.train(name, common, None if shares else ())
             collection.add(name, *vector_in(reply))
@@ -167,22 +167,22 @@ class Server:
     # -- unmasking ------------------------------------------------------------------------------------------------
 
     def witness(self, name: str, request: SurvivorsRequest) -> RecordDict:
-        return self.pods.ask(name, wire.SURVIVORS, wire.put(RecordDict(), request))
+        return self.pods.ask(name, records.SURVIVORS, records.put(RecordDict(), request))
 
     def gather_witnesses(self, collection: Collection) -> None:
         for name in collection.survivors:
-            signed = wire.take(self.witness(name, collection.survivors_request()), Witness)
+            signed = records.take(self.witness(name, collection.survivors_request()), Witness)
             collection.take_witness(name, signed)
 
     def unmask(self, name: str, request: UnmaskRequest) -> RecordDict:
-        return self.pods.ask(name, wire.UNMASK, wire.put(RecordDict(), request))
+        return self.pods.ask(name, records.UNMASK, records.put(RecordDict(), request))
 
     def open(self, collection: Collection) -> None:
         """Unmask honestly."""
         if collection.lost:
             self.gather_witnesses(collection)
         for name in collection.survivors:
-            opened = wire.take(self.unmask(name, collection.unmask_request(name)), UnmaskReply)
+            opened = records.take(self.unmask(name, collection.unmask_request(name)), UnmaskReply)
             collection.take_reveal(name, opened)
 
 
@@ -197,15 +197,15 @@ def state_of(server: Server, name: str) -> PodSession:
 
 def vector_in(reply: RecordDict) -> tuple[npt.NDArray[Any], MaskedReply]:
     """Return the masked vector of a reply and what came with it."""
-    return wire.take_vector(reply).copy(), wire.take(reply, MaskedReply)  # a copy that a test may spoil
+    return records.take_vector(reply).copy(), records.take(reply, MaskedReply)  # a copy that a test may spoil
 
 
-def refusal_of(reply: RecordDict) -> wire.Refusal:
+def refusal_of(reply: RecordDict) -> records.Refusal:
     """Return the refusal in a reply; fails if the pod did as it was asked."""
-    assert set(reply) == {wire.SECAGG}, f"the pod sent more than a refusal: {sorted(reply)}"
-    record = reply[wire.SECAGG]
+    assert set(reply) == {records.SECAGG}, f"the pod sent more than a refusal: {sorted(reply)}"
+    record = reply[records.SECAGG]
     assert set(record) == {"Refusal"}, f"the pod answered with {sorted(record)}"
-    return wire.take(reply, wire.Refusal)
+    return records.take(reply, records.Refusal)
 
 
 def assert_refused(reply: RecordDict, code: str, *words: str) -> None:
@@ -218,7 +218,7 @@ def assert_refused(reply: RecordDict, code: str, *words: str) -> None:
 
 def signed(hello: Hello, signer: Signer | None = None, **changes: Any) -> Hello:
     """Return a hello with changes and a good signature by ``signer`` (None: by the pod it names)."""
-    from fl_app.secagg.identity import HELLO
+    from fl_app.secagg.crypto import HELLO
 
     signer = signer or identity(hello.name)
     changed = replace(hello, **changes)

@@ -8,14 +8,21 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 
-from client.masked import MaskedApp
-from fl_app import wire
+from client.app.masked_app import MaskedApp
+from fl_app.flower import records
 from fl_app.secagg.messages import MaskedReply
 from tests.adversary.server import Server, assert_refused, refusal_of, state_of, vector_in
-from tests.pods_in_process import NAMES
+from tests.support.pods_in_process import NAMES
 
 A, B = NAMES[:2]
-TYPES = (wire.HELLO, wire.ROSTER, wire.SURVIVORS, wire.UNMASK, *wire.KINDS.values(), *wire.PLAIN.values())
+TYPES = (
+    records.HELLO,
+    records.ROSTER,
+    records.SURVIVORS,
+    records.UNMASK,
+    *records.KINDS.values(),
+    *records.PLAIN.values(),
+)
 
 
 def joined(directory: Path, count: int) -> Server:
@@ -30,9 +37,9 @@ def joined(directory: Path, count: int) -> Server:
 @pytest.mark.parametrize("count", [3, 4])
 def test_a_masked_reply_holds_a_vector_and_its_signature_only(tmp_path: Path, count: int) -> None:
     reply = joined(tmp_path, count).train(A)
-    assert set(reply) == {wire.SECAGG, wire.MASKED}
+    assert set(reply) == {records.SECAGG, records.MASKED}
     vector, said = vector_in(reply)
-    assert set(reply[wire.SECAGG]) == {MaskedReply.__name__}
+    assert set(reply[records.SECAGG]) == {MaskedReply.__name__}
     assert vector.dtype == np.uint64
     assert len(said.shares) == (4 if count == 4 else 0)
 
@@ -47,7 +54,7 @@ def test_counts_and_metrics_are_not_in_the_vector_as_they_are(tmp_path: Path) ->
 
 def test_a_pod_gives_no_values_in_the_clear(tmp_path: Path) -> None:
     server = joined(tmp_path, 3)
-    for message_type in wire.PLAIN.values():
+    for message_type in records.PLAIN.values():
         assert_refused(server.train(A, shares=(), message_type=message_type), "policy", "secure aggregation only")
 
 
@@ -91,7 +98,7 @@ def test_an_error_of_the_handler_tells_nothing(tmp_path: Path, caplog: pytest.Lo
 def test_an_error_of_the_owners_own_files_tells_nothing(tmp_path: Path) -> None:
     from flwr.clientapp import ClientApp
 
-    from tests.in_process import InProcessGrid
+    from tests.support.in_process import InProcessGrid
 
     def broken(context: Context) -> object:
         raise FileNotFoundError(f"{tmp_path}/identity.key")
@@ -99,7 +106,7 @@ def test_an_error_of_the_owners_own_files_tells_nothing(tmp_path: Path) -> None:
     app = ClientApp()
     MaskedApp(app, broken)  # type: ignore[arg-type]
     grid = InProcessGrid(app, {1: {"pod": A}})
-    (reply,) = grid.send_and_receive([Message(RecordDict(), dst_node_id=1, message_type=wire.HELLO)])
+    (reply,) = grid.send_and_receive([Message(RecordDict(), dst_node_id=1, message_type=records.HELLO)])
     refused = refusal_of(reply.content)
     assert str(tmp_path) not in refused.text
     assert refused.name == "unnamed"
@@ -164,9 +171,9 @@ def hostile_contents() -> list[RecordDict]:
         bytes(64),
         b"\xff" * 99,
     ]
-    found = [RecordDict(), RecordDict({wire.SECAGG: ConfigRecord({"Step": 3})})]
-    found += [RecordDict({wire.SECAGG: ConfigRecord({name: data})}) for name in names for data in payloads]
-    found.append(RecordDict({wire.SECAGG: ArrayRecord({"Step": Array(np.zeros(3))})}))
+    found = [RecordDict(), RecordDict({records.SECAGG: ConfigRecord({"Step": 3})})]
+    found += [RecordDict({records.SECAGG: ConfigRecord({name: data})}) for name in names for data in payloads]
+    found.append(RecordDict({records.SECAGG: ArrayRecord({"Step": Array(np.zeros(3))})}))
     return found
 
 
@@ -175,5 +182,5 @@ def test_arbitrary_bytes_are_refused_as_such(tmp_path: Path, message_type: str) 
     server = joined(tmp_path, 3)
     for content in hostile_contents():
         refused = refusal_of(server.pods.ask(A, message_type, content))
-        expected = "policy" if message_type in wire.PLAIN.values() else "malformed"
+        expected = "policy" if message_type in records.PLAIN.values() else "malformed"
         assert refused.code == expected, (content, refused.text)

@@ -14,23 +14,23 @@ import pytest
 from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
 from flwr.common.serde import message_to_proto
 
-import client.app
-from client.ledger import Ledger
-from fl_app import wire
+import client.app.main
+from client.app.ledger import Ledger
 from fl_app.config import RunConfig
-from fl_app.home import pod_home
-from fl_app.keys import Keyring, keygen, known_pods
-from fl_app.secagg.identity import KEY_BYTES
-from server.app import RUN_DIRECTORY
-from server.app import app as server_app
-from server.run_directory import RunDirectory
-from tests.in_process import InProcessGrid
-from tests.small_federation import table, write_pod
+from fl_app.flower import records
+from fl_app.identity.keys import Keyring, keygen, known_pods
+from fl_app.secagg.crypto import KEY_BYTES
+from fl_app.system.home import pod_home
+from server.app.main import RUN_DIRECTORY
+from server.app.main import app as server_app
+from server.app.run_directory import RunDirectory
+from tests.support.in_process import InProcessGrid
+from tests.support.small_federation import table, write_pod
 
 NAMES = ("north", "south", "east", "west")
 ME = "north"
 MARKER, NUMBER = "patient-4711", 4711.0625
-TYPES = (wire.HELLO, wire.ROSTER, *wire.KINDS.values(), wire.SURVIVORS, wire.UNMASK)
+TYPES = (records.HELLO, records.ROSTER, *records.KINDS.values(), records.SURVIVORS, records.UNMASK)
 
 
 @dataclass
@@ -71,13 +71,13 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
         return message
 
     def lose(message: Message) -> Message:
-        lost = message.metadata.message_type == wire.TRAIN and message.metadata.src_node_id == 103
+        lost = message.metadata.message_type == records.TRAIN and message.metadata.src_node_id == 103
         if lost:
             message.content["masked"] = ArrayRecord({"vector": Array("uint64", (0,), "numpy.ndarray", b"")})
         return message
 
     nodes = {100 + place: node_config(directory, name) for place, name in enumerate(NAMES)}
-    grid = InProcessGrid(client.app.app, nodes, on_request=keep, on_reply=lose)
+    grid = InProcessGrid(client.app.main.app, nodes, on_request=keep, on_reply=lose)
     config = RunConfig(
         pods=NAMES, datastructure={"target": "outcome"}, rounds=1, local_steps=1, hello_timeout=5, step_timeout=60
     )  # type: ignore[arg-type]
@@ -125,10 +125,10 @@ def broken(recorded: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def ask(recorded: Recorded, broken: Broken, message_type: str, ruin: Callable[[], None]) -> Message:
     """Put the pod where it was before the first such message, break it, and return what it answers."""
-    content, state, ledger = recorded.moments.get(message_type, recorded.moments[wire.TRAIN])
+    content, state, ledger = recorded.moments.get(message_type, recorded.moments[records.TRAIN])
     (broken.home / "ledger.db").write_bytes(ledger)
     ruin()
-    grid = InProcessGrid(client.app.app, {100: node_config(broken.directory, ME)})
+    grid = InProcessGrid(client.app.main.app, {100: node_config(broken.directory, ME)})
     grid.contexts[100].state = copy.deepcopy(state)
     message = Message(copy.deepcopy(content), dst_node_id=100, message_type=message_type)
     (reply,) = grid.send_and_receive([message])
@@ -141,7 +141,7 @@ def assert_clean(reply: Message, secrets: list[bytes]) -> None:
 
 
 def refused(reply: Message) -> bool:
-    return not reply.has_error() and "Refusal" in reply.content.get(wire.SECAGG, {})
+    return not reply.has_error() and "Refusal" in reply.content.get(records.SECAGG, {})
 
 
 # -- what breaks ----------------------------------------------------------------------------------------------------
@@ -206,20 +206,20 @@ def test_a_broken_key_tells_nothing(content: bytes, recorded: Recorded, broken: 
 
 
 LOADERS = {
-    "client.app.load_pod": TYPES,
-    "client.owner.Identity.load": TYPES,
-    "client.owner.Keyring.load": TYPES,
-    "client.table.read_table": (wire.HELLO, *wire.KINDS.values()),
-    "client.table.schema_of": (wire.HELLO,),
-    "client.app.PodTable.of": (wire.HELLO, *wire.KINDS.values()),
-    "client.app.statistic_sums": (wire.STATISTICS,),
-    "client.app.Encoding.from_json": (wire.TRAIN, wire.EVALUATE),
-    "fl_app.tabular.model.load_state": (wire.TRAIN, wire.EVALUATE),
-    "fl_app.tabular.training.train": (wire.TRAIN,),
-    "fl_app.tabular.training.evaluate": (wire.TRAIN, wire.EVALUATE),
-    "client.ledger.chain": TYPES,
-    "client.masked.wire.request_digest": tuple(wire.KINDS.values()),
-    "fl_app.secagg.session.mask": tuple(wire.KINDS.values()),
+    "client.app.main.load_pod": TYPES,
+    "client.app.owner.Identity.load": TYPES,
+    "client.app.owner.Keyring.load": TYPES,
+    "client.app.table.read_table": (records.HELLO, *records.KINDS.values()),
+    "client.app.table.schema_of": (records.HELLO,),
+    "client.app.main.PodTable.of": (records.HELLO, *records.KINDS.values()),
+    "client.app.main.statistic_sums": (records.STATISTICS,),
+    "client.app.main.Encoding.from_json": (records.TRAIN, records.EVALUATE),
+    "fl_app.tabular.network.load_state": (records.TRAIN, records.EVALUATE),
+    "fl_app.tabular.training.train": (records.TRAIN,),
+    "fl_app.tabular.training.evaluate": (records.TRAIN, records.EVALUATE),
+    "client.app.ledger.chain": TYPES,
+    "client.app.masked_app.records.request_digest": tuple(records.KINDS.values()),
+    "fl_app.secagg.pod_session.mask": tuple(records.KINDS.values()),
 }
 
 
@@ -236,7 +236,7 @@ def test_an_exception_tells_nothing_wherever_it_comes_from(
         reply = ask(recorded, broken, message_type, lambda: None)
         assert_clean(reply, secrets)
         assert refused(reply) == (message_type in LOADERS[where]), message_type
-        if where != "client.ledger.chain":
+        if where != "client.app.ledger.chain":
             entries = Ledger(broken.home / "ledger.db").entries()
             assert not [secret for secret in secrets for entry in entries if secret in repr(entry).encode()]
 

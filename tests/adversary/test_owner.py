@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from flwr.app import ConfigRecord, RecordDict
 
-from client.ledger import Ledger
-from client.owner import Limits
-from fl_app import wire
+from client.app.ledger import Ledger
+from client.app.owner import Limits
 from fl_app.config import RunConfig
+from fl_app.flower import records
 from fl_app.secagg.canonical import encode
 from fl_app.secagg.errors import AlreadyAnswered, LedgerRefused
 from fl_app.secagg.messages import Hello, StepPlan, Witness
 from tests.adversary.server import PLANS, Server, assert_refused, refusal_of, state_of, vector_in
-from tests.pods_in_process import NAMES, identity
+from tests.support.pods_in_process import NAMES, identity
 
 A, B, C = NAMES[:3]
 LABEL = b"L" * 32
@@ -73,10 +73,10 @@ def fails(size: int) -> np.ndarray:
     raise ValueError("on these settings")
 
 
-@pytest.mark.parametrize("message_type", [wire.TRAIN, wire.PLAIN[wire.TRAIN]])
+@pytest.mark.parametrize("message_type", [records.TRAIN, records.PLAIN[records.TRAIN]])
 def test_a_step_whose_handler_failed_is_spent(server: Server, message_type: str) -> None:
     server.pods.change_owner(A, require_secure_aggregation=False)
-    shares = None if message_type == wire.TRAIN else ()
+    shares = None if message_type == records.TRAIN else ()
     server.pods.pods[A].update = fails
     assert refusal_of(server.train(A, shares=shares, message_type=message_type)).code == "pod-error"
     for other in (server.request(), server.request(rate=0.25)):
@@ -164,11 +164,11 @@ def test_a_run_does_not_pass_to_another_series(server: Server) -> None:
 
 def test_sessions_are_counted_for_each_run_of_a_series(fresh: Server) -> None:
     fresh.pods.change_owner(A, sessions=1)
-    wire.take(fresh.hello(A), Hello)
+    records.take(fresh.hello(A), Hello)
     fresh.new_session()
     assert_refused(fresh.hello(A), "ledger", "as many as the owner allows")
     fresh.new_run(8)
-    wire.take(fresh.hello(A), Hello)
+    records.take(fresh.hello(A), Hello)
 
 
 # -- limits ---------------------------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ def test_a_run_of_more_rounds_than_the_owner_allows_is_refused(fresh: Server) ->
     fresh.new_session(steps=(replace(PLANS[0], rounds=5), PLANS[1]))
     assert_refused(fresh.hello(A), "policy", "at most 3 rounds", "maximum_rounds", "declares 5")
     fresh.new_session(steps=(replace(PLANS[0], rounds=4), PLANS[1]))
-    wire.take(fresh.hello(A), Hello)
+    records.take(fresh.hello(A), Hello)
 
 
 def test_a_resumed_run_has_as_many_rounds_as_the_owner_allows_a_run(server: Server) -> None:
@@ -188,7 +188,7 @@ def test_a_resumed_run_has_as_many_rounds_as_the_owner_allows_a_run(server: Serv
     server.new_run(8, steps=(replace(PLANS[0], rounds=8), PLANS[1]))
     assert_refused(server.hello(A), "policy", "maximum_rounds", "declares 4")
     server.new_session(steps=(replace(PLANS[0], rounds=7), PLANS[1]))
-    wire.take(server.hello(A), Hello)
+    records.take(server.hello(A), Hello)
 
 
 def test_rounds_declared_in_two_plans_are_added_up(fresh: Server) -> None:
@@ -216,27 +216,27 @@ def test_settings_beyond_the_owners_limits_are_refused(
     bound(fresh, **asked)
     assert_refused(fresh.hello(A), "policy", *words)
     bound(fresh)
-    wire.take(fresh.hello(A), Hello)
+    records.take(fresh.hello(A), Hello)
 
 
 def test_settings_that_cannot_be_read_are_refused_where_the_owner_limits_them(fresh: Server) -> None:
     fresh.new_session(config=encode({"run": "{}"}))
-    wire.take(fresh.hello(B), Hello)
+    records.take(fresh.hello(B), Hello)
     fresh.pods.change_owner(A, limits=Limits(local_epochs=2))
     assert_refused(fresh.hello(A), "policy", "cannot read", "maximum_local_epochs")
 
 
-@pytest.mark.parametrize("message_type", [wire.TRAIN, wire.PLAIN[wire.TRAIN]])
+@pytest.mark.parametrize("message_type", [records.TRAIN, records.PLAIN[records.TRAIN]])
 def test_a_step_under_other_settings_than_the_sessions_is_refused(fresh: Server, message_type: str) -> None:
     text = bound(fresh)
     fresh.join()
     fresh.pods.change_owner(A, require_secure_aggregation=False)
-    shares = None if message_type == wire.TRAIN else ()
+    shares = None if message_type == records.TRAIN else ()
     other = told(fresh, settings(local_epochs=100))
     assert_refused(fresh.train(A, other, shares=shares, message_type=message_type), "session", "other settings")
     assert fresh.pods.pods[A].trained == 0
     reply = fresh.train(A, told(fresh, text), shares=shares, message_type=message_type)
-    assert wire.MASKED in reply or wire.VALUES in reply
+    assert records.MASKED in reply or records.VALUES in reply
 
 
 def test_more_runs_in_a_day_than_the_owner_allows_are_refused(fresh: Server) -> None:
@@ -244,9 +244,9 @@ def test_more_runs_in_a_day_than_the_owner_allows_are_refused(fresh: Server) -> 
     fresh.pods.change_owner(A, ledger=ledger)
     for run in (7, 8):
         fresh.new_run(run)
-        wire.take(fresh.hello(A), Hello)
+        records.take(fresh.hello(A), Hello)
     fresh.new_session()
-    wire.take(fresh.hello(A), Hello)  # another session is no other run
+    records.take(fresh.hello(A), Hello)  # another session is no other run
     fresh.new_run(9)
     assert_refused(fresh.hello(A), "policy", "2 runs", "maximum_runs_per_day")
 
@@ -266,10 +266,10 @@ def test_another_days_rounds_and_runs_do_not_count(server: Server, monkeypatch: 
     ledger = Ledger(server.pods.directory / f"{A}.db", rounds_per_day=1, runs_per_day=1)
     server.pods.change_owner(A, ledger=ledger)
     server.collect([A])
-    monkeypatch.setattr("client.ledger.datetime", _Tomorrow)
+    monkeypatch.setattr("client.app.ledger.datetime", _Tomorrow)
     server.collect([A], round=2, shares=False)
     server.new_run(8)
-    wire.take(server.hello(B), Hello)
+    records.take(server.hello(B), Hello)
 
 
 class _Tomorrow:
@@ -283,7 +283,9 @@ class _Tomorrow:
 # -- a pause --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("message_type", [wire.HELLO, wire.ROSTER, *wire.KINDS.values(), *wire.PLAIN.values()])
+@pytest.mark.parametrize(
+    "message_type", [records.HELLO, records.ROSTER, *records.KINDS.values(), *records.PLAIN.values()]
+)
 def test_a_paused_pod_refuses_everything_and_enters_it(fresh: Server, message_type: str) -> None:
     fresh.pods.change_owner(A, paused=lambda: True)
     assert_refused(fresh.pods.ask(A, message_type, RecordDict()), "paused", f"pod '{A}' is paused by its owner")
@@ -361,7 +363,7 @@ def test_nothing_is_signed_or_unmasked_with_a_pod_whose_key_is_gone(
     server.pods.change_owner(A, cohort={"approved": {n: identity(n).public_bytes for n in NAMES[1:4]}})
     server.join()
     lossy = server.collect([name for name in server.names if name != NAMES[3]], round=2)
-    wire.take(server.witness(C, lossy.survivors_request()), Witness)
+    records.take(server.witness(C, lossy.survivors_request()), Witness)
     change(server)
     assert_refused(server.witness(A, lossy.survivors_request()), code, B)
 
@@ -377,7 +379,7 @@ def test_a_run_of_another_version_than_the_guard_verified_is_refused(
     fresh.new_session(app="cd" * 32, steps=steps)
     assert_refused(fresh.hello(A), "policy", "abababababab", "another")
     fresh.new_session(app="ab" * 32, steps=steps)
-    wire.take(fresh.hello(A), Hello)
+    records.take(fresh.hello(A), Hello)
 
 
 # -- the entries ----------------------------------------------------------------------------------------------------
@@ -395,15 +397,15 @@ def test_every_message_has_its_entry(tmp_path: Path) -> None:
     server.train(A, server.request(2), shares=())
     entries = server.pods.pods[A].owner.ledger.entries()
     assert [(e.event, e.kind, e.round) for e in entries] == [
-        ("look", wire.HELLO, 0), ("bystander", wire.HELLO, 0), ("session", "", 0), ("roster", wire.ROSTER, 0),
-        ("hello", wire.HELLO, 0), ("begin", "train", 1), ("answer", "train", 1), ("survivors", "train", 1),
-        ("unmask", "train", 1), ("refusal", wire.TRAIN, 0),
+        ("look", records.HELLO, 0), ("bystander", records.HELLO, 0), ("session", "", 0), ("roster", records.ROSTER, 0),
+        ("hello", records.HELLO, 0), ("begin", "train", 1), ("answer", "train", 1), ("survivors", "train", 1),
+        ("unmask", "train", 1), ("refusal", records.TRAIN, 0),
     ]  # fmt: skip
     assert {e.app for e in entries} == {"ab" * 32}
     assert {(e.run, e.series) for e in entries} == {("7", "7")}
     assert all(e.size > 0 for e in entries if e.event != "begin")
     by = {e.event: e.document() for e in entries}
-    from fl_app.secagg.identity import fingerprint
+    from fl_app.secagg.crypto import fingerprint
 
     keys = {name: fingerprint(identity(name).public_bytes) for name in server.names}
     for event in ("session", "roster", "begin", "answer"):
@@ -412,7 +414,7 @@ def test_every_message_has_its_entry(tmp_path: Path) -> None:
         assert by[event]["cohort"] == {name: key for name, key in keys.items() if name != B}
         assert by[event]["detail"] == collection.label.hex()
     assert by["refusal"]["why"] == refusal_of(server.train(A, server.request(2), shares=())).text
-    vectors = [m for m in server.pods.grid.replies if m.metadata.src_node_id == 100 and wire.MASKED in m.content]
+    vectors = [m for m in server.pods.grid.replies if m.metadata.src_node_id == 100 and records.MASKED in m.content]
     vector, said = vector_in(vectors[0].content)
     assert by["answer"]["bytes"] == vector.nbytes + len(said.to_bytes())
 
@@ -432,4 +434,4 @@ def test_a_refusal_that_cannot_be_entered_says_nothing_else(server: Server) -> N
     path.write_bytes(b"not a database, but of some length, so that SQLite looks at it" * 9)
     server.pods.pods[A].update = fails
     assert_refused(server.train(A), "ledger", "cannot be written")
-    assert_refused(server.pods.ask(A, wire.TRAIN, RecordDict()), "ledger", "cannot be written")
+    assert_refused(server.pods.ask(A, records.TRAIN, RecordDict()), "ledger", "cannot be written")

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from fl_app import wire
+from fl_app.flower import records
 from fl_app.secagg.canonical import encode
 from fl_app.secagg.messages import Hello
 from tests.adversary.server import Server, assert_refused, signed
-from tests.pods_in_process import NAMES, identity
+from tests.support.pods_in_process import NAMES, identity
 
 A, B, C, D = NAMES[:4]
 
@@ -84,14 +84,14 @@ def test_a_roster_without_this_pods_own_hello_is_refused(server: Server, how: st
 def test_parameters_changed_for_one_pod_are_found_in_the_roster(server: Server) -> None:
     a, c = server.gather_hellos([A, C])
     other_rate = replace(server.parameters, config=encode({"lr": 0.0}))
-    b = wire.take(server.hello(B, other_rate), Hello)
+    b = records.take(server.hello(B, other_rate), Hello)
     assert_refused(server.roster(A, in_order(a, b, c)), "roster", B, "other parameters")
 
 
 def test_a_scale_changed_for_one_pod_is_found_in_the_roster(server: Server) -> None:
     a, c = server.gather_hellos([A, C])
     other_scale = replace(server.parameters, max_weight=1 << 20)
-    b = wire.take(server.hello(B, other_scale), Hello)
+    b = records.take(server.hello(B, other_scale), Hello)
     assert_refused(server.roster(A, in_order(a, b, c)), "roster", B, "other parameters")
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from fl_app import wire
-from fl_app.secagg.identity import SHARE, seal, statement
+from fl_app.flower import records
+from fl_app.secagg.crypto import SHARE, seal, statement
 from fl_app.secagg.messages import SealedShare
-from fl_app.secagg.session import share_info
+from fl_app.secagg.pod_session import share_info
 from tests.adversary.server import Server, assert_refused, signed
-from tests.pods_in_process import NAMES, identity
+from tests.support.pods_in_process import NAMES, identity
 
 A, B, C = NAMES[:3]
 
@@ -117,5 +117,5 @@ def test_a_lying_peer_with_a_key_that_seals_for_nobody_is_refused(server: Server
 
 def test_the_roster_asked_for_again_gets_the_same_shares(server: Server) -> None:
     hellos = server.aggregator.roster.hellos
-    first, second = (wire.take(server.roster(A, hellos), wire.RosterReply) for _ in range(2))
+    first, second = (records.take(server.roster(A, hellos), records.RosterReply) for _ in range(2))
     assert first == second

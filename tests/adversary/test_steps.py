@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from flwr.app import RecordDict
 
-from client.ledger import Ledger
-from fl_app import wire
+from client.app.ledger import Ledger
+from fl_app.flower import records
 from fl_app.secagg.errors import LedgerRefused, SessionRefused
 from fl_app.secagg.field import FIELD_61, Int64
 from fl_app.secagg.masking import Sum
 from fl_app.secagg.messages import SurvivorsRequest, UnmaskRequest
 from tests.adversary.server import Server, assert_refused, state_of, vector_in
-from tests.in_process import RUN_ID
-from tests.pods_in_process import NAMES, SIZE
-from tests.secagg.cohort import MemoryLedger
+from tests.fl_app.secagg.cohort import MemoryLedger
+from tests.support.in_process import RUN_ID
+from tests.support.pods_in_process import NAMES, SIZE
 
 A, B, C = NAMES[:3]
 
@@ -118,14 +118,14 @@ def test_a_step_of_another_session_is_refused(server: Server) -> None:
 
 @pytest.mark.parametrize("round", [0, 6, -1, 10**30])
 def test_a_round_that_was_not_declared_is_refused(server: Server, round: int) -> None:
-    content = wire.put(server.request(), server.step(round))
+    content = records.put(server.request(), server.step(round))
     assert_refused(server.train(A, content), "session", "not declared")
 
 
 def test_a_round_that_was_not_declared_is_refused_in_the_clear_too(server: Server) -> None:
     server.pods.change_owner(A, require_secure_aggregation=False)
-    content = wire.put(server.request(), server.step(6))
-    assert_refused(server.train(A, content, (), wire.PLAIN[wire.TRAIN]), "session", "not declared")
+    content = records.put(server.request(), server.step(6))
+    assert_refused(server.train(A, content, (), records.PLAIN[records.TRAIN]), "session", "not declared")
     assert server.pods.pods[A].trained == 0
 
 
@@ -135,7 +135,7 @@ def test_a_second_final_evaluation_is_refused(server: Server) -> None:
 
 
 def test_a_step_sent_as_another_kind_is_refused(server: Server) -> None:
-    assert_refused(server.train(A, message_type=wire.EVALUATE), "malformed", "'train' step came as")
+    assert_refused(server.train(A, message_type=records.EVALUATE), "malformed", "'train' step came as")
 
 
 def test_a_step_before_any_roster_is_refused(server: Server) -> None:
@@ -150,7 +150,7 @@ def test_a_step_without_a_session_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_step_without_masks_is_refused(server: Server) -> None:
-    reply = server.train(A, shares=(), message_type=wire.PLAIN[wire.TRAIN])
+    reply = server.train(A, shares=(), message_type=records.PLAIN[records.TRAIN])
     assert_refused(reply, "policy", "secure aggregation only")
 
 
@@ -276,7 +276,7 @@ def test_nothing_is_unmasked_where_every_pod_must_answer(server: Server) -> None
 
 
 def test_a_step_out_of_place_trains_nothing(server: Server) -> None:
-    server.train(A, wire.put(server.request(), server.step(6)))
+    server.train(A, records.put(server.request(), server.step(6)))
     assert server.pods.pods[A].trained == 0
 
 

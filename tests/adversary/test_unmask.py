@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fl_app import wire
+from fl_app.flower import records
 from fl_app.secagg.aggregator import Collection
+from fl_app.secagg.crypto import SELF_SHARE, UNMASK, seal, statement
 from fl_app.secagg.errors import AggregateRefused, BadSignature
-from fl_app.secagg.identity import SELF_SHARE, UNMASK, seal, statement
 from fl_app.secagg.masking import Sum
 from fl_app.secagg.messages import SealedShare, UnmaskReply, UnmaskRequest, Witness
-from fl_app.secagg.recovery import survivors_statement
+from fl_app.secagg.unmasking import survivors_statement
 from tests.adversary.server import Server, assert_refused, vector_in
-from tests.pods_in_process import NAMES, exact_mean, identity
+from tests.support.pods_in_process import NAMES, exact_mean, identity
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def claim(collection: Collection, survivors: Sequence[str]) -> Any:
 
 
 def assert_opened(reply: Any) -> None:
-    assert len(wire.take(reply, UnmaskReply).self_shares) >= 3
+    assert len(records.take(reply, UnmaskReply).self_shares) >= 3
 
 
 # -- the honest way, so that the refusals below mean something ------------------------------------------------------
@@ -79,7 +79,7 @@ def test_a_late_vector_is_not_opened_once_the_survivors_are_fixed(server: Server
     *first, late = order(server)
     collection = without_last(server)
     server.gather_witnesses(collection)
-    everyone = server.aggregator.collect(server.step(), wire.request_digest(server.request()))
+    everyone = server.aggregator.collect(server.step(), records.request_digest(server.request()))
     everyone._replies = dict(collection._replies)
     everyone.add(late, *vector_in(server.train(late)))
     assert_refused(server.unmask(first[0], everyone.unmask_request(first[0])), "answered", "other survivors")
@@ -321,7 +321,7 @@ def test_a_pair_seed_that_a_lying_peer_makes_up_is_found(server: Server) -> None
 def test_an_answer_altered_on_the_way_is_found(server: Server) -> None:
     collection = whole(server)
     me = order(server)[0]
-    opened = wire.take(server.unmask(me, collection.unmask_request(me)), UnmaskReply)
+    opened = records.take(server.unmask(me, collection.unmask_request(me)), UnmaskReply)
     altered = replace(opened, self_shares=(bytes(32), *opened.self_shares[1:]))
     with pytest.raises(BadSignature):
         collection.take_reveal(me, altered)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from flwr.app import Message
 
-from tests.in_process import InProcessGrid
+from tests.support.in_process import InProcessGrid
 
 
 class Killed(BaseException):

@@ -20,20 +20,20 @@ import numpy as np
 from flwr.app import Array, ArrayRecord
 from flwr.serverapp.strategy import FedAvg
 
-from fl_app import wire
 from fl_app.errors import RunFailed
+from fl_app.flower import records
 from fl_app.secagg.roster import default_threshold
 from strategies.metrics import Count, Mean
 from strategies.secure_aggregation import Round, SecureAggregation
 from tests.faults.grid import FaultyGrid, Killed
-from tests.pods_in_process import NAMES, SIZE, Pods, exact_mean
+from tests.support.pods_in_process import NAMES, SIZE, Pods, exact_mean
 
 COHORTS = (2, 3, 4, 5, 10)
 PAIRED = (5, 10)
 LONGEST = 20.0  # seconds; a cell takes a fraction of one
 SKIPPED, ENDED = "skipped", "ended"
 SPOKEN = ("survivors", "unmask")
-HELLO, ROSTER, TRAIN, UNMASK = wire.HELLO, wire.ROSTER, wire.TRAIN, wire.UNMASK
+HELLO, ROSTER, TRAIN, UNMASK = records.HELLO, records.ROSTER, records.TRAIN, records.UNMASK
 
 DEATHS = ("before hello", "after hello", "after roster", "while training", "after its vector", "at unmask")
 MIXED = "one while training, one at unmask"

@@ -19,7 +19,7 @@ from tests.faults.matrix import (
     run,
     run_all,
 )
-from tests.pods_in_process import NAMES
+from tests.support.pods_in_process import NAMES
 
 pytestmark = pytest.mark.timeout(900)  # the first of them computes the whole matrix
 

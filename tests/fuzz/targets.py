@@ -13,21 +13,20 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from hypothesis import strategies as st
 
-from fl_app import wire
+from fl_app.flower import records
 from fl_app.secagg import messages
-from fl_app.secagg.account import Account
 from fl_app.secagg.aggregator import Collection
 from fl_app.secagg.canonical import decode
+from fl_app.secagg.crypto import HELLO, SELF_SHARE, UNMASK, Signer, statement
 from fl_app.secagg.errors import AlreadyAnswered, ProtocolError
-from fl_app.secagg.identity import HELLO, SELF_SHARE, UNMASK, Signer, statement
 from fl_app.secagg.messages import Hello, MaskedReply, Record, SealedShare, UnmaskReply, Witness
-from fl_app.secagg.session import reply_statement
+from fl_app.secagg.pod_session import Account, reply_statement
 from strategies.cohort import _Answers
-from strategies.exchange import Reply
+from strategies.polling import Reply
 from strategies.steps import _Plain
 from tests.adversary.server import Server
 from tests.fuzz.damage import TREES, damaged_bytes, damaged_content, damaged_message
-from tests.pods_in_process import NAMES, SIZE, identity
+from tests.support.pods_in_process import NAMES, SIZE, identity
 
 ME, PEER = NAMES[:2]
 Damaged = st.SearchStrategy[Any]
@@ -85,7 +84,7 @@ class Bench:
         self.grid.on_request = self._keep
         server.join()
         self.collection = server.collect()
-        server.pods.ask(ME, wire.SURVIVORS, wire.put(RecordDict(), self.collection.survivors_request()))
+        server.pods.ask(ME, records.SURVIVORS, records.put(RecordDict(), self.collection.survivors_request()))
         server.open(self.collection)
         server.evaluate(ME)
         self.grid.on_request = lambda message: message
@@ -104,7 +103,7 @@ class Bench:
 
     def _tolerant(self) -> None:
         """Let the handlers answer whatever came in: their own errors are another matter."""
-        from client.masked import MaskedApp
+        from client.app.masked_app import MaskedApp
 
         def owner(context: Context) -> Any:
             return self.server.pods.of(context).owner
@@ -143,9 +142,9 @@ class Bench:
             ledger.said.clear()
             self.server.pods.pods[ME].owner = replace(owner, ledger=ledger)  # type: ignore[arg-type]
             reply = self.grid.app(Message(content, dst_node_id=self.node, message_type=message_type), context)
-            record = reply.content[wire.SECAGG]
+            record = reply.content[records.SECAGG]
             if "Refusal" in record:
-                refused = wire.take(reply.content, wire.Refusal)
+                refused = records.take(reply.content, records.Refusal)
                 if refused.code == "pod-error":
                     raise AssertionError(f"the pod does not know what to say to {content!r:.600}")
 
@@ -162,17 +161,17 @@ class Bench:
             _Answers({}).take(Reply(self.node, content), aggregator)
 
         def roster(content: RecordDict) -> None:
-            aggregator.take_shares(ME, wire.take(content, wire.RosterReply).shares)
+            aggregator.take_shares(ME, records.take(content, records.RosterReply).shares)
 
         def vector(content: RecordDict) -> None:
             fresh = Collection(aggregator, self.server.step(), self.server.digest())
-            fresh.add(ME, wire.take_vector(content), wire.take(content, MaskedReply))
+            fresh.add(ME, records.take_vector(content), records.take(content, MaskedReply))
 
         def witness(content: RecordDict) -> None:
-            collection.take_witness(ME, wire.take(content, Witness))
+            collection.take_witness(ME, records.take(content, Witness))
 
         def opened(content: RecordDict) -> None:
-            collection.take_reveal(ME, wire.take(content, UnmaskReply))
+            collection.take_reveal(ME, records.take(content, UnmaskReply))
 
         def plain(content: RecordDict) -> None:
             classes = self.server.parameters.steps[0].classes
@@ -185,12 +184,12 @@ class Bench:
             "weight": np.ones(1),
         }
         replies = {
-            "hello": (hello, self.replies[wire.HELLO]),
-            "roster": (roster, self.replies[wire.ROSTER]),
-            "vector": (vector, self.replies[wire.TRAIN]),
-            "witness": (witness, self.replies[wire.SURVIVORS]),
-            "unmask": (opened, self.replies[wire.UNMASK]),
-            "plain values": (plain, wire.put_values(RecordDict(), values)),
+            "hello": (hello, self.replies[records.HELLO]),
+            "roster": (roster, self.replies[records.ROSTER]),
+            "vector": (vector, self.replies[records.TRAIN]),
+            "witness": (witness, self.replies[records.SURVIVORS]),
+            "unmask": (opened, self.replies[records.UNMASK]),
+            "plain values": (plain, records.put_values(RecordDict(), values)),
         }
         return [
             Target(f"server {name}", self._signed_anew(damaged_content(honest)), _typed(take))
@@ -205,8 +204,10 @@ class Bench:
 
     def _sign(self, content: RecordDict) -> RecordDict:
         try:
-            found = wire.take(content, Hello, wire.RosterRequest, MaskedReply, UnmaskReply, messages.UnmaskRequest)
-            return wire.put(RecordDict(dict(content)), self._signed(found, content))
+            found = records.take(
+                content, Hello, records.RosterRequest, MaskedReply, UnmaskReply, messages.UnmaskRequest
+            )
+            return records.put(RecordDict(dict(content)), self._signed(found, content))
         except (ProtocolError, ValueError):  # nothing that can be signed
             return content
 
@@ -217,12 +218,12 @@ class Bench:
             case Hello():
                 said = statement(HELLO, record.session, record.name, "", record.unsigned())
                 return replace(record, signature=identity(record.name).sign(said))
-            case wire.RosterRequest():
+            case records.RosterRequest():
                 own = [hello for hello in record.hellos if hello.name == ME]
                 others = [self._signed(hello, content) for hello in record.hellos if hello.name != ME]
                 return replace(record, hellos=tuple(sorted([*own, *others], key=lambda h: h.identity_key)))  # type: ignore[attr-defined,type-var]
             case MaskedReply():
-                vector = wire.take_vector(content)
+                vector = records.take_vector(content)
                 said = reply_statement(label, ME, vector, record)
                 return replace(record, signature=signer.sign(said))
             case UnmaskReply():
@@ -253,14 +254,14 @@ def _records(bench: Bench) -> list[Target]:
     """Return the parsers of all records, fed with damaged messages of their own type."""
     seen: dict[type[Record], bytes] = {}
     for content in (*bench.requests.values(), *bench.replies.values()):
-        for name, data in content.config_records.get(wire.SECAGG, {}).items():
-            kind = getattr(messages, name, None) or getattr(wire, name)
+        for name, data in content.config_records.get(records.SECAGG, {}).items():
+            kind = getattr(messages, name, None) or getattr(records, name)
             seen[kind] = data  # type: ignore[assignment]
     seen[SealedShare] = bench.server.aggregator.shares_for(ME)[0].to_bytes()
     seen[messages.Parameters] = bench.server.parameters.to_bytes()
-    seen[wire.Published] = wire.Published("{}", (PEER,)).to_bytes()
-    seen[wire.Refusal] = wire.Refusal(ME, "policy", "no", (PEER,)).to_bytes()
-    seen[wire.Bystander] = wire.Bystander(ME).to_bytes()
+    seen[records.Published] = records.Published("{}", (PEER,)).to_bytes()
+    seen[records.Refusal] = records.Refusal(ME, "policy", "no", (PEER,)).to_bytes()
+    seen[records.Bystander] = records.Bystander(ME).to_bytes()
     return [
         Target(f"record {kind.__name__}", damaged_message(data), _typed(kind.from_bytes)) for kind, data in seen.items()
     ]
@@ -292,6 +293,6 @@ def _plain(value: Any) -> bytes:
 def all_targets() -> Mapping[str, Target]:
     """Return every target by name."""
     bench = Bench()
-    kinds = [wire.HELLO, wire.ROSTER, wire.TRAIN, wire.SURVIVORS, wire.UNMASK, wire.EVALUATE]
+    kinds = [records.HELLO, records.ROSTER, records.TRAIN, records.SURVIVORS, records.UNMASK, records.EVALUATE]
     targets = [bench.pod(kind) for kind in kinds] + bench.server_targets() + _records(bench) + [_decoder(bench)]
     return {target.name: target for target in targets}

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from fl_app.keys import pod_card
-from fl_app.pods import load_pod
+from fl_app.identity.keys import pod_card
+from fl_app.pod.pod_file import load_pod
 from tests.pages.blocks import blocks_of, pages
 from tests.pages.test_blocks import DEPLOYMENT
 from tests.pages.walk import Walk
 from tests.processes.parties import SCRIPTS
-from tests.small_federation import table
+from tests.support.small_federation import table
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(1200)]
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fl_app.federation import read_federation
-from fl_app.pods import load_pod
+from fl_app.federation.kinds import read_federation
+from fl_app.pod.pod_file import load_pod
 from tests.pages.blocks import ROOT, Block, blocks_of
 from tests.processes.parties import SCRIPTS
 

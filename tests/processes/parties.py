@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.ports import free_port
+from tests.support.ports import free_port
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 CENSUS = ("census-income-demo-dataset", "census-income-yaml-demo-dataset")

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.ports import free_port
 from tests.processes.page import Command, Follower, section, steps
 from tests.processes.parties import wait_for
-from tests.small_federation import table
+from tests.support.ports import free_port
+from tests.support.small_federation import table
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(900)]
 PAGE = (Path(__file__).parents[2] / "docs" / "deployment.md").read_text("utf-8")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes.parties import Parties, parties, wait_for
-from tests.small_federation import table
+from tests.support.small_federation import table
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(1500)]
 PODS = ("east", "north", "south", "west")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.ports import free_port
 from tests.processes.parties import Party
+from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]

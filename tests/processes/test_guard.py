@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fl_app.bundle import PACKAGES
 from tests.processes.parties import Parties, parties
-from tests.small_federation import table
+from tests.support.small_federation import table
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(1800)]
 ROOT = Path(__file__).parents[2]
@@ -41,7 +40,7 @@ def test_a_changed_app_is_refused_unread_until_its_owner_approves_it(tmp_path: P
 
         # The modeller's installation with one more line in it, which would show that the pod has run it.
         installed, marker = tmp_path / "installed", tmp_path / "marker"
-        for package in PACKAGES:
+        for package in ("fl_app", "client", "strategies", "server"):
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(ROOT / package, installed / package, ignore=ignored)
         app = installed / "client" / "__init__.py"

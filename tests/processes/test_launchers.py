@@ -17,17 +17,17 @@ from typing import Any
 import pytest
 from flwr.cli.build import build_fab_from_disk
 
-from client.apps import Apps
-from client.run import start
-from fl_app.bundle import PYPROJECT, write_app
+from client.site.approved_apps import Apps
+from client.site.serve_pod import start
 from fl_app.errors import RunFailed
-from fl_app.federation import DeployedFederation
-from fl_app.home import pod_home
-from fl_app.pods import CSVSource, Pod
-from fl_app.processes import GuardedProcess, _processes, flower_environment
-from server.deployment import DeployedRun
-from server.simulation import LOG, Simulation
-from tests.ports import free_port
+from fl_app.federation.kinds import DeployedFederation
+from fl_app.host.bundle import PYPROJECT, write_app
+from fl_app.host.processes import GuardedProcess, _processes, flower_environment
+from fl_app.pod.definition import CSVSource, Pod
+from fl_app.system.home import pod_home
+from server.deployed.deployed_run import DeployedRun
+from server.modeller.simulation import LOG, Simulation
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.timeout(600)
 ROOT = Path(__file__).parents[2]
@@ -200,7 +200,7 @@ def test_descendants_end_when_one_above_them_is_killed(
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     program = (
-        "import os, pathlib, sys; from fl_app.processes import GuardedProcess as P\n"
+        "import os, pathlib, sys; from fl_app.host.processes import GuardedProcess as P\n"
         f"p = P({family('sleep 300')!r}, log=pathlib.Path('log'), environment=os.environ, scratch={scratch!r})\n"
         "print(p._guard.pid, flush=True); sys.exit(p.wait())"
     ).replace("PosixPath", "pathlib.Path")
@@ -290,7 +290,7 @@ def superlink(toy: Path, tmp_path: Path, marked: Callable[[], list[int]]) -> Ite
         file = home / 'a "pod".yaml'  # a path that has to be quoted
         file.write_text(f"name: {name}\ndatasource: CSVSource\ndatasource_args: {{path: t.csv}}\n")
         program = (
-            "import sys; from pathlib import Path; from client.run import start\n"
+            "import sys; from pathlib import Path; from client.site.serve_pod import start\n"
             "start(Path(sys.argv[1]), superlink=sys.argv[2], insecure=True, home=Path(sys.argv[3]))"
         )
         pod = [sys.executable, "-c", program, str(file), address, str(home)]

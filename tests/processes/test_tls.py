@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.ports import free_port
 from tests.processes.parties import Party, left_behind, wait_for
-from tests.small_federation import table
+from tests.support.ports import free_port
+from tests.support.small_federation import table
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
 PODS = ("east", "west")

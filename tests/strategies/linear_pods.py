@@ -10,12 +10,12 @@ import numpy.typing as npt
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from client.masked import MaskedApp
-from client.owner import Owner, owner_of
-from fl_app.keys import Keyring, keygen, known_pods
-from fl_app.pods import Policy
+from client.app.masked_app import MaskedApp
+from client.app.owner import Owner, owner_of
+from fl_app.identity.keys import Keyring, keygen, known_pods
+from fl_app.pod.definition import Policy
 from strategies import Count, Mean, SecureAggregation, Sum
-from tests.in_process import InProcessGrid
+from tests.support.in_process import InProcessGrid
 
 NAMES = ("north", "south", "west")
 EXAMPLES = {"north": 17, "south": 30, "west": 45, "east": 20}

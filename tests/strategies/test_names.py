@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from flwr.proto.node_pb2 import NodeInfo
 
-from fl_app.pods import Policy
+from fl_app.pod.definition import Policy
 from strategies import CohortRefused
-from tests.in_process import InProcessGrid, refusals
 from tests.strategies.linear_pods import NAMES, LinearPods
 from tests.strategies.test_refusals import no_cohort, run
+from tests.support.in_process import InProcessGrid, refusals
 
 
 @dataclass

@@ -11,17 +11,17 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, 
 from flwr.common.serde import message_to_proto
 from flwr.serverapp.strategy import FedAvg
 
-from client.ledger import Ledger
-from fl_app import wire
+from client.app.ledger import Ledger
 from fl_app.errors import FlAppError
-from fl_app.home import pod_home
-from fl_app.keys import Identity, Keyring, known_pods
-from fl_app.pods import Policy
-from fl_app.secagg.identity import HELLO, statement
+from fl_app.flower import records
+from fl_app.identity.keys import Identity, Keyring, known_pods
+from fl_app.pod.definition import Policy
+from fl_app.secagg.crypto import HELLO, statement
 from fl_app.secagg.messages import Hello, Step
+from fl_app.system.home import pod_home
 from strategies import CohortRefused
-from tests.in_process import InProcessGrid, refusals
 from tests.strategies.linear_pods import NAMES, LinearPods, config, initial, strategy, train
+from tests.support.in_process import InProcessGrid, refusals
 
 MARKER = "patient-4711"
 
@@ -60,7 +60,7 @@ def no_cohort(grid: InProcessGrid, **settings: Any) -> CohortRefused:
 
 
 def no_share_left(grid: InProcessGrid, *, but: int = 0) -> None:
-    sent = [reply for reply in grid.replies if "RosterReply" in reply.content.get(wire.SECAGG, {})]
+    sent = [reply for reply in grid.replies if "RosterReply" in reply.content.get(records.SECAGG, {})]
     assert len(sent) == but
 
 
@@ -105,9 +105,9 @@ def mallorys(hello: Hello, directory: Path) -> Hello:
 
 def test_a_key_swapped_on_the_way_stops_the_run(pods: LinearPods) -> None:
     def swap(message: Message) -> Message:
-        record = message.content[wire.SECAGG]
-        if "Hello" in record and wire.take(message.content, Hello).name == "west":
-            wire.put(message.content, mallorys(wire.take(message.content, Hello), pods.directory))
+        record = message.content[records.SECAGG]
+        if "Hello" in record and records.take(message.content, Hello).name == "west":
+            records.put(message.content, mallorys(records.take(message.content, Hello), pods.directory))
         return message
 
     grid = pods.grid(on_reply=swap)
@@ -143,9 +143,9 @@ def test_a_pod_on_two_nodes_stops_the_run(pods: LinearPods) -> None:
 
 def test_a_pod_listed_twice_on_the_roster_is_refused_by_every_pod(pods: LinearPods) -> None:
     def twice(message: Message) -> Message:
-        if message.metadata.message_type == wire.ROSTER:
-            hellos = wire.take(message.content, wire.RosterRequest).hellos
-            wire.put(message.content, wire.RosterRequest(tuple(sorted((*hellos, hellos[0]), key=key))))
+        if message.metadata.message_type == records.ROSTER:
+            hellos = records.take(message.content, records.RosterRequest).hellos
+            records.put(message.content, records.RosterRequest(tuple(sorted((*hellos, hellos[0]), key=key))))
         return message
 
     def key(hello: Hello) -> bytes:
@@ -181,7 +181,7 @@ def test_a_server_that_asks_for_the_plain_step_in_a_secure_session_is_refused(po
     _, failed = run(grid)
     assert failed[0].count("takes part in secure aggregation only") == 3
     assert not pods.trained  # type: ignore[attr-defined]
-    assert not any(wire.VALUES in reply.content for reply in grid.replies)
+    assert not any(records.VALUES in reply.content for reply in grid.replies)
 
 
 def test_other_pods_on_the_federation_are_left_alone_whatever_state_they_are_in(pods: LinearPods) -> None:
@@ -191,7 +191,7 @@ def test_other_pods_on_the_federation_are_left_alone_whatever_state_they_are_in(
     result, failed = run(grid)
     assert not failed
     assert result.arrays is not None
-    east = [reply for reply in grid.replies if "Refusal" in reply.content[wire.SECAGG]]
+    east = [reply for reply in grid.replies if "Refusal" in reply.content[records.SECAGG]]
     assert len(east) == 1
 
 
@@ -199,9 +199,9 @@ def test_a_pod_that_was_not_requested_says_its_name_and_nothing_else(pods: Linea
     everyone = LinearPods(pods.directory / "more", (*NAMES, "east"))
     grid = everyone.grid()
     assert not run(grid)[1]
-    (reply,) = [r.content for r in grid.replies if "Bystander" in r.content[wire.SECAGG]]
-    assert wire.take(reply, wire.Bystander) == wire.Bystander("east")
-    assert set(reply) == {wire.SECAGG}
+    (reply,) = [r.content for r in grid.replies if "Bystander" in r.content[records.SECAGG]]
+    assert records.take(reply, records.Bystander) == records.Bystander("east")
+    assert set(reply) == {records.SECAGG}
 
 
 # --- what a pod keeps to itself when something breaks
@@ -277,7 +277,7 @@ def for_pod(pods: LinearPods, name: str, change: Callable[[Message], None]) -> C
     node = 101 + list(pods.names).index(name)
 
     def tamper(message: Message) -> Message:
-        if message.metadata.message_type == wire.TRAIN and message.metadata.dst_node_id == node:
+        if message.metadata.message_type == records.TRAIN and message.metadata.dst_node_id == node:
             change(message)
         return message
 
@@ -323,7 +323,7 @@ def test_a_pod_whose_state_was_lost_after_an_answer_gives_no_second_one_but_goes
     node, states, asked = 102, [], []
 
     def remember(message: Message) -> Message:
-        if message.metadata.message_type == wire.TRAIN and message.metadata.dst_node_id == node:
+        if message.metadata.message_type == records.TRAIN and message.metadata.dst_node_id == node:
             states.append(copy.deepcopy(grid.contexts[node].state))
             asked.append(copy.deepcopy(message.content))
         return message
@@ -331,19 +331,19 @@ def test_a_pod_whose_state_was_lost_after_an_answer_gives_no_second_one_but_goes
     grid = pods.grid(on_request=remember)
     _, failed = run(grid, membership_changes=2)  # two rounds more than are run are declared
     assert not failed
-    first = next(reply for reply in grid.replies if reply.metadata.message_type == wire.TRAIN)
+    first = next(reply for reply in grid.replies if reply.metadata.message_type == records.TRAIN)
 
     def ask(content: RecordDict) -> RecordDict:
         grid.contexts[node].state = copy.deepcopy(states[0])  # as after a crash between entry and reply
-        (reply,) = grid.send_and_receive([Message(content, dst_node_id=node, message_type=wire.TRAIN)])
+        (reply,) = grid.send_and_receive([Message(content, dst_node_id=node, message_type=records.TRAIN)])
         return reply.content
 
-    again = wire.take(ask(asked[0]), wire.Refusal)
+    again = records.take(ask(asked[0]), records.Refusal)
     assert (again.code, again.text) == ("answered", "round 1 of 'train' comes after round 1 was begun")
     changed = RecordDict({**asked[0], "config": ConfigRecord({"lr": 0.0})})
-    assert wire.take(ask(changed), wire.Refusal).code == "answered"
-    later = wire.put(RecordDict(dict(asked[0])), replace(wire.take(asked[0], Step), round=2))
-    assert len(wire.take_vector(ask(later))) == len(wire.take_vector(first.content))
+    assert records.take(ask(changed), records.Refusal).code == "answered"
+    later = records.put(RecordDict(dict(asked[0])), replace(records.take(asked[0], Step), round=2))
+    assert len(records.take_vector(ask(later))) == len(records.take_vector(first.content))
 
 
 def test_a_round_answered_in_one_session_is_refused_in_the_next(pods: LinearPods) -> None:
@@ -357,7 +357,7 @@ def test_a_ledger_that_disappears_in_the_middle_of_a_run_ends_it(pods: LinearPod
     ledger = pod_home("south", pods.home("south")) / "ledger.db"
 
     def lose(message: Message) -> Message:
-        if message.metadata.message_type == wire.TRAIN and wire.take(message.content, Step).round == 2:
+        if message.metadata.message_type == records.TRAIN and records.take(message.content, Step).round == 2:
             ledger.unlink(missing_ok=True)
         return message
 
@@ -388,8 +388,8 @@ HOSTILE: dict[str, Callable[[RecordDict], Any]] = {
     "no signature": lambda c: c.__delitem__("secagg"),
     "something more": lambda c: c.__setitem__("metrics", ConfigRecord({"num-examples": 30})),
     "an array that is none": lambda c: hostile_array(c, "masked", "vector"),
-    "another vector": lambda c: wire.put_vector(c, np.zeros(20, "<u8")),
-    "a vector of floats": lambda c: wire.put_vector(c, np.zeros(19)),
+    "another vector": lambda c: records.put_vector(c, np.zeros(20, "<u8")),
+    "a vector of floats": lambda c: records.put_vector(c, np.zeros(19)),
     "garbage for a message": lambda c: c.__setitem__("secagg", ConfigRecord({"MaskedReply": b"garbage"})),
     "a refusal that is none": lambda c: c.__setitem__("secagg", ConfigRecord({"Refusal": b"garbage"})),
 }
@@ -397,7 +397,7 @@ HOSTILE: dict[str, Callable[[RecordDict], Any]] = {
 
 @pytest.mark.parametrize("what", HOSTILE)
 def test_a_reply_that_is_no_masked_vector_fails_the_round(what: str, pods: LinearPods) -> None:
-    result, failed = run(pods.grid(on_reply=replied(wire.TRAIN, HOSTILE[what])))
+    result, failed = run(pods.grid(on_reply=replied(records.TRAIN, HOSTILE[what])))
     assert isinstance(result, FlAppError)
     assert failed[0].startswith("the 'train' step of round 1 failed: ")
 
@@ -416,7 +416,7 @@ PLAIN_HOSTILE: dict[str, Callable[[RecordDict], Any]] = {
 @pytest.mark.parametrize("what", PLAIN_HOSTILE)
 def test_a_plain_reply_that_is_none_fails_the_round(what: str, tmp_path: Path) -> None:
     open_pods = LinearPods(tmp_path, secure_only=False)
-    grid = open_pods.grid(on_reply=replied(wire.PLAIN[wire.TRAIN], PLAIN_HOSTILE[what]))
+    grid = open_pods.grid(on_reply=replied(records.PLAIN[records.TRAIN], PLAIN_HOSTILE[what]))
     result, failed = run(grid, secure=False)
     assert isinstance(result, FlAppError)
     assert failed[0].startswith("the 'train' step of round 1 failed: ")
@@ -438,7 +438,7 @@ def test_no_examples_at_all_is_a_failed_round(secure: bool, tmp_path: Path) -> N
 
 def test_a_pod_that_does_not_answer_a_round_is_named(pods: LinearPods) -> None:
     def lose(message: Message) -> Message | None:
-        lost = message.metadata.message_type == wire.TRAIN and message.metadata.src_node_id == 103
+        lost = message.metadata.message_type == records.TRAIN and message.metadata.src_node_id == 103
         return None if lost else message
 
     secure, failed = strategy(FedAvg(), on_skip=lambda number, error: failed.append(str(error))), list[str]()
@@ -449,8 +449,8 @@ def test_a_pod_that_does_not_answer_a_round_is_named(pods: LinearPods) -> None:
 
 def test_an_error_of_flowers_own_names_the_pod(pods: LinearPods) -> None:
     def broken(message: Message) -> Message:
-        if message.metadata.message_type == wire.TRAIN and message.metadata.src_node_id == 103:
-            request = last_request(grid, wire.TRAIN)
+        if message.metadata.message_type == records.TRAIN and message.metadata.src_node_id == 103:
+            request = last_request(grid, records.TRAIN)
             return Message(Error(code=8, reason=f"{MARKER} was killed"), reply_to=request)
         return message
 
@@ -468,31 +468,31 @@ def last_request(grid: InProcessGrid, message_type: str) -> Message:
     [
         (lambda c: c.clear(), "a node sent what is not an answer"),
         (lambda c: c.__setitem__("secagg", ConfigRecord({"Hello": b"garbage"})), "a node sent what is not an answer"),
-        (lambda c: wire.put(c, replace(wire.take(c, Hello), published=b"{...}")), "signature of pod 'south'"),
+        (lambda c: records.put(c, replace(records.take(c, Hello), published=b"{...}")), "signature of pod 'south'"),
     ],
     ids=range(3),
 )
 def test_a_hello_that_is_none_is_a_missing_pod(change: Any, text: str, pods: LinearPods) -> None:
-    refused = no_cohort(pods.grid(on_reply=replied(wire.HELLO, change)), hello_timeout=0.3)
+    refused = no_cohort(pods.grid(on_reply=replied(records.HELLO, change)), hello_timeout=0.3)
     assert "pod 'south' did not answer within 0 seconds (online: north, west)" in str(refused)
     assert text in str(refused)
 
 
 def doubled(content: RecordDict) -> None:
-    first, *_ = wire.take(content, wire.RosterReply).shares
-    wire.put(content, wire.RosterReply((first, first)))
+    first, *_ = records.take(content, records.RosterReply).shares
+    records.put(content, records.RosterReply((first, first)))
 
 
 @pytest.mark.parametrize(
     ("change", "text"),
     [
         (lambda c: c.clear(), "expected a message of type RosterReply"),
-        (lambda c: wire.put(c, wire.RosterReply(())), "exactly one share for each neighbour"),
+        (lambda c: records.put(c, records.RosterReply(())), "exactly one share for each neighbour"),
         (doubled, "exactly one share for each neighbour"),
     ],
     ids=range(3),
 )
 def test_shares_that_are_none_stop_the_run(change: Any, text: str, pods: LinearPods) -> None:
-    refused = no_cohort(pods.grid(on_reply=replied(wire.ROSTER, change)))
+    refused = no_cohort(pods.grid(on_reply=replied(records.ROSTER, change)))
     assert "pod 'south'" in str(refused)
     assert text in str(refused)

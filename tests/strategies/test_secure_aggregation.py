@@ -11,12 +11,11 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM, FedProx, Strategy
 
 from fl_app.errors import FlAppError, UsageError
-from fl_app.keys import keygen
+from fl_app.identity.keys import keygen
 from fl_app.secagg.errors import UnsupportedField
 from fl_app.secagg.messages import Step
-from fl_app.secagg.session import layout_for
+from fl_app.secagg.pod_session import layout_for
 from strategies import Count, Mean, Round, SecureAggregation, StepFailed, Sum
-from tests.in_process import InProcessGrid, refusals
 from tests.strategies.linear_pods import (
     EXAMPLES,
     NAMES,
@@ -29,6 +28,7 @@ from tests.strategies.linear_pods import (
     table,
     train,
 )
+from tests.support.in_process import InProcessGrid, refusals
 
 ROUNDS = 3
 INNER: dict[str, Callable[[], Strategy]] = {

@@ -15,22 +15,21 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.common.serde import message_to_proto
 from flwr.serverapp.strategy import FedAvg
 
-from client.app import app as client_app
-from fl_app import wire
+from client.app.main import app as client_app
 from fl_app.config import RunConfig
-from fl_app.federation import read_federation
+from fl_app.federation.kinds import read_federation
+from fl_app.flower import records
 from fl_app.secagg.field import FIELD_31, FIELD_61
 from fl_app.secagg.messages import Hello, MaskedReply
-from fl_app.tabular.datastructure import DataStructure
 from fl_app.tabular.schema import Schema
-from server.app import RUN_DIRECTORY
-from server.app import app as server_app
-from server.run_directory import RunDirectory
-from server.settings import modeller_settings
-from tests.in_process import InProcessGrid, refusals
-from tests.secagg.randomness import uncorrelated, uniform
-from tests.small_federation import PODS, small_federation
+from fl_app.tabular.settings import DataStructure
+from server.app.main import RUN_DIRECTORY
+from server.app.main import app as server_app
+from server.app.run_directory import RunDirectory, modeller_settings
+from tests.fl_app.secagg.randomness import uncorrelated, uniform
 from tests.strategies.linear_pods import EXAMPLES, LinearPods, config, initial, strategy
+from tests.support.in_process import InProcessGrid, refusals
+from tests.support.small_federation import PODS, small_federation
 
 PLACE, RARE_NUMBER, RARE_VALUE = "directory-5519-of-the-owner", 77.7712345, "Zanzibar-7731"
 Words = npt.NDArray[Any]
@@ -65,26 +64,26 @@ def allowed(message: Message, pods: tuple[str, ...]) -> Words | None:
     """Raise unless a reply is made of allowed fields and nothing else; returns its masked vector, if it is one."""
     assert not message.has_error()
     content = message.content
-    (kind,) = content[wire.SECAGG]
+    (kind,) = content[records.SECAGG]
     if kind == "Hello":
-        hello = wire.take(content, Hello)
+        hello = records.take(content, Hello)
         assert hello.name in pods
-        published = wire.Published.from_bytes(hello.published)
+        published = records.Published.from_bytes(hello.published)
         assert set(published.approves) <= set(pods)
     elif kind == "RosterReply":
-        for share in wire.take(content, wire.RosterReply).shares:
+        for share in records.take(content, records.RosterReply).shares:
             assert {share.sender, share.receiver} <= set(pods)
             assert len(share.sealed) == 32 + 32 + 16  # an encapsulated key, a sealed seed, a tag
     elif kind == "MaskedReply":
-        reply = wire.take(content, MaskedReply)
+        reply = records.take(content, MaskedReply)
         assert (reply.commitment, reply.shares) == (b"", ())
-        assert set(content) == {wire.SECAGG, wire.MASKED}
-        vector = wire.take_vector(content)
+        assert set(content) == {records.SECAGG, records.MASKED}
+        vector = records.take_vector(content)
         assert vector.dtype.kind == "u"
         return vector
     else:
         raise AssertionError(f"a {kind} is not on the list")
-    assert set(content) == {wire.SECAGG}
+    assert set(content) == {records.SECAGG}
     return None
 
 
@@ -147,8 +146,8 @@ def test_no_planted_marker_is_in_any_byte(two_runs: tuple[list[Message], list[Me
 
 
 def test_the_schema_publishes_what_it_may_and_no_rare_value(two_runs: tuple[list[Message], list[Message]]) -> None:
-    hello = wire.take(two_runs[0][0].content, Hello)
-    schema = Schema.from_json(wire.Published.from_bytes(hello.published).schema)
+    hello = records.take(two_runs[0][0].content, Hello)
+    schema = Schema.from_json(records.Published.from_bytes(hello.published).schema)
     assert schema.column("colour").values == ("blue", "green", "red")
     assert (schema.column("age").low, schema.column("age").high) == (0.0, 128.0)  # a power of two, not the oldest
 

@@ -1,0 +1,107 @@
+"""What whole rounds are measured on: the census rows dealt to n pods, and one model for every contender."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pandas as pd
+
+from fl_app.config import RunConfig
+from fl_app.demo import census
+from fl_app.federation.kinds import Federation, read_federation
+from fl_app.identity.keys import keygen
+from fl_app.tabular.encoding import Encoded, Encoding, statistic_sums
+from fl_app.tabular.schema import schema_of
+from fl_app.tabular.settings import DataStructure
+
+PARTS = ("train", "validation")
+_PLACE, _CONFIG, _ENCODING = "place", "config.json", "encoding.json"
+_STRUCTURE = DataStructure(target="TARGET", ignore_cols=("fnlwgt",))
+_POLICY = "{minimum_cohort: 2, require_secure_aggregation: false}"
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A directory with a table, a key and encoded rows for each of ``pods`` pods.
+
+    The encoded rows are for Flower's plain app, which would otherwise have to read and encode in every message; pods
+    of this product keep theirs on disk too.
+    """
+
+    directory: Path
+    pods: tuple[str, ...]
+
+    @classmethod
+    def lay_out(cls, directory: Path, count: int) -> Self:
+        """Deal the census rows to ``count`` pods in turn, and write all that a run of any contender needs."""
+        made = cls(directory, tuple(f"pod-{place}" for place in range(count)))
+        rows = _census().sample(frac=1, random_state=0)
+        schema = schema_of(rows, name="census")
+        encoding = Encoding.of(schema, _STRUCTURE, statistic_sums(rows, schema, _STRUCTURE))
+        directory.mkdir(parents=True)
+        (directory / _ENCODING).write_text(encoding.to_json())
+        for place, name in enumerate(made.pods):
+            own = rows.iloc[place::count]
+            own.to_csv(directory / f"{name}.csv", index=False)
+            made.pod_file(name).write_text(
+                f"name: {name}\ndatasource: CSVSource\ndatasource_args: {{path: {name}.csv}}\n"
+                f"approved_pods: [{', '.join(made.pods)}]\npolicy: {_POLICY}\n"
+            )
+            cut = len(own) * 8 // 9
+            for part, frame in zip(PARTS, (own[:cut], own[cut:]), strict=True):
+                found = encoding.encode(frame)
+                arrays = {"numbers": found.numbers, "bins": found.bins, "codes": found.codes, "labels": found.labels}
+                np.savez(directory / f"{place}-{part}.npz", **arrays)  # type: ignore[arg-type]
+            keygen(name, made.home)
+        return made
+
+    @property
+    def home(self) -> Path:
+        """Where keys and ledgers are."""
+        return self.directory / "home"
+
+    def pod_file(self, name: str) -> Path:
+        """Return the file in which a pod is written."""
+        return self.directory / f"{name}.yaml"
+
+    def config(self, rounds: int, threshold: int = 0, *, secure: bool = True) -> RunConfig:
+        """Return the settings of a run, kept for the plain app too."""
+        config = RunConfig(pods=self.pods, datastructure=_STRUCTURE, rounds=rounds, local_epochs=1, threshold=threshold,
+                           secure=secure, hello_timeout=120.0)  # fmt: skip
+        (self.directory / _CONFIG).write_text(config.to_json())
+        return config
+
+    def federation(self, superlink: str | None = None) -> Federation:
+        """Return the pods as a federation: in simulation, or at the SuperLink at that address."""
+        if superlink is None:
+            listed = [str(self.pod_file(name)) for name in self.pods]
+            lines = ['kind = "simulation"', f"home = {json.dumps(str(self.home))}"]
+        else:
+            listed, lines = list(self.pods), ['kind = "deployment"', f'superlink = "{superlink}"', "insecure = true"]
+        path = self.directory / "fl-app.toml"
+        path.write_text("\n".join(["[federation.bench]", *lines, f"pods = {json.dumps(listed)}", ""]))
+        return read_federation(path, "bench")
+
+
+def kept_config(directory: Path) -> RunConfig:
+    """Return the settings of the last run."""
+    return RunConfig.from_json((directory / _CONFIG).read_text())
+
+
+def kept_encoding(directory: Path) -> Encoding:
+    """Return the encoding of all rows."""
+    return Encoding.from_json((directory / _ENCODING).read_text())
+
+
+def kept_rows(directory: Path, place: int, part: str) -> Encoded:
+    """Return one pod's encoded rows."""
+    with np.load(directory / f"{place}-{part}.npz") as kept:
+        return Encoded(**dict(kept))
+
+
+def _census() -> pd.DataFrame:
+    packaged = Path(census.__file__).with_name("data")
+    tables = [pd.read_csv(packaged / f"{name}.csv.gz", na_values=["?"], skipinitialspace=True) for name in census.PODS]
+    return pd.concat(tables, ignore_index=True)

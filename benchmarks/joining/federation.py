@@ -1,0 +1,69 @@
+"""Pods on disk, and whole runs over them in this process: the real ServerApp, strategy and ClientApp, no network."""
+
+import os
+import secrets
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pandas as pd
+import yaml
+from flwr.app import Context, RecordDict
+
+from client.app.main import app as client_app
+from client.app.table import PodTable
+from fl_app.config import RunConfig
+from fl_app.federation.config_file import VARIABLE
+from fl_app.federation.kinds import SimulatedFederation, read_federation
+from fl_app.identity.keys import keygen
+from fl_app.pod.pod_file import load_pod
+from server.app.main import RUN_DIRECTORY
+from server.app.main import app as server_app
+from server.app.run_directory import RunDirectory
+from tests.support.in_process import InProcessGrid
+
+# A study compares with plain averaging and with pods of one class; an owner would ask for more.
+POLICY = {"minimum_cohort": 2, "minimum_rows_per_class": 0, "require_secure_aggregation": False}
+
+
+def lay_out(directory: Path, tables: Sequence[pd.DataFrame], categorical: Sequence[str]) -> SimulatedFederation:
+    """Write a pod for each table, all of which approve each other, with keys, and return their federation."""
+    names = [f"pod-{place}" for place in range(1, len(tables) + 1)]
+    for name, table in zip(names, tables, strict=True):
+        table.to_csv(directory / f"{name}.csv", index=False)
+        pod = {
+            "name": name,
+            "datasource": "CSVSource",
+            "datasource_args": {"path": f"{name}.csv"},
+            # Models are scored on adult.test, so that no pod needs test rows of its own.
+            "data_config": {"force_stypes": {"categorical": list(categorical)}, "test_percent": 0},
+            "approved_pods": names,
+            "policy": POLICY,
+        }
+        (directory / f"{name}.yaml").write_text(yaml.safe_dump(pod))
+        keygen(name, directory / "home")
+    pods = ", ".join(f'"{name}.yaml"' for name in names)
+    toml = f'[federation.study]\nkind = "simulation"\nhome = "home"\npods = [{pods}]\n'
+    (directory / "fl-app.toml").write_text(toml)
+    made = read_federation(directory / "fl-app.toml", "study")
+    if not isinstance(made, SimulatedFederation):
+        raise TypeError("the study's federation is a simulation")
+    return made
+
+
+def tables_of(federation: SimulatedFederation) -> list[PodTable]:
+    """Return the pods' tables as the pods themselves read and split them."""
+    return [PodTable.of(load_pod(path)) for path in federation.pods]
+
+
+def carry_out(config: RunConfig, federation: SimulatedFederation, runs: Path) -> tuple[dict[str, Any], Path]:
+    """Train as ``config`` says, and return the content of results.json and the path of the model."""
+    run = RunDirectory.create(runs, config)
+    nodes = {100 + place: {"partition-id": place} for place in range(len(federation.pods))}
+    nothing: Any = deque(maxlen=0)  # the grid's record of all messages, which nobody reads here
+    grid = InProcessGrid(client_app, nodes, run_id=secrets.randbits(62), requests=nothing, replies=nothing)
+    with mock.patch.dict(os.environ, {VARIABLE: federation.source, RUN_DIRECTORY: str(run.path)}):
+        server_app(grid, Context(grid.run_id, 0, {}, RecordDict(), {}))
+    return run.results(), run.model_path()

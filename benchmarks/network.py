@@ -1,0 +1,119 @@
+"""A SuperLink and its nodes as real processes on loopback, all of which end with the block that needs them."""
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from benchmarks.ground import Ground
+from benchmarks.plain import GROUND
+from fl_app.errors import RunFailed
+from fl_app.host.processes import GuardedProcess, flower_environment
+
+_SECONDS = 90.0
+_PLAIN_PYPROJECT = """\
+[project]
+name = "plain-fedavg"
+version = "0.1.0"
+description = "Flower's own federated averaging, to compare with."
+license = "Apache-2.0"
+dependencies = []
+
+[[tool.uv.dependency-metadata]]
+name = "plain-fedavg"
+version = "0.1.0"
+requires-dist = []
+
+[tool.flwr.app]
+publisher = "fl-app"
+fab-include = ["plain_fedavg.py"]
+
+[tool.flwr.app.components]
+serverapp = "plain_fedavg:server_app"
+clientapp = "plain_fedavg:client_app"
+"""
+
+
+@contextmanager
+def superlink(ground: Ground, *, plain: bool) -> Iterator[str]:
+    """Start a SuperLink with a node for each pod, and yield its address.
+
+    ``plain``: the nodes are Flower's, as its users start them; else pods of this product.
+    """
+    port = _free_port()
+    address = f"127.0.0.1:{port}"
+    logs = Path(tempfile.mkdtemp(prefix="logs-", dir=ground.directory))
+    with ExitStack() as stack:
+
+        def start(name: str, *command: str, **variables: str) -> Path:
+            log = logs / f"{name}.log"
+            given = {"FLWR_HOME": str(logs / f"{name}.flwr"), "FL_APP_HOME": str(ground.home), **variables}
+            process = GuardedProcess(command, log=log, environment=flower_environment(given))
+            stack.callback(process.stop)
+            return log
+
+        start("superlink", "flower-superlink", "--insecure", "--host", "127.0.0.1", "--port", str(port),
+              "--isolation", "process")  # fmt: skip
+        _wait("the SuperLink", lambda: _answers(port))
+        online = []
+        for place, pod in enumerate(ground.pods):
+            if plain:
+                own = ("--host", "127.0.0.1", "--port", str(_free_port()), "--node-config", f"partition-id={place}")
+                command = ["flower-supernode", "--insecure", "--superlink", address, *own]
+                online.append((start(pod, *command, **{GROUND: str(ground.directory)}), "SuperNode ID:"))
+            else:
+                _approve(ground, pod)
+                command = ["fl-app", "pod", "run", str(ground.pod_file(pod)), "--superlink", address, "--insecure"]
+                online.append((start(pod, *command), "is online"))
+        for log, text in online:
+            _wait(f"{log.stem} ({log})", lambda log=log, text=text: text in log.read_text("utf-8", "replace"))  # type: ignore[misc]
+        yield address
+
+
+def write_plain_app(parent: Path) -> Path:
+    """Write Flower's plain app as a directory that can be submitted; its code is `benchmarks.plain`."""
+    app = parent / "plain-fedavg"
+    app.mkdir(exist_ok=True)
+    (app / "pyproject.toml").write_text(_PLAIN_PYPROJECT)
+    # Flower wants to see the attributes assigned in the file itself.
+    lines = ["from benchmarks import plain", "", "client_app = plain.client_app", "server_app = plain.server_app", ""]
+    (app / "plain_fedavg.py").write_text("\n".join(lines))
+    return app
+
+
+def _approve(ground: Ground, pod: str) -> None:
+    """Let the version of the app that is installed here run at ``pod``."""
+    environment = flower_environment({"FL_APP_HOME": str(ground.home)})
+    program = shutil.which("fl-app", path=environment["PATH"]) or "fl-app"
+    done = subprocess.run(  # noqa: S603 - its parts are ours
+        [program, "pod", "approve-app", pod, "--yes"], env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RunFailed(f"approving the app at {pod} failed: {done.stderr.strip()}")
+
+
+def _wait(what: str, true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _SECONDS
+    while not true():
+        if time.monotonic() > deadline:
+            raise RunFailed(f"{what} was not there within {_SECONDS:.0f} seconds")
+        time.sleep(0.1)
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

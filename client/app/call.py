@@ -1,0 +1,71 @@
+"""One message under way through a pod: who answers it, what the ledger says of it, and the session it belongs to."""
+
+from dataclasses import dataclass, field
+
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+
+from client.app.owner import Owner
+from fl_app.flower import records
+from fl_app.secagg.errors import PodPaused, ProtocolError, SessionRefused
+from fl_app.secagg.messages import Record
+from fl_app.secagg.pod_session import Account, PodSession
+
+_STATE, _SESSION = "fl-app-secagg", "session"
+
+
+@dataclass
+class Call:
+    """One message under way: on whose behalf it is answered, and what its entry in the ledger says of it."""
+
+    message: Message
+    context: Context
+    owner: Owner
+    account: Account
+    kind: str
+    round: int = 0
+    _known: tuple[bytes, PodSession] | None = field(default=None, repr=False)
+
+    def enter(self, event: str, reply: Record, *, detail: bytes = b"", head: bytes = b"") -> bytes:
+        """Enter that ``reply`` is given, and return the ledger's new head."""
+        size = len(reply.to_bytes())
+        return self.owner.ledger.enter(self.account, event, self.kind, size=size, detail=detail.hex(), head=head)
+
+    def give(self, event: str, reply: Record) -> RecordDict:
+        """Enter that ``reply`` is given, and return it as the content of a message."""
+        self.enter(event, reply)
+        return records.put(RecordDict(), reply)
+
+    def check_awake(self) -> None:
+        """Raise `PodPaused` while the owner has paused the pod; the session that it is in is over then."""
+        if self.owner.paused():
+            if session := self.remembered():
+                self.save(session.closed())
+            raise PodPaused(f"pod '{self.owner.name}' is paused by its owner")
+
+    def session(self) -> PodSession:
+        """Return the session that this pod is in; it is over if keys or approvals are not those it began with."""
+        session = self.remembered()
+        if session is None:
+            raise SessionRefused(f"pod '{self.owner.name}' has no session in this run; it may have been restarted")
+        self.account = session.account
+        try:
+            session.check_keys(self.owner.signer, self.owner.cohort)
+        except ProtocolError:
+            self.save(session.closed())
+            raise
+        return session
+
+    def remembered(self) -> PodSession | None:
+        """Return the session that was saved, if any."""
+        record = self.context.state.get(_STATE)
+        data = record.get(_SESSION) if isinstance(record, ConfigRecord) else None
+        if not isinstance(data, bytes):
+            return None
+        if self._known is None or self._known[0] != data:
+            self._known = data, PodSession.from_bytes(data)
+        return self._known[1]
+
+    def save(self, session: PodSession) -> None:
+        """Remember the session until the run's next message."""
+        self._known = session.to_bytes(), session
+        self.context.state[_STATE] = ConfigRecord({_SESSION: self._known[0]})

@@ -1,0 +1,261 @@
+"""The owner's ledger: one append-only, hash-chained table with an entry for every message answered or refused.
+
+It is what keeps "each step is answered once" true across crashes: Flower's own state is pushed after a reply and may
+be lost, the ledger is written before. A step is spent when it begins, before anything is computed for it; its answer is
+a second entry. The head of the chain that a session remembers must still be in it, or the pod refuses: a ledger deleted
+or rolled back while a run is under way is noticed. Training rounds are counted over all runs of a series; statistics,
+evaluation and sessions over one run.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from client.app.ledger_entries import Entry, broken_at, chain, cohort_text, prepare
+from fl_app.secagg.errors import AlreadyAnswered, LedgerRefused, PolicyRefused
+from fl_app.secagg.pod_session import Account
+
+LEDGER_FILE = "ledger.db"
+LOCK_SECONDS = 20.0
+_LONGEST_TEXT = 1000
+
+
+class Ledger:
+    """The ledger of one pod. Where a method takes an account, a run's identifier alone will do for a run of its own.
+
+    Parameters
+    ----------
+    path : Path
+        SQLite file, made with owner-only permissions when it is first needed.
+    app : str
+        Hash of the app's bundle at work, for the entries.
+    runs_per_day, rounds_per_day : int or None
+        Most runs that begin, and most training rounds, in one day (UTC).
+    """
+
+    def __init__(
+        self, path: Path, app: str = "", *, runs_per_day: int | None = None, rounds_per_day: int | None = None
+    ) -> None:
+        self._path, self._app = path, app
+        self._runs_per_day, self._rounds_per_day = runs_per_day, rounds_per_day
+
+    def enter_session(
+        self, account: Account | str, session: bytes, head: bytes, at_most: int = 1, size: int = 0
+    ) -> bytes:
+        """Enter that a session begins and return the new head.
+
+        Raises
+        ------
+        LedgerRefused
+            If ``head`` (what this pod remembers of the run, b"" for nothing) is gone from the ledger, if the run
+            belonged to another series, or if ``at_most`` sessions of it have begun.
+        PolicyRefused
+            If as many runs have begun, or training rounds been answered, as the owner allows a day.
+        """
+        account = _account(account)
+        with self._open() as database:
+            _find(database, account.run, head)
+            query = "SELECT count(*), min(series), max(series) FROM entries WHERE run = ? AND event = 'session'"
+            begun, *series = database.execute(query, (account.run,)).fetchone()
+            if begun and series != [account.series] * 2:
+                raise LedgerRefused("this run has begun as part of another series")
+            if begun >= at_most:
+                raise LedgerRefused(f"this run has begun {at_most} sessions, as many as the owner allows")
+            if not begun:
+                self._check_runs_today(database)
+            self._check_rounds_today(database)
+            return self._append(database, account, "session", size=size, detail=session.hex())
+
+    def last_round(self, series: str) -> int:
+        """Return the last training round of a series that has begun, 0 if none has."""
+        with self._open() as database:
+            return _last_round(database, series) or 0
+
+    def enter_begin(self, account: Account | str, kind: str, round: int, label: bytes, head: bytes) -> bytes:
+        """Enter that a step begins, whatever becomes of it, and return the new head.
+
+        Raises
+        ------
+        AlreadyAnswered
+            If this round of this kind, or a later one, has begun in any session of the run or, if it is training, of
+            the series.
+        LedgerRefused
+            If ``head`` is gone from the ledger.
+        PolicyRefused
+            If as many training rounds have begun today as the owner allows a day.
+        """
+        account = _account(account)
+        with self._open() as database:
+            _find(database, account.run, head)
+            query = "SELECT max(round) FROM entries WHERE run = ? AND kind = ? AND event = 'begin'"
+            last = database.execute(query, (account.run, kind)).fetchone()[0]
+            if kind == "train":
+                last = _last_round(database, account.series)
+            if last is not None and round <= last:
+                raise AlreadyAnswered(f"round {round} of '{kind}' comes after round {last} was begun")
+            if kind == "train":
+                self._check_rounds_today(database)
+            return self._append(database, account, "begin", kind, round, detail=label.hex())
+
+    def enter_answer(
+        self, account: Account | str, kind: str, round: int, label: bytes, head: bytes, size: int = 0
+    ) -> bytes:
+        """Enter an answer about to be given and return the new head.
+
+        Raises
+        ------
+        AlreadyAnswered
+            If the step was answered.
+        LedgerRefused
+            If ``head`` is gone from the ledger, or it does not hold that this step has begun under ``label``.
+        """
+        account = _account(account)
+        step = (account.run, kind, round, label.hex())
+        with self._open() as database:
+            _find(database, account.run, head)
+            query = "SELECT 1 FROM entries WHERE run = ? AND kind = ? AND round = ? AND detail = ? AND event = "
+            if not database.execute(f"{query}'begin'", step).fetchone():
+                raise LedgerRefused("the pod's ledger does not hold that this step has begun")
+            if database.execute(f"{query}'answer'", step).fetchone():
+                raise AlreadyAnswered(f"round {round} of '{kind}' was answered")
+            return self._append(database, account, "answer", kind, round, size=size, detail=label.hex())
+
+    def enter_survivors(self, account: Account | str, event: str, label: bytes, head: bytes, size: int = 0) -> bytes:
+        """Enter that this pod signs or unmasks the account's cohort under ``label``, and return the new head.
+
+        Raises
+        ------
+        AlreadyAnswered
+            If it spoke of another list before; the same one may be entered again.
+        LedgerRefused
+            If ``head`` is gone from the ledger, or it holds no answer under ``label``.
+        """
+        account = _account(account)
+        with self._open() as database:
+            _find(database, account.run, head)
+            query = "SELECT kind, round FROM entries WHERE run = ? AND event = 'answer' AND detail = ?"
+            spoken = "SELECT cohort FROM entries WHERE run = ? AND event IN ('survivors', 'unmask') AND detail = ?"
+            under = (account.run, label.hex())
+            for kind, round in database.execute(query, under):  # at most one
+                if any(said != (cohort_text(account),) for said in database.execute(spoken, under)):
+                    raise AlreadyAnswered("this pod spoke of other survivors under the same label")
+                return self._append(database, account, event, kind, round, size=size, detail=label.hex())
+            raise LedgerRefused("the pod's ledger holds no answer under this label")
+
+    def enter(
+        self,
+        account: Account | str,
+        event: str,
+        kind: str,
+        *,
+        round: int = 0,
+        size: int = 0,
+        detail: str = "",
+        why: str = "",
+        head: bytes = b"",
+    ) -> bytes:
+        """Enter a message of which nothing depends on the ones before, and return the new head.
+
+        Raises
+        ------
+        LedgerRefused
+            If ``head`` is gone from the ledger.
+        """
+        account = _account(account)
+        with self._open() as database:
+            _find(database, account.run, head)
+            return self._append(database, account, event, kind, round, size=size, detail=detail, why=why)
+
+    def enter_refusal(self, account: Account | str, kind: str, round: int, why: str, size: int = 0) -> None:
+        """Enter that a message was refused, and why."""
+        self.enter(account, "refusal", kind, round=round, why=why[:_LONGEST_TEXT], size=size)
+
+    def entries(self) -> list[Entry]:
+        """Return all entries in order; raises `LedgerRefused`, naming the first bad entry, if the chain is broken."""
+        found, broken = self.read()
+        if broken is not None:
+            raise LedgerRefused(f"the ledger was altered: entry {broken} does not follow from the one before")
+        return found
+
+    def read(self) -> tuple[list[Entry], int | None]:
+        """Return all entries in order, and the number of the first at which the chain is broken, None if it is not."""
+        with self._open() as database:
+            found = [Entry(*row) for row in database.execute("SELECT * FROM entries ORDER BY seq")]
+        return found, broken_at(found)
+
+    def _check_runs_today(self, database: sqlite3.Connection) -> None:
+        query = "SELECT count(DISTINCT run) FROM entries WHERE event = 'session' AND time >= ?"
+        if self._runs_per_day is not None and _today(database, query) >= self._runs_per_day:
+            raise PolicyRefused(
+                f"{self._runs_per_day} runs have begun today at this pod, as many as its owner allows a day "
+                "(maximum_runs_per_day)"
+            )
+
+    def _check_rounds_today(self, database: sqlite3.Connection) -> None:
+        query = "SELECT count(*) FROM entries WHERE event = 'begin' AND kind = 'train' AND time >= ?"
+        if self._rounds_per_day is not None and _today(database, query) >= self._rounds_per_day:
+            raise PolicyRefused(
+                f"{self._rounds_per_day} training rounds have begun today at this pod, as many as its owner allows a "
+                "day (maximum_rounds_per_day)"
+            )
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """Yield a connection inside one exclusive, synchronous transaction."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._path.touch(mode=0o600)
+            database = sqlite3.connect(self._path, timeout=LOCK_SECONDS, isolation_level=None)
+            try:
+                database.execute("PRAGMA synchronous = EXTRA")
+                database.execute("BEGIN EXCLUSIVE")
+                prepare(database)
+                yield database
+                database.execute("COMMIT")
+            finally:
+                database.close()  # rolls back what was not committed
+        except (sqlite3.Error, OSError, OverflowError) as error:
+            raise LedgerRefused("the pod's ledger cannot be written; its owner must look at it") from error
+
+    def _append(
+        self,
+        database: sqlite3.Connection,
+        account: Account,
+        event: str,
+        kind: str = "",
+        round: int = 0,
+        *,
+        size: int = 0,
+        detail: str = "",
+        why: str = "",
+    ) -> bytes:
+        seq, head = database.execute("SELECT seq, head FROM entries ORDER BY seq DESC LIMIT 1").fetchone() or (0, b"")
+        time = datetime.now(UTC).isoformat(timespec="microseconds")
+        about = (account.run, account.series, self._app)
+        line = (seq + 1, time, *about, event, kind, round, cohort_text(account), size, detail, why)
+        head = chain(head, *line)
+        database.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*line, head))
+        return head
+
+
+def _find(database: sqlite3.Connection, run: str, head: bytes) -> None:
+    query = "SELECT 1 FROM entries WHERE run = ? AND head = ?"
+    if head and not database.execute(query, (run, head)).fetchone():
+        raise LedgerRefused("the pod's ledger does not hold what this run has entered: it was deleted or replaced")
+
+
+def _last_round(database: sqlite3.Connection, series: str) -> int | None:
+    query = "SELECT max(round) FROM entries WHERE series = ? AND kind = 'train' AND event = 'begin'"
+    last: int | None = database.execute(query, (series,)).fetchone()[0]
+    return last
+
+
+def _today(database: sqlite3.Connection, query: str) -> int:
+    counted: int = database.execute(query, (datetime.now(UTC).date().isoformat(),)).fetchone()[0]
+    return counted
+
+
+def _account(account: Account | str) -> Account:
+    return Account(account, account) if isinstance(account, str) else account

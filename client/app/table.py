@@ -1,0 +1,92 @@
+"""A pod's table at work: read at most once per process and change of the file, split, described and encoded."""
+
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from client.app.encoded_rows import EncodedRows
+from client.app.table_reader import read_table, split_rows
+from fl_app.errors import UsageError
+from fl_app.pod.definition import Pod
+from fl_app.tabular.encoding import Encoded, Encoding
+from fl_app.tabular.schema import schema_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass
+class PodTable:
+    """The rows of one pod, cut into parts by a split that depends on the pod's name and the owner's shares alone."""
+
+    pod: Pod
+    _encoded: dict[tuple[str, str], Encoded] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, pod: Pod) -> "PodTable":
+        """Return the table of ``pod``, which is read when it is first needed, and again if its file has changed."""
+        return _table(pod.model_dump_json(), pod.datasource.path.stat().st_mtime_ns)
+
+    @cached_property
+    def frame(self) -> "pd.DataFrame":
+        """The table without the columns its owner ignores: no request, however worded, can reach them then."""
+        frame = read_table(self.pod.datasource)
+        ignored = list(self.pod.data_config.ignore_cols)
+        if absent := [column for column in ignored if column not in frame.columns]:
+            raise UsageError(
+                f"ignore_cols of pod '{self.pod.name}' names {', '.join(absent)}, which the table does not have"
+            )
+        return frame.drop(columns=ignored)
+
+    def schema(self) -> str:
+        """Return the JSON of the schema the owner publishes."""
+        config = self.pod.data_config
+        return schema_of(
+            self.frame,
+            name=self.pod.name,
+            force_stypes=config.force_stypes,
+            bounds=config.bounds,
+            optional=config.optional,
+            min_count=self.pod.policy.minimum_category_count,
+        ).to_json()
+
+    def rows(self, part: str) -> "pd.DataFrame":
+        """Return the rows of "train", "validation" or "test"."""
+        config = self.pod.data_config
+        parts = split_rows(
+            len(self.frame),
+            self.pod.name,
+            validation_percent=config.validation_percent,
+            test_percent=config.test_percent,
+        )
+        return self.frame.iloc[parts[PARTS.index(part)]]
+
+    def encoded(self, part: str, encoding: Encoding, kept: Path | None = None) -> Encoded:
+        """Return the encoded rows of a part; the last encoding's are held.
+
+        Parameters
+        ----------
+        kept : Path or None
+            Directory in which they are kept on disk too, for the next process; None for nowhere.
+        """
+        key = (part, encoding.model_dump_json())
+        if key not in self._encoded:
+            self._encoded = {known: rows for known, rows in self._encoded.items() if known[1] == key[1]}
+            self._encoded[key] = self._encode(part, encoding, EncodedRows(kept, self.pod, encoding) if kept else None)
+        return self._encoded[key]
+
+    def _encode(self, part: str, encoding: Encoding, kept: EncodedRows | None) -> Encoded:
+        if kept and (found := kept.load(part)):
+            return found
+        rows = encoding.encode(self.rows(part))
+        if kept:
+            kept.save(part, rows)
+        return rows
+
+
+@lru_cache(maxsize=16)
+def _table(definition: str, modified: int) -> PodTable:
+    return PodTable(Pod.model_validate_json(definition))

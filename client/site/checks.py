@@ -1,0 +1,157 @@
+"""What may be wrong with a pod before it goes online, found without changing anything or asking another pod."""
+
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from client.app.owner import PAUSED_FILE
+from client.site.app_guard import FLOWER
+from client.site.approved_apps import Apps, hash_of
+from fl_app.errors import DataError, FlAppError, UsageError
+from fl_app.federation.kinds import DeployedFederation
+from fl_app.host.findings import Finding
+from fl_app.host.probe import look_at_superlink
+from fl_app.pod.definition import Pod
+from fl_app.system.home import pod_home
+
+_CLASSES = 20
+
+
+def examine(pod: Pod, home: Path | None, federation: DeployedFederation | None) -> list[Finding]:
+    """Look at a pod whose file has been read, and at the SuperLink of ``federation`` if there is one.
+
+    Parameters
+    ----------
+    pod
+        The pod.
+    home
+        Where its keys are; None means `fl_app_home`.
+    federation
+        How to reach the SuperLink; None leaves that out.
+    """
+    found = [*_table(pod), *_keys(pod, home), *_approvals(pod, home), *_apps(pod, home), _flower()]
+    if federation is None:
+        return [*found, Finding("SuperLink", True, "not looked at: --federation names the operator's join file")]
+    return [*found, *look_at_superlink(federation)]
+
+
+def _table(pod: Pod) -> Iterator[Finding]:
+    from client.app.table import PARTS, PodTable
+    from fl_app.tabular.schema import Schema
+
+    try:
+        table = PodTable.of(pod)
+        sizes = [len(table.rows(part)) for part in PARTS]
+    except FileNotFoundError:
+        yield Finding("data", False, f"{pod.datasource.path.name}: no such file; check the datasource's path")
+        return
+    except (FlAppError, OSError) as error:
+        yield Finding("data", False, str(error))
+        return
+    text = f"{len(table.frame)} rows: {', '.join(f'{n} for {part}' for n, part in zip(sizes, PARTS, strict=True))}"
+    yield Finding("data", True, text)
+    try:
+        schema = Schema.from_json(table.schema())
+    except (DataError, UsageError) as error:
+        yield Finding("schema", False, str(error))
+        return
+    silent = [column.name for column in schema.columns if column.kind == "categorical" and not column.values]
+    text = f"publishes {len(schema.columns)} columns: {', '.join(schema.names)}"
+    yield Finding("schema", True, f"{text}; no value of {', '.join(silent)} is frequent enough" if silent else text)
+    yield _rows(pod, table, schema)
+
+
+def _rows(pod: Pod, table: Any, schema: Any) -> Finding:
+    """Say for which targets evaluation counts may leave; which one it is, a run says."""
+    least, rows = pod.policy.minimum_rows_per_class, table.rows("validation")
+    enough = []
+    for column in schema.columns:
+        if column.kind == "categorical" and 2 <= len(column.values) <= _CLASSES:
+            counts = rows[column.name].value_counts()
+            if len(counts) >= 2 and counts.min() >= least:
+                enough.append(column.name)
+    if enough:
+        return Finding("rows per class", True, f"enough to evaluate as target: {', '.join(enough)}")
+    return Finding(
+        "rows per class",
+        True,
+        f"no column has {least} validation rows of each class (minimum_rows_per_class): the pod trains, "
+        "but its evaluation counts stay here",
+    )
+
+
+def _keys(pod: Pod, home: Path | None) -> Iterator[Finding]:
+    from fl_app.identity.keys import NODE_KEY_FILE, Identity, node_public_line
+
+    directory = pod_home(pod.name, home)
+    try:
+        identity = Identity.load(directory)
+        yield Finding("identity key", True, identity.fingerprint)
+    except UsageError as error:
+        yield Finding("identity key", False, str(error))
+    node = directory / NODE_KEY_FILE
+    if not node.exists():
+        yield Finding("node key", True, "none yet: made by `fl-app pod keygen`, or when the pod is first run")
+    else:
+        try:
+            node_public_line(node)
+            yield Finding("node key", True, "there, closed to others")
+        except UsageError as error:
+            yield Finding("node key", False, str(error))
+    if directory.is_dir() and directory.stat().st_mode & 0o077:
+        yield Finding("home", False, f"others may look into {directory}: chmod go= {directory}")
+    if (directory / PAUSED_FILE).exists():
+        yield Finding("paused", False, f"the pod answers nobody until `fl-app pod resume {pod.name}`")
+
+
+def _approvals(pod: Pod, home: Path | None) -> Iterator[Finding]:
+    from fl_app.identity.keys import Keyring, fingerprint, known_pods
+
+    try:
+        keyring = Keyring.load(known_pods(home))
+    except UsageError as error:
+        yield Finding("approvals", False, str(error))
+        return
+    others = [name for name in pod.approved_pods if name != pod.name]
+    pinned = {name: key for name in others if (key := keyring.get(name)) is not None}
+    for name in others:
+        if name in pinned:
+            yield Finding("approves", True, f"{name}, known by {fingerprint(pinned[name])}")
+        else:
+            advice = f"`fl-app pod approve {name} CARD` enters it, and until then {name} is not approved"
+            yield Finding("approves", False, f"{name}, whose key is not known: {advice}")
+    least = pod.policy.minimum_cohort
+    if len(pinned) + 1 < least:
+        who = ", ".join(pinned) or "nobody"
+        text = f"approves {who}, and minimum_cohort asks for {least} pods with this one: no run can take place"
+        yield Finding("cohort", False, f"{text}; `fl-app pod approve NAME CARD --pod FILE` approves one")
+    yield Finding(
+        "approved by others", True, "cannot be seen from here: each of them must approve this pod; `fl-app pods` tells"
+    )
+
+
+def _apps(pod: Pod, home: Path | None) -> Iterator[Finding]:
+    from fl_app.host.bundle import build
+
+    apps = Apps(pod_home(pod.name, home))
+    names = [name for name in apps.names() if apps.approved(name)]
+    installed = hash_of(build())
+    listed = ", ".join(name[:12] for name in names)
+    if installed in names:
+        yield Finding("app", True, f"approved: {listed}; {installed[:12]} is installed here")
+    elif names:
+        text = f"approved: {listed}; not among them is {installed[:12]}, installed here"
+        yield Finding("app", True, f"{text}. `fl-app pod approve-app {pod.name}` shows what changed")
+    else:
+        yield Finding("app", False, f"no version is approved, so none runs: `fl-app pod approve-app {pod.name}`")
+    if spoiled := [name[:12] for name in apps.names() if name not in names]:
+        yield Finding("app", False, f"the bundle kept of {', '.join(spoiled)} is not the one that was approved")
+    if refused := apps.refused():
+        yield Finding("refused", True, f"{len(refused)} versions were refused of late; `approve-app --list` shows them")
+
+
+def _flower() -> Finding:
+    found = version("flwr")
+    fits = found.startswith(FLOWER)
+    return Finding("Flower here", fits, found if fits else f"{found}, but the guard knows {FLOWER}* only: nothing runs")

@@ -1,1 +1,0 @@
-"""The census income demonstration: two pods, one half of the table each."""

@@ -1,0 +1,1 @@
+"""The census income demonstration."""

@@ -1,0 +1,1 @@
+"""What runs on a machine rather than in a run: processes, bundles, probes. Never part of the bundle."""

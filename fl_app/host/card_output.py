@@ -1,0 +1,42 @@
+"""How a command hands out a card: on standard output or in a file, its fingerprint on standard error."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from fl_app.identity.card import Card
+
+
+def _checked(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
+    """Refuse a file that must not be overwritten before the command has made or changed anything."""
+    from fl_app.identity.card import check_writable
+
+    if path:
+        check_writable(path)
+    return path
+
+
+output_option = click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=_checked,
+    help="Write the card to this file instead of printing it.",
+)
+
+
+def hand_out(card: "Card", output: Path | None, as_json: bool) -> None:
+    """Write the card to ``output``, if given, or print it; with ``as_json``, print what it says as JSON."""
+    if output:
+        card.write(output)
+    if as_json:
+        click.echo(json.dumps(card.document(), indent=1))
+        return
+    if output:
+        click.echo(f"wrote {output}", err=True)
+    else:
+        click.echo(card.to_text(), nl=False)
+    click.echo(f"fingerprint {card.fingerprint}", err=True)

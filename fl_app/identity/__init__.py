@@ -1,0 +1,1 @@
+"""Keys, cards, and the list of known pods."""

@@ -1,0 +1,134 @@
+"""A long-term key and the file it is kept in, readable by its owner alone."""
+
+import os
+import stat
+from pathlib import Path
+from typing import Self
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from fl_app.errors import UsageError
+from fl_app.secagg.crypto import fingerprint
+from fl_app.system.files import create_file
+
+KEY_FILE = "identity.key"
+
+
+class Identity:
+    """A party's long-term Ed25519 key. It signs, and shows its public half only."""
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = key
+        self._public_bytes = key.public_key().public_bytes_raw()
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read the key in ``directory``.
+
+        Raises
+        ------
+        UsageError
+            If there is none, if it is not an Ed25519 private key, or if anyone but its owner may read it.
+        """
+        path = directory / KEY_FILE
+        content = read_private(path, "identity key")
+        try:
+            key = serialization.load_pem_private_key(content, password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            # Nothing of the parser's own error goes on: it was looking at a secret.
+            key = None
+        if not isinstance(key, Ed25519PrivateKey):
+            raise UsageError(f"{path}: not an identity key (expected an Ed25519 private key, PKCS8 PEM, no password)")
+        return cls(key)
+
+    @classmethod
+    def create(cls, directory: Path) -> Self:
+        """Make a new key in ``directory``, which is created, and closed to others, where needed.
+
+        Raises
+        ------
+        UsageError
+            If there is a key already: other owners may have pinned it.
+        """
+        key = Ed25519PrivateKey.generate()
+        content = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        create_private(directory / KEY_FILE, content, "identity key")
+        return cls(key)
+
+    @classmethod
+    def load_or_create(cls, directory: Path) -> Self:
+        """Read the key in ``directory``, or make it; of several processes that do so at once, all get the same one."""
+        for attempt, expected in ((cls.load, FileNotFoundError), (cls.create, FileExistsError)):
+            try:
+                return attempt(directory)
+            except UsageError as error:
+                if not isinstance(error.__cause__, expected):
+                    raise
+        return cls.load(directory)
+
+    @property
+    def public_bytes(self) -> bytes:
+        """The public key: 32 raw bytes."""
+        return self._public_bytes
+
+    @property
+    def fingerprint(self) -> str:
+        """The public key's fingerprint, to be read out to another owner."""
+        return fingerprint(self._public_bytes)
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the 64-byte Ed25519 signature (RFC 8032) of ``message``."""
+        return self._key.sign(message)
+
+    def __repr__(self) -> str:
+        return f"Identity({self.fingerprint})"
+
+
+def read_private(path: Path, kind: str) -> bytes:
+    """Return what is in the secret file ``path``, which must be closed to all but its owner.
+
+    Raises
+    ------
+    UsageError
+        From FileNotFoundError if there is none; if it cannot be read, or if anyone but its owner may.
+    """
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            content = file.read(4096)
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: no {kind}; `fl-app pod keygen` makes one") from error
+    except OSError as error:
+        raise UsageError(f"{path}: the {kind} cannot be read: {error.strerror}") from error
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise UsageError(
+            f"{path}: others than its owner may read or change this {kind} "
+            f"(mode {stat.S_IMODE(mode):04o}, expected 0600). If nobody has, `chmod 600 {path}`"
+        )
+    return content
+
+
+def create_private(path: Path, content: bytes, kind: str) -> None:
+    """Write a new secret file, mode 0600, in a directory that is made, and closed to others, where needed.
+
+    Raises
+    ------
+    UsageError
+        From FileExistsError if there is one; of several processes that try at once exactly one succeeds.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.chmod(0o700)
+        try:
+            create_file(path, content, mode=0o600)
+        except FileExistsError as error:
+            raise UsageError(
+                f"{path}: there is a file already, and it is not overwritten: other parties may know this {kind}. "
+                "To replace it, rotate it (`fl-app pod rotate`), or move the file away and hand out a new card"
+            ) from error
+    except OSError as error:
+        raise UsageError(f"{path}: the {kind} cannot be written: {error.strerror}") from error

@@ -1,0 +1,1 @@
+"""What a pod is, and the file it is written in."""

@@ -1,0 +1,239 @@
+"""The networks: made from an encoding, an architecture's name and a seed, of layers that average well."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fl_app.errors import DataError, UsageError
+from fl_app.tabular.encoding import Encoding
+from fl_app.tabular.settings import ARCHITECTURES, DEFAULT_ARCHITECTURE
+
+HIDDEN = (256, 128)
+
+
+class Categories(nn.Module):
+    """One embedding table for several columns of codes: int64 [n, c] to float [n, c * width].
+
+    Rows start at zero: a code that no pod has seen, such as unknown, stays neutral.
+    """
+
+    offsets: Tensor
+
+    def __init__(self, cardinalities: Sequence[int], width: int) -> None:
+        super().__init__()
+        starts = np.cumsum([0, *cardinalities])
+        self.register_buffer("offsets", torch.from_numpy(starts[:-1].copy()), persistent=False)
+        self.table = nn.Embedding(int(starts[-1]), width)
+        nn.init.zeros_(self.table.weight)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Look the codes up."""
+        return self.look_up(codes).flatten(1)
+
+    def look_up(self, codes: Tensor) -> Tensor:
+        """Look the codes up, each apart: float [n, c, width]."""
+        embedded: Tensor = self.table(codes + self.offsets)
+        return embedded
+
+
+class PiecewiseLinear(nn.Module):
+    """Piecewise-linear embeddings of numbers: float [n, p] to float [n, p * width].
+
+    Each number becomes, bin by bin, how much of the bin lies below it, and then a linear map of that
+    (Gorishniy et al. 2022, "On Embeddings for Numerical Features in Tabular Deep Learning").
+    """
+
+    starts: Tensor
+    widths: Tensor
+
+    def __init__(self, edges: Sequence[NDArray[np.float64]], width: int) -> None:
+        super().__init__()
+        most = max((len(e) - 1 for e in edges), default=0)
+        # A column with fewer bins is filled up with bins that lie above every number: always 0.
+        starts, widths = torch.full((len(edges), most), 1e30), torch.ones(len(edges), most)
+        for row, e in enumerate(edges):
+            starts[row, : len(e) - 1] = torch.from_numpy(e[:-1]).float()
+            widths[row, : len(e) - 1] = torch.from_numpy(np.diff(e)).float()
+        self.register_buffer("starts", starts, persistent=False)
+        self.register_buffer("widths", widths, persistent=False)
+        self.weight = nn.Parameter(torch.empty(len(edges), most, width))
+        self.bias = nn.Parameter(torch.zeros(len(edges), width))
+        limit = 1 / math.sqrt(max(most, 1))
+        nn.init.uniform_(self.weight, -limit, limit)
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """Embed the numbers."""
+        filled = ((numbers.unsqueeze(2) - self.starts) / self.widths).clamp(0, 1)
+        return (torch.einsum("npb,pbw->npw", filled, self.weight) + self.bias).flatten(1)
+
+
+class Linear(nn.Module):
+    """A linear model beside the network (Cheng et al. 2016, "Wide & Deep Learning"), which learns at any pace."""
+
+    def __init__(self, encoding: Encoding) -> None:
+        super().__init__()
+        self.codes = Categories(encoding.cardinalities, len(encoding.labels))
+        self.numbers = nn.Parameter(torch.zeros(len(encoding.continuous), len(encoding.labels)))
+
+    def forward(self, numbers: Tensor, codes: Tensor) -> Tensor:
+        """Give logits, float [n, C]."""
+        logits: Tensor = numbers @ self.numbers + self.codes.look_up(codes).sum(1)
+        return logits
+
+
+class Columns(nn.Module):
+    """All columns embedded side by side, for a network to derive from: float [n, inputs].
+
+    Numbers go through piecewise-linear or, if ``periodic``, trainable periodic functions. Each number's bin is
+    embedded as a category too, which catches values that stand out from their neighbours.
+
+    Attributes
+    ----------
+    inputs : int
+        The width of what :meth:`embed` gives.
+    linear : Linear
+        The linear model beside the network.
+    """
+
+    def __init__(self, encoding: Encoding, *, width: int = 16, periodic: bool = False) -> None:
+        super().__init__()
+        edges = _normalised_edges(encoding)
+        self.numbers = _periodic(len(edges), width) if periodic else PiecewiseLinear(edges, width)
+        self.bins = Categories(encoding.bin_counts, width)
+        self.codes = Categories(encoding.cardinalities, width)
+        self.linear = Linear(encoding)
+        self.inputs = width * (2 * len(edges) + len(encoding.cardinalities))
+
+    def embed(self, numbers: Tensor, bins: Tensor, codes: Tensor) -> Tensor:
+        """Embed the arrays of :class:`~fl_app.tabular.encoding.Encoded`."""
+        return torch.cat([self.numbers(numbers).flatten(1), self.bins(bins), self.codes(codes)], 1)
+
+
+def _periodic(columns: int, width: int) -> nn.Module:
+    """Periodic embeddings of numbers, as in the same paper as the piecewise-linear ones."""
+    from rtdl_num_embeddings import PeriodicEmbeddings
+
+    made: nn.Module = PeriodicEmbeddings(columns, width, frequency_init_scale=0.1, lite=False)
+    return made
+
+
+def _normalised_edges(encoding: Encoding) -> list[NDArray[np.float64]]:
+    normalisation = encoding.normalisation
+    parts = zip(normalisation.bins, normalisation.mean, normalisation.std, strict=True)
+    return [(np.array(bins) - mean) / std for bins, mean, std in parts]
+
+
+class Mlp(Columns):
+    """Embedded columns and two hidden layers, with a linear model beside them.
+
+    The default with piecewise-linear numbers; "periodic" with periodic ones.
+    """
+
+    def __init__(self, encoding: Encoding, *, periodic: bool = False, dropout: float = 0.1) -> None:
+        super().__init__(encoding, periodic=periodic)
+        self.layers = _layers(self.inputs, HIDDEN, len(encoding.labels), dropout)
+        nn.init.zeros_(self.layers[-1].get_parameter("weight"))  # no random logits in the first steps' way
+
+    def forward(self, numbers: Tensor, bins: Tensor, codes: Tensor) -> Tensor:
+        """Give logits, float [n, C]."""
+        logits: Tensor = self.layers(self.embed(numbers, bins, codes)) + self.linear(numbers, codes)
+        return logits
+
+
+class TabM(Columns):
+    """An ensemble of ``members`` networks that share nearly all weights (Gorishniy et al. 2025, "TabM").
+
+    Each member scales the shared layers' inputs and outputs by vectors of its own and has its own last layer. They
+    start from one seed in every pod, so that a member is averaged with itself.
+    """
+
+    def __init__(self, encoding: Encoding, *, members: int = 8, dropout: float = 0.1) -> None:
+        from tabm import EnsembleView, LinearEnsemble, MLPBackboneBatchEnsemble
+
+        super().__init__(encoding)
+        self.members = EnsembleView(k=members)
+        self.layers = MLPBackboneBatchEnsemble(
+            d_in=self.inputs,
+            n_blocks=2,
+            d_block=HIDDEN[0],
+            dropout=dropout,
+            k=members,
+            tabm_init=True,
+            scaling_init="normal",
+            start_scaling_init_chunks=None,
+        )
+        self.output = LinearEnsemble(HIDDEN[0], len(encoding.labels), k=members)
+        nn.init.zeros_(self.output.weight)
+
+    def forward(self, numbers: Tensor, bins: Tensor, codes: Tensor) -> Tensor:
+        """Give each member's logits in training, float [n, members, C], else those of their mean, float [n, C]."""
+        members = self.members(self.embed(numbers, bins, codes))
+        logits: Tensor = self.output(self.layers(members)) + self.linear(numbers, codes).unsqueeze(1)
+        if self.training:
+            return logits
+        return logits.log_softmax(2).logsumexp(1) - math.log(logits.shape[1])
+
+
+class Tutorial(nn.Module):
+    """The tutorial's network: an embedding for each category, plain numbers, hidden layers of 1000 and 500."""
+
+    def __init__(self, encoding: Encoding) -> None:
+        super().__init__()
+        sizes = [(n, min(600, round(1.6 * n**0.56))) for n in encoding.cardinalities]
+        self.embeddings = nn.ModuleList(nn.Embedding(n, width) for n, width in sizes)
+        inputs = sum(width for _, width in sizes) + len(encoding.continuous)
+        self.layers = _layers(inputs, (1000, 500), len(encoding.labels), dropout=0.1)
+
+    def forward(self, numbers: Tensor, bins: Tensor, codes: Tensor) -> Tensor:
+        """Give logits, float [n, C]."""
+        embedded = [embed(codes[:, i]) for i, embed in enumerate(self.embeddings)]
+        logits: Tensor = self.layers(torch.cat([*embedded, numbers], 1))
+        return logits
+
+
+def _layers(inputs: int, hidden: Sequence[int], outputs: int, dropout: float) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width in hidden:
+        layers += [nn.Linear(inputs, width), nn.ReLU(), nn.Dropout(dropout)]
+        inputs = width
+    return nn.Sequential(*layers, nn.Linear(inputs, outputs))
+
+
+def build_network(encoding: Encoding, architecture: str = DEFAULT_ARCHITECTURE, seed: int = 0) -> nn.Module:
+    """Build a network; the same arguments give the same parameters, and torch's own generator is left alone.
+
+    Its ``forward(numbers, bins, codes)`` takes the arrays of :class:`~fl_app.tabular.encoding.Encoded` as
+    tensors and gives logits, float [n, C]; in training, those of an ensemble are float [n, members, C].
+    """
+    if architecture not in ARCHITECTURES:
+        raise UsageError(f"unknown architecture {architecture!r}; allowed are {', '.join(ARCHITECTURES)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        match architecture:
+            case "tabm":
+                return TabM(encoding)
+            case "tutorial":
+                return Tutorial(encoding)
+            case _:
+                return Mlp(encoding, periodic=architecture == "periodic")
+
+
+def state_of(network: nn.Module) -> dict[str, NDArray[np.float32]]:
+    """Copy a network's parameters out, by name, in a fixed order."""
+    return {name: tensor.detach().numpy().copy() for name, tensor in network.state_dict().items()}
+
+
+def load_state(network: nn.Module, state: Mapping[str, NDArray[np.float32]] | Sequence[NDArray[np.float32]]) -> None:
+    """Copy parameters in, by name or in the order of :func:`state_of`; raises DataError where they do not fit."""
+    own = network.state_dict()
+    named = state if isinstance(state, Mapping) else dict(zip(own, state, strict=False))
+    if named.keys() != own.keys() or len(state) != len(own):
+        raise DataError("these parameters belong to another network: their names or number differ")
+    for name, tensor in own.items():
+        if named[name].shape != tuple(tensor.shape):
+            raise DataError(f"parameter {name!r} has shape {named[name].shape}, expected {tuple(tensor.shape)}")
+    network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in named.items()})

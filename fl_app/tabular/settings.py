@@ -1,0 +1,134 @@
+"""What the modeller wants to learn: the target column, and the columns to learn it from."""
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from fl_app.errors import DataError, UsageError
+from fl_app.tabular.schema import Schema
+from fl_app.validation import Frozen
+
+Names = Annotated[Sequence[str], AfterValidator(tuple)]
+"""Written as a list or a tuple, kept as a tuple."""
+
+
+class DataStructure(Frozen):
+    """What is learnt from what: the target, and which of the other columns are features.
+
+    Attributes
+    ----------
+    target : str
+        Name of the column to predict. It must be categorical at every pod.
+    table : str, dict of str to str, or None
+        The table of each pod, by the pod's name. A pod has one table, which bears the pod's name, so this may be left
+        out; if it is a dict it is checked.
+    selected_cols : sequence of str or None
+        Names of the features; None: all columns but the target and ``ignore_cols``.
+    ignore_cols : sequence of str
+        Names of columns that are no features.
+
+    Raises
+    ------
+    UsageError
+        If the target is ignored, or a column is both selected and ignored.
+    """
+
+    target: str
+    table: str | dict[str, str] | None = None
+    selected_cols: Names | None = None
+    ignore_cols: Names = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.target in self.ignore_cols:
+            raise UsageError(f"DataStructure: the target {self.target!r} cannot be in ignore_cols")
+        if both := set(self.selected_cols or ()) & set(self.ignore_cols):
+            raise UsageError(f"DataStructure: both selected and ignored: {', '.join(sorted(both))}")
+        return self
+
+    def features(self, schema: Schema) -> tuple[str, ...]:
+        """Name the feature columns in the schema's order.
+
+        Raises
+        ------
+        DataError
+            The schema lacks the target or a selected column, the target is optional, not categorical or has
+            fewer than two published values, or no feature is left.
+        """
+        target = schema.column(self.target)
+        if target.kind != "categorical":
+            raise DataError(
+                f"the target {self.target!r} is continuous, and only classes can be learnt: the pods' owners "
+                'must set force_stypes={"categorical": [...]} for it'
+            )
+        if target.optional:
+            raise DataError(
+                f"the target {self.target!r} is declared optional, and every pod needs it: "
+                "the pods' owners must take it out of optional"
+            )
+        if len(target.values) < 2:
+            raise DataError(f"the target {self.target!r} has fewer than two published values")
+        for name in self.selected_cols or ():
+            schema.column(name)
+        wanted = schema.names if self.selected_cols is None else self.selected_cols
+        left_out = {self.target, *self.ignore_cols}
+        features = tuple(name for name in schema.names if name in wanted and name not in left_out)
+        if not features:
+            raise DataError("no feature column is left: check selected_cols and ignore_cols")
+        return features
+
+
+_ADAM = ("lr", "betas", "eps", "weight_decay", "amsgrad")
+
+# torch.optim's own names. A parameter that torch would reject on a pod is better rejected here, at once.
+OPTIMIZERS: dict[str, tuple[str, ...]] = {
+    "SGD": ("lr", "momentum", "dampening", "weight_decay", "nesterov"),
+    "Adam": _ADAM,
+    "AdamW": _ADAM,
+    "NAdam": ("lr", "betas", "eps", "weight_decay", "momentum_decay", "decoupled_weight_decay"),
+    "RAdam": ("lr", "betas", "eps", "weight_decay", "decoupled_weight_decay"),
+    "Adamax": ("lr", "betas", "eps", "weight_decay"),
+    "Adagrad": ("lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps"),
+    "Adadelta": ("lr", "rho", "eps", "weight_decay"),
+    "RMSprop": ("lr", "alpha", "eps", "weight_decay", "momentum", "centered"),
+}
+
+
+class Optimizer(Frozen):
+    """The optimiser with which each pod trains; it begins afresh in every round.
+
+    Attributes
+    ----------
+    name : str
+        Its name in torch.optim: SGD, Adam, AdamW, NAdam, RAdam, Adamax, Adagrad, Adadelta or RMSprop.
+    params : dict
+        Its parameters by torch's names, finite and not negative, for example ``{"lr": 0.001}``; those left out are
+        torch's defaults.
+
+    Raises
+    ------
+    UsageError
+        If there is no such optimiser or parameter, or a value cannot be one; it names what is allowed.
+    """
+
+    name: str
+    params: dict[str, bool | int | float | tuple[float, float]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.name not in OPTIMIZERS:
+            raise UsageError(f"unknown optimizer {self.name!r}; allowed are {', '.join(OPTIMIZERS)}")
+        allowed = OPTIMIZERS[self.name]
+        if unknown := sorted(set(self.params) - set(allowed)):
+            raise UsageError(f"{self.name} has no parameter {unknown[0]!r}; allowed are {', '.join(allowed)}")
+        for key, value in self.params.items():
+            numbers = value if isinstance(value, tuple) else (value,)
+            if not all(math.isfinite(number) and number >= 0 for number in numbers):
+                raise UsageError(f"{self.name}: {key} must be a finite number, zero or more")
+        return self
+
+
+ARCHITECTURES = ("mlp", "periodic", "tabm", "tutorial")
+DEFAULT_ARCHITECTURE = "mlp"

@@ -1,0 +1,121 @@
+"""What is wrong with a file that a user wrote, said all at once and in the user's terms."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from fl_app.errors import DataError, UsageError
+
+Location = tuple[int | str, ...]
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One mistake: its line (0 where unknown), the dotted key ("" for the whole file), and what is wrong with it."""
+
+    line: int
+    key: str
+    text: str
+
+    def __str__(self) -> str:
+        """Return ``line N: key: text`` without the parts that are not known."""
+        line = f"line {self.line}" if self.line else ""
+        return ": ".join(part for part in (line, self.key, self.text) if part)
+
+
+def refusal(file: Path, problems: Iterable[Problem]) -> UsageError:
+    """Return the error that names ``file`` and lists its problems in the order of their lines."""
+    found = [str(problem) for problem in sorted(set(problems))]
+    if len(found) == 1:
+        return UsageError(f"{file}: {found[0]}")
+    return UsageError("\n  ".join([f"{file}: {len(found)} problems", *found]))
+
+
+def explain(error: ValidationError, schema: Mapping[str, Any]) -> list[tuple[Location, str]]:
+    """Return, for each mistake found by pydantic, where it is and what is wrong in plain words.
+
+    ``schema`` is the JSON schema of what was validated: it tells which keys would have been allowed.
+    """
+    return [(details["loc"], _text(details, schema)) for details in error.errors(include_url=False)]
+
+
+def dotted(location: Location) -> str:
+    """Return ``("policy", "minimum_cohort")`` as ``policy.minimum_cohort`` and list positions as ``[0]``."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location).lstrip(".")
+
+
+def unknown(word: object, allowed: Iterable[str], what: str = "key") -> str:
+    """Say that ``word`` is not one of ``allowed``, and which of them may have been meant."""
+    names = list(allowed)
+    near = difflib.get_close_matches(str(word), names, n=1)
+    meant = f", did you mean '{near[0]}'?" if near else ""
+    return f"unknown {what}{meant} (allowed: {', '.join(names) or 'none'})"
+
+
+def _text(details: ErrorDetails, schema: Mapping[str, Any]) -> str:
+    kind, location, given = details["type"], details["loc"], details["input"]
+    if kind == "missing":
+        return "required, but missing"
+    if kind == "extra_forbidden":
+        return unknown(location[-1], _keys_at(location[:-1], schema))
+    if kind == "union_tag_not_found":
+        return f"the key {details['ctx']['discriminator']} is required, but missing"
+    if kind == "union_tag_invalid":
+        return f"{details['ctx']['discriminator']} must be one of {details['ctx']['expected_tags']}"
+    if kind == "too_short":
+        return f"should have at least {details['ctx']['min_length']} items, not {details['ctx']['actual_length']}"
+    text = details["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    text = "should be a list" if kind in {"tuple_type", "sequence_str"} else text[0].lower() + text[1:]
+    return f"{text}, not {given!r:.60}" if isinstance(given, str | int | float | None) else text
+
+
+def _keys_at(location: Location, schema: Mapping[str, Any]) -> list[str]:
+    """Return the keys that a JSON schema allows at ``location``."""
+    definitions = schema.get("$defs", {})
+
+    def resolve(node: Mapping[str, Any]) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = definitions.get(node.get("$ref", "").rpartition("/")[2], node)
+        return found
+
+    node = resolve(schema)
+    for step in location:
+        # Where a union is told apart by a key, pydantic puts that key's value into the location.
+        tags = node.get("discriminator", {}).get("mapping", {})
+        node = resolve({"$ref": tags[step]} if step in tags else node.get("properties", {}).get(step, {}))
+    return list(node.get("properties", {}))
+
+
+class Frozen(BaseModel):
+    """A validated, immutable pydantic model that raises :class:`UsageError` instead of pydantic's own error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __init__(self, /, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise UsageError(_mistakes(type(self), error)) from None
+
+    def to_json(self) -> str:
+        """Write as JSON; equal objects give equal text, and floats keep every bit."""
+        return self.model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read what :meth:`to_json` wrote; anything else raises DataError."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise DataError(_mistakes(cls, error)) from None
+        except UsageError as error:
+            raise DataError(str(error)) from None
+
+
+def _mistakes(model: type[BaseModel], error: ValidationError) -> str:
+    problems = explain(error, model.model_json_schema())
+    return f"{model.__name__}: " + "; ".join(f"{dotted(where)}: {text}".lstrip(": ") for where, text in problems)

@@ -1,0 +1,45 @@
+"""Scoring on the modeller's own, public test file: plain metrics over rows that are no pod's."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from fl_app.errors import DataError
+from fl_app.tabular.encoding import Encoding
+from fl_app.tabular.metrics import read_rows, score
+
+
+class TestFile:
+    """The public test rows, encoded once.
+
+    Parameters
+    ----------
+    path : Path
+        A CSV file with a header, perhaps gzipped; empty fields are missing values.
+    read_options : mapping
+        More of pandas.read_csv's options.
+    encoding : Encoding
+        The run's encoding.
+    architecture : str
+        The run's network.
+    """
+
+    __test__ = False  # not a test of pytest's
+
+    def __init__(self, path: Path, read_options: Mapping[str, Any], encoding: Encoding, architecture: str) -> None:
+        from fl_app.tabular.network import build_network
+
+        self._rows = encoding.encode(read_rows(path, read_options))
+        self._network = build_network(encoding, architecture)
+
+    def score(self, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, float | int]:
+        """Return the metrics of the model with these parameters; AUC and loss are exact."""
+        from fl_app.tabular.network import load_state
+        from fl_app.tabular.training import predict_proba
+
+        load_state(self._network, arrays)
+        if self._rows.labels is None:
+            raise DataError("the test file has no labels")
+        return {**score(self._rows.labels, predict_proba(self._network, self._rows)), "num_examples": len(self._rows)}

@@ -1,0 +1,1 @@
+"""Runs on a SuperLink, with the ServerApp in the modeller's directory."""

@@ -1,0 +1,194 @@
+"""The pictures: each drawn once, for the page as SVG in the page's colours, and as PNG beside it."""
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure  # not pyplot: a figure of its own draws with Agg, and keeps no state
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from server.display.report.html import Markup
+from server.display.report.style import PALETTE
+
+SIZE = (4.6, 3.3)
+GROUPS = 10
+_LIGHT = {name: colours[0] for name, colours in PALETTE.items()}
+_SERIES = [_LIGHT[name] for name in ("first", "second", "third", "fourth", "fifth", "sixth")]
+_MARKERS = "os^Dvp"
+LOOK: Any = {
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor"), _LIGHT["ink"]),
+    **dict.fromkeys(("xtick.color", "ytick.color"), _LIGHT["muted"]),
+    **{"axes.edgecolor": _LIGHT["line"], "grid.color": _LIGHT["line"], "axes.facecolor": "none"},
+    **{"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True},
+    **{"legend.frameon": False, "lines.markersize": 3.5, "lines.linewidth": 1.8, "font.size": 11},
+    **{"svg.fonttype": "none", "svg.hashsalt": "fl-app"},
+}
+
+
+def pictures(results: Mapping[str, Any]) -> dict[str, Figure]:
+    """Draw what the results hold: name -> figure, in the page's order."""
+    with rc_context(LOOK):
+        return dict(_drawn(results))
+
+
+def svg(figure: Figure, name: str) -> Markup:
+    """Write a figure as an SVG element whose colours are the page's variables."""
+    content = io.StringIO()
+    with rc_context(LOOK):
+        figure.savefig(content, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = content.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
+    text = re.sub(r'(<svg [^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg [^>]*?) height="[^"]*"', rf'\1 role="img" aria-labelledby="{name}"', text, count=1)
+    # Each picture numbers its parts from one; in one page their names must differ.
+    text = re.sub(
+        r'\bid="((?:figure|axes|patch|line2d|text|legend|matplotlib|xtick|ytick|PathCollection)[^"]*)"', "", text
+    )
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{name}-", text)
+    for colour, (light, _) in PALETTE.items():
+        text = text.replace(light, f"var(--{colour})")
+    return Markup(text)
+
+
+def png(figure: Figure) -> bytes:
+    """Write a figure as PNG, on white."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=160, facecolor=_LIGHT["card"])
+    return content.getvalue()
+
+
+def _drawn(results: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]:
+    if rounds := results.get("rounds"):
+        yield "curves", _curves(rounds)
+        yield "loss", _losses(rounds)
+    if histograms := results.get("histograms"):
+        counts = np.array(histograms, dtype=np.int64)
+        names = results["classes"][1:] if len(counts) == 1 else results["classes"]
+        yield "roc", _roc(counts, names)
+        yield "calibration", _calibration(counts, names)
+    if matrix := results.get("confusion"):
+        yield "confusion", _confusion(matrix, results["classes"])
+
+
+def _figure(xlabel: str, ylabel: str = "") -> tuple[Figure, Axes]:
+    figure = Figure(figsize=SIZE, layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    return figure, axes
+
+
+def _curves(rounds: Sequence[Mapping[str, Any]]) -> Figure:
+    figure, axes = _figure("round")
+    lines = [("auc", ""), ("accuracy", ""), ("f1", "")]
+    if "test" in rounds[-1]:
+        lines.append(("auc", "test"))
+    by_round(axes, rounds, [(f"{name}{', public test file' if part else ''}", name, part) for name, part in lines])
+    return figure
+
+
+def _losses(rounds: Sequence[Mapping[str, Any]]) -> Figure:
+    figure, axes = _figure("round")
+    lines = [("validation", "loss", ""), ("training", "train_loss", "")]
+    if "test" in rounds[-1]:
+        lines.append(("public test file", "loss", "test"))
+    by_round(axes, rounds, lines)
+    return figure
+
+
+def by_round(axes: Axes, rounds: Sequence[Mapping[str, Any]], lines: Sequence[tuple[str, str, str]]) -> None:
+    """Draw lines over the rounds, each given as label, metric, and the part of a round's entry it stands in."""
+    for position, (label, name, part) in enumerate(lines):
+        entries = [entry.get(part, {}) if part else entry for entry in rounds]
+        values = [float("nan") if entry.get(name) is None else entry[name] for entry in entries]
+        line(axes, [entry["round"] for entry in rounds], values, label, position)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend()
+
+
+def line(axes: Axes, x: Sequence[float], y: Sequence[float], label: str, position: int) -> None:
+    """Draw one line, told from the others by colour, and by its markers where colour does not help."""
+    marker = _MARKERS[position % len(_MARKERS)] if len(x) <= 40 else None
+    axes.plot(x, y, marker=marker, color=_SERIES[position % len(_SERIES)], label=label)
+
+
+def roc_points(histogram: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Give false and true positive rates, float64 [cells + 1] each, from int64 [2, cells] score counts.
+
+    The threshold falls from above the last cell to below the first.
+    """
+    totals = np.maximum(histogram.sum(axis=1), 1)
+    sums = np.cumsum(histogram[:, ::-1], axis=1) / totals[:, None]
+    outside, inside = np.concatenate([np.zeros((2, 1)), sums], axis=1)
+    return outside, inside
+
+
+def calibration_points(
+    histogram: NDArray[np.int64], groups: int = GROUPS
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Give mean score, observed share and rows of each group of scores that has rows, from int64 [2, cells].
+
+    A row counts with the middle of its cell; cells are even in arcsin(sqrt p), see `fl_app.tabular.metrics.count`.
+    """
+    cells = histogram.shape[1]
+    scores = np.sin(np.pi / 2 * (np.arange(cells) + 0.5) / cells) ** 2
+    group = np.minimum((scores * groups).astype(np.int64), groups - 1)
+    rows = np.bincount(group, weights=histogram.sum(axis=0), minlength=groups)
+    inside = np.bincount(group, weights=histogram[1], minlength=groups)
+    score = np.bincount(group, weights=histogram.sum(axis=0) * scores, minlength=groups)
+    held = rows > 0
+    return score[held] / rows[held], inside[held] / rows[held], rows[held].astype(np.int64)
+
+
+def _roc(histograms: NDArray[np.int64], names: Sequence[str]) -> Figure:
+    figure, axes = _figure("false positive rate", "true positive rate")
+    axes.plot([0, 1], [0, 1], color=_LIGHT["muted"], linewidth=1, linestyle="--", label="by chance")
+    for position, (histogram, name) in enumerate(zip(histograms, names, strict=True)):
+        outside, inside = roc_points(histogram)
+        axes.plot(outside, inside, color=_SERIES[position % len(_SERIES)], label=_plain(name))
+    axes.legend(loc="lower right", ncols=1 + (len(names) > 8))
+    return figure
+
+
+def _calibration(histograms: NDArray[np.int64], names: Sequence[str]) -> Figure:
+    figure, axes = _figure("predicted probability", "observed share")
+    axes.plot([0, 1], [0, 1], color=_LIGHT["muted"], linewidth=1, linestyle="--", label="perfect")
+    for position, (histogram, name) in enumerate(zip(histograms, names, strict=True)):
+        score, share, rows = calibration_points(histogram)
+        colour = _SERIES[position % len(_SERIES)]
+        axes.plot(score, share, color=colour, linewidth=1, label=_plain(name))
+        axes.scatter(
+            score, share, s=12 + 140 * rows / max(rows.max(initial=1), 1), color=colour, alpha=0.75, linewidths=0
+        )
+    axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
+    axes.legend(loc="upper left", ncols=1 + (len(names) > 8))
+    return figure
+
+
+def _confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Figure:
+    counts = np.array(matrix)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = max(3.5, 0.6 * len(names) + 1.5)
+    figure = Figure(figsize=(side * 1.2, side), layout="constrained")
+    axes = figure.subplots()
+    axes.grid(visible=False)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.4)
+    labels = list(map(_plain, names))
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.set_xticks(range(len(names)), labels, rotation=0 if len(names) <= 4 else 90)
+    axes.set_yticks(range(len(names)), labels)
+    for (row, column), count in np.ndenumerate(counts):
+        axes.text(column, row, f"{count:,}", ha="center", va="center")
+    return figure
+
+
+def _plain(name: str) -> str:
+    """Keep matplotlib from reading a name as mathematics, or as a label to leave out."""
+    text = name.replace("$", r"\$")
+    text = f" {text}" if text.startswith("_") else text
+    return text if len(text) <= 24 else f"{text[:23]}…"

@@ -1,0 +1,1 @@
+"""Looking for problems in an installation."""

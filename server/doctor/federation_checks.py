@@ -1,0 +1,40 @@
+"""What may stand between a modeller and a federation: the SuperLink, its certificate, the clocks, the key."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from fl_app.errors import FlAppError
+from fl_app.federation.kinds import DeployedFederation, Federation, SimulatedFederation
+from fl_app.host.findings import Finding
+from fl_app.host.probe import look_at_superlink
+from fl_app.pod.pod_file import load_pod
+
+
+def examine_federation(federation: Federation) -> Iterator[Finding]:
+    """Look at what a run over ``federation`` needs; nothing is started or changed."""
+    if isinstance(federation, SimulatedFederation):
+        yield from map(_pod, federation.pods)
+    elif isinstance(federation, DeployedFederation):
+        reached = False
+        for finding in look_at_superlink(federation):
+            reached = reached or (finding.about == "SuperLink" and finding.ok)
+            yield finding
+        if reached:
+            yield _admission(federation)
+
+
+def _pod(path: Path) -> Finding:
+    try:
+        return Finding("pod", True, f"{load_pod(path).name}, in {path}")
+    except FlAppError as error:
+        return Finding("pod", False, str(error))
+
+
+def _admission(federation: DeployedFederation) -> Finding:
+    from server.deployed.deployed_run import list_runs
+
+    try:
+        list_runs(federation)
+    except FlAppError as error:
+        return Finding("modeller", False, str(error))
+    return Finding("modeller", True, "the SuperLink takes questions from this modeller")

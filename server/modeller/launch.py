@@ -1,0 +1,239 @@
+"""Carrying out a run for the modeller: make its directory, launch it, follow it, say how it ended."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+from fl_app.config import RunConfig
+from fl_app.errors import DataError, FlAppError, RunFailed
+from fl_app.federation.kinds import DeployedFederation, Federation, SimulatedFederation
+from fl_app.secagg.errors import ProtocolError
+from fl_app.tabular.schema import Schema
+from server.app.run_directory import MEMBERSHIP_CHANGES, RunDirectory, modeller_settings
+from server.modeller.callbacks import Callback, CallbackFailed, Callbacks
+from server.modeller.simulation import LOG, Simulation
+
+POLL = 0.2
+MARGIN = 120.0
+_TRIPS = 240.0
+"""Seconds for the two small trips that may follow a step."""
+Follow = Callable[[dict[str, Any]], None]
+
+
+class Launcher(Protocol):
+    """Something that carries a run out in other processes."""
+
+    def start(self, run_dir: Path, environment: dict[str, str], num_pods: int) -> None:
+        """Start the run and return at once."""
+
+    def wait(self, seconds: float | None = None) -> int:
+        """Return the exit code, or raise TimeoutError."""
+
+    def stop(self) -> None:
+        """End it with everything that belongs to it."""
+
+
+class FitFailed(RunFailed):
+    """A run that ended without a model; ``approvals`` is the approval matrix where that is why."""
+
+    def __init__(self, text: str, run: RunDirectory, approvals: list[list[str]] | None = None) -> None:
+        super().__init__(text)
+        self.run, self.approvals = run, approvals
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run that was stopped by whoever started it; the text says how to go on with it."""
+
+
+class UnfitData(FitFailed, DataError):
+    """A run that ended because of what the pods publish: schemas that do not agree, or not with the modeller's."""
+
+
+def launcher_for(federation: Federation) -> Launcher:
+    """Return what carries runs of this federation out."""
+    if isinstance(federation, DeployedFederation):
+        from server.deployed.deployed_run import DeployedRun
+
+        return DeployedRun(federation)
+    return Simulation()
+
+
+def fit(
+    config: RunConfig,
+    federation: Federation,
+    *,
+    runs: Path = Path("runs"),
+    test_file: Path | None = None,
+    schema: Schema | None = None,
+    follow: Follow | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> RunDirectory:
+    """Train as ``config`` says and return the run's directory.
+
+    Parameters
+    ----------
+    runs : Path
+        Where the run's directory is made.
+    test_file : Path or None
+        The modeller's public test rows; None takes the federation's.
+    schema : Schema or None
+        What the modeller takes the pods to publish; the run ends before it trains if they do not.
+    follow : callable
+        Called a few times a second with the results so far.
+    callbacks : sequence of Callback
+        The modeller's own code, see `server.modeller.callbacks`; what it raises stops the run and is raised here.
+
+    Raises
+    ------
+    FitFailed
+        If the run ended without a model; what it had saved stays in its directory. A `DataError` too (`UnfitData`)
+        where the pods' schemas are why.
+    """
+    settings = modeller_settings(federation, test_file)
+    if schema:
+        settings["schema"] = schema.model_dump(mode="json")
+    run = RunDirectory.create(runs, config, **settings)
+    with run.carried_out():
+        carry_out(run, federation, deadline_of(config), follow, callbacks)
+    return run
+
+
+def deadline_of(config: RunConfig) -> float:
+    """Return the seconds after which a run of these settings has taken longer than its own deadlines allow."""
+    sessions = 2 * config.hello_timeout + 2 * MEMBERSHIP_CHANGES * config.rejoin_timeout
+    return sessions + (config.step_timeout + _TRIPS) * (config.rounds + MEMBERSHIP_CHANGES + 2) + MARGIN
+
+
+def carry_out(
+    run: RunDirectory,
+    federation: Federation,
+    deadline: float,
+    follow: Follow | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> None:
+    """Launch the run whose directory is ``run``, follow it to its end, and raise if it did not get there.
+
+    Raises
+    ------
+    FitFailed
+        If it failed.
+    Interrupted
+        If this process got SIGINT or SIGTERM; nothing of the run is left behind.
+    Exception
+        Whatever a callback raised; the same holds.
+    """
+    told = Callbacks(callbacks, run.path, run.results())
+    run.forget_stop()
+    try:
+        try:
+            _launch(run, federation, deadline, follow, told)
+        except CallbackFailed:
+            raise
+        except BaseException as error:
+            try:
+                told.end(run.results())
+            except CallbackFailed as failed:
+                error.add_note(f"afterwards {failed}")
+            raise
+        told.end(run.results())
+    except CallbackFailed as failed:
+        raise failed.raised from None
+    finally:
+        run.forget_stop()
+
+
+def _launch(run: RunDirectory, federation: Federation, deadline: float, follow: Follow | None, told: Callbacks) -> None:
+    launcher = launcher_for(federation)
+    num_pods = len(federation.pods) if isinstance(federation, SimulatedFederation) else 0
+    with _stopped_by_signals():
+        try:
+            launcher.start(run.path, {**os.environ, "FL_APP_FEDERATION": federation.source}, num_pods)
+            told.start(run.results())
+            code = _follow(launcher, run, deadline, follow, told)
+        except CallbackFailed as failed:
+            launcher.stop()  # first, since the ServerApp writes results too
+            _note_end(run, "interrupted", str(failed), over=("running", "failed"))
+            raise
+        except KeyboardInterrupt:
+            launcher.stop()
+            _note_end(run, "interrupted", "stopped by whoever started it", over=("running", "failed"))
+            raise Interrupted(f"stopped; {_how_to_go_on(run)}") from None
+        except BaseException as error:
+            launcher.stop()
+            _note_end(run, "failed", str(error))
+            if isinstance(error, RunFailed):
+                raise FitFailed(_with_advice(str(error), run), run) from error
+            raise
+        finally:
+            launcher.stop()
+    results = run.results()
+    if code != 0 or results.get("status") != "completed":
+        text = (
+            results.get("error") or f"the ServerApp was ended from outside (code {code}); {run.path / LOG} may say why"
+        )
+        _note_end(run, "failed", text)
+        kind = UnfitData if results.get("data_error") else FitFailed
+        raise kind(_with_advice(text, run), run, results.get("approvals"))
+
+
+def _with_advice(text: str, run: RunDirectory) -> str:
+    return f"{text}; {_how_to_go_on(run)}" if run.checkpoint_path.exists() else text
+
+
+def _how_to_go_on(run: RunDirectory) -> str:
+    if not run.checkpoint_path.exists():
+        return "no round was completed, so begin anew"
+    named = run.name if run.path.parent == Path("runs").resolve() else run.path
+    return f"`fl-app fit --resume {named}` goes on from its last completed round"
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Let SIGTERM do in the block what Ctrl-C does; once one of them has come, further ones are passed over.
+
+    Outside the main thread, where Python lets no one handle signals, the block just runs.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> NoReturn:
+        for number in before:
+            signal.signal(number, lambda *_: None)
+        raise KeyboardInterrupt
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for number in before:
+            signal.signal(number, stop)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _follow(launcher: Launcher, run: RunDirectory, deadline: float, follow: Follow | None, told: Callbacks) -> int:
+    until, code = time.monotonic() + deadline, None
+    while code is None and time.monotonic() < until:
+        with suppress(TimeoutError):
+            code = launcher.wait(POLL)
+        results = run.results()
+        if follow:
+            follow(results)
+        told(results)
+    if code is None:
+        raise FitFailed(f"the run did not end within {deadline:.0f} seconds and was stopped", run)
+    return code
+
+
+def _note_end(run: RunDirectory, status: str, text: str, over: Sequence[str] = ("running",)) -> None:
+    """Write how the run ended where the ServerApp could not, or where it does not know better."""
+    with suppress(FlAppError, ProtocolError):
+        results = run.results()
+        if results.get("status") in (None, *over):
+            run.write_results({"run_id": run.name, "rounds": [], **results, "status": status, "error": text})

@@ -1,0 +1,127 @@
+"""Going on with a run that ended too early: the same directory, the next round, the model of the last one."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fl_app.config import RunConfig
+from fl_app.errors import UsageError
+from fl_app.federation.kinds import Federation, find_federation
+from server.app.checkpoint import Checkpoint
+from server.app.run_directory import RunDirectory
+from server.modeller.callbacks import Callback
+from server.modeller.launch import Follow, carry_out, deadline_of
+
+_OF_THE_END = ("error", "data_error", "approvals", "step")
+
+
+def resume(
+    run: RunDirectory,
+    federation: Federation | None = None,
+    *,
+    rounds: int | None = None,
+    hello_timeout: float | None = None,
+    step_timeout: float | None = None,
+    follow: Follow | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> RunDirectory:
+    """Train on from the run's checkpoint until all its rounds are completed, and return its directory.
+
+    Everything else is as the run began. A round that pods have answered is never asked again.
+
+    Parameters
+    ----------
+    federation : Federation or None
+        Where its pods are now; None: as before.
+    rounds : int or None
+        More rounds than it began with, over which the learning rate falls.
+    hello_timeout, step_timeout : float or None
+        Other deadlines, in seconds.
+    follow, callbacks
+        See `server.modeller.launch.fit`.
+
+    Raises
+    ------
+    UsageError
+        If the run is completed or under way, or has no checkpoint.
+    FitFailed, Interrupted
+        If it ended too early again; it can be resumed again.
+    """
+    config = _changed(run.config(), rounds, hello_timeout, step_timeout)
+    with run.carried_out():
+        checkpoint = _checkpoint_of(run)
+        found = federation or find_federation(run.settings().get("source"), Path.cwd())
+        run.write_config(config, federation=found.name, source=found.source)
+        _note_resumption(run, checkpoint)
+        carry_out(run, found, deadline_of(config), follow, callbacks)
+    return run
+
+
+def resume_named(
+    named: str | Path,
+    federation: Federation | None,
+    config: RunConfig,
+    *,
+    runs: Path,
+    follow: Follow | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> RunDirectory:
+    """Resume the run ``named``, as `RunDirectory.find` takes it, whose settings must be ``config``.
+
+    Raises
+    ------
+    UsageError
+        If it was begun with other settings than these, but for deadlines and fewer rounds; else see `resume`.
+    """
+    run = RunDirectory.find(named, runs)
+    begun = run.config()
+    free = {"rounds", "hello_timeout", "step_timeout"}
+    if others := [name for name, value in begun if name not in free and value != getattr(config, name)]:
+        raise UsageError(
+            f"run {run.name} was begun with other settings of {', '.join(others)}: give those it began with"
+        )
+    changes = {name: getattr(config, name) for name in free}
+    return resume(run, federation, **changes, follow=follow, callbacks=callbacks)
+
+
+def _changed(config: RunConfig, rounds: int | None, hello: float | None, step: float | None) -> RunConfig:
+    if rounds is not None and rounds < config.rounds:
+        raise UsageError(f"the run was begun with {config.rounds} rounds; a resumed run may have more, not {rounds}")
+    given = {"rounds": rounds, "hello_timeout": hello, "step_timeout": step}
+    return RunConfig(**{**dict(config), **{name: value for name, value in given.items() if value is not None}})
+
+
+def _checkpoint_of(run: RunDirectory) -> Checkpoint:
+    """Return where the run goes on; raises `UsageError` if it cannot."""
+    results = run.results()
+    if results.get("status") == "completed":
+        raise UsageError(f"run {run.name} is completed, there is nothing to resume; `fl-app runs show` shows it")
+    if not run.checkpoint_path.exists():
+        raise UsageError(
+            f"run {run.name} has no checkpoint: it ended before its first round was completed, and the pods sum their "
+            "statistics once for each run; begin anew with `fl-app fit`"
+        )
+    if (began_as := results.get("run_id", run.name)) != run.name:
+        raise UsageError(f"{run.path}: pods know this run as {began_as}; give its directory that name back")
+    run.encoding()
+    return Checkpoint.load(run.checkpoint_path)
+
+
+def _note_resumption(run: RunDirectory, checkpoint: Checkpoint) -> None:
+    results = run.results()
+    resumption = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "after": checkpoint.number,
+        "status": results.get("status"),
+        "why": results.get("error") or "the process that carried it out ended",
+    }
+    kept = {name: value for name, value in results.items() if name not in _OF_THE_END}
+    run.write_results(
+        {
+            "run_id": run.name,
+            **kept,
+            "status": "running",
+            "rounds": list(checkpoint.rounds),
+            "resumed": [*results.get("resumed", ()), resumption],
+        }
+    )

@@ -1,0 +1,128 @@
+"""``fl-app pod log``, ``pause`` and ``resume``, as an owner calls them."""
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from client.app.ledger import Ledger
+from fl_app.cli import main
+from fl_app.secagg.crypto import fingerprint
+from fl_app.secagg.pod_session import Account
+
+KEYS = {"north": bytes(32), "south": bytes([1]) * 32}
+LABEL = b"L" * 32
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A ledger with a session, a round, a refusal and a failure."""
+    monkeypatch.setenv("FL_APP_HOME", str(tmp_path))
+    path = tmp_path / "pods" / "north" / "ledger.db"
+    ledger, account = Ledger(path, "ab" * 32), Account("7", "7", KEYS)
+    head = ledger.enter_session(account, b"session", b"", size=100)
+    head = ledger.enter_begin(account, "train", 1, LABEL, head)
+    ledger.enter_answer(account, "train", 1, LABEL, head, 1000)
+    ledger.enter_refusal(Account("7"), "query.hello", 0, "no\x1b[2J", 10)
+    ledger.enter(Account("7"), "failure", "query.hello", size=1)
+    return path
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as left:
+        main(["pod", *arguments])
+    out, err = capsys.readouterr()
+    return int(left.value.code or 0), out, err
+
+
+def test_the_log_shows_at_a_glance_what_has_left(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "log", "north")
+    assert code == 0
+    assert "what has left: 2 messages, 1,111 bytes; 1 runs, in them 1 training rounds and 0 other steps answered" in out
+    assert "0 looks, 1 refusals, 1 failures" in out
+    assert f"south  {fingerprint(KEYS['south'])}" in out
+    assert Ledger(path).entries()[-1].head.hex() in out
+    assert "5 entries, chain verified" in err
+    assert "\x1b" not in out
+    (row,) = [line for line in out.splitlines() if " answer " in line]
+    assert row.split()[2:] == [
+        "7",
+        "abababababab",
+        "answer",
+        "train",
+        "1",
+        "north,",
+        "south",
+        "1,000",
+        LABEL.hex()[:16],
+    ]
+
+
+def test_the_log_is_one_document_or_lines_of_json(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = json.loads(run(capsys, "log", "north", "--json")[1])
+    assert (document["pod"], document["verified"], document["altered"]) == ("north", True, None)
+    assert document["left"] == {
+        "messages": 2, "bytes": 1111, "runs": 1, "rounds": 1, "other_steps": 0, "looks": 0, "refusals": 1,
+        "failures": 1,
+    }  # fmt: skip
+    assert document["entries"][-1]["head"] == document["head"]
+    assert document["entries"][2]["cohort"] == {name: fingerprint(key) for name, key in KEYS.items()}
+    assert document["entries"][2]["bytes"] == 1000
+    lines = run(capsys, "log", "north", "--lines")[1].splitlines()
+    assert [json.loads(line) for line in lines] == document["entries"]
+    target = tmp_path / "log.jsonl"
+    assert run(capsys, "log", "north", "--lines", "-o", str(target))[:2] == (0, "")
+    assert target.read_text().splitlines() == lines
+    assert run(capsys, "log", "north", "--lines", "--json")[0] == 2
+
+
+@pytest.mark.parametrize("form", [[], ["--json"], ["--lines"]])
+def test_an_entry_that_was_tampered_with_is_named(
+    path: Path, capsys: pytest.CaptureFixture[str], form: list[str]
+) -> None:
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE entries SET size = 1 WHERE seq = 3")
+    code, out, err = run(capsys, "log", "north", *form)
+    assert code == 1
+    assert "the ledger was altered: entry 3 " in err
+    if form == ["--json"]:
+        document = json.loads(out)
+        assert (document["verified"], document["altered"]) == (False, 3)
+
+
+def test_a_head_that_was_noted_down_is_found_unless_the_end_was_cut_off(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = Ledger(path).entries()
+    document = json.loads(run(capsys, "log", "north", "--json", "--since", entries[2].head.hex())[1])
+    assert [entry["seq"] for entry in document["entries"]] == [4, 5]
+    assert json.loads(run(capsys, "log", "north", "--json", "--since", document["head"])[1])["entries"] == []
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("DELETE FROM entries WHERE seq = 5")
+    assert run(capsys, "log", "north")[0] == 0  # the file alone cannot tell
+    code, _, err = run(capsys, "log", "north", "--since", document["head"])
+    assert code == 1
+    assert "cut off" in err
+
+
+def test_a_pod_without_a_ledger_is_said_to_have_none(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("south", "../north"):
+        code, _, err = run(capsys, "log", name)
+        assert code == 2
+        assert "no ledger" in err
+    assert not (path.parents[1] / "south").exists()
+
+
+def test_a_pod_is_paused_and_resumed(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "resume", "north")[:2] == (0, "north was not paused\n")
+    for _ in range(2):
+        assert "north is paused" in run(capsys, "pause", "north")[1]
+        assert (path.parent / "paused").exists()
+    assert run(capsys, "resume", "north")[:2] == (0, "north answers again\n")
+    assert not (path.parent / "paused").exists()
+    assert run(capsys, "pause", "nowhere")[0] == 2
+    assert run(capsys, "pause", "../north")[0] == 2

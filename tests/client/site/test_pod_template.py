@@ -1,0 +1,183 @@
+"""`fl-app pod init`: the file it writes loads, says what was found, and overwrites nothing."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from client.commands.group import pod
+from client.site.approved_apps import Apps, hash_of
+from client.site.pod_approval import enter
+from client.site.pod_template import _EXAMPLES, _TERMS, look_at, pod_text
+from fl_app.errors import DataError, UsageError
+from fl_app.host.bundle import build
+from fl_app.identity.card import Card
+from fl_app.pod.pod_file import load_pod
+from fl_app.pod.policy import Policy
+
+ROWS = 300
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FL_APP_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+def frame() -> pd.DataFrame:
+    draw = np.random.default_rng(7)
+    return pd.DataFrame(
+        {
+            "patient_id": range(5000, 5000 + ROWS),
+            "age": draw.integers(18, 90, ROWS),
+            "stage": draw.integers(1, 5, ROWS),
+            "bmi": draw.normal(25, 3, ROWS).round(2),
+            "sex": draw.choice(["f", "m"], ROWS),
+            "note": [f"seen by doctor {n % 200} on day {n % 5}" for n in range(ROWS)],
+            "site": "A",
+            "empty": np.nan,
+            "dead": draw.integers(0, 2, ROWS),
+        }
+    )
+
+
+def init(*arguments: str) -> Result:
+    return CliRunner().invoke(pod, ["init", *arguments])
+
+
+def test_one_command_makes_a_pod_that_is_ready_but_for_the_approvals(place: Path) -> None:
+    frame().to_csv("a.csv", index=False)
+    done = init("a.csv", "--name", "hospital-a")
+    assert done.exit_code == 0, done.output
+    made = load_pod(place / "hospital-a.yaml")
+    assert made.name == "hospital-a"
+    assert made.datasource.path == place / "a.csv"
+    assert made.policy == Policy()
+    assert made.approved_pods == ()
+    assert Card.load(place / "hospital-a.card").fingerprint in done.output
+    assert Apps(place / "home" / "pods" / "hospital-a").approved(hash_of(build()))
+    assert "the one installed here" in done.output
+    looked = json.loads(CliRunner().invoke(pod, ["check", "hospital-a.yaml", "--json"]).stdout)
+    assert [one["about"] for one in looked["findings"] if not one["ok"]] == ["cohort"]
+    assert enter(place / "hospital-a.yaml", "hospital-b")
+    assert load_pod(place / "hospital-a.yaml").approved_pods == ("hospital-b",)
+
+
+def test_what_was_found_is_proposed(place: Path) -> None:
+    frame().to_csv("a.csv", index=False)
+    init("a.csv", "--name", "a")
+    config, text = load_pod(place / "a.yaml").data_config, (place / "a.yaml").read_text()
+    assert config.ignore_cols == ()
+    assert set(config.force_stypes["categorical"]) == {"sex", "dead"}
+    assert set(config.force_stypes["continuous"]) == {"age", "stage", "bmi"}
+    assert config.bounds["age"] == (0, 128)
+    for column, why in {"patient_id": "identifier", "note": "text", "site": "same value", "empty": "no value"}.items():
+        assert re.search(f"#  - {column}  # .*{why}", text), column
+    assert "# stage has few values" in text
+
+
+def test_the_proposals_can_be_taken_as_they_stand(place: Path) -> None:
+    frame().to_csv("a.csv", index=False)
+    init("a.csv", "--name", "a")
+    file = place / "a.yaml"
+    text = file.read_text().replace("ignore_cols: []", "ignore_cols:").replace("  #  - ", "    - ")
+    file.write_text(re.sub(r"  # ((minimum|maximum)_\w+: )", r"  \1", text))
+    made = load_pod(file)
+    assert set(made.data_config.ignore_cols) == {"patient_id", "note", "site", "empty"}
+    assert made.policy == Policy(**_EXAMPLES)
+    looked = json.loads(CliRunner().invoke(pod, ["check", "a.yaml", "--json"]).stdout)
+    assert [one["about"] for one in looked["findings"] if not one["ok"]] == ["cohort"]
+
+
+def test_what_is_said_on_the_command_line_is_written(place: Path) -> None:
+    frame().to_csv("a.csv", index=False)
+    done = init(
+        "a.csv", "--name", "a", "--minimum-cohort", "2", "--ignore", "patient_id, note", "-o", "p.yaml", "--json"
+    )
+    document = json.loads(done.stdout)
+    assert document["file"] == "p.yaml"
+    assert document["rows"] == ROWS
+    assert "patient_id" not in document["columns"]
+    made = load_pod(place / "p.yaml")
+    assert made.policy.minimum_cohort == 2
+    assert made.data_config.ignore_cols == ("patient_id", "note")
+
+
+def test_every_term_of_the_policy_is_explained() -> None:
+    assert _TERMS.keys() == Policy.model_fields.keys()
+    assert _EXAMPLES.keys() == {name for name, value in Policy().model_dump().items() if value is None}
+
+
+def test_a_file_that_exists_is_not_touched_and_nothing_is_made(place: Path) -> None:
+    frame().to_csv("a.csv", index=False)
+    for name in ("a.yaml", "b.card"):
+        (place / name).write_text("mine")
+    for name in ("a", "b"):
+        done = init("a.csv", "--name", name)
+        assert isinstance(done.exception, UsageError)
+        assert "not overwritten" in str(done.exception)
+    assert (place / "a.yaml").read_text() == (place / "b.card").read_text() == "mine"
+    assert not (place / "b.yaml").exists()
+    assert not (place / "home").exists()
+
+
+def test_the_name_comes_from_the_table_or_must_be_given(place: Path) -> None:
+    frame().to_csv("Ward 7.csv", index=False)
+    assert init("Ward 7.csv").exit_code == 0
+    assert load_pod(place / "ward-7.yaml").name == "ward-7"
+    assert isinstance(init("Ward 7.csv", "--name", "Ward 7").exception, UsageError)
+
+
+def test_other_separators_and_formats(place: Path) -> None:
+    table = frame()[["age", "bmi", "sex"]]
+    table.to_csv("a.csv", index=False, sep=";", decimal=",")
+    assert init("a.csv").exit_code == 0
+    made = load_pod(place / "a.yaml")
+    assert made.datasource.read_options == {"sep": ";", "decimal": ","}
+    assert set(made.data_config.bounds) == {"age", "bmi"}
+    table.to_csv("b.tsv.gz", index=False, sep="\t")
+    assert init("b.tsv.gz").exit_code == 0
+    assert load_pod(place / "b.yaml").datasource.read_options == {"sep": "\t"}
+    table.to_parquet("c.parquet")
+    assert init("c.parquet").exit_code == 0
+    assert load_pod(place / "c.yaml").datasource.kind == "parquet"
+
+
+def test_a_table_elsewhere_is_named_by_its_whole_path(place: Path) -> None:
+    (place / "here").mkdir()
+    frame().to_csv("a.csv", index=False)
+    assert init("a.csv", "-o", "here/a.yaml").exit_code == 0
+    assert f"path: {place / 'a.csv'}" in (place / "here" / "a.yaml").read_text()
+
+
+@pytest.mark.parametrize("content", ["", "a,b\n", "\x00\x01\x02"])
+def test_a_table_that_cannot_be_used_leaves_nothing(place: Path, content: str) -> None:
+    (place / "a.csv").write_text(content)
+    assert isinstance(init("a.csv").exception, (DataError, UsageError))
+    assert not (place / "a.yaml").exists()
+    assert not (place / "home").exists()
+
+
+def test_an_ignored_column_must_exist(place: Path) -> None:
+    frame().to_csv("a.csv", index=False)
+    assert "--ignore names nowhere" in str(init("a.csv", "--ignore", "nowhere").exception)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00\r"), min_size=1), min_size=2))
+def test_a_column_of_any_name_can_be_written(place: Path, names: list[str]) -> None:
+    columns = list(dict.fromkeys(name.strip() for name in names if name.strip()))
+    table = pd.DataFrame({name: range(30) for name in columns})
+    table.insert(0, "whole", [f"v{n % 3}" for n in range(30)]) if "whole" not in columns else None
+    table.to_parquet("any.parquet")
+    look = look_at(Path("any.parquet"), "a")
+    file = place / "any.yaml"
+    file.write_text(pod_text(look, "a", "any.parquet", [], None), "utf-8")
+    assert load_pod(file).datasource.path == place / "any.parquet"

@@ -1,3 +1,0 @@
-from tests.tabular.conftest import one_thread
-
-__all__ = ["one_thread"]

@@ -1,0 +1,261 @@
+"""The committed test vectors: read as another implementation would, and compared with what the command writes."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fl_app.secagg import canonical, errors, keystream, messages
+from fl_app.secagg.codec import Encoder, Layout, Segment, decode
+from fl_app.secagg.crypto import statement, unseal
+from fl_app.secagg.field import field_of
+from fl_app.secagg.keystream import BLOCK, MaskStream, by_ctr, by_gcm, derive, expand, room
+from fl_app.secagg.masking import mask
+from fl_app.secagg.pod_session import PAIR_KEY, PAIR_SEED, label
+from fl_app.secagg.roster import CohortPolicy, Roster, check_roster
+from scripts import make_vectors
+from tests.fl_app.secagg.test_canonical import exact
+from tests.fl_app.secagg.test_keystream import FixedStreams
+
+VECTORS = Path(__file__).parents[2] / "vectors"
+
+
+def load(kind: str) -> Any:
+    return json.loads((VECTORS / f"{kind}.json").read_text())
+
+
+def each(kind: str, part: str) -> pytest.MarkDecorator:
+    found = load(kind)[part]
+    assert found
+    return pytest.mark.parametrize("vector", found, ids=[v.get("what", str(i)) for i, v in enumerate(found)])
+
+
+@contextmanager
+def refused(vector: Any) -> Iterator[None]:
+    """Expect exactly the error that a bad vector names."""
+    with pytest.raises(getattr(errors, vector["error"])) as raised:
+        yield
+    assert type(raised.value).__name__ == vector["error"]
+
+
+def value_of(tagged: Any) -> Any:
+    match tagged:
+        case {"int": text}:
+            return int(text)
+        case {"float": text}:
+            return float.fromhex(text)
+        case {"bytes": text}:
+            return bytes.fromhex(text)
+        case {"dict": items}:
+            return {key: value_of(item) for key, item in items.items()}
+        case list():
+            return [value_of(item) for item in tagged]
+    return tagged
+
+
+def test_the_command_writes_the_committed_files_and_no_others() -> None:
+    committed = {path.name: path.read_text() for path in VECTORS.iterdir()}
+    assert make_vectors.files() == committed, "run scripts/make_vectors.py, and look at what has changed"
+
+
+# --- canonical bytes and messages
+
+
+@each("canonical", "good")
+def test_canonical_bytes_both_ways(vector: Any) -> None:
+    raw, value = bytes.fromhex(vector["bytes"]), value_of(vector["value"])
+    assert canonical.encode(value) == raw
+    assert exact(canonical.decode(raw)) == exact(value)
+
+
+@each("canonical", "bad")
+def test_bytes_that_are_not_canonical(vector: Any) -> None:
+    with refused(vector):
+        canonical.decode(bytes.fromhex(vector["bytes"]))
+
+
+@each("messages", "good")
+def test_messages_both_ways(vector: Any) -> None:
+    raw = bytes.fromhex(vector["bytes"])
+    found = getattr(messages, vector["message"]).from_bytes(raw)
+    assert found.to_bytes() == raw
+    assert canonical.encode([vector["message"], 1, value_of(vector["fields"])]) == raw
+    if isinstance(found, messages.Parameters):
+        assert found.digest().hex() == load("messages")["parameters_digest"]
+
+
+@each("messages", "bad")
+def test_bytes_that_are_no_message(vector: Any) -> None:
+    with refused(vector):
+        getattr(messages, vector["message"]).from_bytes(bytes.fromhex(vector["bytes"]))
+
+
+# --- masks
+
+
+@each("expander", "good")
+def test_mask_elements(vector: Any) -> None:
+    field = field_of(int(vector["prime_q"]))
+    stream, block, at = MaskStream(bytes.fromhex(vector["seed"]), field), *divmod(vector["start"], BLOCK)
+    found = stream.read(block, room(field))[at:].tolist()
+    found += stream.read(block + 1, room(field)).tolist()
+    assert [str(word) for word in found[: len(vector["elements"])]] == vector["elements"]
+
+
+@each("expander", "injected")
+def test_mask_elements_with_an_injected_redraw(vector: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    field = field_of(int(vector["prime_q"]))
+    streams = [np.frombuffer(bytes.fromhex(raw), field.dtype).tolist() for raw in vector["streams"]]
+    monkeypatch.setattr(keystream, "keystream", FixedStreams(field, *streams))
+    found = MaskStream(bytes(32), field).read(0, room(field), len(vector["elements"]))
+    assert [str(word) for word in found.tolist()] == vector["elements"]
+
+
+@each("expander", "bad")
+def test_fields_there_are_not(vector: Any) -> None:
+    with refused(vector):
+        field_of(int(vector["prime_q"]))
+
+
+@each("keys", "derive")
+def test_key_derivation(vector: Any) -> None:
+    salt = None if vector["salt"] is None else bytes.fromhex(vector["salt"])
+    found = derive(bytes.fromhex(vector["secret"]), vector["purpose"], *value_of(vector["context"]), salt=salt)
+    assert found.hex() == vector["key"]
+
+
+def test_from_two_shares_to_a_mask() -> None:
+    pair = load("keys")["pair"]
+    both = bytes.fromhex(pair["share_of_first"] + pair["share_of_second"])
+    key = derive(both, PAIR_KEY, pair["first"], pair["second"], salt=bytes.fromhex(pair["roster"]))
+    seed = derive(key, PAIR_SEED, bytes.fromhex(pair["label"]))
+    assert (key.hex(), seed.hex()) == (pair["pair_key"], pair["pair_seed"])
+    for way in (by_ctr, by_gcm):
+        out = bytearray(32)
+        way(derive(seed, "fl-app/secagg/1/mask-stream", 0))(0, 16, memoryview(out))
+        assert out[:16].hex() == pair["first_bytes_of_stream_0"]
+    assert [str(word) for word in expand(seed, field_of(2**61 - 1), 4).tolist()] == pair["mask"]
+
+
+# --- codec
+
+
+def layout_of(vector: Any) -> Layout:
+    segments = [Segment(**segment) for segment in vector["segments"]]
+    return Layout(field_of(int(vector["prime_q"])), vector["pods"], vector["max_weight"], segments)
+
+
+def encoder_of(vector: Any, layout: Layout) -> Encoder:
+    values = {
+        name: np.array([float(v) if isinstance(v, str) else v for v in row]) for name, row in vector["values"].items()
+    }
+    return Encoder(layout, vector["weight"], values)
+
+
+def encoded(vector: Any) -> list[int]:
+    layout = layout_of(vector)
+    out = np.empty(layout.length, np.int64)
+    encoder_of(vector, layout).write(0, out)
+    return out.tolist()
+
+
+@each("codec", "good")
+def test_encodings(vector: Any) -> None:
+    assert {name: scale.hex() for name, scale in layout_of(vector).scales.items()} == vector["scales"]
+    assert encoded(vector) == vector["encoded"]
+
+
+@each("codec", "bad")
+def test_what_is_not_encoded(vector: Any) -> None:
+    with refused(vector):
+        encoded(vector)
+
+
+def test_a_sum_decodes() -> None:
+    vector = load("codec")["sum"]
+    found = decode(layout_of(vector), np.array(vector["total"], np.int64))
+    values = {name: [float.fromhex(v) if isinstance(v, str) else v for v in row]
+              for name, row in vector["values"].items()}  # fmt: skip
+    assert (found.weight, found.clipped) == (vector["weight"], vector["clipped"])
+    assert {name: array.tolist() for name, array in found.values.items()} == values
+
+
+@each("codec", "bad_sums")
+def test_sums_that_are_refused(vector: Any) -> None:
+    layout = layout_of(load("codec")["sum"])
+    with refused(vector):
+        decode(layout, np.array(vector["total"], np.int64))
+
+
+@each("masking", "good")
+def test_masked_vectors(vector: Any) -> None:
+    layout = layout_of(vector)
+    add, subtract = ([bytes.fromhex(seed) for seed in vector[what]] for what in ("add", "subtract"))
+    found = mask(layout, encoder_of(vector, layout), add, subtract)
+    assert [str(word) for word in found.tolist()] == vector["masked"]
+
+
+# --- statements, labels, rosters
+
+
+@each("statements", "statements")
+def test_what_signatures_cover(vector: Any) -> None:
+    scope, content = bytes.fromhex(vector["scope"]), bytes.fromhex(vector["content"])
+    found = statement(vector["purpose"], scope, vector["sender"], vector["receiver"], content)
+    assert found.hex() == vector["statement"]
+
+
+@each("statements", "digests")
+def test_digests(vector: Any) -> None:
+    assert canonical.digest(vector["purpose"], *value_of(vector["parts"])).hex() == vector["digest"]
+
+
+@each("statements", "labels")
+def test_labels(vector: Any) -> None:
+    roster = Roster.of([hello_of(raw) for raw in load("statements")["roster"]])
+    step = messages.Step.from_bytes(bytes.fromhex(vector["step"]))
+    assert label(roster, step, bytes.fromhex(vector["request"])).hex() == vector["label"]
+
+
+def hello_of(raw: str) -> messages.Hello:
+    return messages.Hello.from_bytes(bytes.fromhex(raw))
+
+
+def checked(names: list[str], policy: dict[str, Any]) -> Roster:
+    whole = load("roster")
+    hellos = [hello_of(whole["hellos"][name]) for name in names]
+    approved = {name: bytes.fromhex(key) for name, key in policy["approved"].items()}
+    terms = CohortPolicy(**{**policy, "approved": approved})
+    return check_roster(hellos, hello_of(whole["hellos"][whole["own"]]), whole["requested"], whole["threshold"], terms)
+
+
+def test_a_good_roster_and_its_digest() -> None:
+    whole = load("roster")
+    found = checked(whole["good"]["hellos"], whole["policy"])
+    assert (list(found.names), found.digest.hex()) == (whole["good"]["names"], whole["good"]["digest"])
+
+
+@each("roster", "bad")
+def test_rosters_that_are_refused(vector: Any) -> None:
+    with refused(vector):
+        checked(vector["hellos"], vector["policy"])
+
+
+# --- HPKE, opening
+
+
+@each("hpke", "good")
+def test_what_opens(vector: Any) -> None:
+    sealed, key, info = (bytes.fromhex(vector[what]) for what in ("sealed", "private_key", "info"))
+    assert unseal(sealed, key, info, "a").hex() == vector["opened"]
+
+
+@each("hpke", "bad")
+def test_what_does_not_open(vector: Any) -> None:
+    sealed, key, info = (bytes.fromhex(vector[what]) for what in ("sealed", "private_key", "info"))
+    with refused(vector):
+        unseal(sealed, key, info, "a")

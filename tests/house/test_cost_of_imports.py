@@ -1,0 +1,60 @@
+"""What measuring loads: torch belongs to those that train or score (other commands: `tests.fl_app.test_cli`)."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.house.source import ROOT
+
+PROBE = """
+import json, sys
+from benchmarks.__main__ import bench
+try:
+    bench(sys.argv[1:])
+except SystemExit:
+    pass
+print("\\n" + json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+
+
+def loaded_by(directory: Path, *arguments: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+        timeout=200,
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["core", "--elements", "1000", "--pods", "10", "--repeats", "1", "--json"],
+        ["wire", "--elements", "1000", "--pods", "2", "--json"],
+        ["memory", "--elements", "1000", "--pods", "2", "--json"],
+    ],
+    ids=" ".join,
+)
+def test_measuring_does_not_load_torch(arguments: list[str], tmp_path: Path) -> None:
+    assert "torch" not in loaded_by(tmp_path, *arguments)
+
+
+def test_the_probe_would_see_torch(tmp_path: Path) -> None:
+    script = "import json, sys, torch; print(json.dumps(sorted(n.partition('.')[0] for n in sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert "torch" in json.loads(done.stdout)
+
+
+def test_a_step_of_the_protocol_needs_no_torch(tmp_path: Path) -> None:
+    """Hello, roster, unmasking and statistics are answered by processes of their own: torch would cost each seconds."""
+    script = "import sys, client.app.main, server.app.main; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,54 @@
+"""The model card tells what is known and says so where something is not."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from fl_app.tabular.model_file import TrainedModel
+from server.exports.formats import FORMATS
+from server.exports.model_card import card, card_path
+from tests.fl_app.tabular.tables import shop
+from tests.server.exports.test_formats import model_of
+
+SETTINGS = {
+    **{"pods": ["a", "b"], "rounds": 3, "local_epochs": 1, "local_steps": None, "batch_size": 32, "seed": 4},
+    **{"optimizer": {"name": "AdamW", "params": {"lr": 0.1}}, "strategy": "FedAvg", "weighting": "examples"},
+    **{"secure": True, "min_bin_rows": 6},
+}
+
+
+def told(model: TrainedModel, form: str = "onnx", **settings: object) -> str:
+    given = {"run": "r1", "settings": {**SETTINGS, **settings}, "final": {"auc": 0.875, "num_examples": 1234}}
+    return card(TrainedModel(model.encoding, model.architecture, model.state, given), Path(f"m.{form}"))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_it_tells_figures_cohort_privacy_and_how_to_read_the_file(form: str) -> None:
+    text = told(model_of(shop()), form)
+    for part in ("0.8750", "1,234", "`a`, `b`", "3 rounds of 1 local epochs", "6 rows or more", "not differential"):
+        assert part in text
+    assert f"| format | {form} |" in text
+    assert "With two pods" in text
+    assert card_path(Path("d") / f"m.{form}") == Path("d") / f"m.{form}.card.md"
+
+
+def test_it_does_not_claim_what_was_not_so() -> None:
+    plain = told(model_of(shop()), secure=False)
+    assert "Secure aggregation was off" in plain
+    assert "masked" not in plain
+    assert "With two pods" not in told(model_of(shop()), pods=["a", "b", "c"])
+    bare = card(
+        TrainedModel(*(getattr(model_of(shop()), name) for name in ("encoding", "architecture", "state"))), Path("m.pt")
+    )
+    assert bare.count("Not known to this file.") == 2
+    assert "masked" not in bare
+
+
+def test_names_cannot_break_out_of_a_table() -> None:
+    frame = shop().rename(columns={"town": "a|b `c`\n| d"})
+    text = told(model_of(frame))
+    rows = [line for line in text.splitlines() if "a\\|b" in line]
+    assert len(rows) == 1
+    assert len(re.findall(r"(?<!\\)\|", rows[0])) == 4
+    assert rows[0].count("`") % 2 == 0

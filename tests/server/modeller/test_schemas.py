@@ -1,0 +1,101 @@
+import json
+from pathlib import Path
+
+import pytest
+from flwr.app import Message, RecordDict
+
+from client.app.ledger import Ledger
+from client.app.main import app
+from fl_app.errors import RunFailed, UsageError
+from fl_app.federation.config_file import VARIABLE
+from fl_app.federation.kinds import SimulatedFederation
+from fl_app.flower import records
+from fl_app.secagg.messages import Hello
+from server.app.run_directory import RunDirectory
+from server.modeller.schemas import ask_pods
+from strategies import CohortRefused
+from strategies.look import look_at_pods
+from tests.support.in_process import InProcessGrid
+from tests.support.small_federation import PODS, settle, small_federation, write_pod
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimulatedFederation:
+    settle(monkeypatch, tmp_path)
+    return small_federation(tmp_path)
+
+
+@pytest.fixture
+def grid(small: SimulatedFederation, monkeypatch: pytest.MonkeyPatch) -> InProcessGrid:
+    monkeypatch.setenv(VARIABLE, small.source)
+    return InProcessGrid(app, {100: {"partition-id": 0}, 101: {"partition-id": 1}})
+
+
+@pytest.mark.parametrize(("known", "messages"), [(PODS, 2), (("north",), 4), ((), 4)])
+def test_whoever_is_connected_is_found_and_tells_whom_it_approves(
+    grid: InProcessGrid, known: tuple[str, ...], messages: int
+) -> None:
+    look = look_at_pods(grid, known, 5, required=False, settle=0)
+    assert list(look.cohort.schemas) == ["north", "south"]
+    assert look.cohort.approvals == {"north": ("south",), "south": ("north",)}
+    assert look.problems == ()
+    assert len(grid.requests) == messages
+
+
+def test_a_look_leaves_a_line_in_the_ledger_and_no_session(grid: InProcessGrid, tmp_path: Path) -> None:
+    look_at_pods(grid, PODS, 5)
+    ledgers = list(tmp_path.rglob("ledger.db"))
+    assert len(ledgers) == len(PODS)
+    assert all([entry.event for entry in Ledger(path).entries()] == ["look"] for path in ledgers)
+    assert all(not context.state for context in grid.contexts.values())
+
+
+def test_who_is_required_and_silent_is_named(grid: InProcessGrid) -> None:
+    grid.on_reply = lambda message: message if hello_of(message).name == "north" else None
+    with pytest.raises(CohortRefused, match="pod 'south' did not answer"):
+        look_at_pods(grid, PODS, 0.3)
+    assert list(look_at_pods(grid, PODS, 0.3, required=False).cohort.hellos) == ["north"]
+    grid.on_reply = lambda message: None
+    with pytest.raises(CohortRefused, match="no pod is connected"):
+        look_at_pods(grid, (), 0.3, required=False)
+
+
+def test_a_forged_answer_is_a_problem_and_no_pod(grid: InProcessGrid) -> None:
+    def forged(message: Message) -> Message:
+        hello = hello_of(message)
+        if hello.name == "south":
+            other = Hello(**{**vars(hello), "published": records.Published("{}", ()).to_bytes()})
+            message.content = records.put(RecordDict(), other)
+        return message
+
+    grid.on_reply = forged
+    look = look_at_pods(grid, PODS, 5, required=False, settle=0)
+    assert list(look.cohort.hellos) == ["north"]
+    assert look.problems == ("the signature of pod 'south' does not verify",)
+
+
+def test_one_name_from_two_nodes_is_told(grid: InProcessGrid) -> None:
+    twice = InProcessGrid(app, {100: {"partition-id": 0}, 102: {"partition-id": 0}})
+    assert look_at_pods(twice, PODS, 5, required=False, settle=0).problems == ("two nodes answer as pod 'north'",)
+
+
+def test_pods_answer_in_the_order_in_which_they_were_asked(small: SimulatedFederation, tmp_path: Path) -> None:
+    write_pod(tmp_path, "north", approved=())
+    found = ask_pods(("south", "north"), small, timeout=5)
+    assert list(found) == ["south", "north"]
+    assert found["south"].approves == ("north",)
+    assert found["north"].approves == ()
+    with pytest.raises(RunFailed, match="the pods could not be asked: no cohort: pod 'east' did not answer"):
+        ask_pods(("east",), small, timeout=0.3)
+
+
+def test_a_run_that_trains_nothing_has_no_settings(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path, None, look={"names": []})
+    assert json.loads((run.path / "config.json").read_text()) == {"run": None, "look": {"names": []}}
+    assert run.configuration() == {}
+    with pytest.raises(UsageError, match="trains nothing"):
+        run.config()
+
+
+def hello_of(message: Message) -> Hello:
+    return records.take(message.content, Hello)

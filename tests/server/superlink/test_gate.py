@@ -1,0 +1,290 @@
+"""The gate before Flower's own SuperLink application: nothing passes that is not let in by name."""
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives import serialization
+from flwr.common.constant import NOOP_ACCOUNT_NAME, NOOP_FLWR_AID
+from flwr.proto.control_pb2 import StartRunResponse
+from flwr.proto.fleet_pb2 import ActivateNodeRequest, ActivateNodeResponse
+from flwr.supercore.date import now
+from flwr.supercore.dependencies.runtime import get_task
+from flwr.supercore.error import ApiErrorCode
+from flwr.supercore.primitives.asymmetric import sign_message
+from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
+from flwr.supercore.version import package_version
+from flwr.superlink import config_loader, extensions
+from flwr.superlink.main import create_app
+from starlette.middleware import Middleware
+
+from fl_app.identity.keys import modeller_card, modeller_identity, node_key, pod_card
+from server.superlink import gate as gates
+from server.superlink import tokens
+from server.superlink.gate import Gate
+from server.superlink.registry import Registry, node_pem
+from server.superlink.start import settle
+
+AUDIENCE = "ab" * 32
+PROTOBUF = {"content-type": PROTOBUF_MEDIA_TYPE, "accept": PROTOBUF_MEDIA_TYPE}
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    """A register of one pod and one modeller, with their keys in homes next to it."""
+    made = Registry(tmp_path)
+    made.add([pod_card("north", tmp_path / "north"), modeller_card("ada", tmp_path / "ada")])
+    return made
+
+
+@pytest.fixture
+def superlink(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Flower's application, whose outermost middleware is the gate."""
+
+    async def changed(app: Any) -> None:
+        settle(app.state.linkstate_factory.state(), registry, NOOP_FLWR_AID, NOOP_ACCOUNT_NAME)
+
+    gate = Middleware(Gate, registry=registry, audience=AUDIENCE, changed=changed)
+    monkeypatch.setattr(extensions, "get_middleware", lambda: (gate,))
+    app = create_app()
+    app.state.enable_supernode_auth = True
+    return app
+
+
+def ask(app: Any, path: str, headers: Mapping[str, str] | list[tuple[str, str]] = (), **more: Any) -> httpx.Response:  # type: ignore[assignment]
+    async def asked() -> httpx.Response:
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="https://superlink") as client:
+            return await client.request(more.pop("method", "POST"), path, headers=headers, **more)
+
+    return asyncio.run(asked())
+
+
+def bearer(home: Path, for_whom: str = AUDIENCE, now: float | None = None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {tokens.make_token(modeller_identity(home), for_whom, now)}"}
+
+
+def signed(name: str, home: Path) -> dict[str, str]:
+    """The headers of an authenticated SuperNode."""
+    key: Any = serialization.load_ssh_private_key(node_key(name, home).read_bytes(), password=None)
+    timestamp = now().isoformat()
+    signature = sign_message(key, timestamp.encode())
+    return {
+        "flwr-public-key": base64.b64encode(node_pem(pod_card(name, home))).decode(),
+        "flwr-timestamp": timestamp,
+        "flwr-signature": base64.b64encode(signature).decode(),
+    }
+
+
+def activate(app: Any, name: str, home: Path, headers: Mapping[str, str]) -> httpx.Response:
+    request = ActivateNodeRequest(public_key=node_pem(pod_card(name, home)), heartbeat_interval=30)
+    version = {"flwr-package-name": "flwr", "flwr-package-version": package_version, "flwr-component-name": "SuperNode"}
+    return ask(app, gates.ACTIVATE, {**PROTOBUF, **version, **headers}, content=request.SerializeToString())
+
+
+def paths_of(app: Any) -> dict[str, Any]:
+    from flwr.superlink.main import iter_route_contexts
+
+    return {found.path: found for found in iter_route_contexts(app.routes) if found.path.startswith("/v1/")}
+
+
+def test_flower_still_has_the_routes_and_asks_for_the_token_of_a_task(superlink: Any) -> None:
+    routes = paths_of(superlink)
+    assert routes.keys() >= gates.OF_PODS | gates.OF_MODELLERS | gates.OF_TASKS
+    for path in gates.OF_TASKS:
+        answer = ask(superlink, path, PROTOBUF)
+        assert answer.json()["code"] == ApiErrorCode.RUNTIME_AUTHENTICATION_FAILED, path
+
+
+def test_everything_else_is_not_there(superlink: Any, registry: Registry, tmp_path: Path) -> None:
+    let_in = gates.OF_PODS | gates.OF_MODELLERS | gates.OF_TASKS
+    others = {path for path in paths_of(superlink) if path not in let_in}
+    assert "/v1/control/register-node" in others
+    headers = {**PROTOBUF, **bearer(tmp_path / "ada"), **signed("north", tmp_path / "north")}
+    odd = ["/docs", "/openapi.json", "/", "/v1/control/start-run/", "/V1/control/start-run", "//v1/control/start-run"]
+    for path in sorted(others) + odd:
+        assert ask(superlink, path, headers).status_code == 404, path
+    assert ask(superlink, gates.START_RUN, headers, method="GET").status_code == 404
+    assert ask(superlink, "/health", method="GET").status_code == 200
+    assert ask(superlink, "/health").status_code == 404
+
+
+@pytest.mark.parametrize("path", sorted(gates.OF_MODELLERS))
+def test_modellers_only(superlink: Any, registry: Registry, tmp_path: Path, path: str) -> None:
+    modeller_card("eve", tmp_path / "eve")
+    for headers in ({}, {"Authorization": "Bearer x"}, {"Authorization": "Basic x"}, bearer(tmp_path / "eve")):
+        answer = ask(superlink, path, {**PROTOBUF, **headers})
+        assert answer.status_code == 403
+        assert answer.json()["code"] == 7700
+        assert "modeller" in answer.json()["detail"]
+    twice = [*PROTOBUF.items(), *bearer(tmp_path / "ada").items(), *bearer(tmp_path / "ada").items()]
+    assert ask(superlink, path, twice).status_code == 403
+    assert ask(superlink, path, {**PROTOBUF, **bearer(tmp_path / "ada")}).status_code != 403
+
+
+def test_a_pod_is_let_in_by_its_key_and_flower_checks_the_signature(
+    superlink: Any, registry: Registry, tmp_path: Path
+) -> None:
+    home = tmp_path / "north"
+    good = activate(superlink, "north", home, signed("north", home))
+    assert good.status_code == 200, good.text
+    node = ActivateNodeResponse.FromString(good.content).node_id
+    state = superlink.state.linkstate_factory.state()
+    assert [(info.name, info.node_id) for info in state.get_node_info()] == [("north", node)]
+    assert "north" in {path.name for path in (registry.directory / "seen").iterdir()}
+
+    forged = {**signed("north", home), "flwr-signature": base64.b64encode(b"x" * 104).decode()}
+    assert activate(superlink, "north", home, forged).status_code == 401
+    strange = activate(superlink, "east", tmp_path / "east", signed("east", tmp_path / "east"))
+    assert strange.status_code == 404
+    assert strange.json()["detail"] == gates.POD_UNKNOWN
+    for path in gates.OF_PODS - {gates.ACTIVATE}:
+        assert ask(superlink, path, {**PROTOBUF, **signed("east", tmp_path / "east")}).status_code == 401
+        assert ask(superlink, path, PROTOBUF).status_code == 401
+
+
+def test_a_revocation_counts_at_once_and_a_rotation_replaces_the_node(
+    superlink: Any, registry: Registry, tmp_path: Path
+) -> None:
+    from fl_app.host.rotation import rotate_pod
+
+    home = tmp_path / "north"
+    state = superlink.state.linkstate_factory.state()
+    assert activate(superlink, "north", home, signed("north", home)).status_code == 200
+    before, old = state.get_node_info()[0].node_id, signed("north", home)
+    registry_of_another_process = Registry(registry.directory)
+    registry_of_another_process.add([rotate_pod("north", home)])
+    assert activate(superlink, "north", home, signed("north", home)).status_code == 200
+    assert activate(superlink, "north", home, old).status_code == 404
+    there = {info.node_id for info in state.get_node_info() if info.status != "unregistered"}
+    assert len(there) == 1
+    assert before not in there
+
+    registry_of_another_process.revoke("north")
+    assert activate(superlink, "north", home, signed("north", home)).status_code == 404
+    assert {info.status for info in state.get_node_info()} == {"unregistered"}
+    assert ask(superlink, gates.START_RUN, {**PROTOBUF, **bearer(tmp_path / "ada")}).status_code != 403
+    registry_of_another_process.revoke("ada")
+    assert ask(superlink, gates.START_RUN, {**PROTOBUF, **bearer(tmp_path / "ada")}).status_code == 403
+
+
+def test_a_damaged_card_registers_nobody(superlink: Any, registry: Registry, tmp_path: Path) -> None:
+    path = registry.directory / "registered" / "ada.card"
+    path.write_text(path.read_text().replace("ada", "bob"))
+    assert registry.damaged() == ["ada"]
+    assert ask(superlink, gates.START_RUN, {**PROTOBUF, **bearer(tmp_path / "ada")}).status_code == 403
+    path.write_text("junk")
+    assert ask(superlink, gates.START_RUN, {**PROTOBUF, **bearer(tmp_path / "ada")}).status_code == 403
+
+
+def test_who_started_a_run_is_noted_and_his_runs_end_with_his_registration(registry: Registry) -> None:
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        body = StartRunResponse(run_id=2**63 + 5).SerializeToString()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body[:3], "more_body": True})
+        await send({"type": "http.response.body", "body": body[3:]})
+
+    async def nothing(_: Any) -> None:
+        pass
+
+    gate = Gate(inner, registry, AUDIENCE, nothing)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await gate({**scope, "app": None}, receive, send)
+
+    answer = ask(app, gates.START_RUN, bearer(registry.directory / "ada"))
+    assert answer.status_code == 200
+    assert registry.starters() == {2**63 + 5: "ada"}
+
+    class State:
+        stopped: list[int] = []  # noqa: RUF012
+
+        def get_node_info(self, **_: Any) -> list[Any]:
+            return []
+
+        def create_node(self, *_: Any, **__: Any) -> int:
+            return 1
+
+        def get_run_info(self, **_: Any) -> list[Any]:
+            return [SimpleNamespace(run_id=2**63 + 5), SimpleNamespace(run_id=7)]
+
+        def stop_run(self, run: int) -> None:
+            self.stopped.append(run)
+
+    settle(State(), registry, "", "")
+    assert State.stopped == []
+    registry.revoke("ada")
+    settle(State(), registry, "", "")
+    assert State.stopped == [2**63 + 5]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"now": -3600.0}, r"36\d\d seconds ago"),
+        ({"now": 3600.0}, "in the future"),
+        ({"for_whom": "cd" * 32}, "another SuperLink"),
+    ],
+)
+def test_a_token_is_for_now_and_for_one_superlink(
+    registry: Registry, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    if "now" in change:
+        change = {"now": time.time() + change["now"]}
+    token = bearer(tmp_path / "ada", **change)["Authorization"].removeprefix("Bearer ")
+    with pytest.raises(tokens.TokenRefused, match=said):
+        tokens.check_token(token, AUDIENCE, registry.modeller_with)
+    good = bearer(tmp_path / "ada")["Authorization"].removeprefix("Bearer ")
+    assert tokens.check_token(good, AUDIENCE, registry.modeller_with).name == "ada"
+
+
+def test_a_token_that_another_made_or_changed_is_none(registry: Registry, tmp_path: Path) -> None:
+    good = tokens.make_token(modeller_identity(tmp_path / "ada"), AUDIENCE)
+    head, claims, signature = good.split(".")
+
+    def coded(content: Mapping[str, Any]) -> str:
+        return base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
+
+    said = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
+    none = coded({"alg": "none", "typ": "fl-app-modeller+jwt"})
+    symmetric = coded({"alg": "HS256", "typ": "fl-app-modeller+jwt"})
+    longer = coded({**said, "exp": said["exp"] + 10**6})
+    for bad in (
+        "",
+        "..",
+        good + "x",
+        f"{none}.{claims}.",
+        f"{symmetric}.{claims}.{signature}",
+        f"{head}.{longer}.{signature}",
+        f"{coded({'alg': 'EdDSA', 'typ': 'JWT'})}.{claims}.{signature}",
+        f"{head}.{coded([1])}.{signature}",  # type: ignore[arg-type]
+        f"{head}.{coded({**said, 'iss': 4})}.{signature}",
+        "a" * 5000,
+        "\xff.\xfe.é",
+    ):
+        with pytest.raises(tokens.TokenRefused):
+            tokens.check_token(bad, AUDIENCE, registry.modeller_with)
+
+
+def test_a_token_with_a_long_life_of_its_own_is_refused_when_it_is_old(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "LIFETIME", 10**6)
+    token = tokens.make_token(modeller_identity(tmp_path / "ada"), AUDIENCE, time.time() - 3600)
+    monkeypatch.setattr(tokens, "LIFETIME", 300)
+    with pytest.raises(tokens.TokenRefused, match=r"36\d\d seconds ago"):
+        tokens.check_token(token, AUDIENCE, registry.modeller_with)
+
+
+def test_what_the_start_replaces_of_flower_is_there() -> None:
+    assert callable(extensions.get_middleware)
+    assert callable(config_loader.ObjectStoreFactory)
+    assert config_loader.ObjectStoreFactory().store().__class__.__name__ == "InMemoryObjectStore"
+    assert callable(get_task)
