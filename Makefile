@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := test
-.PHONY: demo setup test lint types unit processes fmt bench study vectors fuzz mutate faults counts docs notebook outputs clean
+.PHONY: demo setup test lint types unit processes fmt bench study vectors fuzz mutate faults counts version dist docs notebook outputs clean
 
 demo: $(READY)  ## train on the two census pods, in simulation, with secure aggregation
 	$(BIN)/fl-app demo
@@ -67,6 +67,9 @@ faults: $(READY)  ## pods killed, late and doubled, at every point of a run
 
 counts: $(READY)  ## write the counts and the table of attacks into SECURITY.md
 	$(BIN)/python scripts/security_counts.py --write
+
+version: $(READY)  ## copy the version in pyproject.toml to the other files that must name it
+	$(BIN)/python scripts/keep_version.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -5,24 +5,26 @@ Only these files and the text below are in it, so one version gives one bundle (
 
 import tomllib
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 
 from fl_app.errors import RunFailed
 
 NAME = "fl-app"
 
-# A wheel has no pyproject.toml. What Flower reads of ours is here again; a test holds the two together.
-PYPROJECT = """\
+# A wheel has no pyproject.toml. What Flower reads of ours is here again; a test holds the two together. The version is
+# the one that was installed, so that pyproject.toml is the only file in which it is edited.
+PYPROJECT = f"""\
 [project]
 name = "fl-app"
-version = "0.1.0"
+version = "{version(NAME)}"
 description = "Data holders train one tabular model together; what leaves each of them is a secure sum."
 license = "Apache-2.0"
 dependencies = []
 
 [[tool.uv.dependency-metadata]]
 name = "fl-app"
-version = "0.1.0"
+version = "{version(NAME)}"
 requires-dist = []
 
 [tool.flwr.app]
