@@ -22,7 +22,6 @@ from fl_app.tabular import columns
 from fl_app.tabular import encoding as encoding_code
 from fl_app.tabular.encoding import Encoded, Encoding
 
-DIRECTORY = "encoded"
 _DIGITS = 32
 
 

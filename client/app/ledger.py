@@ -17,7 +17,6 @@ from client.app.ledger_entries import Entry, broken_at, chain, cohort_text, prep
 from fl_app.secagg.errors import AlreadyAnswered, LedgerRefused, PolicyRefused
 from fl_app.secagg.pod_session import Account
 
-LEDGER_FILE = "ledger.db"
 LOCK_SECONDS = 20.0
 _LONGEST_TEXT = 1000
 

@@ -18,7 +18,7 @@ from fl_app.errors import UsageError
 from fl_app.federation.kinds import SimulatedFederation, find_federation
 from fl_app.pod.definition import Pod
 from fl_app.pod.pod_file import load_pod
-from fl_app.system.home import pod_home
+from fl_app.system.home import ENCODED_DIRECTORY, pod_home
 from fl_app.tabular.encoding import Encoding, statistic_sums
 from fl_app.tabular.metrics import MAX_LOSS, Counts
 from fl_app.tabular.schema import CombinedSchema
@@ -109,7 +109,7 @@ def evaluate(message: Message, context: Context) -> Message:
 
 def encoded_directory(pod: Pod, home: Path | None) -> Path:
     """Return where the pod keeps its rows as arrays, closed to others, from one message to the next."""
-    return pod_home(pod.name, home) / "encoded"
+    return pod_home(pod.name, home) / ENCODED_DIRECTORY
 
 
 def enough(labels: Any, classes: int, pod: Pod) -> bool:

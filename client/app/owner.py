@@ -8,17 +8,15 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from client.app.ledger import LEDGER_FILE, Ledger
+from client.app.ledger import Ledger
 from fl_app.identity.keys import Identity, Keyring, known_pods
 from fl_app.pod.definition import Policy
 from fl_app.secagg.crypto import Signer
 from fl_app.secagg.roster import CohortPolicy
-from fl_app.system.home import pod_home
+from fl_app.system.home import LEDGER_FILE, LOG_FILE, PAUSED_FILE, pod_home
 
 VERIFIED_APP = "FL_APP_VERIFIED_APP"
 """Set by the guard that starts this process: SHA-256 of the app's bundle, which the owner has approved."""
-
-PAUSED_FILE = "paused"
 
 
 def _nothing() -> str:
@@ -109,7 +107,7 @@ def owner_of(
         ledger=ledger,
         require_secure_aggregation=policy.require_secure_aggregation,
         sessions=policy.maximum_membership_changes + 1,
-        log=directory / "pod.log",
+        log=directory / LOG_FILE,
         schema=schema,
         limits=Limits(policy.maximum_rounds, policy.maximum_local_epochs, policy.maximum_local_steps),
         app=app,

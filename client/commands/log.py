@@ -9,7 +9,7 @@ import click
 
 from client.commands.options import home_option, json_option
 from fl_app.errors import FlAppError, UsageError
-from fl_app.system.home import fl_app_home, is_pod_name, pod_home
+from fl_app.system.home import LEDGER_FILE, fl_app_home, is_pod_name, pod_home
 
 if TYPE_CHECKING:
     from client.app.ledger_entries import Entry
@@ -32,7 +32,7 @@ def log(name: str, since: str | None, as_lines: bool, output: Path | None, home:
     Its last head stands for all entries up to it. Whoever notes it down can tell later, by --since, that none of them
     was changed or cut off. An entry that was tampered with is named, and the exit code is 1.
     """
-    from client.app.ledger import LEDGER_FILE, Ledger
+    from client.app.ledger import Ledger
     from fl_app.system.files import replace_file
 
     if as_lines and as_json:

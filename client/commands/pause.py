@@ -6,7 +6,7 @@ import click
 
 from client.commands.options import home_option
 from fl_app.errors import UsageError
-from fl_app.system.home import fl_app_home, pod_home
+from fl_app.system.home import PAUSED_FILE, fl_app_home, pod_home
 
 
 @click.command(epilog="Example: fl-app pod pause hospital-a")
@@ -39,8 +39,6 @@ def resume(name: str, home: Path | None) -> None:
 
 
 def _file(name: str, home: Path | None) -> Path:
-    from client.app.owner import PAUSED_FILE
-
     directory = pod_home(name, home)
     if not directory.is_dir():
         raise UsageError(f"{name}: no such pod in {home or fl_app_home()}; `fl-app pod keygen {name}` makes its key")

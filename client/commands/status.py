@@ -14,10 +14,9 @@ from client.commands.options import home_option, json_option
 @json_option
 def status(name: str, home: Path | None, as_json: bool) -> None:
     """Say whether pod NAME is online, and whether it is paused; the exit code is 1 unless it is online."""
-    from client.app.owner import PAUSED_FILE
     from client.site.serve_pod import serves
     from fl_app.errors import UsageError
-    from fl_app.system.home import fl_app_home, pod_home
+    from fl_app.system.home import PAUSED_FILE, fl_app_home, pod_home
 
     if not pod_home(name, home).is_dir():
         raise UsageError(f"{name}: no such pod in {home or fl_app_home()}; `fl-app pod keygen {name}` makes its key")

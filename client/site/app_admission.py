@@ -118,6 +118,7 @@ def refuse(request: Request, name: str, directory: Path, code: str, text: str) -
 
     from client.app.ledger import Ledger
     from fl_app.flower import records
+    from fl_app.system.home import LEDGER_FILE
 
-    Ledger(directory / "ledger.db", hash_of(request.content)).enter_refusal(request.run, request.kind, 0, text)
+    Ledger(directory / LEDGER_FILE, hash_of(request.content)).enter_refusal(request.run, request.kind, 0, text)
     return records.put(RecordDict(), records.Refusal(name, code, text))

@@ -34,6 +34,7 @@ FLOWER = "1.41."
 MODULE = "flwr.supernode.runtime.run_clientapp"
 VERIFIED = "FL_APP_VERIFIED_APP"
 _COMMANDS = "flwr.supernode.cli"
+_LOG_FILE = "pod.log"  # as in fl_app.system.home: errors are logged outside the blocks that import the packages
 _UNPACKED = "unpacked"
 _OWN = ("client", "fl_app")
 
@@ -152,7 +153,7 @@ class Guard:
     def _log(self, text: str) -> None:
         with (
             suppress(OSError),
-            open(self.directory / "pod.log", "a", opener=lambda path, flags: os.open(path, flags, 0o600)) as file,
+            open(self.directory / _LOG_FILE, "a", opener=lambda path, flags: os.open(path, flags, 0o600)) as file,
         ):
             file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
 
@@ -225,9 +226,10 @@ def main(arguments: Sequence[str]) -> int | str:
     if command != COMMAND:
         with own_packages():
             from client.app.ledger import Ledger
+            from fl_app.system.home import LEDGER_FILE
 
             text = f"a run asked for {command}, which a pod does not run"
-            Ledger(directory / "ledger.db").enter_refusal("", command, 0, text)
+            Ledger(directory / LEDGER_FILE).enter_refusal("", command, 0, text)
         return text
     if not (found := version("flwr")).startswith(FLOWER):
         return f"pod '{name}' runs no app under flwr {found}: it knows flwr {FLOWER}* only"

@@ -5,7 +5,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from client.app.owner import PAUSED_FILE
 from client.site.app_guard import FLOWER
 from client.site.approved_apps import Apps, hash_of
 from fl_app.errors import DataError, FlAppError, UsageError
@@ -13,7 +12,7 @@ from fl_app.federation.kinds import DeployedFederation
 from fl_app.host.findings import Finding
 from fl_app.host.probe import look_at_superlink
 from fl_app.pod.definition import Pod
-from fl_app.system.home import pod_home
+from fl_app.system.home import PAUSED_FILE, pod_home
 
 _CLASSES = 20
 

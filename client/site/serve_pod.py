@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from client.app.ledger import LEDGER_FILE, Ledger
+from client.app.ledger import Ledger
 from client.site.app_guard import write_guard
 from client.site.approved_apps import Apps
 from fl_app.errors import RunFailed, UsageError
@@ -22,7 +22,7 @@ from fl_app.identity.keys import node_key, pod_card
 from fl_app.pod.definition import Pod
 from fl_app.pod.pod_file import dump_pod, load_pod
 from fl_app.system.files import held, replace_file
-from fl_app.system.home import fl_app_home, pod_home
+from fl_app.system.home import LEDGER_FILE, fl_app_home, pod_home
 
 CONNECT_SECONDS = 30.0
 LOG = "supernode.log"

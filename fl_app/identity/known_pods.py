@@ -11,7 +11,7 @@ from fl_app.errors import UsageError
 from fl_app.identity.card import key_in, public_line
 from fl_app.secagg.crypto import KEY_BYTES, fingerprint
 from fl_app.system.files import locked, replace_file
-from fl_app.system.home import NAME_RULE, fl_app_home, is_pod_name
+from fl_app.system.home import KNOWN_PODS_FILE, NAME_RULE, fl_app_home, is_pod_name
 
 
 class Keyring:
@@ -109,7 +109,7 @@ class Keyring:
 
 def known_pods(home: Path | None = None) -> Path:
     """Return the path of the keyring under ``home``."""
-    return (home or fl_app_home()) / "known_pods"
+    return (home or fl_app_home()) / KNOWN_PODS_FILE
 
 
 def _appended(text: str, name: str, key: bytes) -> str:

@@ -1,10 +1,18 @@
-"""Where a pod's owner keeps keys, ledgers and the list of known pods.
+"""The directory in which keys, ledgers and the list of known pods are kept, and the names of what is in it.
 
 ::
 
     $FL_APP_HOME             default ~/.fl-app
         known_pods           public keys of other pods, one a line
-        pods/NAME/           identity.key, node.key, ledger.db
+        pods/NAME/           the home of one pod
+            identity.key     its identity, Ed25519
+            node.key         the key of its Flower node, P-384
+            ledger.db        every message answered or refused, as an append-only chain
+            pod.log          errors that are told to nobody but the owner
+            paused           an empty file; while it exists the pod answers nobody
+            encoded/         the table's rows as arrays, kept from one message to the next
+            apps/, refused/  versions of the app that the owner has approved, and the last ones refused
+            flower/          what its SuperNode runs and unpacks
         modeller/            identity.key, name
 """
 
@@ -18,6 +26,12 @@ from fl_app.system.files import absolute
 NAME_RULE = (
     "a pod's name is 1 to 64 lowercase letters, digits, hyphens, dots or underscores, the first a letter or digit"
 )
+KNOWN_PODS_FILE = "known_pods"
+PODS_DIRECTORY = "pods"
+LEDGER_FILE = "ledger.db"
+LOG_FILE = "pod.log"
+PAUSED_FILE = "paused"
+ENCODED_DIRECTORY = "encoded"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -41,4 +55,4 @@ def pod_home(name: str, home: Path | None = None) -> Path:
     """
     if not is_pod_name(name):
         raise UsageError(f"{name!r}: {NAME_RULE}")
-    return (home or fl_app_home()) / "pods" / name
+    return (home or fl_app_home()) / PODS_DIRECTORY / name

@@ -16,7 +16,8 @@ from fl_app.federation.config_file import FILE_NAME
 from fl_app.federation.kinds import Federation
 from fl_app.host.findings import Finding
 from fl_app.host.processes import flower_environment
-from fl_app.system.home import fl_app_home
+from fl_app.identity.key_file import KEY_FILE
+from fl_app.system.home import KNOWN_PODS_FILE, LEDGER_FILE, PODS_DIRECTORY, fl_app_home
 from server.doctor.federation_checks import examine_federation
 
 _COMMANDS = ("flwr", "flower-superlink", "flower-superexec", "flower-supernode")
@@ -66,8 +67,9 @@ def _permissions(home: Path) -> Iterator[Finding]:
     if not home.exists():
         yield Finding("home", True, f"{home} is not there yet")
         return
-    secrets = [*home.glob("pods/*"), *home.glob("pods/*/identity.key"), *home.glob("pods/*/ledger.db")]
-    known = [path for path in (home, home / "known_pods") if path.exists()]
+    pods = list((home / PODS_DIRECTORY).glob("*"))
+    secrets = [*pods, *(pod / name for pod in pods for name in (KEY_FILE, LEDGER_FILE) if (pod / name).exists())]
+    known = [path for path in (home, home / KNOWN_PODS_FILE) if path.exists()]
     faults = [
         f"others may {may} {path} (mode {mode:04o}): chmod {how} {path}"
         for paths, bits, may, how in ((secrets, _SECRET, "read or change", "go="), (known, _WRITABLE, "change", "go-w"))
