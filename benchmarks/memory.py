@@ -18,6 +18,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from fl_app.errors import UsageError
 from fl_app.flower import records
+from fl_app.flower.names import MASKED_RECORD, SECAGG_RECORD
 from fl_app.secagg.codec import Encoder, Layout, Segment
 from fl_app.secagg.field import FIELD_61, field_of
 from fl_app.secagg.masking import Sum, check_vector, mask
@@ -105,12 +106,12 @@ def _pod(elements: int, pods: int, prime: int) -> tuple[int, int]:
 def _server(elements: int, pods: int, prime: int) -> tuple[int, int]:
     """From the bytes of the replies, which come one after another, to the mean."""
     layout = _layout(elements, pods, prime)
-    template = _reply(layout).array_records[records.MASKED]["vector"]
+    template = _reply(layout).array_records[MASKED_RECORD]["vector"]
 
     def arrives() -> RecordDict:
         data = bytes(memoryview(template.data))
         record = ArrayRecord({"vector": Array(template.dtype, template.shape, template.stype, data)})
-        return RecordDict({records.SECAGG: ConfigRecord(), records.MASKED: record})
+        return RecordDict({SECAGG_RECORD: ConfigRecord(), MASKED_RECORD: record})
 
     def work() -> Any:
         total = Sum(layout.field, layout.length)

@@ -9,6 +9,7 @@ from flwr.app import RecordDict
 
 from fl_app.errors import RunFailed
 from fl_app.flower import records
+from fl_app.flower.names import HELLO_MESSAGE, ROSTER_MESSAGE
 from fl_app.secagg.aggregator import Aggregator
 from fl_app.secagg.errors import MalformedMessage, ProtocolError
 from fl_app.secagg.messages import Hello
@@ -196,7 +197,7 @@ def say_hello(
         new = exchange.nodes() - asked
         asked |= new
         left = max(1.0, deadline - time.monotonic())
-        waiting |= exchange.send(dict.fromkeys(new, request), records.HELLO, left)
+        waiting |= exchange.send(dict.fromkeys(new, request), HELLO_MESSAGE, left)
         for reply in exchange.receive(waiting):
             answers.take(reply, aggregator)
         if set(requested) <= answers.settled(waiting.values()) | without.keys():
@@ -234,7 +235,7 @@ def exchange_shares(
     request = records.put(RecordDict(), records.RosterRequest(roster.hellos))
     reasons = dict[str, str]()
     waited_for = names_of(names, "roster", watch)
-    for reply in exchange.ask(dict.fromkeys(names, request), records.ROSTER, timeout, watch=waited_for):
+    for reply in exchange.ask(dict.fromkeys(names, request), ROSTER_MESSAGE, timeout, watch=waited_for):
         name = names[reply.node]
         if refused := reply.refusal():
             reasons[name] = refused.text

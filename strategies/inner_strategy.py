@@ -11,7 +11,7 @@ from flwr.serverapp.strategy import Strategy
 from flwr.supercore.run import Run
 
 from fl_app.errors import UsageError
-from strategies.metrics import EXAMPLES
+from fl_app.flower.names import METRICS_RECORD, NUM_EXAMPLES
 
 _STATE: Mapping[str, type] = {"m_t": dict, "v_t": dict, "momentum_vector": list}
 """Where Flower's strategies keep what they carry from round to round: arrays by name, or in the model's order."""
@@ -40,9 +40,9 @@ def virtual_reply(
     inner: Strategy, request: Message, weight: int, metrics: MetricRecord, arrays: Mapping[str, ArrayRecord]
 ) -> Message:
     """Return the reply that the inner strategy would have got from one pod with all the examples."""
-    key = getattr(inner, "weighted_by_key", EXAMPLES)
+    key = getattr(inner, "weighted_by_key", NUM_EXAMPLES)
     record = MetricRecord({**metrics, key: weight})
-    return Message(RecordDict({**arrays, "metrics": record}), reply_to=request)
+    return Message(RecordDict({**arrays, METRICS_RECORD: record}), reply_to=request)
 
 
 def moved(arrays: ArrayRecord, update: npt.NDArray[Any]) -> ArrayRecord:

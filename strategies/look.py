@@ -8,6 +8,7 @@ from flwr.app import RecordDict
 from flwr.serverapp import Grid
 
 from fl_app.flower import records
+from fl_app.flower.names import HELLO_MESSAGE
 from fl_app.secagg.aggregator import Aggregator
 from fl_app.secagg.canonical import encode
 from fl_app.secagg.errors import MalformedMessage, PolicyRefused, ProtocolError
@@ -96,7 +97,7 @@ def _who_is_there(exchange: Exchange, aggregator: Aggregator, timeout: float, se
     while time.monotonic() < deadline:
         new = exchange.nodes() - asked
         asked |= new
-        waiting |= exchange.send(dict.fromkeys(new, request), records.HELLO, max(1.0, deadline - time.monotonic()))
+        waiting |= exchange.send(dict.fromkeys(new, request), HELLO_MESSAGE, max(1.0, deadline - time.monotonic()))
         for reply in exchange.receive(waiting):
             try:
                 hello = _hello_in(reply, aggregator)

@@ -7,10 +7,9 @@ import numpy as np
 from flwr.app import ArrayRecord, MetricRecord
 
 from fl_app.errors import UsageError
+from fl_app.flower.names import EVALUATE, EVALUATE_MEAN, NUM_EXAMPLES, STATISTICS, TRAIN, UPDATE, segment
 from fl_app.secagg.codec import Aggregate
 from fl_app.secagg.messages import ElementClass, StepPlan
-
-EXAMPLES = "num-examples"
 
 
 @dataclass(frozen=True)
@@ -49,39 +48,36 @@ def element_class(metric: Metric, handler: str, max_weight: int) -> ElementClass
     A training mean shares the vector's weight. Evaluation has examples of its own, so its means travel as sums over
     examples, under the name ``evaluate-mean``, beside the count of those examples.
     """
-    name = f"{handler}.{metric.name}"
+    name = segment(handler, metric.name)
     match metric:
         case Count():
             return ElementClass(name, "count", float(max_weight if metric.bound is None else metric.bound))
         case Sum():
             return ElementClass(name, "sum", float(metric.bound))
-        case Mean() if handler == "train":
+        case Mean() if handler == TRAIN:
             return ElementClass(name, "mean", float(metric.bound))
-        case Mean() if handler == "evaluate":
-            return ElementClass(f"evaluate-mean.{metric.name}", "sum", float(metric.bound * max_weight))
+        case Mean() if handler == EVALUATE:
+            return ElementClass(segment(EVALUATE_MEAN, metric.name), "sum", float(metric.bound * max_weight))
     raise UsageError(f"statistics are sums and counts: declare '{metric.name}' as one of them")
 
 
 def with_examples(metrics: Sequence[Metric]) -> tuple[Metric, ...]:
     """Return the metrics of an evaluation, its count of examples first; none if there are none."""
-    return (Count(EXAMPLES), *metrics) if metrics else ()
+    return (Count(NUM_EXAMPLES), *metrics) if metrics else ()
 
 
 def metric_record(aggregate: Aggregate, metrics: Sequence[Metric], handler: str) -> MetricRecord:
     """Return the aggregated metrics of one handler under their own names; a mean over no examples is NaN."""
     values, record = aggregate.values, MetricRecord()
     for metric in metrics:
-        if isinstance(metric, Mean) and handler == "evaluate":
-            examples = float(values[f"evaluate.{EXAMPLES}"][0])
-            array = values[f"evaluate-mean.{metric.name}"] / (examples or np.nan)
+        if isinstance(metric, Mean) and handler == EVALUATE:
+            examples = float(values[segment(EVALUATE, NUM_EXAMPLES)][0])
+            array = values[segment(EVALUATE_MEAN, metric.name)] / (examples or np.nan)
         else:
-            array = values[f"{handler}.{metric.name}"]
+            array = values[segment(handler, metric.name)]
         plain = array.tolist()
         record[metric.name] = plain[0] if metric.size == 1 else plain
     return record
-
-
-UPDATE = "update"
 
 
 @dataclass(frozen=True)
@@ -122,22 +118,22 @@ class Declaration:
     def plans(self, rounds: int) -> tuple[StepPlan, ...]:
         """Return the steps of a run of so many rounds, in order; those without elements are left out."""
         update = ElementClass(UPDATE, "update", float(self.update_bound))
-        training = (update, *self._classes("train", self.train), *self._classes("evaluate", self.evaluate))
+        training = (update, *self._classes(TRAIN, self.train), *self._classes(EVALUATE, self.evaluate))
         plans = (
-            StepPlan("statistics", 1, self._classes("statistics", self.statistics)),
-            StepPlan("train", rounds, training),
-            StepPlan("evaluate", 1, self._classes("evaluate", self.final)),
+            StepPlan(STATISTICS, 1, self._classes(STATISTICS, self.statistics)),
+            StepPlan(TRAIN, rounds, training),
+            StepPlan(EVALUATE, 1, self._classes(EVALUATE, self.final)),
         )
         return tuple(plan for plan in plans if plan.classes)
 
     def train_sizes(self, arrays: ArrayRecord) -> dict[str, int]:
         """Return the number of elements of each class in a training step."""
         update = sum(int(np.prod(array.shape)) for array in arrays.values())
-        return {UPDATE: update} | self._sizes("train", self.train) | self._sizes("evaluate", self.evaluate)
+        return {UPDATE: update} | self._sizes(TRAIN, self.train) | self._sizes(EVALUATE, self.evaluate)
 
     def final_sizes(self) -> dict[str, int]:
         """Return the number of elements of each class in the final evaluation."""
-        return self._sizes("evaluate", self.final)
+        return self._sizes(EVALUATE, self.final)
 
     def _classes(self, handler: str, metrics: Sequence[Metric]) -> tuple[ElementClass, ...]:
         return tuple(element_class(metric, handler, self.examples) for metric in metrics)

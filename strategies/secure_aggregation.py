@@ -19,18 +19,16 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
 from fl_app.errors import RunFailed, UsageError
+from fl_app.flower.names import COMPLETED_ROUNDS, EVALUATE, NUM_EXAMPLES, STATISTICS, TRAIN, UPDATE, segment
 from fl_app.secagg.canonical import Value, encode
 from fl_app.secagg.codec import Aggregate
 from fl_app.secagg.field import field_of
 from fl_app.secagg.messages import Parameters
 from strategies.cohort import Cohort, Watch
 from strategies.inner_strategy import CohortGrid, check_minima, common_request, moved, virtual_reply
-from strategies.metrics import UPDATE, Declaration, Metric, metric_record, with_examples
+from strategies.metrics import Declaration, Metric, metric_record, with_examples
 from strategies.sessions import Sessions
 from strategies.steps import StepFailed, StepResult, Traffic
-
-COMPLETED = "completed-rounds"
-"""What tells pods, beside Flower's ``server-round``, how far training is: numbers of rounds may be skipped."""
 
 
 @dataclass(frozen=True)
@@ -210,8 +208,8 @@ class SecureAggregation(Strategy):
 
     def gather_statistics(self, content: RecordDict, sizes: Mapping[str, int], timeout: float = 600.0) -> Aggregate:
         """Ask every pod for its statistics, once a run; ``sizes`` gives the elements of each declared metric."""
-        named = {f"statistics.{name}": size for name, size in sizes.items()}
-        return self._session().run("statistics", 1, content, named, timeout).aggregate
+        named = {segment(STATISTICS, name): size for name, size in sizes.items()}
+        return self._session().run(STATISTICS, 1, content, named, timeout).aggregate
 
     def start(
         self,
@@ -242,7 +240,7 @@ class SecureAggregation(Strategy):
         self._evaluate_centrally(evaluate_fn, number, arrays, result)
         while completed < num_rounds and not (completed and self.until and self.until()):
             number += 1
-            config = ConfigRecord({**(train_config or {}), COMPLETED: completed})
+            config = ConfigRecord({**(train_config or {}), COMPLETED_ROUNDS: completed})
             try:
                 done = self._train(grid, number, arrays, config, timeout)
             except StepFailed as error:
@@ -308,12 +306,12 @@ class SecureAggregation(Strategy):
     def _train(self, grid: Grid, number: int, arrays: ArrayRecord, config: ConfigRecord, timeout: float) -> Round:
         started = time.monotonic()
         self._session().renew()
-        request = self._common(self.configure_train(number, arrays, config, grid), "train")
+        request = self._common(self.configure_train(number, arrays, config, grid), TRAIN)
         sizes = self.declared.train_sizes(arrays)
-        step = self._session().run("train", number, request.content, sizes, timeout)
+        step = self._session().run(TRAIN, number, request.content, sizes, timeout)
         aggregate = step.aggregate
-        train = metric_record(aggregate, self.declared.train, "train")
-        evaluated = metric_record(aggregate, self.declared.evaluate, "evaluate")
+        train = metric_record(aggregate, self.declared.train, TRAIN)
+        evaluated = metric_record(aggregate, self.declared.evaluate, EVALUATE)
         mean = moved(arrays, aggregate.values[UPDATE])
         key = next(name for name, record in request.content.items() if isinstance(record, ArrayRecord))
         reply = virtual_reply(self.inner, request, aggregate.weight, train, {key: mean})
@@ -333,10 +331,10 @@ class SecureAggregation(Strategy):
         messages = self.configure_evaluate(number, arrays, config, grid)
         if not messages:
             return None
-        request = self._common(messages, "evaluate")
-        self.final = self._session().run("evaluate", 1, request.content, self.declared.final_sizes(), timeout)
-        record = metric_record(self.final.aggregate, self.declared.final, "evaluate")
-        examples = int(self.final.aggregate.values["evaluate.num-examples"][0])
+        request = self._common(messages, EVALUATE)
+        self.final = self._session().run(EVALUATE, 1, request.content, self.declared.final_sizes(), timeout)
+        record = metric_record(self.final.aggregate, self.declared.final, EVALUATE)
+        examples = int(self.final.aggregate.values[segment(EVALUATE, NUM_EXAMPLES)][0])
         if not examples:
             return record  # the inner strategy would divide by it
         return self.aggregate_evaluate(number, [virtual_reply(self.inner, request, examples, record, {})])

@@ -10,6 +10,7 @@ from flwr.app import ArrayRecord, RecordDict
 
 from fl_app.errors import RunFailed
 from fl_app.flower import records
+from fl_app.flower.names import MASKED_MESSAGES, PLAIN_MESSAGES, SURVIVORS_MESSAGE, UNMASK_MESSAGE, WEIGHT
 from fl_app.secagg.aggregator import Aggregator, Collection
 from fl_app.secagg.codec import Aggregate
 from fl_app.secagg.errors import AggregateRefused, AlreadyAnswered, ProtocolError
@@ -131,7 +132,7 @@ class Steps:
         request = records.put(RecordDict(dict(content)), step)
         receiver: Receiver = _Masked(self._aggregator, step, request) if self._secure else _Plain(classes, step.sizes)
         contents = {node: self._addressed(request, name) for node, name in self._names.items()}
-        message_type = records.KINDS[kind] if self._secure else records.PLAIN[records.KINDS[kind]]
+        message_type = MASKED_MESSAGES[kind] if self._secure else PLAIN_MESSAGES[kind]
         quorum = self._aggregator.threshold if self._secure else None
         lost = self._ask(kind, contents, message_type, receiver.add, timeout, quorum)
         self._delivered |= set(self._cohort.nodes) - set(lost)
@@ -157,19 +158,19 @@ class Steps:
             def signed(name: str, content: RecordDict) -> None:
                 collection.take_witness(name, records.take(content, Witness))
 
-            self._ask("consistency", dict.fromkeys(nodes, request), records.SURVIVORS, signed, timeout, None)
+            self._ask("consistency", dict.fromkeys(nodes, request), SURVIVORS_MESSAGE, signed, timeout, None)
         requests = {node: records.put(RecordDict(), collection.unmask_request(name)) for node, name in nodes.items()}
 
         def opened(name: str, content: RecordDict) -> None:
             collection.take_reveal(name, records.take(content, UnmaskReply))
 
         if lost:
-            return self._ask("unmask", requests, records.UNMASK, opened, timeout, None)
+            return self._ask("unmask", requests, UNMASK_MESSAGE, opened, timeout, None)
         # The sum is whole, so a threshold of answers is enough: as many are asked, and the others only if one is late.
         # In the last step all are, or they would go on remembering the session's secrets.
         quorum = collection.threshold
         at_first = None if everyone else quorum
-        silent = self._ask("unmask", requests, records.UNMASK, opened, timeout, quorum, grace=0.0, at_first=at_first)
+        silent = self._ask("unmask", requests, UNMASK_MESSAGE, opened, timeout, quorum, grace=0.0, at_first=at_first)
         return {} if collection.unmasked else silent
 
     def _ask(
@@ -249,7 +250,7 @@ class _Plain:
 
     def __init__(self, classes: Sequence[ElementClass], sizes: Sequence[int]) -> None:
         self._weighted = {c.name: c.segment(1).weighted for c in classes}
-        self._shapes = {"weight": (1,)} | {c.name: (size,) for c, size in zip(classes, sizes, strict=True)}
+        self._shapes = {WEIGHT: (1,)} | {c.name: (size,) for c, size in zip(classes, sizes, strict=True)}
         self._pods = self._weight = 0
         self._sums: dict[str, npt.NDArray[Any]] = {}
 
@@ -257,9 +258,9 @@ class _Plain:
         values = records.take_values(content)
         if {name: array.shape for name, array in values.items()} != self._shapes:
             raise AggregateRefused(f"pod '{sender}' sent other values than the step asks for")
-        if any(array.dtype.kind not in "fiu" for array in values.values()) or values["weight"].dtype.kind == "f":
+        if any(array.dtype.kind not in "fiu" for array in values.values()) or values[WEIGHT].dtype.kind == "f":
             raise AggregateRefused(f"pod '{sender}' sent values that are no numbers")
-        weight = int(values.pop("weight")[0])
+        weight = int(values.pop(WEIGHT)[0])
         for name, weighted in self._weighted.items():
             self._sums[name] = self._sums.get(name, 0) + values[name] * (weight if weighted else 1)
         self._pods, self._weight = self._pods + 1, self._weight + weight

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from flwr.app import ArrayRecord, MetricRecord, RecordDict
 
+from fl_app.flower.names import NUM_EXAMPLES
 from fl_app.flower.records import array_of
 from fl_app.secagg.codec import Segment
 from fl_app.secagg.errors import ValueRefused
 
-NUM_EXAMPLES = "num-examples"
 Values = Mapping[str, Any]
 
 

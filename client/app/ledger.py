@@ -15,6 +15,7 @@ from pathlib import Path
 
 from client.app.ledger_entries import Entry, broken_at, chain, cohort_text, prepare
 from fl_app.secagg.errors import AlreadyAnswered, LedgerRefused, PolicyRefused
+from fl_app.secagg.messages import TRAIN
 from fl_app.secagg.pod_session import Account
 
 LOCK_SECONDS = 20.0
@@ -90,11 +91,11 @@ class Ledger:
             _find(database, account.run, head)
             query = "SELECT max(round) FROM entries WHERE run = ? AND kind = ? AND event = 'begin'"
             last = database.execute(query, (account.run, kind)).fetchone()[0]
-            if kind == "train":
+            if kind == TRAIN:
                 last = _last_round(database, account.series)
             if last is not None and round <= last:
                 raise AlreadyAnswered(f"round {round} of '{kind}' comes after round {last} was begun")
-            if kind == "train":
+            if kind == TRAIN:
                 self._check_rounds_today(database)
             return self._append(database, account, "begin", kind, round, detail=label.hex())
 

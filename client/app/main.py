@@ -9,13 +9,28 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from client.app.handler_values import NUM_EXAMPLES
 from client.app.masked_app import MaskedApp
 from client.app.owner import Owner, owner_of
 from client.app.table import PodTable
 from fl_app.config import RunConfig
 from fl_app.errors import UsageError
 from fl_app.federation.kinds import SimulatedFederation, find_federation
+from fl_app.flower.names import (
+    ARRAYS_RECORD,
+    COMPLETED_ROUNDS,
+    CONFIG_RECORD,
+    DATASTRUCTURE,
+    ENCODING,
+    EVALUATE,
+    LOSS,
+    METRICS_RECORD,
+    NUM_EXAMPLES,
+    PROXIMAL_MU,
+    RUN,
+    SCHEMA,
+    SERVER_ROUND,
+    TEST_PREFIX,
+)
 from fl_app.pod.definition import Pod
 from fl_app.pod.pod_file import load_pod
 from fl_app.system.home import ENCODED_DIRECTORY, pod_home
@@ -56,9 +71,9 @@ masked = MaskedApp(app, owner=find_owner)
 def statistics(message: Message, context: Context) -> Message:
     """Sum the training rows' numbers for normalisation and bins."""
     pod, _ = find_pod(context)
-    config = message.content.config_records["config"]
-    schema = CombinedSchema.from_json(str(config["schema"]))
-    datastructure = DataStructure.from_json(str(config["datastructure"]))
+    config = message.content.config_records[CONFIG_RECORD]
+    schema = CombinedSchema.from_json(str(config[SCHEMA]))
+    datastructure = DataStructure.from_json(str(config[DATASTRUCTURE]))
     sums = statistic_sums(PodTable.of(pod).rows("train"), schema, datastructure)
     return _reply(message, MetricRecord({name: array.tolist() for name, array in sums.arrays().items()}))
 
@@ -72,8 +87,8 @@ def train(message: Message, context: Context) -> Message:
     pod, home = find_pod(context)
     config, encoding, network = _model(message)
     rows = PodTable.of(pod).encoded("train", encoding, encoded_directory(pod, home))
-    settings = message.content.config_records["config"]
-    number = int(str(settings["server-round"]))
+    settings = message.content.config_records[CONFIG_RECORD]
+    number = int(str(settings[SERVER_ROUND]))
     loss = train_network(
         network,
         rows,
@@ -82,11 +97,11 @@ def train(message: Message, context: Context) -> Message:
         steps=config.local_steps,
         batch_size=config.batch_size,
         seed=_seed(config.seed, number, pod.name),
-        lr_factor=lr_factor(int(str(settings.get("completed-rounds", number - 1))) + 1, config.rounds, config.lr_decay),
-        proximal_mu=float(str(settings.get("proximal-mu", 0.0))),
+        lr_factor=lr_factor(int(str(settings.get(COMPLETED_ROUNDS, number - 1))) + 1, config.rounds, config.lr_decay),
+        proximal_mu=float(str(settings.get(PROXIMAL_MU, 0.0))),
     )
     arrays = ArrayRecord({name: Array(value) for name, value in state_of(network).items()})
-    return _reply(message, MetricRecord({NUM_EXAMPLES: len(rows), "loss": min(loss, MAX_LOSS)}), arrays)
+    return _reply(message, MetricRecord({NUM_EXAMPLES: len(rows), LOSS: min(loss, MAX_LOSS)}), arrays)
 
 
 @masked.evaluate()
@@ -97,7 +112,7 @@ def evaluate(message: Message, context: Context) -> Message:
     pod, home = find_pod(context)
     _, encoding, network = _evaluated[message] = _model(message)
     metrics: dict[str, Any] = {}
-    parts = {"validation": ""} | ({"test": "test_"} if message.metadata.message_type.startswith("evaluate") else {})
+    parts = {"validation": ""} | ({"test": TEST_PREFIX} if message.metadata.message_type.startswith(EVALUATE) else {})
     for part, prefix in parts.items():
         rows = PodTable.of(pod).encoded(part, encoding, encoded_directory(pod, home))
         classes = len(encoding.labels)
@@ -132,11 +147,11 @@ def _model(message: Message) -> tuple[RunConfig, Encoding, Any]:
     from fl_app.tabular.network import build_network, load_state
 
     torch.set_num_threads(1)
-    settings = message.content.config_records["config"]
-    config = RunConfig.from_json(str(settings["run"]))
-    encoding = Encoding.from_json(str(settings["encoding"]))
+    settings = message.content.config_records[CONFIG_RECORD]
+    config = RunConfig.from_json(str(settings[RUN]))
+    encoding = Encoding.from_json(str(settings[ENCODING]))
     network = build_network(encoding, config.architecture)
-    load_state(network, {name: array.numpy() for name, array in message.content.array_records["arrays"].items()})
+    load_state(network, {name: array.numpy() for name, array in message.content.array_records[ARRAYS_RECORD].items()})
     return config, encoding, network
 
 
@@ -146,7 +161,7 @@ def _seed(seed: int, number: int, pod: str) -> int:
 
 
 def _reply(message: Message, metrics: MetricRecord, arrays: ArrayRecord | None = None) -> Message:
-    content = RecordDict({"metrics": metrics})
+    content = RecordDict({METRICS_RECORD: metrics})
     if arrays is not None:
-        content["arrays"] = arrays
+        content[ARRAYS_RECORD] = arrays
     return Message(content, reply_to=message)

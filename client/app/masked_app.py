@@ -27,6 +27,20 @@ from client.app.handler_values import Values, examples_of, metric_values, update
 from client.app.owner import Owner, installed, write_log
 from client.app.policy_checks import check_app, check_plain, check_request, check_settings
 from fl_app.flower import records
+from fl_app.flower.names import (
+    EVALUATE,
+    EVALUATE_MEAN,
+    HELLO_MESSAGE,
+    MASKED_MESSAGES,
+    PLAIN_MESSAGES,
+    ROSTER_MESSAGE,
+    STATISTICS,
+    SURVIVORS_MESSAGE,
+    TRAIN,
+    UNMASK_MESSAGE,
+    UPDATE,
+    WEIGHT,
+)
 from fl_app.secagg.errors import MalformedMessage, ProtocolError, SessionRefused
 from fl_app.secagg.messages import Parameters, Step, SurvivorsRequest, UnmaskRequest
 from fl_app.secagg.pod_session import Account, PodSession
@@ -51,25 +65,25 @@ class MaskedApp:
     def __init__(self, app: ClientApp, owner: Callable[[Context], Owner]) -> None:
         self._app, self._owner = app, owner
         self._handlers: dict[str, Handler] = {}
-        self._register(records.HELLO, self._hello)
-        self._register(records.ROSTER, self._roster)
-        self._register(records.SURVIVORS, self._survivors)
-        self._register(records.UNMASK, self._unmask)
-        for kind, message_type in records.KINDS.items():
+        self._register(HELLO_MESSAGE, self._hello)
+        self._register(ROSTER_MESSAGE, self._roster)
+        self._register(SURVIVORS_MESSAGE, self._survivors)
+        self._register(UNMASK_MESSAGE, self._unmask)
+        for kind, message_type in MASKED_MESSAGES.items():
             self._register(message_type, self._masked(kind))
-            self._register(records.PLAIN[message_type], self._plain(kind))
+            self._register(PLAIN_MESSAGES[kind], self._plain(kind))
 
     def train(self) -> Callable[[Handler], Handler]:
         """Register the training handler: one ArrayRecord in, one out, ``num-examples`` among its metrics."""
-        return self._take("train")
+        return self._take(TRAIN)
 
     def evaluate(self) -> Callable[[Handler], Handler]:
         """Register the evaluation handler; it is called with the train request too, to evaluate what came in."""
-        return self._take("evaluate")
+        return self._take(EVALUATE)
 
     def statistics(self) -> Callable[[Handler], Handler]:
         """Register the statistics handler, whose metrics are sums."""
-        return self._take("statistics")
+        return self._take(STATISTICS)
 
     def _take(self, kind: str) -> Callable[[Handler], Handler]:
         def take(handler: Handler) -> Handler:
@@ -195,7 +209,7 @@ class MaskedApp:
             said = (session.account, kind, step.round, request)
             session = session.at(call.owner.ledger.enter_begin(*said, session.head))
             weight, values = self._compute(call, session, step)
-            arrays = {name: np.asarray(array[:]) for name, array in values.items()} | {"weight": np.array([weight])}
+            arrays = {name: np.asarray(array[:]) for name, array in values.items()} | {WEIGHT: np.array([weight])}
             size = sum(array.nbytes for array in arrays.values())
             call.save(session.at(call.owner.ledger.enter_answer(*said, session.head, size)))
             return records.put_values(RecordDict(), arrays)
@@ -217,17 +231,17 @@ class MaskedApp:
         segments = step.segments(parameters.step(step.kind))
         weight = 0
         values: dict[str, Any] = {}
-        if any(segment.name.startswith("evaluate.") for segment in segments):
-            reply = self._run("evaluate", message, context)
-            values.update(metric_values(reply, segments, "evaluate"))
-            values.update(metric_values(reply, segments, "evaluate-mean", factor=examples_of(reply)))
-        if step.kind == "statistics":
-            values.update(metric_values(self._run("statistics", message, context), segments, "statistics"))
-        if step.kind == "train":
-            reply = self._run("train", message, context)
+        if any(segment.name.startswith(f"{EVALUATE}.") for segment in segments):
+            reply = self._run(EVALUATE, message, context)
+            values.update(metric_values(reply, segments, EVALUATE))
+            values.update(metric_values(reply, segments, EVALUATE_MEAN, factor=examples_of(reply)))
+        if step.kind == STATISTICS:
+            values.update(metric_values(self._run(STATISTICS, message, context), segments, STATISTICS))
+        if step.kind == TRAIN:
+            reply = self._run(TRAIN, message, context)
             weight = examples_of(reply) if parameters.weighting == "examples" else 1
-            values["update"] = update_of(message.content, reply)
-            values.update(metric_values(reply, segments, "train"))
+            values[UPDATE] = update_of(message.content, reply)
+            values.update(metric_values(reply, segments, TRAIN))
         return weight, values
 
     def _run(self, kind: str, message: Message, context: Context) -> RecordDict:

@@ -5,13 +5,11 @@ from flwr.app import RecordDict
 from client.app.owner import Owner
 from fl_app.config import RunConfig
 from fl_app.errors import FlAppError
+from fl_app.flower.names import RUN, TRAIN
 from fl_app.secagg.canonical import decode
 from fl_app.secagg.errors import NotApproved, PolicyRefused, SessionRefused
 from fl_app.secagg.messages import Parameters
 from fl_app.secagg.roster import check_cohort, threshold_for
-
-RUN = "run"
-"""Under this name a run's `RunConfig`, as JSON, is bound into the session and told in each step."""
 
 
 def check_app(owner: Owner, parameters: Parameters) -> None:
@@ -44,7 +42,7 @@ def check_plain(owner: Owner) -> None:
 def check_limits(owner: Owner, parameters: Parameters) -> None:
     """Raise `PolicyRefused`, naming the term, if the run declares more than the owner allows in one run or round."""
     limits, config = owner.limits, _config(owner, parameters)
-    declared = sum(plan.rounds for plan in parameters.steps if plan.kind == "train")
+    declared = sum(plan.rounds for plan in parameters.steps if plan.kind == TRAIN)
     spare = owner.sessions - 1  # a round may be lost, and its number spent, at each membership change
     if limits.rounds is not None:
         declared -= owner.ledger.last_round(parameters.series)  # a resumed run goes on from there

@@ -12,19 +12,13 @@ from typing import Any, TypeVar
 import numpy.typing as npt
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
+from fl_app.flower.names import MASKED_RECORD, SEALED, SECAGG_RECORD, SHARES_RECORD, VALUES_RECORD, VECTOR
 from fl_app.secagg import npy
 from fl_app.secagg.canonical import Value, digest
 from fl_app.secagg.errors import MalformedMessage, NotApproved, ProtocolError
 from fl_app.secagg.field import Words
 from fl_app.secagg.messages import Hello, Parameters, Record, SealedShare
 
-HELLO, ROSTER = "query.hello", "query.roster"
-SURVIVORS, UNMASK = "query.survivors", "query.unmask"
-STATISTICS, TRAIN, EVALUATE = "query.masked", "train.masked", "evaluate.masked"
-PLAIN = {STATISTICS: "query.plain", TRAIN: "train.plain", EVALUATE: "evaluate.plain"}
-KINDS = {"statistics": STATISTICS, "train": TRAIN, "evaluate": EVALUATE}
-
-SECAGG, SHARES, MASKED, VALUES = "secagg", "shares", "masked", "values"
 MAX_MESSAGE = 4 << 20
 _NUMPY = "numpy.ndarray"
 M = TypeVar("M", bound=Record)
@@ -87,13 +81,13 @@ class Refusal(Record):
 
 def put(content: RecordDict, message: Record) -> RecordDict:
     """Add a protocol message to ``content`` and return it."""
-    content[SECAGG] = ConfigRecord({type(message).__name__: message.to_bytes()})
+    content[SECAGG_RECORD] = ConfigRecord({type(message).__name__: message.to_bytes()})
     return content
 
 
 def take(content: RecordDict, *kinds: type[M]) -> M:
     """Return the protocol message in ``content``, one of ``kinds``; raises `MalformedMessage` for anything else."""
-    record = content.get(SECAGG)
+    record = content.get(SECAGG_RECORD)
     if isinstance(record, ConfigRecord) and len(record) == 1:
         for kind in kinds:
             data = record.get(kind.__name__)
@@ -104,15 +98,15 @@ def take(content: RecordDict, *kinds: type[M]) -> M:
 
 def put_shares(content: RecordDict, shares: Sequence[SealedShare]) -> RecordDict:
     """Return a copy of ``content`` (records shared) with the sealed shares addressed to one pod."""
-    return RecordDict({**content, SHARES: ConfigRecord({"sealed": [share.to_bytes() for share in shares]})})
+    return RecordDict({**content, SHARES_RECORD: ConfigRecord({SEALED: [share.to_bytes() for share in shares]})})
 
 
 def take_shares(content: RecordDict) -> list[SealedShare] | None:
     """Return the sealed shares in ``content``, or None if there are none."""
-    record = content.get(SHARES)
+    record = content.get(SHARES_RECORD)
     if record is None:
         return None
-    sealed = record.get("sealed") if isinstance(record, ConfigRecord) and len(record) == 1 else None
+    sealed = record.get(SEALED) if isinstance(record, ConfigRecord) and len(record) == 1 else None
     if not isinstance(sealed, list) or not all(isinstance(item, bytes) for item in sealed):
         raise MalformedMessage("the sealed shares are not a list of messages")
     return [SealedShare.from_bytes(item) for item in sealed if isinstance(item, bytes)]
@@ -121,27 +115,27 @@ def take_shares(content: RecordDict) -> list[SealedShare] | None:
 def put_vector(content: RecordDict, vector: Words) -> RecordDict:
     """Add a masked vector to ``content`` and return it; one that `masking.mask` made is not copied."""
     data = npy.file_of(vector)
-    content[MASKED] = ArrayRecord({"vector": Array(str(vector.dtype), vector.shape, _NUMPY, data)})
+    content[MASKED_RECORD] = ArrayRecord({VECTOR: Array(str(vector.dtype), vector.shape, _NUMPY, data)})
     return content
 
 
 def take_vector(content: RecordDict) -> Words:
     """Return the masked vector in ``content``; raises `MalformedMessage` if there is none that can be read."""
-    record = content.get(MASKED)
-    if set(content) != {SECAGG, MASKED} or not isinstance(record, ArrayRecord) or set(record) != {"vector"}:
+    record = content.get(MASKED_RECORD)
+    if set(content) != {SECAGG_RECORD, MASKED_RECORD} or not isinstance(record, ArrayRecord) or set(record) != {VECTOR}:
         raise MalformedMessage("a reply that is not one masked vector and its signature")
-    return array_of(record["vector"])
+    return array_of(record[VECTOR])
 
 
 def put_values(content: RecordDict, values: Mapping[str, npt.NDArray[Any]]) -> RecordDict:
     """Add plain values, for runs without secure aggregation, to ``content`` and return it."""
-    content[VALUES] = ArrayRecord({name: Array(array) for name, array in values.items()})
+    content[VALUES_RECORD] = ArrayRecord({name: Array(array) for name, array in values.items()})
     return content
 
 
 def take_values(content: RecordDict) -> dict[str, npt.NDArray[Any]]:
     """Return the plain values in ``content``."""
-    record = content.get(VALUES)
+    record = content.get(VALUES_RECORD)
     if not isinstance(record, ArrayRecord):
         raise MalformedMessage("a reply without values")
     return {name: array_of(array) for name, array in record.items()}
@@ -162,7 +156,7 @@ def request_digest(content: RecordDict) -> bytes:
 
     Only the sealed shares, which differ from pod to pod and carry signatures of their own, stay outside.
     """
-    return digest("fl-app/secagg/1/request", [[n, _record(content[n])] for n in sorted(content) if n != SHARES])
+    return digest("fl-app/secagg/1/request", [[n, _record(content[n])] for n in sorted(content) if n != SHARES_RECORD])
 
 
 def _record(record: ArrayRecord | ConfigRecord | MetricRecord) -> Value:

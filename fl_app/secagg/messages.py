@@ -10,6 +10,8 @@ from fl_app.secagg.crypto import KEY_BYTES, SIGNATURE_BYTES
 from fl_app.secagg.errors import MalformedMessage
 
 VERSION = 1
+TRAIN = "train"
+"""The kind of step that a run repeats, and whose vectors have a weight; all other kinds are asked once a run."""
 _MAX_NAME = 64
 _SERIES = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SIZES = {

@@ -34,6 +34,7 @@ from fl_app.secagg.field import FIELD_61, Field, Words, field_of
 from fl_app.secagg.keystream import SEED_BYTES, derive
 from fl_app.secagg.masking import mask, vector_digest
 from fl_app.secagg.messages import (
+    TRAIN,
     Hello,
     MaskedReply,
     Parameters,
@@ -83,7 +84,7 @@ class Ledger(Protocol):
 
 def field_for(parameters: Parameters, kind: str) -> Field:
     """Return the field of a step: the session's for training, 2^61-1 for everything that is sent once."""
-    return field_of(parameters.prime_q) if kind == "train" else FIELD_61
+    return field_of(parameters.prime_q) if kind == TRAIN else FIELD_61
 
 
 def layout_for(parameters: Parameters, step: Step, pods: int) -> Layout:
@@ -315,7 +316,7 @@ class PodSession:
         if step.session != self.own.session:
             raise SessionRefused(f"pod '{self.own.name}' was asked for a step of another session")
         declared = self.parameters.step(step.kind).rounds
-        if not 1 <= step.round <= (declared if step.kind == "train" else 1):  # all else happens once a run
+        if not 1 <= step.round <= (declared if step.kind == TRAIN else 1):  # all else happens once a run
             raise SessionRefused(f"round {step.round} of '{step.kind}' was not declared for this session")
 
     def at(self, head: bytes) -> "PodSession":

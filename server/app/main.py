@@ -13,6 +13,17 @@ from flwr.serverapp.strategy import Strategy
 from fl_app.config import RunConfig
 from fl_app.errors import FlAppError, UsageError
 from fl_app.federation.kinds import find_federation
+from fl_app.flower.names import (
+    CONFIG_RECORD,
+    DATASTRUCTURE,
+    ENCODING,
+    LOSS,
+    RUN,
+    SCHEMA,
+    STATISTICS,
+    TEST_PREFIX,
+    segment,
+)
 from fl_app.tabular.encoding import Encoding, continuous_features
 from fl_app.tabular.metrics import MAX_BRIER, MAX_LOSS, Counts
 from fl_app.tabular.schema import CombinedSchema, Schema, combine
@@ -82,7 +93,7 @@ def _train(
     strategy.declare_sizes(_sizes(len(encoding.labels)))
     arrays = checkpoint.arrays if checkpoint else _first_arrays(encoding, config)
     initial = ArrayRecord({name: Array(value) for name, value in arrays.items()})
-    settings = ConfigRecord({"run": config.to_json(), "encoding": encoding.to_json()})
+    settings = ConfigRecord({RUN: config.to_json(), ENCODING: encoding.to_json()})
     recorder.begin(strategy)
     strategy.start(
         grid, initial, config.rounds, timeout=config.step_timeout, train_config=settings, evaluate_config=settings
@@ -119,15 +130,15 @@ def make_strategy(config: RunConfig, recorder: Recorder, **settings: Any) -> Sec
         inner_strategy(config),
         config.pods,
         statistics=[Sum("moments", bound=float(config.max_weight)), Count("histogram")],
-        train_metrics=[Mean("loss", bound=MAX_LOSS)],
+        train_metrics=[Mean(LOSS, bound=MAX_LOSS)],
         evaluate_metrics=evaluate,
-        final_metrics=[*evaluate, *_evaluation(config.max_weight, "test_")],
+        final_metrics=[*evaluate, *_evaluation(config.max_weight, TEST_PREFIX)],
         secure=config.secure,
         prime_q=config.prime_q,
         update_bound=config.update_bound,
         max_weight=config.max_weight,
         weighting=config.weighting,
-        run_config={"run": config.to_json()},
+        run_config={RUN: config.to_json()},
         hello_timeout=config.hello_timeout,
         threshold=config.threshold,
         rejoin_timeout=config.rejoin_timeout,
@@ -158,10 +169,10 @@ def gather_statistics(strategy: SecureAggregation, schema: CombinedSchema, confi
     """Return the statistics of the continuous features, summed over the pods' training rows."""
     columns = continuous_features(schema, config.datastructure)
     layout = Statistics.zeros(columns).arrays()
-    request = ConfigRecord({"schema": schema.to_json(), "datastructure": config.datastructure.to_json()})
+    request = ConfigRecord({SCHEMA: schema.to_json(), DATASTRUCTURE: config.datastructure.to_json()})
     sizes = {name: array.size for name, array in layout.items()}
-    summed = strategy.gather_statistics(RecordDict({"config": request}), sizes, config.step_timeout)
-    return Statistics.from_arrays({name: summed.values[f"statistics.{name}"] for name in layout})
+    summed = strategy.gather_statistics(RecordDict({CONFIG_RECORD: request}), sizes, config.step_timeout)
+    return Statistics.from_arrays({name: summed.values[segment(STATISTICS, name)] for name in layout})
 
 
 def _evaluation(max_weight: int, prefix: str = "") -> list[Metric]:
@@ -175,7 +186,7 @@ def _evaluation(max_weight: int, prefix: str = "") -> list[Metric]:
 
 def _sizes(classes: int) -> dict[str, int]:
     sizes = {name: array.size for name, array in Counts.zeros(classes).arrays().items()}
-    return sizes | {f"test_{name}": size for name, size in sizes.items()}
+    return sizes | {TEST_PREFIX + name: size for name, size in sizes.items()}
 
 
 def _run_directory(context: Context) -> RunDirectory:

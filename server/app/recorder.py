@@ -14,6 +14,7 @@ from flwr.app import Array, ArrayRecord
 
 from fl_app.config import RunConfig
 from fl_app.errors import DataError, FlAppError
+from fl_app.flower.names import EVALUATE, LOSS, TEST_PREFIX, segment
 from fl_app.secagg.crypto import fingerprint
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.metrics import Counts, metrics_of
@@ -141,7 +142,7 @@ class Recorder:
         arrays = {name: array.numpy() for name, array in done.arrays.items()}
         entry: dict[str, Any] = {
             "round": done.number,
-            "train_loss": _finite(done.train.get("loss")),
+            "train_loss": _finite(done.train.get(LOSS)),
             "clipped": done.aggregate.clipped,
             "weight": done.aggregate.weight,
             "seconds": round(done.seconds, 3),
@@ -198,8 +199,8 @@ class Recorder:
             self._stopping.evaluated(last, self._arrays)
             self._note_standing()
         self._results["kept"] = kept["round"]
-        self._results["final"] = _metrics(values, "test_")
-        final = _counts(values, "test_")
+        self._results["final"] = _metrics(values, TEST_PREFIX)
+        final = _counts(values, TEST_PREFIX)
         self._results["confusion"] = final.confusion.tolist()
         self._results["histograms"] = final.histograms.tolist()
         if self._test_file:
@@ -265,7 +266,7 @@ def _metrics(values: Mapping[str, Any], prefix: str = "") -> dict[str, float | i
 
 
 def _counts(values: Mapping[str, Any], prefix: str) -> Counts:
-    return Counts.from_arrays({name: values[f"evaluate.{prefix}{name}"] for name in COUNTS})
+    return Counts.from_arrays({name: values[segment(EVALUATE, prefix + name)] for name in COUNTS})
 
 
 def _pods(cohort: Cohort) -> list[dict[str, Any]]:

@@ -161,7 +161,7 @@ ATTACKS: tuple[Attack, ...] = (
            "test_a_run_of_more_rounds_than_the_owner_allows_is_refused",
            Check(RULES, "check_limits", "this run declares")),
     _owner(TERMS, "the same, in two plans", "test_rounds_declared_in_two_plans_are_added_up",
-           Check(RULES, "check_limits", "sum(plan.rounds for plan in parameters.steps if plan.kind == 'train')",
+           Check(RULES, "check_limits", "sum(plan.rounds for plan in parameters.steps if plan.kind == TRAIN)",
                  "parameters.step('train').rounds")),
     _owner(TERMS, "more rounds, epochs or steps, in the settings",
            "test_settings_beyond_the_owners_limits_are_refused",

@@ -10,6 +10,15 @@ import numpy.typing as npt
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, RecordDict
 
 from fl_app.flower import records
+from fl_app.flower.names import (
+    HELLO_MESSAGE,
+    MASKED_EVALUATE,
+    MASKED_TRAIN,
+    ROSTER_MESSAGE,
+    SECAGG_RECORD,
+    SURVIVORS_MESSAGE,
+    UNMASK_MESSAGE,
+)
 from fl_app.secagg.aggregator import Aggregator, Collection
 from fl_app.secagg.crypto import Signer, statement
 from fl_app.secagg.messages import (
@@ -80,7 +89,7 @@ class Server:
 
     def hello(self, name: str, parameters: Parameters | None = None, *, secure: bool = True) -> RecordDict:
         request = records.HelloRequest(self.aggregator.session, parameters or self.parameters, secure)
-        return self.pods.ask(name, records.HELLO, records.put(RecordDict(), request))
+        return self.pods.ask(name, HELLO_MESSAGE, records.put(RecordDict(), request))
 
     def gather_hellos(self, names: Sequence[str] | None = None) -> list[Hello]:
         for name in names or self.names:
@@ -88,7 +97,7 @@ class Server:
         return list(self.hellos.values())
 
     def roster(self, name: str, hellos: Sequence[Hello]) -> RecordDict:
-        return self.pods.ask(name, records.ROSTER, records.put(RecordDict(), records.RosterRequest(tuple(hellos))))
+        return self.pods.ask(name, ROSTER_MESSAGE, records.put(RecordDict(), records.RosterRequest(tuple(hellos))))
 
     def join(self, names: Sequence[str] | None = None) -> None:
         """Go through hello and roster honestly."""
@@ -129,7 +138,7 @@ class Server:
         name: str,
         request: RecordDict | None = None,
         shares: Sequence[SealedShare] | None = None,
-        message_type: str = records.TRAIN,
+        message_type: str = MASKED_TRAIN,
     ) -> RecordDict:
         """Ask for a vector; ``shares`` None: those that the others sealed to this pod."""
         content = self.request() if request is None else request
@@ -141,7 +150,7 @@ class Server:
         content = self._evaluation(round)
         if len(self.parameters.steps) == 1:
             content = records.put_shares(content, self.aggregator.shares_for(name))
-        return self.pods.ask(name, records.EVALUATE, content)
+        return self.pods.ask(name, MASKED_EVALUATE, content)
 
     def evaluation(self, round: int = 1) -> Step:
         return Step(self.aggregator.session, "evaluate", round, ("evaluate.hits",), (1,))
@@ -167,7 +176,7 @@ class Server:
     # -- unmasking ------------------------------------------------------------------------------------------------
 
     def witness(self, name: str, request: SurvivorsRequest) -> RecordDict:
-        return self.pods.ask(name, records.SURVIVORS, records.put(RecordDict(), request))
+        return self.pods.ask(name, SURVIVORS_MESSAGE, records.put(RecordDict(), request))
 
     def gather_witnesses(self, collection: Collection) -> None:
         for name in collection.survivors:
@@ -175,7 +184,7 @@ class Server:
             collection.take_witness(name, signed)
 
     def unmask(self, name: str, request: UnmaskRequest) -> RecordDict:
-        return self.pods.ask(name, records.UNMASK, records.put(RecordDict(), request))
+        return self.pods.ask(name, UNMASK_MESSAGE, records.put(RecordDict(), request))
 
     def open(self, collection: Collection) -> None:
         """Unmask honestly."""
@@ -202,8 +211,8 @@ def vector_in(reply: RecordDict) -> tuple[npt.NDArray[Any], MaskedReply]:
 
 def refusal_of(reply: RecordDict) -> records.Refusal:
     """Return the refusal in a reply; fails if the pod did as it was asked."""
-    assert set(reply) == {records.SECAGG}, f"the pod sent more than a refusal: {sorted(reply)}"
-    record = reply[records.SECAGG]
+    assert set(reply) == {SECAGG_RECORD}, f"the pod sent more than a refusal: {sorted(reply)}"
+    record = reply[SECAGG_RECORD]
     assert set(record) == {"Refusal"}, f"the pod answered with {sorted(record)}"
     return records.take(reply, records.Refusal)
 

@@ -9,19 +9,28 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 
 from client.app.masked_app import MaskedApp
-from fl_app.flower import records
+from fl_app.flower.names import (
+    HELLO_MESSAGE,
+    MASKED_MESSAGES,
+    MASKED_RECORD,
+    PLAIN_MESSAGES,
+    ROSTER_MESSAGE,
+    SECAGG_RECORD,
+    SURVIVORS_MESSAGE,
+    UNMASK_MESSAGE,
+)
 from fl_app.secagg.messages import MaskedReply
 from tests.adversary.server import Server, assert_refused, refusal_of, state_of, vector_in
 from tests.support.pods_in_process import NAMES
 
 A, B = NAMES[:2]
 TYPES = (
-    records.HELLO,
-    records.ROSTER,
-    records.SURVIVORS,
-    records.UNMASK,
-    *records.KINDS.values(),
-    *records.PLAIN.values(),
+    HELLO_MESSAGE,
+    ROSTER_MESSAGE,
+    SURVIVORS_MESSAGE,
+    UNMASK_MESSAGE,
+    *MASKED_MESSAGES.values(),
+    *PLAIN_MESSAGES.values(),
 )
 
 
@@ -37,9 +46,9 @@ def joined(directory: Path, count: int) -> Server:
 @pytest.mark.parametrize("count", [3, 4])
 def test_a_masked_reply_holds_a_vector_and_its_signature_only(tmp_path: Path, count: int) -> None:
     reply = joined(tmp_path, count).train(A)
-    assert set(reply) == {records.SECAGG, records.MASKED}
+    assert set(reply) == {SECAGG_RECORD, MASKED_RECORD}
     vector, said = vector_in(reply)
-    assert set(reply[records.SECAGG]) == {MaskedReply.__name__}
+    assert set(reply[SECAGG_RECORD]) == {MaskedReply.__name__}
     assert vector.dtype == np.uint64
     assert len(said.shares) == (4 if count == 4 else 0)
 
@@ -54,7 +63,7 @@ def test_counts_and_metrics_are_not_in_the_vector_as_they_are(tmp_path: Path) ->
 
 def test_a_pod_gives_no_values_in_the_clear(tmp_path: Path) -> None:
     server = joined(tmp_path, 3)
-    for message_type in records.PLAIN.values():
+    for message_type in PLAIN_MESSAGES.values():
         assert_refused(server.train(A, shares=(), message_type=message_type), "policy", "secure aggregation only")
 
 
@@ -106,7 +115,7 @@ def test_an_error_of_the_owners_own_files_tells_nothing(tmp_path: Path) -> None:
     app = ClientApp()
     MaskedApp(app, broken)  # type: ignore[arg-type]
     grid = InProcessGrid(app, {1: {"pod": A}})
-    (reply,) = grid.send_and_receive([Message(RecordDict(), dst_node_id=1, message_type=records.HELLO)])
+    (reply,) = grid.send_and_receive([Message(RecordDict(), dst_node_id=1, message_type=HELLO_MESSAGE)])
     refused = refusal_of(reply.content)
     assert str(tmp_path) not in refused.text
     assert refused.name == "unnamed"
@@ -171,9 +180,9 @@ def hostile_contents() -> list[RecordDict]:
         bytes(64),
         b"\xff" * 99,
     ]
-    found = [RecordDict(), RecordDict({records.SECAGG: ConfigRecord({"Step": 3})})]
-    found += [RecordDict({records.SECAGG: ConfigRecord({name: data})}) for name in names for data in payloads]
-    found.append(RecordDict({records.SECAGG: ArrayRecord({"Step": Array(np.zeros(3))})}))
+    found = [RecordDict(), RecordDict({SECAGG_RECORD: ConfigRecord({"Step": 3})})]
+    found += [RecordDict({SECAGG_RECORD: ConfigRecord({name: data})}) for name in names for data in payloads]
+    found.append(RecordDict({SECAGG_RECORD: ArrayRecord({"Step": Array(np.zeros(3))})}))
     return found
 
 
@@ -182,5 +191,5 @@ def test_arbitrary_bytes_are_refused_as_such(tmp_path: Path, message_type: str) 
     server = joined(tmp_path, 3)
     for content in hostile_contents():
         refused = refusal_of(server.pods.ask(A, message_type, content))
-        expected = "policy" if message_type in records.PLAIN.values() else "malformed"
+        expected = "policy" if message_type in PLAIN_MESSAGES.values() else "malformed"
         assert refused.code == expected, (content, refused.text)

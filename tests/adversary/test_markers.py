@@ -17,7 +17,17 @@ from flwr.common.serde import message_to_proto
 import client.app.main
 from client.app.ledger import Ledger
 from fl_app.config import RunConfig
-from fl_app.flower import records
+from fl_app.flower.names import (
+    HELLO_MESSAGE,
+    MASKED_EVALUATE,
+    MASKED_MESSAGES,
+    MASKED_STATISTICS,
+    MASKED_TRAIN,
+    ROSTER_MESSAGE,
+    SECAGG_RECORD,
+    SURVIVORS_MESSAGE,
+    UNMASK_MESSAGE,
+)
 from fl_app.identity.keys import Keyring, keygen, known_pods
 from fl_app.secagg.crypto import KEY_BYTES
 from fl_app.system.home import pod_home
@@ -30,7 +40,7 @@ from tests.support.small_federation import table, write_pod
 NAMES = ("north", "south", "east", "west")
 ME = "north"
 MARKER, NUMBER = "patient-4711", 4711.0625
-TYPES = (records.HELLO, records.ROSTER, *records.KINDS.values(), records.SURVIVORS, records.UNMASK)
+TYPES = (HELLO_MESSAGE, ROSTER_MESSAGE, *MASKED_MESSAGES.values(), SURVIVORS_MESSAGE, UNMASK_MESSAGE)
 
 
 @dataclass
@@ -71,7 +81,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
         return message
 
     def lose(message: Message) -> Message:
-        lost = message.metadata.message_type == records.TRAIN and message.metadata.src_node_id == 103
+        lost = message.metadata.message_type == MASKED_TRAIN and message.metadata.src_node_id == 103
         if lost:
             message.content["masked"] = ArrayRecord({"vector": Array("uint64", (0,), "numpy.ndarray", b"")})
         return message
@@ -125,7 +135,7 @@ def broken(recorded: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def ask(recorded: Recorded, broken: Broken, message_type: str, ruin: Callable[[], None]) -> Message:
     """Put the pod where it was before the first such message, break it, and return what it answers."""
-    content, state, ledger = recorded.moments.get(message_type, recorded.moments[records.TRAIN])
+    content, state, ledger = recorded.moments.get(message_type, recorded.moments[MASKED_TRAIN])
     (broken.home / "ledger.db").write_bytes(ledger)
     ruin()
     grid = InProcessGrid(client.app.main.app, {100: node_config(broken.directory, ME)})
@@ -141,7 +151,7 @@ def assert_clean(reply: Message, secrets: list[bytes]) -> None:
 
 
 def refused(reply: Message) -> bool:
-    return not reply.has_error() and "Refusal" in reply.content.get(records.SECAGG, {})
+    return not reply.has_error() and "Refusal" in reply.content.get(SECAGG_RECORD, {})
 
 
 # -- what breaks ----------------------------------------------------------------------------------------------------
@@ -209,17 +219,17 @@ LOADERS = {
     "client.app.main.load_pod": TYPES,
     "client.app.owner.Identity.load": TYPES,
     "client.app.owner.Keyring.load": TYPES,
-    "client.app.table.read_table": (records.HELLO, *records.KINDS.values()),
-    "client.app.table.schema_of": (records.HELLO,),
-    "client.app.main.PodTable.of": (records.HELLO, *records.KINDS.values()),
-    "client.app.main.statistic_sums": (records.STATISTICS,),
-    "client.app.main.Encoding.from_json": (records.TRAIN, records.EVALUATE),
-    "fl_app.tabular.network.load_state": (records.TRAIN, records.EVALUATE),
-    "fl_app.tabular.training.train": (records.TRAIN,),
-    "fl_app.tabular.training.evaluate": (records.TRAIN, records.EVALUATE),
+    "client.app.table.read_table": (HELLO_MESSAGE, *MASKED_MESSAGES.values()),
+    "client.app.table.schema_of": (HELLO_MESSAGE,),
+    "client.app.main.PodTable.of": (HELLO_MESSAGE, *MASKED_MESSAGES.values()),
+    "client.app.main.statistic_sums": (MASKED_STATISTICS,),
+    "client.app.main.Encoding.from_json": (MASKED_TRAIN, MASKED_EVALUATE),
+    "fl_app.tabular.network.load_state": (MASKED_TRAIN, MASKED_EVALUATE),
+    "fl_app.tabular.training.train": (MASKED_TRAIN,),
+    "fl_app.tabular.training.evaluate": (MASKED_TRAIN, MASKED_EVALUATE),
     "client.app.ledger.chain": TYPES,
-    "client.app.masked_app.records.request_digest": tuple(records.KINDS.values()),
-    "fl_app.secagg.pod_session.mask": tuple(records.KINDS.values()),
+    "client.app.masked_app.records.request_digest": tuple(MASKED_MESSAGES.values()),
+    "fl_app.secagg.pod_session.mask": tuple(MASKED_MESSAGES.values()),
 }
 
 

@@ -15,6 +15,16 @@ from client.app.ledger import Ledger
 from client.app.owner import Limits
 from fl_app.config import RunConfig
 from fl_app.flower import records
+from fl_app.flower.names import (
+    HELLO_MESSAGE,
+    MASKED_MESSAGES,
+    MASKED_RECORD,
+    MASKED_TRAIN,
+    PLAIN_MESSAGES,
+    PLAIN_TRAIN,
+    ROSTER_MESSAGE,
+    VALUES_RECORD,
+)
 from fl_app.secagg.canonical import encode
 from fl_app.secagg.errors import AlreadyAnswered, LedgerRefused
 from fl_app.secagg.messages import Hello, StepPlan, Witness
@@ -73,10 +83,10 @@ def fails(size: int) -> np.ndarray:
     raise ValueError("on these settings")
 
 
-@pytest.mark.parametrize("message_type", [records.TRAIN, records.PLAIN[records.TRAIN]])
+@pytest.mark.parametrize("message_type", [MASKED_TRAIN, PLAIN_TRAIN])
 def test_a_step_whose_handler_failed_is_spent(server: Server, message_type: str) -> None:
     server.pods.change_owner(A, require_secure_aggregation=False)
-    shares = None if message_type == records.TRAIN else ()
+    shares = None if message_type == MASKED_TRAIN else ()
     server.pods.pods[A].update = fails
     assert refusal_of(server.train(A, shares=shares, message_type=message_type)).code == "pod-error"
     for other in (server.request(), server.request(rate=0.25)):
@@ -226,17 +236,17 @@ def test_settings_that_cannot_be_read_are_refused_where_the_owner_limits_them(fr
     assert_refused(fresh.hello(A), "policy", "cannot read", "maximum_local_epochs")
 
 
-@pytest.mark.parametrize("message_type", [records.TRAIN, records.PLAIN[records.TRAIN]])
+@pytest.mark.parametrize("message_type", [MASKED_TRAIN, PLAIN_TRAIN])
 def test_a_step_under_other_settings_than_the_sessions_is_refused(fresh: Server, message_type: str) -> None:
     text = bound(fresh)
     fresh.join()
     fresh.pods.change_owner(A, require_secure_aggregation=False)
-    shares = None if message_type == records.TRAIN else ()
+    shares = None if message_type == MASKED_TRAIN else ()
     other = told(fresh, settings(local_epochs=100))
     assert_refused(fresh.train(A, other, shares=shares, message_type=message_type), "session", "other settings")
     assert fresh.pods.pods[A].trained == 0
     reply = fresh.train(A, told(fresh, text), shares=shares, message_type=message_type)
-    assert records.MASKED in reply or records.VALUES in reply
+    assert MASKED_RECORD in reply or VALUES_RECORD in reply
 
 
 def test_more_runs_in_a_day_than_the_owner_allows_are_refused(fresh: Server) -> None:
@@ -284,7 +294,7 @@ class _Tomorrow:
 
 
 @pytest.mark.parametrize(
-    "message_type", [records.HELLO, records.ROSTER, *records.KINDS.values(), *records.PLAIN.values()]
+    "message_type", [HELLO_MESSAGE, ROSTER_MESSAGE, *MASKED_MESSAGES.values(), *PLAIN_MESSAGES.values()]
 )
 def test_a_paused_pod_refuses_everything_and_enters_it(fresh: Server, message_type: str) -> None:
     fresh.pods.change_owner(A, paused=lambda: True)
@@ -397,9 +407,9 @@ def test_every_message_has_its_entry(tmp_path: Path) -> None:
     server.train(A, server.request(2), shares=())
     entries = server.pods.pods[A].owner.ledger.entries()
     assert [(e.event, e.kind, e.round) for e in entries] == [
-        ("look", records.HELLO, 0), ("bystander", records.HELLO, 0), ("session", "", 0), ("roster", records.ROSTER, 0),
-        ("hello", records.HELLO, 0), ("begin", "train", 1), ("answer", "train", 1), ("survivors", "train", 1),
-        ("unmask", "train", 1), ("refusal", records.TRAIN, 0),
+        ("look", HELLO_MESSAGE, 0), ("bystander", HELLO_MESSAGE, 0), ("session", "", 0), ("roster", ROSTER_MESSAGE, 0),
+        ("hello", HELLO_MESSAGE, 0), ("begin", "train", 1), ("answer", "train", 1), ("survivors", "train", 1),
+        ("unmask", "train", 1), ("refusal", MASKED_TRAIN, 0),
     ]  # fmt: skip
     assert {e.app for e in entries} == {"ab" * 32}
     assert {(e.run, e.series) for e in entries} == {("7", "7")}
@@ -414,7 +424,7 @@ def test_every_message_has_its_entry(tmp_path: Path) -> None:
         assert by[event]["cohort"] == {name: key for name, key in keys.items() if name != B}
         assert by[event]["detail"] == collection.label.hex()
     assert by["refusal"]["why"] == refusal_of(server.train(A, server.request(2), shares=())).text
-    vectors = [m for m in server.pods.grid.replies if m.metadata.src_node_id == 100 and records.MASKED in m.content]
+    vectors = [m for m in server.pods.grid.replies if m.metadata.src_node_id == 100 and MASKED_RECORD in m.content]
     vector, said = vector_in(vectors[0].content)
     assert by["answer"]["bytes"] == vector.nbytes + len(said.to_bytes())
 
@@ -434,4 +444,4 @@ def test_a_refusal_that_cannot_be_entered_says_nothing_else(server: Server) -> N
     path.write_bytes(b"not a database, but of some length, so that SQLite looks at it" * 9)
     server.pods.pods[A].update = fails
     assert_refused(server.train(A), "ledger", "cannot be written")
-    assert_refused(server.pods.ask(A, records.TRAIN, RecordDict()), "ledger", "cannot be written")
+    assert_refused(server.pods.ask(A, MASKED_TRAIN, RecordDict()), "ledger", "cannot be written")

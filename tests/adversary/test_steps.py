@@ -12,6 +12,7 @@ from flwr.app import RecordDict
 
 from client.app.ledger import Ledger
 from fl_app.flower import records
+from fl_app.flower.names import MASKED_EVALUATE, PLAIN_TRAIN
 from fl_app.secagg.errors import LedgerRefused, SessionRefused
 from fl_app.secagg.field import FIELD_61, Int64
 from fl_app.secagg.masking import Sum
@@ -125,7 +126,7 @@ def test_a_round_that_was_not_declared_is_refused(server: Server, round: int) ->
 def test_a_round_that_was_not_declared_is_refused_in_the_clear_too(server: Server) -> None:
     server.pods.change_owner(A, require_secure_aggregation=False)
     content = records.put(server.request(), server.step(6))
-    assert_refused(server.train(A, content, (), records.PLAIN[records.TRAIN]), "session", "not declared")
+    assert_refused(server.train(A, content, (), PLAIN_TRAIN), "session", "not declared")
     assert server.pods.pods[A].trained == 0
 
 
@@ -135,7 +136,7 @@ def test_a_second_final_evaluation_is_refused(server: Server) -> None:
 
 
 def test_a_step_sent_as_another_kind_is_refused(server: Server) -> None:
-    assert_refused(server.train(A, message_type=records.EVALUATE), "malformed", "'train' step came as")
+    assert_refused(server.train(A, message_type=MASKED_EVALUATE), "malformed", "'train' step came as")
 
 
 def test_a_step_before_any_roster_is_refused(server: Server) -> None:
@@ -150,7 +151,7 @@ def test_a_step_without_a_session_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_step_without_masks_is_refused(server: Server) -> None:
-    reply = server.train(A, shares=(), message_type=records.PLAIN[records.TRAIN])
+    reply = server.train(A, shares=(), message_type=PLAIN_TRAIN)
     assert_refused(reply, "policy", "secure aggregation only")
 
 

@@ -21,7 +21,7 @@ from flwr.app import Array, ArrayRecord
 from flwr.serverapp.strategy import FedAvg
 
 from fl_app.errors import RunFailed
-from fl_app.flower import records
+from fl_app.flower.names import HELLO_MESSAGE, MASKED_TRAIN, ROSTER_MESSAGE, UNMASK_MESSAGE
 from fl_app.secagg.roster import default_threshold
 from strategies.metrics import Count, Mean
 from strategies.secure_aggregation import Round, SecureAggregation
@@ -33,7 +33,7 @@ PAIRED = (5, 10)
 LONGEST = 20.0  # seconds; a cell takes a fraction of one
 SKIPPED, ENDED = "skipped", "ended"
 SPOKEN = ("survivors", "unmask")
-HELLO, ROSTER, TRAIN, UNMASK = records.HELLO, records.ROSTER, records.TRAIN, records.UNMASK
+HELLO, ROSTER, TRAIN, UNMASK = HELLO_MESSAGE, ROSTER_MESSAGE, MASKED_TRAIN, UNMASK_MESSAGE
 
 DEATHS = ("before hello", "after hello", "after roster", "while training", "after its vector", "at unmask")
 MIXED = "one while training, one at unmask"

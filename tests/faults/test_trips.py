@@ -7,7 +7,7 @@ import pytest
 from flwr.app import Array, ArrayRecord
 from flwr.serverapp.strategy import FedAvg
 
-from fl_app.flower import records
+from fl_app.flower.names import UNMASK_MESSAGE
 from fl_app.secagg.roster import default_threshold
 from strategies.metrics import Count, Mean
 from strategies.secure_aggregation import SecureAggregation
@@ -74,7 +74,7 @@ def test_a_pod_that_refuses_to_unmask_does_not_hurry_the_others(tmp_path: Path) 
     """Three of four suffice; a restarted pod, which refuses at once, is not one of the three."""
     pods = Pods(tmp_path, NAMES[:4], grid_class=FaultyGrid)
     grid = pods.grid
-    grid.restarted[pods.nodes[NAMES[0]]] = grid.slow[pods.nodes[NAMES[3]]] = records.UNMASK
+    grid.restarted[pods.nodes[NAMES[0]]] = grid.slow[pods.nodes[NAMES[3]]] = UNMASK_MESSAGE
     strategy = SecureAggregation(FedAvg(), pods.names, max_weight=1000, poll=0.001)
     result = strategy.start(grid, ArrayRecord({"w": Array(np.zeros(SIZE))}), num_rounds=1)
     assert list(result.train_metrics_clientapp) == [1]

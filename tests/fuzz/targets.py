@@ -14,6 +14,15 @@ from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordD
 from hypothesis import strategies as st
 
 from fl_app.flower import records
+from fl_app.flower.names import (
+    HELLO_MESSAGE,
+    MASKED_EVALUATE,
+    MASKED_TRAIN,
+    ROSTER_MESSAGE,
+    SECAGG_RECORD,
+    SURVIVORS_MESSAGE,
+    UNMASK_MESSAGE,
+)
 from fl_app.secagg import messages
 from fl_app.secagg.aggregator import Collection
 from fl_app.secagg.canonical import decode
@@ -84,7 +93,7 @@ class Bench:
         self.grid.on_request = self._keep
         server.join()
         self.collection = server.collect()
-        server.pods.ask(ME, records.SURVIVORS, records.put(RecordDict(), self.collection.survivors_request()))
+        server.pods.ask(ME, SURVIVORS_MESSAGE, records.put(RecordDict(), self.collection.survivors_request()))
         server.open(self.collection)
         server.evaluate(ME)
         self.grid.on_request = lambda message: message
@@ -142,7 +151,7 @@ class Bench:
             ledger.said.clear()
             self.server.pods.pods[ME].owner = replace(owner, ledger=ledger)  # type: ignore[arg-type]
             reply = self.grid.app(Message(content, dst_node_id=self.node, message_type=message_type), context)
-            record = reply.content[records.SECAGG]
+            record = reply.content[SECAGG_RECORD]
             if "Refusal" in record:
                 refused = records.take(reply.content, records.Refusal)
                 if refused.code == "pod-error":
@@ -184,11 +193,11 @@ class Bench:
             "weight": np.ones(1),
         }
         replies = {
-            "hello": (hello, self.replies[records.HELLO]),
-            "roster": (roster, self.replies[records.ROSTER]),
-            "vector": (vector, self.replies[records.TRAIN]),
-            "witness": (witness, self.replies[records.SURVIVORS]),
-            "unmask": (opened, self.replies[records.UNMASK]),
+            "hello": (hello, self.replies[HELLO_MESSAGE]),
+            "roster": (roster, self.replies[ROSTER_MESSAGE]),
+            "vector": (vector, self.replies[MASKED_TRAIN]),
+            "witness": (witness, self.replies[SURVIVORS_MESSAGE]),
+            "unmask": (opened, self.replies[UNMASK_MESSAGE]),
             "plain values": (plain, records.put_values(RecordDict(), values)),
         }
         return [
@@ -254,7 +263,7 @@ def _records(bench: Bench) -> list[Target]:
     """Return the parsers of all records, fed with damaged messages of their own type."""
     seen: dict[type[Record], bytes] = {}
     for content in (*bench.requests.values(), *bench.replies.values()):
-        for name, data in content.config_records.get(records.SECAGG, {}).items():
+        for name, data in content.config_records.get(SECAGG_RECORD, {}).items():
             kind = getattr(messages, name, None) or getattr(records, name)
             seen[kind] = data  # type: ignore[assignment]
     seen[SealedShare] = bench.server.aggregator.shares_for(ME)[0].to_bytes()
@@ -293,6 +302,6 @@ def _plain(value: Any) -> bytes:
 def all_targets() -> Mapping[str, Target]:
     """Return every target by name."""
     bench = Bench()
-    kinds = [records.HELLO, records.ROSTER, records.TRAIN, records.SURVIVORS, records.UNMASK, records.EVALUATE]
+    kinds = [HELLO_MESSAGE, ROSTER_MESSAGE, MASKED_TRAIN, SURVIVORS_MESSAGE, UNMASK_MESSAGE, MASKED_EVALUATE]
     targets = [bench.pod(kind) for kind in kinds] + bench.server_targets() + _records(bench) + [_decoder(bench)]
     return {target.name: target for target in targets}

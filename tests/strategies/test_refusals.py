@@ -14,6 +14,7 @@ from flwr.serverapp.strategy import FedAvg
 from client.app.ledger import Ledger
 from fl_app.errors import FlAppError
 from fl_app.flower import records
+from fl_app.flower.names import HELLO_MESSAGE, MASKED_TRAIN, PLAIN_TRAIN, ROSTER_MESSAGE, SECAGG_RECORD, VALUES_RECORD
 from fl_app.identity.keys import Identity, Keyring, known_pods
 from fl_app.pod.definition import Policy
 from fl_app.secagg.crypto import HELLO, statement
@@ -60,7 +61,7 @@ def no_cohort(grid: InProcessGrid, **settings: Any) -> CohortRefused:
 
 
 def no_share_left(grid: InProcessGrid, *, but: int = 0) -> None:
-    sent = [reply for reply in grid.replies if "RosterReply" in reply.content.get(records.SECAGG, {})]
+    sent = [reply for reply in grid.replies if "RosterReply" in reply.content.get(SECAGG_RECORD, {})]
     assert len(sent) == but
 
 
@@ -105,7 +106,7 @@ def mallorys(hello: Hello, directory: Path) -> Hello:
 
 def test_a_key_swapped_on_the_way_stops_the_run(pods: LinearPods) -> None:
     def swap(message: Message) -> Message:
-        record = message.content[records.SECAGG]
+        record = message.content[SECAGG_RECORD]
         if "Hello" in record and records.take(message.content, Hello).name == "west":
             records.put(message.content, mallorys(records.take(message.content, Hello), pods.directory))
         return message
@@ -143,7 +144,7 @@ def test_a_pod_on_two_nodes_stops_the_run(pods: LinearPods) -> None:
 
 def test_a_pod_listed_twice_on_the_roster_is_refused_by_every_pod(pods: LinearPods) -> None:
     def twice(message: Message) -> Message:
-        if message.metadata.message_type == records.ROSTER:
+        if message.metadata.message_type == ROSTER_MESSAGE:
             hellos = records.take(message.content, records.RosterRequest).hellos
             records.put(message.content, records.RosterRequest(tuple(sorted((*hellos, hellos[0]), key=key))))
         return message
@@ -181,7 +182,7 @@ def test_a_server_that_asks_for_the_plain_step_in_a_secure_session_is_refused(po
     _, failed = run(grid)
     assert failed[0].count("takes part in secure aggregation only") == 3
     assert not pods.trained  # type: ignore[attr-defined]
-    assert not any(records.VALUES in reply.content for reply in grid.replies)
+    assert not any(VALUES_RECORD in reply.content for reply in grid.replies)
 
 
 def test_other_pods_on_the_federation_are_left_alone_whatever_state_they_are_in(pods: LinearPods) -> None:
@@ -191,7 +192,7 @@ def test_other_pods_on_the_federation_are_left_alone_whatever_state_they_are_in(
     result, failed = run(grid)
     assert not failed
     assert result.arrays is not None
-    east = [reply for reply in grid.replies if "Refusal" in reply.content[records.SECAGG]]
+    east = [reply for reply in grid.replies if "Refusal" in reply.content[SECAGG_RECORD]]
     assert len(east) == 1
 
 
@@ -199,9 +200,9 @@ def test_a_pod_that_was_not_requested_says_its_name_and_nothing_else(pods: Linea
     everyone = LinearPods(pods.directory / "more", (*NAMES, "east"))
     grid = everyone.grid()
     assert not run(grid)[1]
-    (reply,) = [r.content for r in grid.replies if "Bystander" in r.content[records.SECAGG]]
+    (reply,) = [r.content for r in grid.replies if "Bystander" in r.content[SECAGG_RECORD]]
     assert records.take(reply, records.Bystander) == records.Bystander("east")
-    assert set(reply) == {records.SECAGG}
+    assert set(reply) == {SECAGG_RECORD}
 
 
 # --- what a pod keeps to itself when something breaks
@@ -277,7 +278,7 @@ def for_pod(pods: LinearPods, name: str, change: Callable[[Message], None]) -> C
     node = 101 + list(pods.names).index(name)
 
     def tamper(message: Message) -> Message:
-        if message.metadata.message_type == records.TRAIN and message.metadata.dst_node_id == node:
+        if message.metadata.message_type == MASKED_TRAIN and message.metadata.dst_node_id == node:
             change(message)
         return message
 
@@ -323,7 +324,7 @@ def test_a_pod_whose_state_was_lost_after_an_answer_gives_no_second_one_but_goes
     node, states, asked = 102, [], []
 
     def remember(message: Message) -> Message:
-        if message.metadata.message_type == records.TRAIN and message.metadata.dst_node_id == node:
+        if message.metadata.message_type == MASKED_TRAIN and message.metadata.dst_node_id == node:
             states.append(copy.deepcopy(grid.contexts[node].state))
             asked.append(copy.deepcopy(message.content))
         return message
@@ -331,11 +332,11 @@ def test_a_pod_whose_state_was_lost_after_an_answer_gives_no_second_one_but_goes
     grid = pods.grid(on_request=remember)
     _, failed = run(grid, membership_changes=2)  # two rounds more than are run are declared
     assert not failed
-    first = next(reply for reply in grid.replies if reply.metadata.message_type == records.TRAIN)
+    first = next(reply for reply in grid.replies if reply.metadata.message_type == MASKED_TRAIN)
 
     def ask(content: RecordDict) -> RecordDict:
         grid.contexts[node].state = copy.deepcopy(states[0])  # as after a crash between entry and reply
-        (reply,) = grid.send_and_receive([Message(content, dst_node_id=node, message_type=records.TRAIN)])
+        (reply,) = grid.send_and_receive([Message(content, dst_node_id=node, message_type=MASKED_TRAIN)])
         return reply.content
 
     again = records.take(ask(asked[0]), records.Refusal)
@@ -357,7 +358,7 @@ def test_a_ledger_that_disappears_in_the_middle_of_a_run_ends_it(pods: LinearPod
     ledger = pod_home("south", pods.home("south")) / "ledger.db"
 
     def lose(message: Message) -> Message:
-        if message.metadata.message_type == records.TRAIN and records.take(message.content, Step).round == 2:
+        if message.metadata.message_type == MASKED_TRAIN and records.take(message.content, Step).round == 2:
             ledger.unlink(missing_ok=True)
         return message
 
@@ -397,7 +398,7 @@ HOSTILE: dict[str, Callable[[RecordDict], Any]] = {
 
 @pytest.mark.parametrize("what", HOSTILE)
 def test_a_reply_that_is_no_masked_vector_fails_the_round(what: str, pods: LinearPods) -> None:
-    result, failed = run(pods.grid(on_reply=replied(records.TRAIN, HOSTILE[what])))
+    result, failed = run(pods.grid(on_reply=replied(MASKED_TRAIN, HOSTILE[what])))
     assert isinstance(result, FlAppError)
     assert failed[0].startswith("the 'train' step of round 1 failed: ")
 
@@ -416,7 +417,7 @@ PLAIN_HOSTILE: dict[str, Callable[[RecordDict], Any]] = {
 @pytest.mark.parametrize("what", PLAIN_HOSTILE)
 def test_a_plain_reply_that_is_none_fails_the_round(what: str, tmp_path: Path) -> None:
     open_pods = LinearPods(tmp_path, secure_only=False)
-    grid = open_pods.grid(on_reply=replied(records.PLAIN[records.TRAIN], PLAIN_HOSTILE[what]))
+    grid = open_pods.grid(on_reply=replied(PLAIN_TRAIN, PLAIN_HOSTILE[what]))
     result, failed = run(grid, secure=False)
     assert isinstance(result, FlAppError)
     assert failed[0].startswith("the 'train' step of round 1 failed: ")
@@ -438,7 +439,7 @@ def test_no_examples_at_all_is_a_failed_round(secure: bool, tmp_path: Path) -> N
 
 def test_a_pod_that_does_not_answer_a_round_is_named(pods: LinearPods) -> None:
     def lose(message: Message) -> Message | None:
-        lost = message.metadata.message_type == records.TRAIN and message.metadata.src_node_id == 103
+        lost = message.metadata.message_type == MASKED_TRAIN and message.metadata.src_node_id == 103
         return None if lost else message
 
     secure, failed = strategy(FedAvg(), on_skip=lambda number, error: failed.append(str(error))), list[str]()
@@ -449,8 +450,8 @@ def test_a_pod_that_does_not_answer_a_round_is_named(pods: LinearPods) -> None:
 
 def test_an_error_of_flowers_own_names_the_pod(pods: LinearPods) -> None:
     def broken(message: Message) -> Message:
-        if message.metadata.message_type == records.TRAIN and message.metadata.src_node_id == 103:
-            request = last_request(grid, records.TRAIN)
+        if message.metadata.message_type == MASKED_TRAIN and message.metadata.src_node_id == 103:
+            request = last_request(grid, MASKED_TRAIN)
             return Message(Error(code=8, reason=f"{MARKER} was killed"), reply_to=request)
         return message
 
@@ -473,7 +474,7 @@ def last_request(grid: InProcessGrid, message_type: str) -> Message:
     ids=range(3),
 )
 def test_a_hello_that_is_none_is_a_missing_pod(change: Any, text: str, pods: LinearPods) -> None:
-    refused = no_cohort(pods.grid(on_reply=replied(records.HELLO, change)), hello_timeout=0.3)
+    refused = no_cohort(pods.grid(on_reply=replied(HELLO_MESSAGE, change)), hello_timeout=0.3)
     assert "pod 'south' did not answer within 0 seconds (online: north, west)" in str(refused)
     assert text in str(refused)
 
@@ -493,6 +494,6 @@ def doubled(content: RecordDict) -> None:
     ids=range(3),
 )
 def test_shares_that_are_none_stop_the_run(change: Any, text: str, pods: LinearPods) -> None:
-    refused = no_cohort(pods.grid(on_reply=replied(records.ROSTER, change)))
+    refused = no_cohort(pods.grid(on_reply=replied(ROSTER_MESSAGE, change)))
     assert "pod 'south'" in str(refused)
     assert text in str(refused)

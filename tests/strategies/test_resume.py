@@ -11,11 +11,10 @@ from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM, FedProx, Strategy
 
 from fl_app.errors import RunFailed, UsageError
-from fl_app.flower import records
+from fl_app.flower.names import COMPLETED_ROUNDS, MASKED_TRAIN, ROSTER_MESSAGE
 from strategies import CohortRefused, Round, StepFailed
 from strategies.inner_strategy import restore, server_state
 from strategies.look import look_at_pods
-from strategies.secure_aggregation import COMPLETED
 from tests.strategies.linear_pods import LinearPods, config, flat, initial, strategy
 from tests.support.in_process import InProcessGrid
 
@@ -114,8 +113,8 @@ def test_rounds_that_pods_have_answered_are_skipped_in_one_session(pods: LinearP
     )
     resumed.start(grid, done[DONE - 1].arrays, ROUNDS, 5.0, config(), config())
     assert rounds == [4, 5, 6]
-    asked = [message.content for message in grid.requests if message.metadata.message_type == records.TRAIN]
-    told = [(said["server-round"], said[COMPLETED]) for said in (one.config_records["config"] for one in asked)]
+    asked = [message.content for message in grid.requests if message.metadata.message_type == MASKED_TRAIN]
+    told = [(said["server-round"], said[COMPLETED_ROUNDS]) for said in (one.config_records["config"] for one in asked)]
     # How far training is does not depend on how many numbers were skipped.
     assert list(dict.fromkeys(told)) == [(3, 2), (4, 2), (5, 3), (6, 4)]
     assert [(number, error.spent) for number, error in skipped] == [(3, True)]
@@ -126,7 +125,7 @@ def test_rounds_that_pods_have_answered_are_skipped_in_one_session(pods: LinearP
 def test_one_pod_that_has_answered_is_enough_to_skip_a_round(pods: LinearPods) -> None:
     def only_north(message: Message) -> Message | None:
         late = (
-            message.metadata.message_type == records.TRAIN
+            message.metadata.message_type == MASKED_TRAIN
             and message.content.config_records["config"]["server-round"] == 3
         )
         return None if late and message.metadata.dst_node_id != 101 else message
@@ -176,11 +175,11 @@ def four(tmp_path: Path) -> LinearPods:
 
 def losing(node: int, roster_of: int) -> Callable[[Message], Message | None]:
     """Lose ``node``'s answer to the first training, and ``roster_of``'s to the roster of the next session."""
-    seen = {records.TRAIN: 0, records.ROSTER: 0}
+    seen = {MASKED_TRAIN: 0, ROSTER_MESSAGE: 0}
 
     def on_request(message: Message) -> Message | None:
         kind, receiver = message.metadata.message_type, message.metadata.dst_node_id
-        lost = {records.TRAIN: (node, 1), records.ROSTER: (roster_of, 2)}
+        lost = {MASKED_TRAIN: (node, 1), ROSTER_MESSAGE: (roster_of, 2)}
         if kind in seen and receiver == lost[kind][0]:
             seen[kind] += 1
             if seen[kind] == lost[kind][1]:
@@ -227,8 +226,8 @@ def node_info(node: int) -> NodeInfo:
 
 def said_of(pods: LinearPods, code: int) -> str:
     def broken(message: Message) -> Message:
-        if message.metadata.message_type == records.TRAIN and message.metadata.src_node_id == 103:
-            request = next(m for m in reversed(grid.requests) if m.metadata.message_type == records.TRAIN)
+        if message.metadata.message_type == MASKED_TRAIN and message.metadata.src_node_id == 103:
+            request = next(m for m in reversed(grid.requests) if m.metadata.message_type == MASKED_TRAIN)
             return Message(Error(code=code, reason=f"FileNotFoundError: {MARKER}"), reply_to=request)
         return message
 

@@ -19,6 +19,7 @@ from client.app.main import app as client_app
 from fl_app.config import RunConfig
 from fl_app.federation.kinds import read_federation
 from fl_app.flower import records
+from fl_app.flower.names import MASKED_RECORD, SECAGG_RECORD
 from fl_app.secagg.field import FIELD_31, FIELD_61
 from fl_app.secagg.messages import Hello, MaskedReply
 from fl_app.tabular.schema import Schema
@@ -64,7 +65,7 @@ def allowed(message: Message, pods: tuple[str, ...]) -> Words | None:
     """Raise unless a reply is made of allowed fields and nothing else; returns its masked vector, if it is one."""
     assert not message.has_error()
     content = message.content
-    (kind,) = content[records.SECAGG]
+    (kind,) = content[SECAGG_RECORD]
     if kind == "Hello":
         hello = records.take(content, Hello)
         assert hello.name in pods
@@ -77,13 +78,13 @@ def allowed(message: Message, pods: tuple[str, ...]) -> Words | None:
     elif kind == "MaskedReply":
         reply = records.take(content, MaskedReply)
         assert (reply.commitment, reply.shares) == (b"", ())
-        assert set(content) == {records.SECAGG, records.MASKED}
+        assert set(content) == {SECAGG_RECORD, MASKED_RECORD}
         vector = records.take_vector(content)
         assert vector.dtype.kind == "u"
         return vector
     else:
         raise AssertionError(f"a {kind} is not on the list")
-    assert set(content) == {records.SECAGG}
+    assert set(content) == {SECAGG_RECORD}
     return None
 
 

@@ -90,10 +90,11 @@ class InProcessGrid(Grid):
 def refusals(grid: InProcessGrid) -> list[str]:
     """Return the texts of all refusals that reached the server."""
     from fl_app.flower import records
+    from fl_app.flower.names import SECAGG_RECORD
 
     found = []
     for reply in grid.replies:
-        record = reply.content.get(records.SECAGG) if reply.has_content() else None
+        record = reply.content.get(SECAGG_RECORD) if reply.has_content() else None
         if isinstance(record, ConfigRecord) and "Refusal" in record:
             found.append(records.take(reply.content, records.Refusal).text)
     return found

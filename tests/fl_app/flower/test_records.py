@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fl_app.flower import records
+from fl_app.flower.names import SHARES_RECORD
 from fl_app.secagg.errors import MalformedMessage, NotApproved, PolicyRefused, ProtocolError
 from fl_app.secagg.messages import Hello, SealedShare, Step
 
@@ -106,7 +107,7 @@ def test_the_digest_is_the_same_for_the_same_request_however_its_records_are_ord
 def test_only_the_sealed_shares_stay_outside_the_digest() -> None:
     content = request()
     assert records.request_digest(records.put_shares(content, [SHARE])) == records.request_digest(content)
-    assert records.SHARES not in content  # the common request itself is not touched
+    assert SHARES_RECORD not in content  # the common request itself is not touched
     other = RecordDict({**content, "shares2": ConfigRecord({"sealed": [SHARE.to_bytes()]})})
     assert records.request_digest(other) != records.request_digest(content)
 

@@ -13,7 +13,7 @@ from fl_app import Callback, EarlyStopping, PyTorchTabularClassifier, Run, combi
 from fl_app.config import RunConfig
 from fl_app.errors import UsageError
 from fl_app.federation.kinds import SimulatedFederation
-from fl_app.flower import records
+from fl_app.flower.names import MASKED_EVALUATE, MASKED_TRAIN
 from fl_app.tabular.model_file import TrainedModel
 from fl_app.tabular.settings import DataStructure, Optimizer
 from server.app.checkpoint import Checkpoint
@@ -118,7 +118,7 @@ def test_a_training_that_improves_goes_its_whole_length_and_keeps_its_last_model
     same_model(run, plain)
 
 
-@pytest.mark.parametrize(("message_type", "number"), [(records.TRAIN, 7), (records.TRAIN, 11), (records.EVALUATE, 1)])
+@pytest.mark.parametrize(("message_type", "number"), [(MASKED_TRAIN, 7), (MASKED_TRAIN, 11), (MASKED_EVALUATE, 1)])
 def test_a_resumed_run_stops_and_keeps_what_the_undisturbed_one_does(
     message_type: str, number: int, small: SimulatedFederation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,7 +216,7 @@ def test_what_a_callback_raises_stops_the_run_and_is_raised(
 
 
 def test_a_callback_hears_of_a_run_that_failed(small: SimulatedFederation, monkeypatch: pytest.MonkeyPatch) -> None:
-    mend = dies_at(monkeypatch, records.TRAIN, 5)
+    mend = dies_at(monkeypatch, MASKED_TRAIN, 5)
     notes = Notes()
     with pytest.raises(FitFailed) as failed:
         fit(settings(None, rounds=4), small, callbacks=[notes])
@@ -236,7 +236,7 @@ def test_an_error_at_the_end_does_not_hide_why_the_run_failed(
         raise ZeroDivisionError("at the end")
 
     monkeypatch.setattr(Notes, "on_run_end", broken)
-    dies_at(monkeypatch, records.TRAIN, 1)
+    dies_at(monkeypatch, MASKED_TRAIN, 1)
     with pytest.raises(FitFailed) as failed:
         fit(settings(None), small, callbacks=[Notes()])
     assert failed.value.__notes__ == ["afterwards the callback Notes raised ZeroDivisionError: at the end"]

@@ -19,7 +19,7 @@ from fl_app.cli import main
 from fl_app.config import RunConfig
 from fl_app.errors import UsageError
 from fl_app.federation.kinds import SimulatedFederation
-from fl_app.flower import records
+from fl_app.flower.names import MASKED_EVALUATE, MASKED_TRAIN
 from fl_app.tabular.settings import DataStructure, Optimizer
 from server.app.checkpoint import Checkpoint
 from server.app.run_directory import RunDirectory
@@ -98,7 +98,7 @@ def test_a_resumed_run_is_the_undisturbed_one(
     strategy: str, small: SimulatedFederation, dying: Callable[[str, int], None], mended: Callable[[], None]
 ) -> None:
     undisturbed = fit(settings(strategy), small)
-    dying(records.TRAIN, 2 * DONE + 1)
+    dying(MASKED_TRAIN, 2 * DONE + 1)
     broken = broken_run(small, strategy)
     kept = Checkpoint.load(broken.checkpoint_path)
     assert (kept.number, len(kept.rounds)) == (DONE, DONE)
@@ -166,7 +166,7 @@ def trained(ledger: Path, series: str) -> list[int]:
 def test_a_round_that_was_skipped_before_is_not_asked_again(
     small: SimulatedFederation, dying: Callable[[str, int], None], mended: Callable[[], None]
 ) -> None:
-    dying(records.TRAIN, 2 * DONE + 1)
+    dying(MASKED_TRAIN, 2 * DONE + 1)
     broken = broken_run(small)
     broken.write_results({**broken.results(), "skipped": [{"round": 3, "lost": {}, "why": "pods were lost"}]})
     mended()
@@ -176,7 +176,7 @@ def test_a_round_that_was_skipped_before_is_not_asked_again(
 def test_where_only_the_final_evaluation_is_missing_that_is_all_that_is_done(
     small: SimulatedFederation, dying: Callable[[str, int], None], mended: Callable[[], None]
 ) -> None:
-    dying(records.EVALUATE, 1)
+    dying(MASKED_EVALUATE, 1)
     broken = broken_run(small)
     assert len(broken.results()["rounds"]) == ROUNDS
     mended()
@@ -192,7 +192,7 @@ def test_where_only_the_final_evaluation_is_missing_that_is_all_that_is_done(
 def test_it_goes_on_from_the_checkpoint_where_the_results_are_behind_it(
     small: SimulatedFederation, dying: Callable[[str, int], None], mended: Callable[[], None]
 ) -> None:
-    dying(records.TRAIN, 2 * DONE + 1)
+    dying(MASKED_TRAIN, 2 * DONE + 1)
     broken = broken_run(small)
     behind = broken.results()
     broken.write_results({**behind, "status": "running", "rounds": behind["rounds"][:1]})
@@ -206,9 +206,9 @@ def test_it_goes_on_from_the_checkpoint_where_the_results_are_behind_it(
 def test_it_may_be_resumed_again_with_more_rounds_and_other_deadlines(
     small: SimulatedFederation, dying: Callable[[str, int], None], mended: Callable[[], None]
 ) -> None:
-    dying(records.TRAIN, 2 * DONE + 1)
+    dying(MASKED_TRAIN, 2 * DONE + 1)
     broken = broken_run(small)
-    dying(records.TRAIN, 2 + 1)
+    dying(MASKED_TRAIN, 2 + 1)
     with pytest.raises(FitFailed):
         resume(broken, rounds=ROUNDS + 1)
     mended()
@@ -226,7 +226,7 @@ def test_it_may_be_resumed_again_with_more_rounds_and_other_deadlines(
 def test_tables_that_changed_in_between_stop_it(
     small: SimulatedFederation, dying: Callable[[str, int], None], mended: Callable[[], None], tmp_path: Path
 ) -> None:
-    dying(records.TRAIN, 2 * DONE + 1)
+    dying(MASKED_TRAIN, 2 * DONE + 1)
     broken = broken_run(small)
     mended()
     table(600, 1).drop(columns="colour").to_csv(tmp_path / "south.csv", index=False)
@@ -249,13 +249,13 @@ def test_a_completed_run_and_one_without_a_checkpoint_cannot_be_resumed(
     with pytest.raises(UsageError, match="is completed"):
         resume(run, rounds=3)
     assert run.results() == before
-    dying(records.TRAIN, 1)
+    dying(MASKED_TRAIN, 1)
     with pytest.raises(UsageError, match=r"no checkpoint.*begin anew"):
         resume(broken_run(small))
 
 
 def test_a_run_under_way_cannot_be_resumed(small: SimulatedFederation, dying: Callable[[str, int], None]) -> None:
-    dying(records.TRAIN, 2 * DONE + 1)
+    dying(MASKED_TRAIN, 2 * DONE + 1)
     broken = broken_run(small)
     with broken.carried_out(), pytest.raises(UsageError, match="is under way"):
         resume(broken)
@@ -264,7 +264,7 @@ def test_a_run_under_way_cannot_be_resumed(small: SimulatedFederation, dying: Ca
 def test_a_damaged_checkpoint_and_a_renamed_directory_are_told_of(
     small: SimulatedFederation, dying: Callable[[str, int], None]
 ) -> None:
-    dying(records.TRAIN, 2 * DONE + 1)
+    dying(MASKED_TRAIN, 2 * DONE + 1)
     broken = broken_run(small)
     other = broken.path.rename(broken.path.with_name("renamed"))
     with pytest.raises(UsageError, match=f"pods know this run as {broken.name}"):
@@ -299,7 +299,7 @@ def test_a_classifier_goes_on_with_the_run_it_began(
 ) -> None:
     schema = combine_pod_schemas(PODS)
     model = PyTorchTabularClassifier(DataStructure(target="outcome"), schema, epochs=3, batch_size=64)
-    dying(records.TRAIN, 3)
+    dying(MASKED_TRAIN, 3)
     with pytest.raises(FitFailed) as failed:
         model.fit(PODS)
     mended()
@@ -332,7 +332,7 @@ def test_the_command_says_how_to_resume_and_resumes(
     mended: Callable[[], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    dying(records.TRAIN, 3)
+    dying(MASKED_TRAIN, 3)
     code, _, err = call(capsys, *FIT)
     name = last_run().name
     assert code == 1
@@ -407,7 +407,7 @@ def test_a_signal_ends_the_run_cleanly(
 def test_after_a_signal_the_last_line_says_how_to_resume(
     small: SimulatedFederation, dying: Callable[[str, int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dying(records.TRAIN, 3)
+    dying(MASKED_TRAIN, 3)
     broken = broken_run(small)
     monkeypatch.setattr("server.modeller.launch.launcher_for", lambda federation: Endless(signal.SIGINT))
     with pytest.raises(Interrupted, match=f"stopped; `fl-app fit --resume {broken.name}` goes on"):
