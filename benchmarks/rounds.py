@@ -17,9 +17,10 @@ from benchmarks.plain import GROUND, TIMES
 from fl_app.errors import RunFailed
 from fl_app.federation.kinds import DeployedFederation
 from fl_app.secagg.roster import threshold_for
+from server.app.run_directory import FLOWER_LOG
 from server.deployed.deployed_run import DeployedRun
 from server.modeller.launch import Launcher, fit
-from server.modeller.simulation import LOG, Simulation
+from server.modeller.simulation import Simulation
 
 COMPLETE, LOSSY = "fl-app, t = n", "fl-app, t < n"
 FLOWER, POLLED = "Flower FedAvg", "FedAvg, own polling"
@@ -121,6 +122,6 @@ def _plain(by: str, ground: Ground, rounds: int, scratch: Path, address: str | N
     finally:
         launcher.stop()
     if code or not (scratch / TIMES).exists():
-        kept = shutil.copy(scratch / LOG, Path(tempfile.gettempdir(), "fl-app-bench.log"))
+        kept = shutil.copy(scratch / FLOWER_LOG, Path(tempfile.gettempdir(), "fl-app-bench.log"))
         raise RunFailed(f"{by} ended with code {code}; {kept} says why")
     return [float(second) for second in json.loads((scratch / TIMES).read_text())]

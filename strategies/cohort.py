@@ -47,15 +47,34 @@ class CohortRefused(RunFailed):
         super().__init__("no cohort: " + "; ".join(self.reasons))
 
     def matrix(self) -> list[list[str]]:
-        """Return the approval matrix as rows of text: a head, then one row a pod ("yes", "no", "?" if unknown)."""
-        rows = [["approves", *self.requested]]
-        for name in self.requested:
-            known = self.approvals.get(name)
-            cells = ["?" if known is None else "yes" if other in known else "no" for other in self.requested]
-            rows.append(
-                [name, *("-" if other == name else cell for other, cell in zip(self.requested, cells, strict=True))]
-            )
-        return rows
+        """Return the `approval_matrix` of the requested pods."""
+        return approval_matrix(self.requested, self.approvals)
+
+
+def approval_matrix(pods: Sequence[str], approvals: Mapping[str, Collection[str]]) -> list[list[str]]:
+    """Return who approves whom as rows of text: a header, then one row for each pod.
+
+    Parameters
+    ----------
+    pods
+        Names, in the order of rows and columns.
+    approvals
+        For each pod that answered, the pods it approves.
+
+    Returns
+    -------
+    list of rows
+        A cell is "yes" or "no", "?" where the row's pod did not answer, and "-" on the diagonal.
+    """
+
+    def cell(pod: str, other: str) -> str:
+        if other == pod:
+            return "-"
+        if pod not in approvals:
+            return "?"
+        return "yes" if other in approvals[pod] else "no"
+
+    return [["approves", *pods], *([pod, *(cell(pod, other) for other in pods)] for pod in pods)]
 
 
 @dataclass(frozen=True)

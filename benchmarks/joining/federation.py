@@ -19,9 +19,8 @@ from fl_app.federation.config_file import VARIABLE
 from fl_app.federation.kinds import SimulatedFederation, read_federation
 from fl_app.identity.keys import keygen
 from fl_app.pod.pod_file import load_pod
-from server.app.main import RUN_DIRECTORY
 from server.app.main import app as server_app
-from server.app.run_directory import RunDirectory
+from server.app.run_directory import RUN_DIRECTORY_VARIABLE, RunDirectory
 from tests.support.in_process import InProcessGrid
 
 # A study compares with plain averaging and with pods of one class; an owner would ask for more.
@@ -64,6 +63,6 @@ def carry_out(config: RunConfig, federation: SimulatedFederation, runs: Path) ->
     nodes = {100 + place: {"partition-id": place} for place in range(len(federation.pods))}
     nothing: Any = deque(maxlen=0)  # the grid's record of all messages, which nobody reads here
     grid = InProcessGrid(client_app, nodes, run_id=secrets.randbits(62), requests=nothing, replies=nothing)
-    with mock.patch.dict(os.environ, {VARIABLE: federation.source, RUN_DIRECTORY: str(run.path)}):
+    with mock.patch.dict(os.environ, {VARIABLE: federation.source, RUN_DIRECTORY_VARIABLE: str(run.path)}):
         server_app(grid, Context(grid.run_id, 0, {}, RecordDict(), {}))
     return run.results(), run.model_path()

@@ -17,7 +17,8 @@ from client.site.approved_apps import Apps
 from fl_app.errors import RunFailed, UsageError
 from fl_app.federation.kinds import DeployedFederation, find_federation
 from fl_app.host.probe import why_no_certificates, why_unreachable
-from fl_app.host.processes import GuardedProcess, flower_environment, until_interrupted
+from fl_app.host.processes import GuardedProcess, flower_environment
+from fl_app.host.signals import until_interrupted
 from fl_app.identity.keys import node_key, pod_card
 from fl_app.pod.definition import Pod
 from fl_app.pod.pod_file import dump_pod, load_pod

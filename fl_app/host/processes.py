@@ -15,12 +15,10 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
 
 _TICK = 0.05
 _SWEEP = 10.0
@@ -105,37 +103,6 @@ class GuardedProcess:
             _clear(self._guard.pid, self._scratch)
             return 128 - code
         return code
-
-
-class _Interrupted(BaseException):
-    """This process was asked to end."""
-
-
-@contextmanager
-def until_interrupted() -> Iterator[None]:
-    """Leave the block quietly at the first SIGINT or SIGTERM; further ones wait until it has been left.
-
-    Outside the main thread, where Python lets no one handle signals, the block just runs.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: object) -> NoReturn:
-        for number in before:
-            signal.signal(number, lambda *_: None)
-        raise _Interrupted
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        for number in before:
-            signal.signal(number, interrupt)
-        yield
-    except _Interrupted:
-        pass
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def flower_environment(extra: Mapping[str, str]) -> dict[str, str]:

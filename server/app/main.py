@@ -30,14 +30,19 @@ from fl_app.tabular.schema import CombinedSchema, Schema, combine
 from fl_app.tabular.statistics import Statistics
 from server.app.checkpoint import Checkpoint
 from server.app.recorder import Recorder
-from server.app.run_directory import MEMBERSHIP_CHANGES, RunDirectory, modeller_settings
+from server.app.run_directory import (
+    FLOWER_LOG,
+    MEMBERSHIP_CHANGES,
+    RUN_DIRECTORY_VARIABLE,
+    RunDirectory,
+    modeller_settings,
+)
 from server.app.schema_agreement import SchemaChanged, check_agreement
 from strategies import Count, Mean, SecureAggregation, Sum
 from strategies.inner_strategy import restore
 from strategies.look import look_at_pods
 from strategies.metrics import Metric
 
-RUN_DIRECTORY = "FL_APP_RUN_DIR"
 app = ServerApp()
 
 
@@ -59,7 +64,7 @@ def main(grid: Grid, context: Context) -> None:
         recorder.fail(error)
         raise
     except Exception:
-        recorder.fail(FlAppError("the ServerApp stopped unexpectedly; flower.log in the run directory says why"))
+        recorder.fail(FlAppError(f"the ServerApp stopped unexpectedly; see {FLOWER_LOG} in the run directory"))
         raise
     except BaseException:
         # Flower's RunNotRunningException, or the SystemExit of its signal handler: the SuperLink knows no such run now.
@@ -191,7 +196,7 @@ def _sizes(classes: int) -> dict[str, int]:
 
 def _run_directory(context: Context) -> RunDirectory:
     """Return the run directory the modeller's command has made, or make one for a plain ``flwr run``."""
-    if given := os.environ.get(RUN_DIRECTORY):
+    if given := os.environ.get(RUN_DIRECTORY_VARIABLE):
         return RunDirectory(Path(given))
     federation = find_federation(None, Path.cwd())
     config = RunConfig.from_flower(context.run_config, federation.pod_identifiers)

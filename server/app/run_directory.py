@@ -29,9 +29,13 @@ if TYPE_CHECKING:
     from fl_app.config import RunConfig
 from fl_app.federation.kinds import Federation
 
+RUN_DIRECTORY_VARIABLE = "FL_APP_RUN_DIR"
+"""Environment variable through which the ServerApp finds the run directory that the modeller's command has made."""
 LATEST = "latest"
 STOP_FILE = "stop"
 """Asks the run to end after the round under way; its text says why."""
+FLOWER_LOG = "flower.log"
+"""File in the run directory with all that Flower and the ServerApp print."""
 MODEL_SUFFIXES = (".pt", ".safetensors", ".onnx", ".pt2")
 
 

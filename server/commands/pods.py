@@ -69,11 +69,9 @@ def _show(published: "dict[str, PodInfo]", missing: list[str]) -> None:
 
 
 def _matrix(published: "dict[str, PodInfo]", missing: list[str]) -> list[list[str]]:
-    """Return who approves whom, as `CohortRefused.matrix` does."""
-    from strategies import CohortRefused
+    from strategies.cohort import approval_matrix
 
-    approvals = {name: info.approves for name, info in published.items()}
-    return CohortRefused([], [*published, *missing], approvals).matrix()
+    return approval_matrix([*published, *missing], {name: info.approves for name, info in published.items()})
 
 
 def _described(name: str, info: "PodInfo") -> str:

@@ -37,7 +37,7 @@ def serve(directory: "SuperLinkDirectory") -> None:
         If it does not start, or ends by itself.
     """
     from fl_app.errors import RunFailed
-    from fl_app.host.processes import until_interrupted
+    from fl_app.host.signals import until_interrupted
     from server.superlink.certificates import RENEW_DAYS
     from server.superlink.serve import LOG, serving
 

@@ -19,19 +19,20 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from fl_app.errors import RunFailed
 from fl_app.federation.kinds import DeployedFederation
 from fl_app.host.bundle import write_app
 from fl_app.host.probe import why_unreachable
 from fl_app.host.processes import GuardedProcess, flower_environment, same_path
+from fl_app.host.signals import interruptible
+from server.app.run_directory import FLOWER_LOG, RUN_DIRECTORY_VARIABLE
 from server.deployed import credentials
 from server.deployed.credentials import GATE_CODE
 from server.deployed.executor import NOT_ADMITTED
 from server.deployed.superlink_monitor import Watch
 
-LOG = "flower.log"
 _CONNECTION = "fl-app"
 _TICK = 0.1
 _COMMAND_SECONDS = 60.0
@@ -41,7 +42,7 @@ _TAKEN, _NO_EXECUTOR, _LOST, _TURNED_AWAY = 81, 82, 83, NOT_ADMITTED
 _REASONS = {
     _TAKEN: "the SuperLink had the ServerApp carried out elsewhere, where it does not find the run's directory: the "
     "SuperLink must be started with --isolation process, and serves one modeller at a time",
-    _NO_EXECUTOR: f"flower-superexec ended; {LOG} in the run's directory says why",
+    _NO_EXECUTOR: f"flower-superexec ended; {FLOWER_LOG} in the run's directory says why",
     _LOST: "the SuperLink does not answer any more",
     _TURNED_AWAY: "the SuperLink does not admit this modeller any more: ask its operator whether the key was revoked, "
     "and check the clocks",
@@ -96,7 +97,7 @@ class DeployedRun:
             **environment,
             "PYTHONPATH": same_path(environment),
             "FLWR_HOME": str(home),
-            "FL_APP_RUN_DIR": str(run_dir.resolve()),
+            RUN_DIRECTORY_VARIABLE: str(run_dir.resolve()),
         }
         child_environment = flower_environment(given)
         try:
@@ -109,7 +110,7 @@ class DeployedRun:
             child = [sys.executable, "-P", "-m", "server.deployed.deployed_run", run_id, str(scratch)]
             self._process = GuardedProcess(
                 [*child, *_executor(self._federation)],
-                log=run_dir / LOG,
+                log=run_dir / FLOWER_LOG,
                 environment=child_environment,
                 scratch=scratch,
             )
@@ -195,28 +196,20 @@ def _flwr(environment: Mapping[str, str], *arguments: str) -> dict[str, Any]:
     return answer
 
 
-class _Stopped(BaseException):
-    """The guard has asked this process to end."""
-
-
 def _child(run_id: str, scratch: Path, executor: list[str]) -> int:
     """Have the ServerApp of ``run_id`` carried out; return its exit code, or the code of a reason."""
-
-    def stop(*_: object) -> NoReturn:
-        raise _Stopped
-
-    signal.signal(signal.SIGTERM, stop)
     path = os.pathsep.join([str(_write_serverapp(run_id, scratch)), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1"}
-    try:
-        code = _carry_out(run_id, scratch, subprocess.Popen(executor, env=environment))  # noqa: S603 - see above
-        if code not in _REASONS:
-            return code
-    except _Stopped:
-        code = 128 + signal.SIGTERM
-    with suppress(RunFailed):
-        _flwr(os.environ, "stop", run_id, _CONNECTION)
-    return code
+    with interruptible():
+        try:
+            code = _carry_out(run_id, scratch, subprocess.Popen(executor, env=environment))  # noqa: S603 - see above
+            if code not in _REASONS:
+                return code
+        except KeyboardInterrupt:  # the guard has asked this process to end
+            code = 128 + signal.SIGTERM
+        with suppress(RunFailed):
+            _flwr(os.environ, "stop", run_id, _CONNECTION)
+        return code
 
 
 def _carry_out(run_id: str, scratch: Path, executor: subprocess.Popen[bytes]) -> int:
@@ -249,7 +242,7 @@ def _write_serverapp(run_id: str, scratch: Path) -> Path:
 
     It also keeps the output, which the executor drops, and tells how its run has ended.
     """
-    serverapp, log = Path(__file__).with_name("serverapp.py"), Path(os.environ["FL_APP_RUN_DIR"], LOG)
+    serverapp, log = Path(__file__).with_name("serverapp.py"), Path(os.environ[RUN_DIRECTORY_VARIABLE], FLOWER_LOG)
     script = scratch / "bin" / "flwr-serverapp"
     script.parent.mkdir()
     lines = [

@@ -1,22 +1,21 @@
 """Carrying out a run for the modeller: make its directory, launch it, follow it, say how it ended."""
 
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 from fl_app.config import RunConfig
 from fl_app.errors import DataError, FlAppError, RunFailed
 from fl_app.federation.kinds import DeployedFederation, Federation, SimulatedFederation
+from fl_app.host.signals import interruptible
 from fl_app.secagg.errors import ProtocolError
 from fl_app.tabular.schema import Schema
-from server.app.run_directory import MEMBERSHIP_CHANGES, RunDirectory, modeller_settings
+from server.app.run_directory import FLOWER_LOG, MEMBERSHIP_CHANGES, RunDirectory, modeller_settings
 from server.modeller.callbacks import Callback, CallbackFailed, Callbacks
-from server.modeller.simulation import LOG, Simulation
+from server.modeller.simulation import Simulation
 
 POLL = 0.2
 MARGIN = 120.0
@@ -150,7 +149,7 @@ def carry_out(
 def _launch(run: RunDirectory, federation: Federation, deadline: float, follow: Follow | None, told: Callbacks) -> None:
     launcher = launcher_for(federation)
     num_pods = len(federation.pods) if isinstance(federation, SimulatedFederation) else 0
-    with _stopped_by_signals():
+    with interruptible():
         try:
             launcher.start(run.path, {**os.environ, "FL_APP_FEDERATION": federation.source}, num_pods)
             told.start(run.results())
@@ -173,9 +172,8 @@ def _launch(run: RunDirectory, federation: Federation, deadline: float, follow: 
             launcher.stop()
     results = run.results()
     if code != 0 or results.get("status") != "completed":
-        text = (
-            results.get("error") or f"the ServerApp was ended from outside (code {code}); {run.path / LOG} may say why"
-        )
+        log = run.path / FLOWER_LOG
+        text = results.get("error") or f"the ServerApp was killed (exit code {code}); {log} may say why"
         _note_end(run, "failed", text)
         kind = UnfitData if results.get("data_error") else FitFailed
         raise kind(_with_advice(text, run), run, results.get("approvals"))
@@ -190,31 +188,6 @@ def _how_to_go_on(run: RunDirectory) -> str:
         return "no round was completed, so begin anew"
     named = run.name if run.path.parent == Path("runs").resolve() else run.path
     return f"`fl-app fit --resume {named}` goes on from its last completed round"
-
-
-@contextmanager
-def _stopped_by_signals() -> Iterator[None]:
-    """Let SIGTERM do in the block what Ctrl-C does; once one of them has come, further ones are passed over.
-
-    Outside the main thread, where Python lets no one handle signals, the block just runs.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_: object) -> NoReturn:
-        for number in before:
-            signal.signal(number, lambda *_: None)
-        raise KeyboardInterrupt
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        for number in before:
-            signal.signal(number, stop)
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _follow(launcher: Launcher, run: RunDirectory, deadline: float, follow: Follow | None, told: Callbacks) -> int:

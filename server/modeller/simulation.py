@@ -16,10 +16,10 @@ from pathlib import Path
 
 from fl_app.errors import FlAppError, RunFailed
 from fl_app.host.processes import GuardedProcess, flower_environment, same_path
+from server.app.run_directory import FLOWER_LOG, RUN_DIRECTORY_VARIABLE
 
 SERVER_APP = "server.app.main:app"
 CLIENT_APP = "client.app.main:app"
-LOG = "flower.log"
 
 _OBJECT_STORE = 256 * 2**20
 """Bytes of shared memory for messages between the processes of Ray; what does not fit goes to its scratch files."""
@@ -72,11 +72,13 @@ class Simulation:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "PYTHONPATH": same_path(environment),
-            "FL_APP_RUN_DIR": str(run_dir.resolve()),
+            RUN_DIRECTORY_VARIABLE: str(run_dir.resolve()),
             "FLWR_HOME": str(scratch / "flwr"),
         }
         child = [sys.executable, "-P", "-m", "server.modeller.simulation", *self._apps, str(num_pods), str(scratch)]
-        self._process = GuardedProcess(child, log=run_dir / LOG, environment=flower_environment(given), scratch=scratch)
+        self._process = GuardedProcess(
+            child, log=run_dir / FLOWER_LOG, environment=flower_environment(given), scratch=scratch
+        )
 
     def wait(self, seconds: float | None = None) -> int:
         """Return the exit code once the run has ended and nothing of it is left: 0 if the ServerApp returned.

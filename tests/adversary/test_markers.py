@@ -31,9 +31,8 @@ from fl_app.flower.names import (
 from fl_app.identity.keys import Keyring, keygen, known_pods
 from fl_app.secagg.crypto import KEY_BYTES
 from fl_app.system.home import pod_home
-from server.app.main import RUN_DIRECTORY
 from server.app.main import app as server_app
-from server.app.run_directory import RunDirectory
+from server.app.run_directory import RUN_DIRECTORY_VARIABLE, RunDirectory
 from tests.support.in_process import InProcessGrid
 from tests.support.small_federation import table, write_pod
 
@@ -92,7 +91,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
         pods=NAMES, datastructure={"target": "outcome"}, rounds=1, local_steps=1, hello_timeout=5, step_timeout=60
     )  # type: ignore[arg-type]
     run = RunDirectory.create(directory / "runs", config)
-    with mock.patch.dict(os.environ, {RUN_DIRECTORY: str(run.path)}):
+    with mock.patch.dict(os.environ, {RUN_DIRECTORY_VARIABLE: str(run.path)}):
         server_app(grid, Context(grid.run_id, 0, {}, RecordDict(), {}))
     made.replies = [reply for reply in grid.replies if reply.metadata.src_node_id == 100]
     return made

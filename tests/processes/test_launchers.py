@@ -25,8 +25,9 @@ from fl_app.host.bundle import PYPROJECT, write_app
 from fl_app.host.processes import GuardedProcess, _processes, flower_environment
 from fl_app.pod.definition import CSVSource, Pod
 from fl_app.system.home import pod_home
+from server.app.run_directory import FLOWER_LOG
 from server.deployed.deployed_run import DeployedRun
-from server.modeller.simulation import LOG, Simulation
+from server.modeller.simulation import Simulation
 from tests.support.ports import free_port
 
 pytestmark = pytest.mark.timeout(600)
@@ -246,7 +247,7 @@ def test_a_simulation(
 @pytest.mark.processes
 def test_a_simulation_whose_server_fails(toy: Path, run_dir: Path, marked: Callable[[], list[int]]) -> None:
     assert simulate(toy, run_dir, fail=True).wait(240) == 1
-    assert "ValueError: the toy fails as it was told to" in (run_dir / LOG).read_text()
+    assert "ValueError: the toy fails as it was told to" in (run_dir / FLOWER_LOG).read_text()
     assert marked() == []
 
 

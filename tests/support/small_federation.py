@@ -18,8 +18,8 @@ from fl_app.errors import FlAppError
 from fl_app.federation.config_file import VARIABLE
 from fl_app.federation.kinds import SimulatedFederation, read_federation
 from fl_app.identity.keys import keygen
-from server.app.main import RUN_DIRECTORY
 from server.app.main import app as server_app
+from server.app.run_directory import RUN_DIRECTORY_VARIABLE
 from tests.support.in_process import InProcessGrid
 
 PODS = ("north", "south")
@@ -30,7 +30,7 @@ class InProcess:
     """A launcher, as `server.modeller.launch` wants it, that is done when ``start`` returns."""
 
     def start(self, run_dir: Path, environment: Mapping[str, str], num_pods: int) -> None:
-        variables = {**environment, RUN_DIRECTORY: str(run_dir)}
+        variables = {**environment, RUN_DIRECTORY_VARIABLE: str(run_dir)}
         nodes = {100 + place: {"partition-id": place} for place in range(num_pods)}
         # As Flower does, a number of its own for each run: pods answer no run twice.
         grid = InProcessGrid(client_app, nodes, run_id=secrets.randbits(62), on_request=self.on_request)
