@@ -1,6 +1,5 @@
 """Serving a pod: Flower's SuperNode as a child process that answers for one pod until it is stopped."""
 
-import json
 import os
 import re
 import socket
@@ -10,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+
+import tomli_w
 
 from client.app.ledger import Ledger
 from client.site.app_guard import write_guard
@@ -97,9 +98,7 @@ def start(
     else:
         file = pod.absolute()
     node_config = directory / "node.toml"  # a file, since Flower's own notation has no way to write a quote in a path
-    node_config.write_text(
-        "".join(f"{key} = {_toml(path)}\n" for key, path in (("pod", file), ("home", home))), "utf-8"
-    )
+    node_config.write_text(tomli_w.dumps({"pod": str(file), "home": str(home)}), "utf-8")
     command = ["flower-supernode", "--superlink", superlink, "--node-config", str(node_config)]
     command += ["--host", "127.0.0.1", "--port", str(port or _free_port())]
     if insecure:
@@ -204,7 +203,3 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _toml(path: Path) -> str:
-    return json.dumps(str(path), ensure_ascii=False)

@@ -1,6 +1,5 @@
 """How a federation says where things are: files, certificates, a SuperLink's address."""
 
-import hashlib
 import ipaddress
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,8 +7,8 @@ from typing import Annotated, Any
 from cryptography.x509 import load_pem_x509_certificates
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
-from fl_app.system.files import absolute, replace_file
-from fl_app.system.home import fl_app_home
+from fl_app.federation.saved import certificates_path
+from fl_app.system.files import absolute
 
 
 def is_loopback(superlink: str) -> bool:
@@ -26,23 +25,23 @@ def _from_here(path: Path, info: ValidationInfo) -> Path:
     return absolute(path, info.context or Path.cwd())
 
 
-def _certificates(given: Any) -> Any:
-    """Return the file of the certificates: where they are given as text, a file of that content in the owner's home."""
+def certificates_text(given: Any) -> str | None:
+    """Return certificates that were given as text (PEM), with one newline at their end; None for anything else."""
     if not isinstance(given, str) or not given.lstrip().startswith("-----BEGIN"):
+        return None
+    return given.strip() + "\n"
+
+
+def _certificates(given: Any) -> Any:
+    """Return the path of the certificates; of those given as text, where `save_certificates` will write them."""
+    text = certificates_text(given)
+    if text is None:
         return given
-    text = given.strip() + "\n"
     try:
         load_pem_x509_certificates(text.encode())
     except ValueError:
         raise ValueError("is neither the path of a file nor the text (PEM) of a certificate") from None
-    path = fl_app_home() / "certificates" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.pem"
-    try:
-        if not path.exists() or path.read_text("utf-8") != text:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, text.encode())
-    except OSError as error:
-        raise ValueError(f"cannot be kept in {path}: {error.strerror}") from None
-    return path
+    return certificates_path(text)
 
 
 def checked_address(superlink: str) -> str:
@@ -56,6 +55,6 @@ def checked_address(superlink: str) -> str:
 LocalPath = Annotated[Path, AfterValidator(_from_here)]
 """A path; a relative one is seen from the federation's file, or from the working directory."""
 Certificates = Annotated[LocalPath, BeforeValidator(_certificates)]
-"""A path to PEM certificates, which may be given as their text too."""
+"""A path to PEM certificates. They may be given as text too: whoever validates it calls `save_certificates` then."""
 Address = Annotated[str, AfterValidator(checked_address)]
 """``host:port``."""

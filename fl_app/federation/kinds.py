@@ -10,9 +10,9 @@ from pydantic.json_schema import SkipJsonSchema
 
 from fl_app.demo.census import prepare
 from fl_app.errors import UsageError
-from fl_app.federation.address import Address, Certificates, LocalPath, is_loopback
+from fl_app.federation.address import Address, Certificates, LocalPath, certificates_text, is_loopback
 from fl_app.federation.config_file import CENSUS, FILE_NAME, Entry, locate, read_entry
-from fl_app.federation.saved import keep_pod, keep_table
+from fl_app.federation.saved import save_certificates, save_federation, save_pod
 from fl_app.identity.keys import keygen
 from fl_app.pod.datasource import CSVOptions
 from fl_app.pod.definition import Pod, PodName
@@ -80,7 +80,7 @@ class Federation(BaseModel):
         >>> Federation.simulation(["north.yaml", "south.py"])  # doctest: +SKIP
         <Federation 'simulation': simulation of north.yaml, south.py>
         """
-        files = [str(keep_pod(pod) if isinstance(pod, Pod) else pod) for pod in pods]
+        files = [str(save_pod(pod) if isinstance(pod, Pod) else pod) for pod in pods]
         tests = {"test_file": test_file, "test_target": test_target, "test_read_options": test_read_options}
         made = _made(SimulatedFederation, name, {"kind": "simulation", "pods": files, "home": home, **tests})
         for pod in made.pod_identifiers:
@@ -206,20 +206,27 @@ ANY_KIND: TypeAdapter[SimulatedFederation | DeployedFederation] = TypeAdapter(
 )
 
 
-def _made(kind: type[_Kind], name: str, given: Mapping[str, Any]) -> _Kind:
-    """Return a federation of this kind, kept where the processes of a run find it."""
-    said = {key: value for key, value in given.items() if value is not None}
+def _made(kind: type[_Kind], name: str, arguments: Mapping[str, Any]) -> _Kind:
+    """Return a federation of this kind, saved where the processes of a run find it."""
+    given = {key: value for key, value in arguments.items() if value is not None}
     try:
-        checked = kind.model_validate({**said, "name": name, "source": ""})
+        federation = kind.model_validate({**given, "name": name, "source": ""})
     except ValidationError as error:
         problems = [f"{dotted(place)}: {text}".lstrip(": ") for place, text in explain(error, kind.model_json_schema())]
-        raise UsageError(f"Federation.{said['kind']}: {'; '.join(problems)}") from None
-    names = checked.pod_identifiers
+        raise UsageError(f"Federation.{given['kind']}: {'; '.join(problems)}") from None
+    names = federation.pod_identifiers
     if len(set(names)) != len(names):
-        raise UsageError(f"Federation.{said['kind']}: two pods have one name: {', '.join(names)}")
-    table = checked.model_dump(mode="json", exclude={"name", "source"})
-    kept = keep_table(name, {key: value for key, value in table.items() if value is not None})
-    return checked.model_copy(update={"source": kept})
+        raise UsageError(f"Federation.{given['kind']}: two pods have one name: {', '.join(names)}")
+    _save_certificates_of(given)
+    table = federation.model_dump(mode="json", exclude={"name", "source"})
+    source = save_federation(name, {key: value for key, value in table.items() if value is not None})
+    return federation.model_copy(update={"source": source})
+
+
+def _save_certificates_of(table: Mapping[str, Any]) -> None:
+    """Write the certificates that a valid table gives as text to the file to which its federation refers."""
+    if text := certificates_text(table.get("root_certificates")):
+        save_certificates(text)
 
 
 def find_federation(name: str | None, directory: Path) -> Federation:
@@ -278,4 +285,5 @@ def _checked(entry: Entry) -> Federation:
     if problems:
         head = ("federation", entry.name)
         raise refusal(entry.path, [Problem(0, dotted((*head, *place)), text) for place, text in problems])
+    _save_certificates_of(entry.table)
     return federation

@@ -21,6 +21,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from fl_app.errors import RunFailed
 from fl_app.federation.kinds import DeployedFederation
 from fl_app.host.bundle import write_app
@@ -156,14 +158,14 @@ def list_runs(federation: DeployedFederation) -> list[dict[str, Any]]:
 
 def _write_connection(home: Path, federation: DeployedFederation) -> None:
     """Write the configuration with which Flower's own commands find the SuperLink."""
-    lines = ["[superlink]", f'default = "{_CONNECTION}"', f"[superlink.{_CONNECTION}]"]
-    lines.append(f"address = {json.dumps(federation.superlink)}")
+    connection: dict[str, str | bool] = {"address": federation.superlink}
     if federation.insecure:
-        lines.append("insecure = true")
+        connection["insecure"] = True
     elif federation.root_certificates:
-        lines.append(f"root-certificates = {json.dumps(str(federation.root_certificates), ensure_ascii=False)}")
+        connection["root-certificates"] = str(federation.root_certificates)
     home.mkdir()
-    (home / "config.toml").write_text("\n".join(lines) + "\n", "utf-8")
+    text = tomli_w.dumps({"superlink": {"default": _CONNECTION, _CONNECTION: connection}})
+    (home / "config.toml").write_text(text, "utf-8")
 
 
 def _executor(federation: DeployedFederation) -> list[str]:

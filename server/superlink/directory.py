@@ -12,10 +12,10 @@
         superlink.log          what the SuperLink says
 """
 
-import json
 import re
 from pathlib import Path
 
+import tomli_w
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -35,6 +35,10 @@ from server.superlink.certificates import (
 from server.superlink.registry import Registry
 
 JOIN_FILE = "federation.toml"
+_JOIN_FILE_HEAD = """\
+# For pods and modellers: --federation FILE finds the SuperLink and checks its certificate by the one below.
+# This file holds no secret, but whoever replaces it can replace the SuperLink: send it by a way you trust.
+"""
 DEFAULT_NAME = "shared"
 _AUTHORITY_KEY, _CERTIFICATE, _KEY = "ca.key", "superlink.crt", "superlink.key"
 
@@ -165,16 +169,14 @@ def _certify(path: Path, host: str, authority: x509.Certificate, authority_key: 
 
 
 def _write_join_file(path: Path, name: str, address: str, pods: list[str]) -> None:
-    lines = [
-        "# The operator hands this file out: pods and modellers find the SuperLink with --federation FILE, and check",
-        "# its certificate by the one below. It holds no secret, but whoever exchanges it exchanges the SuperLink.",
-        f"[federation.{name}]",
-        'kind = "deployment"',
-        f"superlink = {json.dumps(address)}",
-        f"pods = {json.dumps(pods)}",
-        f'root_certificates = """\n{(path / AUTHORITY).read_text("ascii")}"""',
-    ]
-    replace_file(path / JOIN_FILE, ("\n".join(lines) + "\n").encode())
+    table = {
+        "kind": "deployment",
+        "superlink": address,
+        "pods": pods,
+        "root_certificates": (path / AUTHORITY).read_text("ascii"),
+    }
+    text = tomli_w.dumps({"federation": {name: table}}, multiline_strings=True)
+    replace_file(path / JOIN_FILE, f"{_JOIN_FILE_HEAD}{text}".encode())
 
 
 def _certificate(path: Path) -> x509.Certificate:
