@@ -4,6 +4,7 @@ A template lies beside the code that fills it and is named by its path under ``s
 ``exports/model_card.md.j2``.
 """
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ _SERVER = Path(__file__).parents[1]
 def environment() -> Environment:
     """Return the environment of all templates.
 
-    Values are escaped as HTML, but for Markdown (``.md.j2``), where a name is quoted by the filter ``code``. A name
-    that the code does not give is an error.
+    Values are escaped as HTML, but for Markdown (``.md.j2``), where names are quoted by the filter
+    ``code`` and other text by ``text``. A name that the code does not give is an error.
     """
     made = Environment(
         loader=FileSystemLoader(_SERVER),
@@ -30,6 +31,7 @@ def environment() -> Environment:
     )
     made.filters["code"] = markdown_code
     made.filters["cell"] = markdown_cell
+    made.filters["text"] = markdown_text
     return made
 
 
@@ -44,5 +46,13 @@ def markdown_code(text: object) -> str:
 
 
 def markdown_cell(text: object) -> str:
-    """Write a value as one cell of a Markdown table."""
-    return str(text).replace("|", "\\|").replace("\n", " ")
+    """Write Markdown as one cell of a table.
+
+    Backslashes before a bar are doubled: otherwise they would take the one that protects the bar.
+    """
+    return re.sub(r"(\\*)\|", lambda bar: f"{bar[1]}{bar[1]}\\|", str(text).replace("\n", " "))
+
+
+def markdown_text(text: object) -> str:
+    """Write plain text so that no character of it is read as markup, in a paragraph, a list item or a table's cell."""
+    return re.sub(r"([\\`*_\[\]<>|~&#])", r"\\\1", " ".join(str(text).split()))

@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 from fl_app.tabular.model_file import TrainedModel
 from server.exports.formats import FORMATS
@@ -52,3 +54,40 @@ def test_names_cannot_break_out_of_a_table() -> None:
     assert len(rows) == 1
     assert len(re.findall(r"(?<!\\)\|", rows[0])) == 4
     assert rows[0].count("`") % 2 == 0
+
+
+NAMES = ("|", "a\\|b", "<img src=x>", "[x](y)", "*a* _b_", "`", "&amp;", "# c", "a\n\nb")
+
+
+def full_card(name: str) -> str:
+    """A card in which every text that somebody else chooses is, or holds, ``name``."""
+    target = f"{name} target"
+    model = model_of(shop(classes=("no", name)).rename(columns={"town": name, "bought": target}), target=target)
+    settings = {**SETTINGS, "optimizer": {"name": "AdamW", "params": {name: 0.1}}}
+    results = {
+        **{"started": name, "stopped": {"round": 2, "why": name}, "kept": 2, "confusion": [[1, 2], [3, 4]]},
+        **{"pods": [{"name": name, "key": name}], "schema_differences": [f"column {name} is missing"]},
+        **{"final": {"auc": 0.5}, "test": {"auc": 0.75}},
+    }
+    extra = {"run": name, "settings": settings}
+    return card(TrainedModel(model.encoding, model.architecture, model.state, extra), Path(f"{name}.onnx"), results)
+
+
+def rendered(text: str) -> list[Token]:
+    """What a reader of Markdown makes of a card, the inline parts of each block after it."""
+    blocks = MarkdownIt("commonmark", {"html": True}).enable("table").parse(text)
+    return [part for block in blocks for part in (block, *(block.children or ()))]
+
+
+def structure(text: str) -> list[str]:
+    """Blocks, cells, code spans, emphasis, links and tags of a card, without its words."""
+    return [part.type for part in rendered(text) if part.type not in ("text", "softbreak", "text_special")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_text_that_others_choose_is_read_as_markup(name: str) -> None:
+    text = full_card(name)
+    assert structure(text) == structure(full_card("usual"))
+    shown = " ".join(name.split()).replace("`", "'")
+    if "\\" not in name:  # a bar after a backslash cannot be written in a table without one more of these
+        assert [part.content for part in rendered(text) if part.type == "code_inline"].count(shown) >= 3
