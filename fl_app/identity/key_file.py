@@ -2,6 +2,7 @@
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -14,6 +15,14 @@ from fl_app.secagg.crypto import fingerprint
 from fl_app.system.files import create_file
 
 KEY_FILE = "identity.key"
+
+
+class MissingKey(UsageError):
+    """There is no such key, or no name to it, in the home that was asked."""
+
+
+class KeyExists(UsageError):
+    """There is a key already where a new one was to be written."""
 
 
 class Identity:
@@ -29,8 +38,10 @@ class Identity:
 
         Raises
         ------
+        MissingKey
+            If there is none.
         UsageError
-            If there is none, if it is not an Ed25519 private key, or if anyone but its owner may read it.
+            If it is not an Ed25519 private key, or if anyone but its owner may read it.
         """
         path = directory / KEY_FILE
         content = read_private(path, "identity key")
@@ -49,7 +60,7 @@ class Identity:
 
         Raises
         ------
-        UsageError
+        KeyExists
             If there is a key already: other owners may have pinned it.
         """
         key = Ed25519PrivateKey.generate()
@@ -62,12 +73,10 @@ class Identity:
     @classmethod
     def load_or_create(cls, directory: Path) -> Self:
         """Read the key in ``directory``, or make it; of several processes that do so at once, all get the same one."""
-        for attempt, expected in ((cls.load, FileNotFoundError), (cls.create, FileExistsError)):
-            try:
-                return attempt(directory)
-            except UsageError as error:
-                if not isinstance(error.__cause__, expected):
-                    raise
+        with suppress(MissingKey):
+            return cls.load(directory)
+        with suppress(KeyExists):
+            return cls.create(directory)
         return cls.load(directory)
 
     @property
@@ -93,15 +102,17 @@ def read_private(path: Path, kind: str) -> bytes:
 
     Raises
     ------
+    MissingKey
+        If there is none.
     UsageError
-        From FileNotFoundError if there is none; if it cannot be read, or if anyone but its owner may.
+        If it cannot be read, or if anyone but its owner may read or change it.
     """
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             content = file.read(4096)
     except FileNotFoundError as error:
-        raise UsageError(f"{path}: no {kind}; `fl-app pod keygen` makes one") from error
+        raise MissingKey(f"{path}: no {kind}; `fl-app pod keygen` makes one") from error
     except OSError as error:
         raise UsageError(f"{path}: the {kind} cannot be read: {error.strerror}") from error
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -117,8 +128,10 @@ def create_private(path: Path, content: bytes, kind: str) -> None:
 
     Raises
     ------
+    KeyExists
+        If there is one; of several processes that try at once exactly one succeeds.
     UsageError
-        From FileExistsError if there is one; of several processes that try at once exactly one succeeds.
+        If it cannot be written.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -126,7 +139,7 @@ def create_private(path: Path, content: bytes, kind: str) -> None:
         try:
             create_file(path, content, mode=0o600)
         except FileExistsError as error:
-            raise UsageError(
+            raise KeyExists(
                 f"{path}: there is a file already, and it is not overwritten: other parties may know this {kind}. "
                 "To replace it, rotate it (`fl-app pod rotate`), or move the file away and hand out a new card"
             ) from error

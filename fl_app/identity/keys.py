@@ -5,6 +5,7 @@ PEM) and, for a pod, ``node.key`` (P-384, OpenSSH form, as `flower-supernode` ta
 The keys of others are in the `Keyring`; what a party hands out is its `Card`.
 """
 
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, EllipticCurv
 
 from fl_app.errors import UsageError
 from fl_app.identity.card import Card, Role, public_line
-from fl_app.identity.key_file import KEY_FILE, Identity, create_private, read_private
+from fl_app.identity.key_file import KEY_FILE, Identity, KeyExists, MissingKey, create_private, read_private
 from fl_app.identity.known_pods import Keyring, known_pods
 from fl_app.secagg.crypto import fingerprint
 from fl_app.system.files import create_file
@@ -24,7 +25,9 @@ __all__ = [
     "KEY_FILE",
     "NODE_KEY_FILE",
     "Identity",
+    "KeyExists",
     "Keyring",
+    "MissingKey",
     "create_node_key",
     "fingerprint",
     "keygen",
@@ -64,17 +67,14 @@ def node_key(name: str, home: Path | None = None) -> Path:
     directory = pod_home(name, home)
     path = directory / NODE_KEY_FILE
     if not path.exists():
-        try:
+        with suppress(KeyExists):  # another process has made it just now
             create_node_key(directory)
-        except UsageError as error:
-            if not isinstance(error.__cause__, FileExistsError):
-                raise
     node_public_line(path)
     return path
 
 
 def create_node_key(directory: Path) -> None:
-    """Make a new node key in ``directory``; raises `UsageError` if there is one already."""
+    """Make a new node key in ``directory``; raises `KeyExists` if there is one already."""
     content = generate_private_key(SECP384R1()).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
     )
@@ -114,12 +114,12 @@ def modeller_home(home: Path | None = None) -> Path:
 
 
 def modeller_name(home: Path | None = None) -> str:
-    """Return the name under which this home's modeller is known; raises `UsageError` if there is none yet."""
+    """Return the name under which this home's modeller is known; raises `MissingKey` if there is none yet."""
     path = modeller_home(home) / _NAME_FILE
     try:
         name = path.read_text("utf-8").strip()
     except FileNotFoundError as error:
-        raise UsageError(f"{path}: no modeller has a key here; `fl-app modeller keygen NAME` makes one") from error
+        raise MissingKey(f"{path}: no modeller has a key here; `fl-app modeller keygen NAME` makes one") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: the modeller's name cannot be read: {error}") from error
     if not is_pod_name(name):
@@ -128,7 +128,7 @@ def modeller_name(home: Path | None = None) -> str:
 
 
 def modeller_identity(home: Path | None = None) -> Identity:
-    """Return the modeller's identity; raises `UsageError` if there is none, or if others may read it."""
+    """Return the modeller's identity; raises `MissingKey` if there is none, `UsageError` if others may read it."""
     modeller_name(home)
     return Identity.load(modeller_home(home))
 
@@ -138,8 +138,10 @@ def modeller_card(name: str | None = None, home: Path | None = None) -> Card:
 
     Raises
     ------
+    MissingKey
+        If there is none and no ``name`` is given.
     UsageError
-        If there is none and no ``name`` is given, or if the modeller here has another name.
+        If the modeller here has another name.
     """
     directory = modeller_home(home)
     if name is not None:

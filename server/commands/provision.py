@@ -1,5 +1,6 @@
 """``fl-app provision``."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,14 +72,10 @@ def _own_card(registry: "Registry") -> "Card":
     import getpass
     import re
 
-    from fl_app.errors import UsageError
-    from fl_app.identity.keys import modeller_card
+    from fl_app.identity.keys import MissingKey, modeller_card
 
-    try:
+    with suppress(MissingKey):
         return modeller_card()
-    except UsageError as error:
-        if not isinstance(error.__cause__, FileNotFoundError):
-            raise
     try:
         user = re.sub(r"[^a-z0-9._-]", "-", getpass.getuser().lower()).strip("-._")[:40] or "modeller"
     except (KeyError, OSError):  # a user without a name

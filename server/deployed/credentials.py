@@ -10,8 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from fl_app.errors import UsageError
-from fl_app.identity.keys import modeller_identity
+from fl_app.identity.keys import MissingKey, modeller_identity
 from fl_app.system.files import replace_file
 from server.superlink.tokens import audience, make_token
 
@@ -31,10 +30,8 @@ def token_for(root_certificates: Path | None) -> str | None:
         return None
     try:
         identity = modeller_identity()
-    except UsageError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            return None
-        raise
+    except MissingKey:
+        return None
     return make_token(identity, audience(root_certificates.read_bytes()))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
+import psutil
 from packaging.requirements import Requirement
 
 from fl_app.federation.config_file import FILE_NAME
@@ -107,34 +108,27 @@ def _local_superlink(directory: Path) -> Finding:
 
 
 def _superlinks(port: int) -> Iterator[tuple[int, Path]]:
-    """Yield the local SuperLinks on ``port`` and their directories, where the system tells (Linux)."""
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            if any("flower-superlink" in word for word in words) and str(port) in words:
-                yield int(process.name), Path(os.readlink(process / "cwd"))
-        except OSError:
-            continue
+    """Yield the process and the working directory of every local SuperLink on ``port`` that this user may inspect."""
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        words, cwd = process.info["cmdline"] or [], process.info["cwd"]
+        if cwd and str(port) in words and any("flower-superlink" in word for word in words):
+            yield process.pid, Path(cwd)
 
 
 def _left_behind() -> Finding:
-    """Tell of processes of Flower's that lost who started them (Linux): they take up runs that are none of theirs."""
-    stale = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            parent = int((process / "stat").read_text("latin-1").rpartition(")")[2].split()[1])
-            if (
-                parent == 1
-                and process.stat().st_uid == os.getuid()
-                and _WORKERS & {Path(word).name for word in words[:3]}
-            ):
-                stale.append(process.name)
-        except OSError:
-            continue
+    """Report this user's Flower workers whose parent has gone: they take up runs that are not theirs."""
+    stale = [
+        process.pid for process in psutil.process_iter(["cmdline", "ppid", "uids"]) if _is_orphaned_worker(process)
+    ]
     if not stale:
         return Finding("processes", True, "none left behind")
-    return Finding("processes", False, f"left behind by what started them: kill {' '.join(sorted(stale))}")
+    return Finding("processes", False, f"left behind by what started them: kill {' '.join(map(str, sorted(stale)))}")
+
+
+def _is_orphaned_worker(process: psutil.Process) -> bool:
+    words, uids = process.info["cmdline"] or [], process.info["uids"]
+    orphaned = process.info["ppid"] == 1 and uids is not None and uids.effective == os.getuid()
+    return orphaned and not _WORKERS.isdisjoint(Path(word).name for word in words[:3])
 
 
 def _disk(home: Path) -> Iterator[Finding]:
