@@ -47,11 +47,11 @@ fmt: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY)  ## measure against rivals and limits
+bench: $(READY)  ## measure secure aggregation against its rivals and its limits
 	$(BIN)/python -m benchmarks
 
 study: $(READY)  ## what joining pods is worth: train the rows that docs/study lacks, and write the page (an hour)
-	OMP_NUM_THREADS=1 $(BIN)/python scripts/study.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.joining
 
 vectors: $(READY)  ## write the test vectors anew
 	$(BIN)/python scripts/make_vectors.py

@@ -5,7 +5,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -67,11 +67,6 @@ def race(
         times, cpu = zip(*pairs, strict=True)
         median = statistics.median(times)
         yield Measured(what, by, pods, elements, median, min(times), max(times), statistics.median(cpu))
-
-
-def as_rows(measured: Sequence[Measured]) -> list[dict[str, Any]]:
-    """Return the measurements as plain dictionaries."""
-    return [asdict(m) for m in measured]
 
 
 def machine() -> dict[str, Any]:

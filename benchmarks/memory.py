@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
-from fl_app.errors import UsageError
+from benchmarks.children import child_environment
+from fl_app.errors import RunFailed, UsageError
 from fl_app.flower import records
 from fl_app.flower.names import MASKED_RECORD, SECAGG_RECORD
 from fl_app.secagg.codec import Encoder, Layout, Segment
@@ -43,9 +44,11 @@ def peak(part: str, elements: int, pods: int, prime: int = FIELD_61.prime) -> Pe
     if not _RESET.exists():
         raise UsageError("peak memory is read from /proc, which this system does not have")
     command = [sys.executable, "-m", __name__, part, str(elements), str(pods), str(prime)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - its parts are ours
+    done = subprocess.run(  # noqa: S603 - its parts are ours
+        command, env=child_environment(), capture_output=True, text=True, check=False
+    )
     if done.returncode:
-        raise UsageError(f"measuring the memory of {part} failed: {done.stderr.strip().splitlines()[-1]}")
+        raise RunFailed(f"measuring the memory of {part} failed: {done.stderr.strip().splitlines()[-1]}")
     return Peak(part, pods, elements, **json.loads(done.stdout))
 
 

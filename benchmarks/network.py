@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from benchmarks.ground import Ground
-from benchmarks.plain import GROUND
+from benchmarks.children import child_environment
+from benchmarks.plain import TESTBED
+from benchmarks.testbed import CensusTestbed
 from fl_app.errors import RunFailed
-from fl_app.host.processes import GuardedProcess, flower_environment
+from fl_app.host.processes import GuardedProcess
 
-_SECONDS = 90.0
+_STARTUP_SECONDS = 90.0
+_POLL_SECONDS = 0.1
 _PLAIN_PYPROJECT = """\
 [project]
 name = "plain-fedavg"
@@ -39,38 +41,42 @@ clientapp = "plain_fedavg:client_app"
 
 
 @contextmanager
-def superlink(ground: Ground, *, plain: bool) -> Iterator[str]:
+def superlink(testbed: CensusTestbed, *, plain: bool) -> Iterator[str]:
     """Start a SuperLink with a node for each pod, and yield its address.
 
     ``plain``: the nodes are Flower's, as its users start them; else pods of this product.
     """
     port = _free_port()
     address = f"127.0.0.1:{port}"
-    logs = Path(tempfile.mkdtemp(prefix="logs-", dir=ground.directory))
+    logs = Path(tempfile.mkdtemp(prefix="logs-", dir=testbed.directory))
     with ExitStack() as stack:
 
-        def start(name: str, *command: str, **variables: str) -> Path:
+        def start(name: str, *command: str) -> Path:
             log = logs / f"{name}.log"
-            given = {"FLWR_HOME": str(logs / f"{name}.flwr"), "FL_APP_HOME": str(ground.home), **variables}
-            process = GuardedProcess(command, log=log, environment=flower_environment(given))
+            environment = child_environment(
+                FLWR_HOME=str(logs / f"{name}.flwr"),
+                FL_APP_HOME=str(testbed.home),
+                **{TESTBED: str(testbed.directory)},
+            )
+            process = GuardedProcess(command, log=log, environment=environment)
             stack.callback(process.stop)
             return log
 
         start("superlink", "flower-superlink", "--insecure", "--host", "127.0.0.1", "--port", str(port),
               "--isolation", "process")  # fmt: skip
         _wait("the SuperLink", lambda: _answers(port))
-        online = []
-        for place, pod in enumerate(ground.pods):
+        ready = "SuperNode ID:" if plain else "is online"
+        nodes = []
+        for place, pod in enumerate(testbed.pods):
             if plain:
                 own = ("--host", "127.0.0.1", "--port", str(_free_port()), "--node-config", f"partition-id={place}")
                 command = ["flower-supernode", "--insecure", "--superlink", address, *own]
-                online.append((start(pod, *command, **{GROUND: str(ground.directory)}), "SuperNode ID:"))
             else:
-                _approve(ground, pod)
-                command = ["fl-app", "pod", "run", str(ground.pod_file(pod)), "--superlink", address, "--insecure"]
-                online.append((start(pod, *command), "is online"))
-        for log, text in online:
-            _wait(f"{log.stem} ({log})", lambda log=log, text=text: text in log.read_text("utf-8", "replace"))  # type: ignore[misc]
+                _approve_app(testbed, pod)
+                command = ["fl-app", "pod", "run", str(testbed.pod_file(pod)), "--superlink", address, "--insecure"]
+            nodes.append(start(pod, *command))
+        for log in nodes:
+            _wait(f"{log.stem} ({log})", lambda log=log: ready in log.read_text("utf-8", "replace"))  # type: ignore[misc]
         yield address
 
 
@@ -79,15 +85,15 @@ def write_plain_app(parent: Path) -> Path:
     app = parent / "plain-fedavg"
     app.mkdir(exist_ok=True)
     (app / "pyproject.toml").write_text(_PLAIN_PYPROJECT)
-    # Flower wants to see the attributes assigned in the file itself.
+    # Flower looks for the two attributes in the file's own text: an import of them would not be accepted.
     lines = ["from benchmarks import plain", "", "client_app = plain.client_app", "server_app = plain.server_app", ""]
     (app / "plain_fedavg.py").write_text("\n".join(lines))
     return app
 
 
-def _approve(ground: Ground, pod: str) -> None:
-    """Let the version of the app that is installed here run at ``pod``."""
-    environment = flower_environment({"FL_APP_HOME": str(ground.home)})
+def _approve_app(testbed: CensusTestbed, pod: str) -> None:
+    """Approve this version of the app on behalf of the owner of ``pod``."""
+    environment = child_environment(FL_APP_HOME=str(testbed.home))
     program = shutil.which("fl-app", path=environment["PATH"]) or "fl-app"
     done = subprocess.run(  # noqa: S603 - its parts are ours
         [program, "pod", "approve-app", pod, "--yes"], env=environment, capture_output=True, text=True, check=False
@@ -96,12 +102,12 @@ def _approve(ground: Ground, pod: str) -> None:
         raise RunFailed(f"approving the app at {pod} failed: {done.stderr.strip()}")
 
 
-def _wait(what: str, true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _SECONDS
-    while not true():
+def _wait(what: str, ready: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _STARTUP_SECONDS
+    while not ready():
         if time.monotonic() > deadline:
-            raise RunFailed(f"{what} was not there within {_SECONDS:.0f} seconds")
-        time.sleep(0.1)
+            raise RunFailed(f"{what} was not ready within {_STARTUP_SECONDS:.0f} seconds")
+        time.sleep(_POLL_SECONDS)
 
 
 def _answers(port: int) -> bool:

@@ -1,6 +1,6 @@
 """Flower's plain federated averaging as its users write it: a train step and an evaluate step in every round.
 
-Model, optimiser and rows are those of the runs it is compared with. Where they lie says the variable `GROUND`.
+Model, optimiser and rows are those of the runs it is compared with. Where they lie says the variable `TESTBED`.
 """
 
 import itertools
@@ -15,16 +15,16 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
-from benchmarks.ground import kept_config, kept_encoding, kept_rows
+from benchmarks.testbed import load_config, load_encoding, load_rows
 from fl_app.tabular.encoding import Encoded
 
-GROUND, TIMES = "FL_APP_BENCH_GROUND", "times.json"
+TESTBED, TIMES = "FL_APP_BENCH_TESTBED", "times.json"
 client_app = ClientApp()
 server_app = ServerApp()
 
 
-def _ground() -> Path:
-    return Path(os.environ[GROUND])
+def _directory() -> Path:
+    return Path(os.environ[TESTBED])
 
 
 def _network(arrays: ArrayRecord) -> Any:
@@ -33,13 +33,13 @@ def _network(arrays: ArrayRecord) -> Any:
     from fl_app.tabular.network import build_network, load_state
 
     torch.set_num_threads(1)
-    network = build_network(kept_encoding(_ground()), kept_config(_ground()).architecture)
+    network = build_network(load_encoding(_directory()), load_config(_directory()).architecture)
     load_state(network, {name: array.numpy() for name, array in arrays.items()})
     return network
 
 
 def _rows(context: Context, part: str) -> Encoded:
-    return kept_rows(_ground(), int(str(context.node_config["partition-id"])), part)
+    return load_rows(_directory(), int(str(context.node_config["partition-id"])), part)
 
 
 @client_app.train()
@@ -47,7 +47,7 @@ def train(message: Message, context: Context) -> Message:
     """Train the network that came in."""
     from fl_app.tabular.training import train as train_network
 
-    config, network = kept_config(_ground()), _network(message.content.array_records["arrays"])
+    config, network = load_config(_directory()), _network(message.content.array_records["arrays"])
     rows = _rows(context, "train")
     loss = train_network(
         network, rows, optimizer=config.optimizer, epochs=config.local_epochs, batch_size=config.batch_size
@@ -73,7 +73,7 @@ def main(grid: Grid, context: Context) -> None:
     """Run Flower's FedAvg and write down how long each round took."""
     from fl_app.tabular.network import build_network
 
-    config = kept_config(_ground())
+    config = load_config(_directory())
     times: list[float] = []
 
     def note(number: int, arrays: ArrayRecord) -> None:
@@ -81,7 +81,7 @@ def main(grid: Grid, context: Context) -> None:
 
     pods = len(config.pods)
     strategy = FedAvg(min_train_nodes=pods, min_evaluate_nodes=pods, min_available_nodes=pods)
-    network = build_network(kept_encoding(_ground()), config.architecture)
+    network = build_network(load_encoding(_directory()), config.architecture)
     strategy.start(grid, _record(network), num_rounds=config.rounds, evaluate_fn=note)
     seconds = [end - start for start, end in itertools.pairwise(times)]
     Path(os.environ["FL_APP_RUN_DIR"], TIMES).write_text(json.dumps(seconds))

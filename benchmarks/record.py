@@ -1,17 +1,19 @@
 """Results as files: one JSON document a benchmark, and a page with their tables, the machine and the date."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.results import Result
 from fl_app.system.files import replace_file
 
 NAMES = ("core", "wire", "memory", "rounds")
 _HEAD = """\
 # Benchmarks
 
-Written by `fl-app bench --output {directory}` (`make bench`). Compare within one table only: every ratio is of figures
-that were taken in turn within one run.
+Written by `python -m benchmarks --output {directory}`. Compare within one table only: every ratio is of figures that
+were taken in turn within one run.
 """
 _TITLES = {
     "core": "Core: nanoseconds per element, one process",
@@ -21,17 +23,22 @@ _TITLES = {
 }
 
 
-def write(directory: Path, name: str, document: dict[str, Any]) -> None:
-    """Write one benchmark's document, and the page anew from all documents that are there."""
+def write(directory: Path, name: str, result: Result) -> None:
+    """Write one benchmark's document and picture, and the page anew from all documents in ``directory``."""
     directory.mkdir(parents=True, exist_ok=True)
+    if result.plot is not None:
+        result.plot(directory / f"{name}.png")
+    document = {**result.document(), "heads": result.heads, "rows": result.rows}
     replace_file(directory / f"{name}.json", (json.dumps(document, indent=1) + "\n").encode())
-    kept = {n: json.loads((directory / f"{n}.json").read_text("utf-8")) for n in NAMES if _there(directory, n)}
-    sections = [_HEAD.format(directory=directory.name), *(_section(directory, n, kept[n]) for n in kept)]
-    replace_file(directory / "README.md", "\n".join(sections).encode())
+    write_page(directory)
 
 
-def _there(directory: Path, name: str) -> bool:
-    return (directory / f"{name}.json").exists()
+def write_page(directory: Path) -> None:
+    """Write README.md from the documents that are in ``directory``."""
+    paths = {name: directory / f"{name}.json" for name in NAMES}
+    documents = {name: json.loads(path.read_text("utf-8")) for name, path in paths.items() if path.exists()}
+    sections = [_section(directory, name, document) for name, document in documents.items()]
+    replace_file(directory / "README.md", "\n".join([_HEAD.format(directory=directory.name), *sections]).encode())
 
 
 def _section(directory: Path, name: str, document: dict[str, Any]) -> str:
@@ -49,6 +56,6 @@ def _section(directory: Path, name: str, document: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def markdown(heads: list[str], rows: list[list[str]]) -> list[str]:
+def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Return the lines of a table."""
     return [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}", *(f"| {' | '.join(row)} |" for row in rows)]

@@ -1,19 +1,20 @@
 """Whole rounds, in simulation and in deployment: ours beside Flower's plain federated averaging, in turn."""
 
 import json
-import os
 import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from benchmarks.ground import Ground
+from benchmarks.children import child_environment
 from benchmarks.network import superlink, write_plain_app
-from benchmarks.plain import GROUND, TIMES
+from benchmarks.plain import TESTBED, TIMES
+from benchmarks.testbed import CensusTestbed
 from fl_app.errors import RunFailed
 from fl_app.federation.kinds import DeployedFederation
 from fl_app.secagg.roster import threshold_for
@@ -25,6 +26,17 @@ from server.modeller.simulation import Simulation
 COMPLETE, LOSSY = "fl-app, t = n", "fl-app, t < n"
 FLOWER, POLLED = "Flower FedAvg", "FedAvg, own polling"
 _PLAIN = "benchmarks.plain"
+_MOST_SECONDS_PER_ROUND = 300.0
+
+
+class Run(NamedTuple):
+    """One run of one contender: seconds of each round, and of the run from start to end."""
+
+    where: str
+    pods: int
+    by: str
+    seconds: list[float]
+    whole: float
 
 
 @dataclass(frozen=True)
@@ -48,36 +60,39 @@ def contenders(pods: int) -> tuple[str, ...]:
     return (COMPLETE, *([LOSSY] if threshold_for(0, pods) < pods else []), FLOWER, POLLED)
 
 
-def measure(
-    simulated: Sequence[int], deployed: Sequence[int], rounds: int, turns: int
-) -> Iterator[tuple[str, int, str, list[float], float]]:
-    """Yield (where, pods, by, seconds of each round, seconds of the run) for one run after another, in turn."""
+def measure(simulated: Sequence[int], deployed: Sequence[int], rounds: int, turns: int) -> Iterator[Run]:
+    """Yield one run after another: all contenders in turn, for each number of pods, ``turns`` times."""
     places = [("simulation", pods) for pods in simulated] + [("deployment", pods) for pods in deployed]
     for where, pods in places:
         with tempfile.TemporaryDirectory(prefix="fl-app-bench-") as directory:
-            ground = Ground.lay_out(Path(directory, "ground"), pods)
+            testbed = CensusTestbed.create(Path(directory, "testbed"), pods)
             for turn in range(turns):
-                for by in contenders(pods):
-                    scratch = Path(directory, f"{turn}-{contenders(pods).index(by)}")
+                for place, by in enumerate(contenders(pods)):
+                    scratch = Path(directory, f"{turn}-{place}")
                     scratch.mkdir()
-                    yield where, pods, by, *_run(where, by, ground, rounds, scratch)
+                    try:
+                        yield Run(where, pods, by, *_run(where, by, testbed, rounds, scratch))
+                    except RunFailed as error:
+                        raise RunFailed(f"{by}: {error}; {_keep_log(scratch)} says why") from error
 
 
-def gather(runs: Sequence[tuple[str, int, str, list[float], float]]) -> list[Rounds]:
+def by_contender(runs: Sequence[Run]) -> list[Rounds]:
     """Put the runs of each contender together."""
-    keys = list(dict.fromkeys(run[:3] for run in runs))
+    contenders: dict[tuple[str, int, str], list[Run]] = {}
+    for run in runs:
+        contenders.setdefault(run[:3], []).append(run)
     return [
-        Rounds(*key, tuple(second for run in runs if run[:3] == key for second in run[3]),
-               tuple(run[4] for run in runs if run[:3] == key)) for key in keys
-    ]  # fmt: skip
+        Rounds(*contender, tuple(second for run in own for second in run.seconds), tuple(run.whole for run in own))
+        for contender, own in contenders.items()
+    ]
 
 
 def ratios(measured: Sequence[Rounds]) -> dict[str, float]:
     """Return ours over Flower's plain averaging: all rounds together, and whole runs."""
-    found = {(m.where, m.pods, m.by): m for m in measured}
+    contenders = {(m.where, m.pods, m.by): m for m in measured}
     result = {}
-    for (where, pods, by), ours in found.items():
-        flower = found.get((where, pods, FLOWER))
+    for (where, pods, by), ours in contenders.items():
+        flower = contenders.get((where, pods, FLOWER))
         if by == FLOWER or flower is None:
             continue
         short = {COMPLETE: "secure", LOSSY: "secure_lossy", POLLED: "polled"}[by]
@@ -86,42 +101,47 @@ def ratios(measured: Sequence[Rounds]) -> dict[str, float]:
     return result
 
 
-def _run(where: str, by: str, ground: Ground, rounds: int, scratch: Path) -> tuple[list[float], float]:
+def _run(where: str, by: str, testbed: CensusTestbed, rounds: int, scratch: Path) -> tuple[list[float], float]:
     with ExitStack() as stack:
         address = None
         if where == "deployment":
-            address = stack.enter_context(superlink(ground, plain=by == FLOWER))
+            address = stack.enter_context(superlink(testbed, plain=by == FLOWER))
         started = time.perf_counter()
-        carry_out = _plain if by == FLOWER else _ours
-        seconds = carry_out(by, ground, rounds, scratch, address)
+        train = _train_plain if by == FLOWER else _train_ours
+        seconds = train(by, testbed, rounds, scratch, address)
         return seconds, time.perf_counter() - started
 
 
-def _ours(by: str, ground: Ground, rounds: int, scratch: Path, address: str | None) -> list[float]:
-    pods = len(ground.pods)
-    threshold = pods if by == COMPLETE else 0
-    config = ground.config(rounds, threshold, secure=by != POLLED)
-    run = fit(config, ground.federation(address), runs=scratch)
+def _train_ours(by: str, testbed: CensusTestbed, rounds: int, scratch: Path, address: str | None) -> list[float]:
+    threshold = len(testbed.pods) if by == COMPLETE else 0
+    config = testbed.write_config(rounds, threshold, secure=by != POLLED)
+    run = fit(config, testbed.federation(address), runs=scratch)
     return [float(entry["seconds"]) for entry in run.results()["rounds"]]
 
 
-def _plain(by: str, ground: Ground, rounds: int, scratch: Path, address: str | None) -> list[float]:
-    ground.config(rounds)
+def _train_plain(by: str, testbed: CensusTestbed, rounds: int, scratch: Path, address: str | None) -> list[float]:
+    testbed.write_config(rounds)
     launcher: Launcher
     if address is None:
         launcher = Simulation(f"{_PLAIN}:server_app", f"{_PLAIN}:client_app")
     else:
-        federation = ground.federation(address)
+        federation = testbed.federation(address)
         if not isinstance(federation, DeployedFederation):
-            raise RunFailed("the ground's federation is not deployed")
+            raise RunFailed("the testbed's federation is not deployed")
         launcher = DeployedRun(federation, write_plain_app(scratch))
-    environment: Mapping[str, str] = {**os.environ, GROUND: str(ground.directory)}
     try:
-        launcher.start(scratch, dict(environment), len(ground.pods))
-        code = launcher.wait(rounds * 300.0)
+        launcher.start(scratch, child_environment(**{TESTBED: str(testbed.directory)}), len(testbed.pods))
+        code = launcher.wait(rounds * _MOST_SECONDS_PER_ROUND)
     finally:
         launcher.stop()
     if code or not (scratch / TIMES).exists():
-        kept = shutil.copy(scratch / FLOWER_LOG, Path(tempfile.gettempdir(), "fl-app-bench.log"))
-        raise RunFailed(f"{by} ended with code {code}; {kept} says why")
+        raise RunFailed(f"the run ended with code {code}")
     return [float(second) for second in json.loads((scratch / TIMES).read_text())]
+
+
+def _keep_log(scratch: Path) -> Path:
+    """Copy the log of a run that failed out of ``scratch``, which is removed, and return where it is now."""
+    kept = Path(tempfile.gettempdir(), "fl-app-bench.log")
+    for log in scratch.rglob(FLOWER_LOG):
+        shutil.copy(log, kept)
+    return kept

@@ -81,34 +81,42 @@ def group() -> None:
     """Train one tabular model over pods that never show their data."""
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; a user's mistake ends in one line on standard error and a non-zero exit code."""
+def main(arguments: Sequence[str] | None = None, *, command: click.Command = group, name: str = "fl-app") -> None:
+    """Run the command line; a user's mistake ends in one line on standard error and a non-zero exit code.
+
+    Parameters
+    ----------
+    arguments : sequence of str or None
+        What follows the program's name; None: those of this process.
+    command : click.Command
+        The command to run, called ``name`` in its messages.
+    """
+
+    def leave(text: str, code: int) -> NoReturn:
+        click.echo(f"{name}: {text}", err=True)
+        sys.exit(code)
+
     try:
-        code = group.main(args=arguments, prog_name="fl-app", standalone_mode=False)
+        code = command.main(args=arguments, prog_name=name, standalone_mode=False)
     except click.exceptions.Abort:
-        _leave("stopped", 130)
+        leave("stopped", 130)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
     except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "fl-app"
-        said = " ".join(error.format_message().split()).rstrip(".")
-        _leave(f"{said}; see `{command} --help`", error.exit_code)
+        path = error.ctx.command_path if error.ctx else name
+        message = " ".join(error.format_message().split()).rstrip(".")
+        leave(f"{message}; see `{path} --help`", error.exit_code)
     except click.ClickException as error:
-        _leave(error.format_message(), error.exit_code)
+        leave(error.format_message(), error.exit_code)
     except FlAppError as error:
-        _leave(str(error), error.exit_code)
+        leave(str(error), error.exit_code)
     except KeyboardInterrupt:
-        _leave("stopped", 130)
+        leave("stopped", 130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
     except OSError as error:  # the machine's: a full disk, a file that is not this user's
         place = f"{error.filename}: " if error.filename else ""
-        _leave(f"{place}{error.strerror or error}", 1)
+        leave(f"{place}{error.strerror or error}", 1)
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _leave(text: str, code: int) -> NoReturn:
-    click.echo(f"fl-app: {text}", err=True)
-    sys.exit(code)

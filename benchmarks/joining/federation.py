@@ -27,7 +27,9 @@ from tests.support.in_process import InProcessGrid
 POLICY = {"minimum_cohort": 2, "minimum_rows_per_class": 0, "require_secure_aggregation": False}
 
 
-def lay_out(directory: Path, tables: Sequence[pd.DataFrame], categorical: Sequence[str]) -> SimulatedFederation:
+def create_federation(
+    directory: Path, tables: Sequence[pd.DataFrame], categorical: Sequence[str]
+) -> SimulatedFederation:
     """Write a pod for each table, all of which approve each other, with keys, and return their federation."""
     names = [f"pod-{place}" for place in range(1, len(tables) + 1)]
     for name, table in zip(names, tables, strict=True):
@@ -46,10 +48,10 @@ def lay_out(directory: Path, tables: Sequence[pd.DataFrame], categorical: Sequen
     pods = ", ".join(f'"{name}.yaml"' for name in names)
     toml = f'[federation.study]\nkind = "simulation"\nhome = "home"\npods = [{pods}]\n'
     (directory / "fl-app.toml").write_text(toml)
-    made = read_federation(directory / "fl-app.toml", "study")
-    if not isinstance(made, SimulatedFederation):
+    federation = read_federation(directory / "fl-app.toml", "study")
+    if not isinstance(federation, SimulatedFederation):
         raise TypeError("the study's federation is a simulation")
-    return made
+    return federation
 
 
 def tables_of(federation: SimulatedFederation) -> list[PodTable]:
@@ -57,12 +59,12 @@ def tables_of(federation: SimulatedFederation) -> list[PodTable]:
     return [PodTable.of(load_pod(path)) for path in federation.pods]
 
 
-def carry_out(config: RunConfig, federation: SimulatedFederation, runs: Path) -> tuple[dict[str, Any], Path]:
+def run(config: RunConfig, federation: SimulatedFederation, runs: Path) -> tuple[dict[str, Any], Path]:
     """Train as ``config`` says, and return the content of results.json and the path of the model."""
-    run = RunDirectory.create(runs, config)
+    directory = RunDirectory.create(runs, config)
     nodes = {100 + place: {"partition-id": place} for place in range(len(federation.pods))}
     nothing: Any = deque(maxlen=0)  # the grid's record of all messages, which nobody reads here
     grid = InProcessGrid(client_app, nodes, run_id=secrets.randbits(62), requests=nothing, replies=nothing)
-    with mock.patch.dict(os.environ, {VARIABLE: federation.source, RUN_DIRECTORY_VARIABLE: str(run.path)}):
+    with mock.patch.dict(os.environ, {VARIABLE: federation.source, RUN_DIRECTORY_VARIABLE: str(directory.path)}):
         server_app(grid, Context(grid.run_id, 0, {}, RecordDict(), {}))
-    return run.results(), run.model_path()
+    return directory.results(), directory.model_path()

@@ -8,19 +8,19 @@ import numpy as np
 Entry = dict[str, Any]
 
 
-def grid_rows(found: Sequence[Entry]) -> list[Entry]:
+def grid_rows(entries: Sequence[Entry]) -> list[Entry]:
     """Return the rows of the grid: the MLP in every way, on the whole table."""
-    return [entry for entry in found if entry["row"]["architecture"] == "mlp" and "alone" in entry]
+    return [entry for entry in entries if entry["row"]["architecture"] == "mlp" and "alone" in entry]
 
 
-def headline_rows(found: Sequence[Entry]) -> list[Entry]:
+def headline_rows(entries: Sequence[Entry]) -> list[Entry]:
     """Return the rows of the ensemble."""
-    return [entry for entry in found if entry["row"]["architecture"] == "tabm"]
+    return [entry for entry in entries if entry["row"]["architecture"] == "tabm"]
 
 
-def choice_rows(found: Sequence[Entry]) -> list[Entry]:
+def choice_rows(entries: Sequence[Entry]) -> list[Entry]:
     """Return the runs in which settings were weighed."""
-    return [entry for entry in found if entry["row"]["only_federated"]]
+    return [entry for entry in entries if entry["row"]["only_federated"]]
 
 
 def of(entries: Sequence[Entry], split: str, pods: int | None = None) -> list[Entry]:
@@ -40,7 +40,7 @@ def gains(entries: Sequence[Entry]) -> list[float]:
 
 def secure_minus_plain(entries: Sequence[Entry]) -> float:
     """Return the largest difference in AUC between a secure run and the same run in the clear."""
-    return max(abs(entry["secure"]["auc"] - entry["plain"]["auc"]) for entry in entries)
+    return float(max(abs(entry["secure"]["auc"] - entry["plain"]["auc"]) for entry in entries))
 
 
 def deviation(values: Sequence[float]) -> float:

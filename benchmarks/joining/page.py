@@ -89,19 +89,19 @@ as a category, or leaves it out; a policy of the pod could not check more, as it
 """
 
 
-def text(found: Sequence[Entry]) -> str:
+def text(entries: Sequence[Entry]) -> str:
     """Return the page in Markdown."""
     rates = ", ".join(f"{rate:g} for {pods}" for pods, rate in RATES.items())
-    parts = [_HEAD, _state(found), _headline(headline_rows(found)), _grid(grid_rows(found))]
-    parts += [_SETTINGS.format(rates=rates, trials=_TRIALS), _choices(choice_rows(found)), _BINS]
+    parts = [_HEAD, _state(entries), _headline(headline_rows(entries)), _grid(grid_rows(entries))]
+    parts += [_SETTINGS.format(rates=rates, trials=_TRIALS), _choices(choice_rows(entries)), _BINS]
     return "\n".join(part for part in parts if part)
 
 
-def _state(found: Sequence[Entry]) -> str:
-    minutes = sum(entry["seconds"] for entry in found) / 60
-    missing = len(STUDY) - len(found)
+def _state(entries: Sequence[Entry]) -> str:
+    minutes = sum(entry["seconds"] for entry in entries) / 60
+    missing = len(STUDY) - len(entries)
     unfinished = f" {missing} rows are still to be trained: `make study` goes on with them." if missing else ""
-    return f"{len(found)} of {len(STUDY)} rows, {minutes:.0f} minutes of one core.{unfinished}\n"
+    return f"{len(entries)} of {len(STUDY)} rows, {minutes:.0f} minutes of one core.{unfinished}\n"
 
 
 def _headline(rows: Sequence[Entry]) -> str:
@@ -165,16 +165,16 @@ def _margins(rows: Sequence[Entry]) -> str:
                 varied.append(f"*{split}*, {pods} pods")
     if not lines:
         return ""
-    said = (
+    summary = (
         f"*least* is the lead over the median lone pod at the seed where it is smallest. It is larger than the standard"
         f" deviation of the federated AUC over seeds in {ahead} of the {lines} lines with several seeds."
     )
     if varied:
-        said += (
+        summary += (
             " The lead itself varies with what the split leaves the lone pods, from a single class to both: its own"
             f" deviation is as large as its mean in {', '.join(varied)}."
         )
-    return said + f" Over all {len(rows)} rows, secure - plain is {secure_minus_plain(rows):.1e} at most."
+    return summary + f" Over all {len(rows)} rows, secure - plain is {secure_minus_plain(rows):.1e} at most."
 
 
 def _choices(rows: Sequence[Entry]) -> str:

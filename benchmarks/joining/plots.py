@@ -17,9 +17,9 @@ Entry = dict[str, Any]
 TICKS = (1, 2, 4, 8, 20, 60)
 
 
-def write(found: Sequence[Entry], directory: Path) -> None:
+def write(entries: Sequence[Entry], directory: Path) -> None:
     """Write joining.png (AUC over the number of pods) and rounds.png (validation AUC over the rounds)."""
-    grid = grid_rows(found)
+    grid = grid_rows(entries)
     if not grid:
         return
     _joining(grid, directory / "joining.png")

@@ -1,19 +1,22 @@
 """One row of the study: a split, a number of pods, a seed and a network, trained in every way."""
 
+import logging
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import torch
 
 from benchmarks.joining.baselines import alone, pooled
-from benchmarks.joining.federation import carry_out, lay_out, tables_of
+from benchmarks.joining.federation import create_federation, run, tables_of
 from benchmarks.joining.splits import SPLITS, TARGET, Parts
 from client.app.table import PodTable
 from fl_app.config import RunConfig
+from fl_app.federation.kinds import SimulatedFederation
 from fl_app.tabular.model_file import TrainedModel
 from fl_app.tabular.settings import DataStructure, Optimizer
 
@@ -39,7 +42,7 @@ class Row:
     rounds: int = 8
     local_epochs: int | None = 1
     local_steps: int | None = None
-    strategy: str = "FedAvg"
+    strategy: Literal["FedAvg", "FedAdam", "FedAvgM", "FedProx"] = "FedAvg"
     strategy_params: dict[str, float] = field(default_factory=dict)
     min_bin_rows: int = 5
     batch_size: int = 256
@@ -113,32 +116,34 @@ def _parts(row: Row, table: pd.DataFrame) -> Parts:
 
 def measure(row: Row) -> dict[str, Any]:
     """Train as the row says, and score every model on the public test file."""
+    logging.getLogger("flwr").setLevel(logging.WARNING)
+    torch.set_num_threads(1)  # as the pods do; another number of threads rounds otherwise
     started = time.process_time()
     table, test = _table(row), census("adult.test")
     parts = _parts(row, table)
     over = (table[TARGET] == ">50K").to_numpy()
-    found: dict[str, Any] = {
+    entry: dict[str, Any] = {
         "row": asdict(row),
         "pod_rows": [len(part) for part in parts],
         "pod_positive": [round(float(over[part].mean()), 4) for part in parts],
     }
     with tempfile.TemporaryDirectory() as directory:
-        federation = lay_out(Path(directory), [table.iloc[part] for part in parts], CATEGORICAL)
-        found["secure"], model = _federated(row, federation, Path(directory), test, secure=True)
+        federation = create_federation(Path(directory), [table.iloc[part] for part in parts], CATEGORICAL)
+        entry["secure"], model = _federated(row, federation, Path(directory), test, secure=True)
         if not row.only_federated:
-            found["plain"], _ = _federated(row, federation, Path(directory), test, secure=False)
+            entry["plain"], _ = _federated(row, federation, Path(directory), test, secure=False)
             config, tables = row.in_one_place(), tables_of(federation)
-            found["pooled"] = _score(pooled(tables, model.encoding, config), test)
+            entry["pooled"] = _score(pooled(tables, model.encoding, config), test)
             if row.alone:
-                found["alone"] = [_alone(table, config, test) for table in tables]
-    found["seconds"] = round(time.process_time() - started, 1)
-    return found
+                entry["alone"] = [_alone(table, config, test) for table in tables]
+    entry["seconds"] = round(time.process_time() - started, 1)
+    return entry
 
 
 def _federated(
-    row: Row, federation: Any, directory: Path, test: pd.DataFrame, *, secure: bool
+    row: Row, federation: SimulatedFederation, directory: Path, test: pd.DataFrame, *, secure: bool
 ) -> tuple[dict[str, Any], TrainedModel]:
-    results, path = carry_out(row.config(secure=secure), federation, directory / "runs")
+    results, path = run(row.config(secure=secure), federation, directory / "runs")
     model = TrainedModel.load(path)
     steps = results["secure_aggregation"]["steps"].values()
     return {

@@ -39,9 +39,9 @@ def dirichlet(alpha: float) -> Callable[[pd.DataFrame, int, np.random.Generator]
                 cuts = np.cumsum(rng.dirichlet([alpha] * pods))[:-1] * len(rows)
                 for part, dealt in zip(parts, np.split(rng.permutation(rows), cuts.astype(int)), strict=True):
                     part.append(dealt)
-            found = [np.concatenate(part) for part in parts]
-            if min(map(len, found)) >= LEAST_ROWS:
-                return found
+            dealt_parts = [np.concatenate(part) for part in parts]
+            if min(map(len, dealt_parts)) >= LEAST_ROWS:
+                return dealt_parts
 
     return split
 

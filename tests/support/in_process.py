@@ -29,7 +29,7 @@ class InProcessGrid(Grid):
     """
 
     app: ClientApp
-    nodes: Mapping[int, Mapping[str, str]]
+    nodes: Mapping[int, Mapping[str, str | int]]
     run_id: int = RUN_ID
     on_request: Tamper = keep
     on_reply: Tamper = keep

@@ -17,14 +17,14 @@ from fl_app.tabular.schema import schema_of
 from fl_app.tabular.settings import DataStructure
 
 PARTS = ("train", "validation")
-_PLACE, _CONFIG, _ENCODING = "place", "config.json", "encoding.json"
+_CONFIG, _ENCODING = "config.json", "encoding.json"
 _STRUCTURE = DataStructure(target="TARGET", ignore_cols=("fnlwgt",))
 _POLICY = "{minimum_cohort: 2, require_secure_aggregation: false}"
 
 
 @dataclass(frozen=True)
-class Ground:
-    """A directory with a table, a key and encoded rows for each of ``pods`` pods.
+class CensusTestbed:
+    """A directory with a table, a key and encoded rows for each of ``pods``.
 
     The encoded rows are for Flower's plain app, which would otherwise have to read and encode in every message; pods
     of this product keep theirs on disk too.
@@ -34,28 +34,26 @@ class Ground:
     pods: tuple[str, ...]
 
     @classmethod
-    def lay_out(cls, directory: Path, count: int) -> Self:
-        """Deal the census rows to ``count`` pods in turn, and write all that a run of any contender needs."""
-        made = cls(directory, tuple(f"pod-{place}" for place in range(count)))
+    def create(cls, directory: Path, pods: int) -> Self:
+        """Deal the census rows to ``pods`` pods in turn, and write all that a run of any contender needs."""
+        testbed = cls(directory, tuple(f"pod-{place}" for place in range(pods)))
         rows = _census().sample(frac=1, random_state=0)
         schema = schema_of(rows, name="census")
         encoding = Encoding.of(schema, _STRUCTURE, statistic_sums(rows, schema, _STRUCTURE))
         directory.mkdir(parents=True)
         (directory / _ENCODING).write_text(encoding.to_json())
-        for place, name in enumerate(made.pods):
-            own = rows.iloc[place::count]
+        for place, name in enumerate(testbed.pods):
+            own = rows.iloc[place::pods]
             own.to_csv(directory / f"{name}.csv", index=False)
-            made.pod_file(name).write_text(
+            testbed.pod_file(name).write_text(
                 f"name: {name}\ndatasource: CSVSource\ndatasource_args: {{path: {name}.csv}}\n"
-                f"approved_pods: [{', '.join(made.pods)}]\npolicy: {_POLICY}\n"
+                f"approved_pods: [{', '.join(testbed.pods)}]\npolicy: {_POLICY}\n"
             )
             cut = len(own) * 8 // 9
             for part, frame in zip(PARTS, (own[:cut], own[cut:]), strict=True):
-                found = encoding.encode(frame)
-                arrays = {"numbers": found.numbers, "bins": found.bins, "codes": found.codes, "labels": found.labels}
-                np.savez(directory / f"{place}-{part}.npz", **arrays)  # type: ignore[arg-type]
-            keygen(name, made.home)
-        return made
+                _save_rows(directory / _rows_file(place, part), encoding.encode(frame))
+            keygen(name, testbed.home)
+        return testbed
 
     @property
     def home(self) -> Path:
@@ -63,11 +61,11 @@ class Ground:
         return self.directory / "home"
 
     def pod_file(self, name: str) -> Path:
-        """Return the file in which a pod is written."""
+        """Return the pod file of pod ``name``."""
         return self.directory / f"{name}.yaml"
 
-    def config(self, rounds: int, threshold: int = 0, *, secure: bool = True) -> RunConfig:
-        """Return the settings of a run, kept for the plain app too."""
+    def write_config(self, rounds: int, threshold: int = 0, *, secure: bool = True) -> RunConfig:
+        """Return the settings of the next run, and write them where the plain app reads them."""
         config = RunConfig(pods=self.pods, datastructure=_STRUCTURE, rounds=rounds, local_epochs=1, threshold=threshold,
                            secure=secure, hello_timeout=120.0)  # fmt: skip
         (self.directory / _CONFIG).write_text(config.to_json())
@@ -85,20 +83,29 @@ class Ground:
         return read_federation(path, "bench")
 
 
-def kept_config(directory: Path) -> RunConfig:
-    """Return the settings of the last run."""
+def load_config(directory: Path) -> RunConfig:
+    """Return the settings of the last run on the testbed in ``directory``."""
     return RunConfig.from_json((directory / _CONFIG).read_text())
 
 
-def kept_encoding(directory: Path) -> Encoding:
-    """Return the encoding of all rows."""
+def load_encoding(directory: Path) -> Encoding:
+    """Return the encoding of the testbed's rows, the same for all its pods."""
     return Encoding.from_json((directory / _ENCODING).read_text())
 
 
-def kept_rows(directory: Path, place: int, part: str) -> Encoded:
-    """Return one pod's encoded rows."""
-    with np.load(directory / f"{place}-{part}.npz") as kept:
-        return Encoded(**dict(kept))
+def load_rows(directory: Path, place: int, part: str) -> Encoded:
+    """Return the encoded rows of the pod at ``place``; ``part`` is one of `PARTS`."""
+    with np.load(directory / _rows_file(place, part)) as arrays:
+        return Encoded(**dict(arrays))
+
+
+def _save_rows(path: Path, rows: Encoded) -> None:
+    arrays = {"numbers": rows.numbers, "bins": rows.bins, "codes": rows.codes, "labels": rows.labels}
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+
+
+def _rows_file(place: int, part: str) -> str:
+    return f"{place}-{part}.npz"
 
 
 def _census() -> pd.DataFrame:
