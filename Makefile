@@ -68,6 +68,12 @@ faults: $(READY)  ## pods killed, late and doubled, at every point of a run
 counts: $(READY)  ## write the counts and the table of attacks into SECURITY.md
 	$(BIN)/python scripts/security_counts.py --write
 
+dist: $(READY)  ## a release in dist/: wheel, source distribution, SBOM and checksums
+	rm -rf dist build/lib build/bdist.*
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || date +%s) $(BIN)/python -m build --no-isolation --outdir dist .
+	$(BIN)/python scripts/sbom.py dist/fl-app.cdx.json
+	cd dist && sha256sum -- *.whl *.tar.gz *.cdx.json > SHA256SUMS
+
 version: $(READY)  ## copy the version in pyproject.toml to the other files that must name it
 	$(BIN)/python scripts/keep_version.py
 
