@@ -1,5 +1,6 @@
 """The documentation site: ``make docs`` builds it into build/docs, and any doubt (a broken link, a name) fails it."""
 
+import posixpath
 import re
 import shutil
 from pathlib import Path
@@ -51,17 +52,22 @@ html_theme_options = {"navigation_with_keys": False}
 
 def adapt(app: Sphinx, name: str, source: list[str]) -> None:
     """Let links to the repository's own pages lead to the site's copies, and show which party types a block."""
-    source[0] = re.sub(r"\[([^\]]+)\]\(\.\./([\w./-]+)(#[\w-]+)?\)", in_the_site, source[0])
+    folder = (Path("docs") / name).parent
+    source[0] = re.sub(r"\[([^\]]+)\]\((\.\./[\w./-]+)(#[\w-]+)?\)", lambda link: in_the_site(link, folder), source[0])
     source[0] = re.sub(
         r"^```(sh|text) ([a-z0-9-]+)\n", r"```{code-block} \1\n:caption: \2\n\n", source[0], flags=re.MULTILINE
     )
 
 
-def in_the_site(link: re.Match[str]) -> str:
-    """Return what a link to another place of the repository is on the site; a file that it lacks is named only."""
-    text, file, anchor = link.groups()
+def in_the_site(link: re.Match[str], folder: Path) -> str:
+    """Return the site's form of a link on a page in ``folder``; a file that the site lacks is named only."""
+    text, target, anchor = link.groups()
+    file = posixpath.normpath((folder / target).as_posix())
     if file in PAGES:
-        return f"[{text}](project/{PAGES[file]}{anchor or ''})"
+        up = "../" * (len(folder.parts) - 1)
+        return f"[{text}]({up}project/{PAGES[file]}{anchor or ''})"
+    if file.startswith("docs/"):
+        return link[0]
     return f"{text} (`{file}`)" if (ROOT / file).is_file() else link[0]
 
 

@@ -9,9 +9,8 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
-from client.app.masked_app import MaskedApp
-from client.app.owner import Owner, owner_of
-from fl_app.pod.definition import Policy
+from client import MaskedApp, Owner, owner_of
+from fl_app import Policy
 from strategies import Mean, SecureAggregation
 
 PODS = ("north", "south")
