@@ -155,6 +155,12 @@ def _read_as(path: Path, content: bytes) -> Pod | None:
             return None
 
 
+# Only the marks of PyYAML's parser are used, to find where the name goes; the rest of the file is copied byte for byte.
+# ruamel.yaml's round trip would write the whole file anew, and the owner's form is lost: `[ a,b ]` becomes `[a, b]`,
+# CRLF becomes LF, a list or a policy indented in another way is indented in one way, `~` becomes nothing, and `---`,
+# spaces before a comment and a missing newline at the end are changed.
+
+
 def _with_name(path: Path, name: str) -> bytes:
     """Return the content of ``path`` with ``name`` at the end of its approved_pods, wherever these are."""
     root = parse_yaml(path, content_of(path)).root
