@@ -7,9 +7,9 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from fl_app.errors import UsageError
+from fl_app.flower.protocol_settings import DEFAULT_WEIGHTING, Aggregation, Dropouts, Timing, Weighting
 from fl_app.pod.definition import PodName
-from fl_app.secagg.errors import UnsupportedField
-from fl_app.secagg.field import field_of
+from fl_app.secagg.field import FIELD_31, FIELD_61
 from fl_app.tabular.early_stopping import EarlyStopping
 from fl_app.tabular.encoding import MIN_BIN_ROWS
 from fl_app.tabular.settings import ARCHITECTURES, DEFAULT_ARCHITECTURE, DataStructure, Optimizer
@@ -18,8 +18,8 @@ from fl_app.validation import Frozen
 _DEFAULT_OPTIMIZER = Optimizer(name="AdamW", params={"lr": 0.001})
 
 
-class RunConfig(Frozen):
-    """What a run does. It is bound into the session: a pod that is told other settings makes no usable answer.
+class Training(Frozen):
+    """What is trained, by whom, and how.
 
     Attributes
     ----------
@@ -30,15 +30,13 @@ class RunConfig(Frozen):
         bin show rarer values in the model.
     rounds : how often the pods' updates are averaged.
     local_epochs, local_steps : how far each pod trains in a round; exactly one of them.
+    batch_size : rows in a batch.
     optimizer, lr_decay : the pods' optimiser, made afresh each round; its rate falls by a cosine to ``lr_decay``
         of itself in the last round (1: it stays).
+    seed : what the first parameters and the order of rows are drawn from.
     strategy, strategy_params : the averaging strategy, by its Flower name, and its own parameters.
     early_stopping : when training ends before its last round; None: never.
     secure : whether the pods' vectors are masked.
-    prime_q : order of the field; 2**61-1, or 2**31-1 for half the bytes.
-    update_bound, max_weight, weighting : see `strategies.SecureAggregation`.
-    threshold : answers that make a sum; 0 for the protocol's rule (all of up to three pods, else floor(2n/3) + 1).
-    hello_timeout, rejoin_timeout, step_timeout : seconds for the pods to answer.
     """
 
     pods: tuple[PodName, ...] = Field(min_length=2)
@@ -56,14 +54,6 @@ class RunConfig(Frozen):
     strategy_params: dict[str, float] = Field(default_factory=dict)
     early_stopping: EarlyStopping | None = None
     secure: bool = True
-    prime_q: int = 2**61 - 1
-    update_bound: float = Field(default=8.0, gt=0, allow_inf_nan=False)
-    max_weight: int = Field(default=1 << 20, ge=1)
-    weighting: Literal["examples", "equal"] = "examples"
-    threshold: int = Field(default=0, ge=0)
-    hello_timeout: float = Field(default=60.0, gt=0)
-    rejoin_timeout: float = Field(default=20.0, gt=0)
-    step_timeout: float = Field(default=600.0, gt=0)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -75,9 +65,42 @@ class RunConfig(Frozen):
             raise UsageError(f"a pod is named twice: {', '.join(self.pods)}")
         return self
 
+
+class RunConfig(Aggregation, Training):
+    """What a run does. It is bound into the session: a pod that is told other settings makes no usable answer.
+
+    Written as one flat JSON object. The settings of the network and its training are those of `Training`, the settings
+    of the sums those of `Aggregation`.
+
+    Attributes
+    ----------
+    threshold : see `Dropouts`.
+    hello_timeout, rejoin_timeout, step_timeout : see `Timing`.
+    """
+
+    threshold: int = Field(default=Dropouts.threshold, ge=0)
+    hello_timeout: float = Field(default=Timing.hello, gt=0)
+    rejoin_timeout: float = Field(default=Timing.rejoin, gt=0)
+    step_timeout: float = Field(default=Timing.step, gt=0)
+
+    @property
+    def aggregation(self) -> Aggregation:
+        """How the pods' values are summed."""
+        return Aggregation(**{name: getattr(self, name) for name in Aggregation.model_fields})
+
+    @property
+    def dropouts(self) -> Dropouts:
+        """Which losses of pods the run survives."""
+        return Dropouts(threshold=self.threshold)
+
+    @property
+    def timing(self) -> Timing:
+        """How long the server waits for the pods."""
+        return Timing(hello=self.hello_timeout, rejoin=self.rejoin_timeout, step=self.step_timeout)
+
     @classmethod
     def from_flower(cls, given: Mapping[str, Any], pods: Sequence[str]) -> Self:
-        """Build from Flower's run config: scalars under hyphenated keys, where "" and 0 stand for nothing said.
+        """Build from Flower's run config: scalars under hyphenated keys, where "" and 0 leave a setting to its default.
 
         Parameters
         ----------
@@ -85,27 +108,29 @@ class RunConfig(Frozen):
             ``Context.run_config``; its keys and defaults stand in pyproject.toml.
         pods : names of the federation's pods, which take part where none are named.
         """
-        said = {key.replace("-", "_"): value for key, value in given.items() if value not in ("", 0) or value is False}
+        settings = {
+            key.replace("-", "_"): value for key, value in given.items() if value not in ("", 0) or value is False
+        }
         try:
-            optimizer = Optimizer(name=said.pop("optimizer"), params=json.loads(said.pop("optimizer_params")))
-            datastructure = DataStructure(target=said.pop("target"), ignore_cols=_names(said.pop("ignore", "")))
-            said["strategy_params"] = json.loads(said.get("strategy_params", "{}"))
+            optimizer = Optimizer(name=settings.pop("optimizer"), params=json.loads(settings.pop("optimizer_params")))
+            datastructure = DataStructure(target=settings.pop("target"), ignore_cols=_names(settings.pop("ignore", "")))
+            settings["strategy_params"] = json.loads(settings.get("strategy_params", "{}"))
         except (KeyError, ValueError) as error:
             raise UsageError(f"run config: {type(error).__name__} {error}; see [tool.flwr.app.config]") from error
-        if "early_stopping" in said:
-            said["early_stopping"] = EarlyStopping.from_text(said["early_stopping"])
-        prime_q = 2**31 - 1 if said.pop("compact", False) else 2**61 - 1
-        if "local_steps" in said:
-            said.pop("local_epochs", None)
-        named = _names(said.pop("pods", "")) or tuple(pods)
-        return cls(pods=named, optimizer=optimizer, datastructure=datastructure, prime_q=prime_q, **said)
+        if "early_stopping" in settings:
+            settings["early_stopping"] = EarlyStopping.from_text(settings["early_stopping"])
+        settings["prime_q"] = (FIELD_31 if settings.pop("compact", False) else FIELD_61).prime
+        if "local_steps" in settings:
+            settings.pop("local_epochs", None)
+        named = _names(settings.pop("pods", "")) or tuple(pods)
+        return cls(pods=named, optimizer=optimizer, datastructure=datastructure, **settings)
 
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-class SecureAggregator(Frozen):
+class SecureAggregator(Aggregation):
     """Secure aggregation: what leaves a pod is masked, and only the sum over the pods can be read.
 
     Attributes
@@ -122,23 +147,8 @@ class SecureAggregator(Frozen):
     Raises
     ------
     UsageError
-        If there is no field of that order.
-    pydantic.ValidationError
-        If another value is not as said here.
+        If there is no field of that order, or another value is not as described here.
     """
-
-    prime_q: int = 2**61 - 1
-    update_bound: float = Field(default=8.0, gt=0, allow_inf_nan=False)
-    max_weight: int = Field(default=1 << 20, ge=1)
-    weighting: Literal["examples", "equal"] = "examples"
-
-    @model_validator(mode="after")
-    def _field_exists(self) -> Self:
-        try:
-            field_of(self.prime_q)
-        except UnsupportedField as error:
-            raise UsageError(f"SecureAggregator: {error}") from error
-        return self
 
     def settings(self) -> dict[str, Any]:
         """Return these choices as fields of a `RunConfig`."""
@@ -154,7 +164,7 @@ class FederatedAveraging(Frozen):
         "examples": each pod counts by its training rows; "equal": each pod counts as one.
     """
 
-    weighting: Literal["examples", "equal"] = "examples"
+    weighting: Weighting = DEFAULT_WEIGHTING
 
     def settings(self) -> dict[str, Any]:
         """Return these choices as fields of a `RunConfig`."""
