@@ -1,4 +1,8 @@
-"""From a table to arrays: the same encoding at every pod, made of public schemas and summed statistics alone."""
+"""From a table to arrays: the same encoding at every pod, made of public schemas and summed statistics alone.
+
+Averaging networks is meaningful only where input k means the same at every pod. So nothing here is fitted to a pod's
+own rows: category codes come from the combined schema, and mean, deviation and bins from sums over all pods.
+"""
 
 import itertools
 from collections.abc import Iterable, Sequence
@@ -21,8 +25,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 UNKNOWN, MISSING, FIRST_VALUE = 0, 1, 2
+"""Codes of a categorical column: a value that no pod published, no value, and the first published value."""
 MAX_BINS = 256
+"""Most bins of a number: the widest column sets the width of the piecewise-linear layer for all."""
 MIN_BIN_ROWS = 5
+"""Fewest rows of all pods in a bin, unless the modeller says otherwise: a bin of one row would be that row's value."""
 
 
 class Normalisation(Frozen):
@@ -49,10 +56,11 @@ class Normalisation(Frozen):
         start = 0
         for column, (total, squares, count) in zip(columns, statistics.moments.tolist(), strict=True):
             low, high = column.bounds
-            half = (high - low) / 2
+            half = (high - low) / 2  # moments are those of u in [-1, 1], see Statistics
             mean = total / count if count else 0.0
             variance = squares / count - mean * mean if count else 0.0
             means.append((low + high) / 2 + half * mean)
+            # Two near-equal sums: below this the difference is rounding. A column that never varies stays all 0.
             stds.append(half * variance**0.5 if variance > 1e-15 else 1.0)
             edges = grid(column)
             stop = start + len(edges) - 1
@@ -96,21 +104,23 @@ def value_codes(
     tuple
         Ascending edges, and the code from 1 of each cell between two of them.
     """
+    # The fullest cells first; stable, so that every pod breaks ties alike.
     alone = np.argsort(-counts, kind="stable")[:MAX_BINS]
     alone = alone[counts[alone] >= max(min_rows, 1)]
+    # Fewer than min_rows are left over: a bin of their own would show them, so a lone cell gives them cover.
     if 0 < counts.sum() - counts[alone].sum() < min_rows:
         alone = alone[:-1]
     alone = np.sort(alone)
     others = counts.copy()
     others[alone] = 0
     merged = np.array(merge_cells(edges, others, min_rows))
-    found = np.unique(np.concatenate([merged, edges[alone], edges[alone + 1]]))
-    middles = (found[:-1] + found[1:]) / 2
+    bounds = np.unique(np.concatenate([merged, edges[alone], edges[alone + 1]]))
+    middles = (bounds[:-1] + bounds[1:]) / 2
     codes = len(alone) + 1 + cell_of(middles, merged)
     cells = cell_of(middles, edges)
     own = np.isin(cells, alone)
     codes[own] = 1 + np.searchsorted(alone, cells[own])
-    return tuple(found.tolist()), tuple(codes.tolist())
+    return tuple(bounds.tolist()), tuple(codes.tolist())
 
 
 @dataclass(frozen=True)
@@ -128,7 +138,7 @@ class Encoded:
     labels
         int64 [n], or None where the table was encoded without its target.
     dropped
-        How many rows were left out because their label is missing or not published.
+        Rows left out because their label is missing or not published.
     """
 
     numbers: NDArray[np.float32]
@@ -142,7 +152,7 @@ class Encoded:
 
 
 class Encoding(Frozen):
-    """How a table becomes arrays; JSON by ``to_json``, and back by ``from_json``."""
+    """The encoding of a table as arrays; JSON by ``to_json``, and back by ``from_json``."""
 
     target: Column
     features: tuple[Column, ...]
@@ -168,11 +178,11 @@ class Encoding(Frozen):
         *,
         min_bin_rows: int = MIN_BIN_ROWS,
     ) -> Self:
-        """Make the encoding from a (combined) schema, the data structure and statistics summed over pods.
+        """Derive the encoding from a (combined) schema, the data structure and statistics summed over pods.
 
-        No bin of a number holds fewer than ``min_bin_rows`` rows of all pods together, which is what the model, with
-        its bins, tells of rare values. The sums that bins are cut from show the server every cell of the public grid;
-        an owner who wants fewer shown sets coarser ``bounds``, or offers the column as a category or not at all.
+        Each bin of a number holds at least ``min_bin_rows`` rows of all pods together, so that the bins in a model
+        show no rarer value than that. The sums that bins are cut from show the server every cell of the public grid; an
+        owner who wants less shown sets coarser ``bounds``, offers the column as a category, or leaves it out.
         """
         features = tuple(map(schema.column, datastructure.features(schema)))
         normalisation = Normalisation.from_statistics(statistics, _continuous(features), min_bin_rows)
@@ -255,4 +265,5 @@ def codes_of(frame: "pd.DataFrame", column: Column) -> NDArray[np.int64]:
     indices, texts = categories_of(series_of(frame, column.name, optional=column.optional))
     codes = {value: code for code, value in enumerate(column.values, start=FIRST_VALUE)}
     table = [MISSING if text is None else codes.get(text, UNKNOWN) for text in texts]
+    # Index -1, a missing cell, takes the last entry.
     return np.array([*table, MISSING], dtype=np.int64)[indices]

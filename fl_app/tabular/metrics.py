@@ -1,17 +1,22 @@
-"""Metrics as counts: what is summed over pods gives the metrics of the pooled rows, not a mean of means."""
+"""Metrics as counts: what is summed over pods gives the metrics of the pooled rows, not a mean of means.
 
-from collections.abc import Mapping
+Secure aggregation shows sums only, so everything a metric needs has to be a sum over rows with a bound known
+beforehand. Accuracy, precision, recall and F1 come from the confusion matrix, loss and Brier score from capped sums.
+The AUC is not a sum: it compares every row inside a class with every row outside. But it depends only on how the scores
+of the two groups lie among each other, and their histograms on a fixed grid tell that but for rows that share a cell.
+Those count as ties; with 128 cells the result is within .002 of the exact AUC (held by tests/fl_app/tabular).
+"""
+
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from fl_app.errors import DataError, RunFailed
 
 SCORE_BINS = 128
+"""Cells of a score histogram: each adds an element to every pod's vector, for two classes 256 in all."""
 # A row's cross entropy is capped here (a probability of 1.1e-7), so that sums have a bound known beforehand.
 MAX_LOSS = 16.0
 MAX_BRIER = 2.0
@@ -21,7 +26,7 @@ Arrays = dict[str, NDArray[np.int64] | NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Counts:
-    """What is counted over rows with C classes; ``+`` gives the counts of both sets of rows together.
+    """Counts over rows with C classes; ``+`` gives the counts of both sets of rows together.
 
     Attributes
     ----------
@@ -93,12 +98,14 @@ def count(labels: NDArray[np.int64], probabilities: NDArray[np.float64], bins: i
     np.add.at(confusion, (labels, probabilities.argmax(axis=1)), 1)
     inside = np.eye(classes, dtype=np.int64)[labels]
     scored = slice(1, None) if classes == 2 else slice(None)
-    # Even cells of arcsin(sqrt p) rather than of p: finer where most scores lie, near 0 and near 1.
+    # Even cells of arcsin(sqrt p) rather than of p: finer near 0 and 1, where the scores of a rare class and of a
+    # confident model crowd together, so that fewer of them end as ties.
     position = np.arcsin(np.sqrt(np.clip(probabilities[:, scored], 0, 1))) * (2 / np.pi)
     cells = np.minimum((position * bins).astype(np.int64), bins - 1)
     histograms = np.zeros((cells.shape[1], 2, bins), dtype=np.int64)
     np.add.at(histograms, (np.arange(cells.shape[1]), inside[:, scored], cells), 1)
     likelihood = probabilities[np.arange(n), labels]
+    # Capped before the sum: one row with a probability of 0 would otherwise exceed the segment's bound.
     loss = np.minimum(-np.log(np.maximum(likelihood, np.exp(-MAX_LOSS))), MAX_LOSS)
     brier = np.square(probabilities[:, scored] - inside[:, scored])
     return Counts(confusion, histograms, float(loss.sum()), float(brier.sum()))
@@ -121,6 +128,7 @@ def metrics_of(counts: Counts) -> dict[str, float]:
     precision, recall = _ratio(hits, confusion.sum(axis=0)), _ratio(hits, confusion.sum(axis=1))
     f1 = _ratio(2 * precision * recall, precision + recall)
     scored = slice(1, None) if len(confusion) == 2 else slice(None)
+    # A class that no row is in, or all are, has no ranking to measure; a mean with NaN would hide the other classes'.
     areas = [area for area in map(_area, counts.histograms) if not np.isnan(area)]
     return {
         "accuracy": float(hits.sum()) / n if n else float("nan"),
@@ -144,39 +152,21 @@ def _area(histogram: NDArray[np.int64]) -> float:
     pairs = outside.sum() * inside.sum()
     if not pairs:
         return float("nan")
+    # The AUC is the share of pairs (one row inside, one outside) in which the inside row scores higher: it wins against
+    # all outside rows in lower cells, and half against those in its own.
     lower = np.cumsum(outside) - outside
     return float((inside * (lower + outside / 2)).sum() / pairs)
 
 
-def read_rows(path: str | Path, read_options: Mapping[str, Any] | None = None) -> pd.DataFrame:
-    """Read a CSV file (plain or compressed; spaces after a comma are skipped), or a ``.parquet`` file.
-
-    Raises
-    ------
-    DataError
-        If it cannot be read; the text names it.
-    """
-    try:
-        frame: pd.DataFrame
-        if Path(path).suffix == ".parquet":
-            frame = pd.read_parquet(path, **(read_options or {}))
-        else:
-            frame = pd.read_csv(path, **{"skipinitialspace": True, **(read_options or {})})
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise DataError(f"{path}: cannot be read as a table: {why}") from error
-    return frame
-
-
 def score(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> dict[str, float]:
-    """Return the metrics of `metrics_of`, with the exact AUC and loss where counts only come close to them.
+    """Return the metrics of `metrics_of`, with exact AUC and loss in the place of those that counts approximate.
 
     Parameters
     ----------
     labels : int64 [n]
         The true classes, by their positions.
     probabilities : float64 [n, C]
-        What a model gives.
+        A model's predictions, each row summing to one.
     """
     from sklearn.metrics import log_loss, roc_auc_score
 

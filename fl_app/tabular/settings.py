@@ -1,4 +1,4 @@
-"""What the modeller wants to learn: the target column, and the columns to learn it from."""
+"""What the modeller chooses: the network by its name, the columns to learn from, and the optimiser."""
 
 import math
 from collections.abc import Sequence
@@ -10,12 +10,16 @@ from fl_app.errors import DataError, UsageError
 from fl_app.tabular.schema import Schema
 from fl_app.validation import Frozen
 
+ARCHITECTURES = ("mlp", "periodic", "tabm", "tutorial")
+"""Names of the networks of `fl_app.tabular.network`; here, where commands and pods read them without loading torch."""
+DEFAULT_ARCHITECTURE = "mlp"
+
 Names = Annotated[Sequence[str], AfterValidator(tuple)]
 """Written as a list or a tuple, kept as a tuple."""
 
 
 class DataStructure(Frozen):
-    """What is learnt from what: the target, and which of the other columns are features.
+    """The target, and which of the other columns are features.
 
     Attributes
     ----------
@@ -82,7 +86,7 @@ class DataStructure(Frozen):
 
 _ADAM = ("lr", "betas", "eps", "weight_decay", "amsgrad")
 
-# torch.optim's own names. A parameter that torch would reject on a pod is better rejected here, at once.
+# torch.optim's own names: a wrong parameter is refused at the modeller's, at once, and not at every pod.
 OPTIMIZERS: dict[str, tuple[str, ...]] = {
     "SGD": ("lr", "momentum", "dampening", "weight_decay", "nesterov"),
     "Adam": _ADAM,
@@ -128,7 +132,3 @@ class Optimizer(Frozen):
             if not all(math.isfinite(number) and number >= 0 for number in numbers):
                 raise UsageError(f"{self.name}: {key} must be a finite number, zero or more")
         return self
-
-
-ARCHITECTURES = ("mlp", "periodic", "tabm", "tutorial")
-DEFAULT_ARCHITECTURE = "mlp"

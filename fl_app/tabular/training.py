@@ -1,4 +1,4 @@
-"""Training a network on one table's rows, and counting how it does."""
+"""Training a network on one table's rows, and evaluating it there as counts."""
 
 import itertools
 import math
@@ -15,6 +15,7 @@ from fl_app.tabular.metrics import SCORE_BINS, Counts, count
 from fl_app.tabular.settings import Optimizer
 
 EVALUATION_ROWS = 8192
+"""Rows scored at once, which bounds the memory that an ensemble's activations take."""
 
 
 def train(
@@ -29,11 +30,12 @@ def train(
     lr_factor: float = 1.0,
     proximal_mu: float = 0.0,
 ) -> float:
-    """Train in place for exactly one of ``epochs`` and ``steps`` and give the mean loss over the rows seen.
+    """Train in place for exactly one of ``epochs`` and ``steps``, and return the mean loss over the rows seen.
 
-    The optimiser starts afresh. ``lr_factor`` scales its learning rate (a schedule over rounds), and
-    ``proximal_mu`` holds the network near the parameters it came with (FedProx, Li et al. 2020). The same
-    arguments and thread count give the same parameters; torch's own generator is left alone.
+    The optimiser starts afresh: its state belongs to one pod's path, not to the average that the next round starts
+    from. ``lr_factor`` scales its learning rate (a schedule over rounds), and ``proximal_mu`` penalises the distance to
+    the parameters the network came with (FedProx, Li et al. 2020). The same arguments and thread count give the same
+    parameters; torch's own generator is left alone.
 
     Raises
     ------
@@ -56,6 +58,7 @@ def train(
     rng = np.random.default_rng(seed)
     loss_sum, rows_seen = 0.0, 0
     network.train()
+    # Batches are drawn by numpy and dropout by torch: both from ``seed``, so that a run can be repeated exactly.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for rows in _batches(rng, len(encoded), batch_size, epochs, steps):
@@ -67,6 +70,7 @@ def train(
             descent.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             descent.step()
+    # One NaN among the updates would spoil the sum of all pods, and behind the masks nobody could tell whose it was.
     if not math.isfinite(loss_sum):
         raise RunFailed("training diverged: the loss is not finite; use a smaller learning rate")
     return loss_sum / rows_seen
@@ -81,7 +85,7 @@ def predict_proba(network: nn.Module, encoded: Encoded) -> NDArray[np.float64]:
 
 
 def evaluate(network: nn.Module, encoded: Encoded, bins: int = SCORE_BINS) -> Counts:
-    """Count a network's predictions against the labels."""
+    """Return the counts of a network's predictions against the labels; DataError where rows have no labels."""
     if encoded.labels is None:
         raise DataError("these rows were encoded without labels and cannot be evaluated")
     return count(encoded.labels, predict_proba(network, encoded), bins)
@@ -90,6 +94,7 @@ def evaluate(network: nn.Module, encoded: Encoded, bins: int = SCORE_BINS) -> Co
 def _loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross entropy of logits, float [n, C]; of an ensemble's, float [n, members, C], the members' mean."""
     if logits.ndim == 3:
+        # Each member is taught by its own loss: that of their mean would let some rest on the others.
         labels = labels.repeat_interleave(logits.shape[1])
         logits = logits.flatten(0, 1)
     return nn.functional.cross_entropy(logits, labels)
@@ -105,16 +110,16 @@ def _optimizer(network: nn.Module, optimizer: Optimizer, lr_factor: float) -> to
     except ValueError as error:
         raise UsageError(f"{optimizer.name} refuses its parameters: {error}") from None
     for group in made.param_groups:
-        group["lr"] *= lr_factor
+        group["lr"] *= lr_factor  # after the fact, so that torch's own default rate is scaled too
     return made
 
 
 def _batches(rng: np.random.Generator, rows: int, size: int, epochs: int | None, steps: int | None) -> Iterator[Tensor]:
-    """Shuffle and cut again and again, until ``epochs`` are over or ``steps`` batches are given."""
-    given = 0
+    """Shuffle and cut the rows once an epoch, until ``epochs`` are over or ``steps`` batches were yielded."""
+    yielded = 0
     for _ in range(epochs) if epochs is not None else itertools.count():
         for rows_of_batch in torch.split(torch.from_numpy(rng.permutation(rows)), size):
-            if given == steps:
+            if yielded == steps:
                 return
             yield rows_of_batch
-            given += 1
+            yielded += 1

@@ -7,8 +7,9 @@ from typing import Any
 import numpy.typing as npt
 
 from fl_app.errors import DataError
+from fl_app.tabular.columns import read_rows
 from fl_app.tabular.encoding import Encoding
-from fl_app.tabular.metrics import read_rows, score
+from fl_app.tabular.metrics import score
 
 
 class TestFile:

@@ -22,7 +22,7 @@ def predict(model: str, table: Path, output: Path | None, runs: str) -> None:
     import pandas as pd
 
     from fl_app.errors import DataError, UsageError
-    from fl_app.tabular.metrics import read_rows
+    from fl_app.tabular.columns import read_rows
     from server.app.run_directory import find_model
     from server.exports.formats import open_scorer
 

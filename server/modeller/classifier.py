@@ -12,8 +12,8 @@ import pandas as pd
 from fl_app.config import Aggregator, RunConfig, SecureAggregator
 from fl_app.errors import DataError, UsageError
 from fl_app.federation.kinds import Federation
+from fl_app.tabular.columns import read_rows
 from fl_app.tabular.early_stopping import EarlyStopping
-from fl_app.tabular.metrics import read_rows
 from fl_app.tabular.schema import Schema
 from fl_app.tabular.settings import DataStructure, Optimizer
 from server.display.progress import Progress

@@ -1,4 +1,4 @@
-"""What measuring loads: torch belongs to those that train or score (other commands: `tests.fl_app.test_cli`)."""
+"""What a process loads: torch where a network is, pandas where a table is read (commands: `tests.fl_app.test_cli`)."""
 
 import json
 import os
@@ -53,8 +53,16 @@ def test_the_probe_would_see_torch(tmp_path: Path) -> None:
     assert "torch" in json.loads(done.stdout)
 
 
-def test_a_step_of_the_protocol_needs_no_torch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("package", ["torch", "pandas", "sklearn"])
+def test_a_step_of_the_protocol_needs_no_heavy_package(package: str, tmp_path: Path) -> None:
     """Hello, roster, unmasking and statistics are answered by processes of their own: torch would cost each seconds."""
-    script = "import sys, client.app.main, server.app.main; print('torch' in sys.modules)"
+    script = f"import sys, client.app.main, server.app.main; print({package!r} in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("package", ["pandas", "sklearn"])
+def test_training_on_encoded_rows_loads_torch_and_little_else(package: str, tmp_path: Path) -> None:
+    script = f"import sys, fl_app.tabular.training, fl_app.tabular.network; print({package!r} in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)
     assert done.stdout.strip() == "False"

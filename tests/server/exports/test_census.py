@@ -15,8 +15,8 @@ from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
 import fl_app.demo
+from fl_app.tabular.columns import read_rows
 from fl_app.tabular.encoding import Encoding, statistic_sums
-from fl_app.tabular.metrics import read_rows
 from fl_app.tabular.model_file import TrainedModel
 from fl_app.tabular.network import build_network, state_of
 from fl_app.tabular.schema import schema_of

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from pandas._libs.parsers import STR_NA_VALUES
 
+from fl_app.tabular.columns import read_rows
 from fl_app.tabular.encoding import MISSING, codes_of
-from fl_app.tabular.metrics import read_rows
 from fl_app.tabular.schema import Column
 from server.exports.vocabulary import MISSING_SPELLINGS, vocabulary
 
