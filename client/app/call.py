@@ -7,8 +7,9 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from client.app.owner import Owner
 from fl_app.flower import records
 from fl_app.secagg.errors import PodPaused, ProtocolError, SessionRefused
+from fl_app.secagg.ledger_protocol import Account
 from fl_app.secagg.messages import Record
-from fl_app.secagg.pod_session import Account, PodSession
+from fl_app.secagg.pod_session import PodSession
 
 _STATE, _SESSION = "fl-app-secagg", "session"
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from client.app.ledger_entries import Entry, broken_at, chain, cohort_text, prepare
 from fl_app.secagg.errors import AlreadyAnswered, LedgerRefused, PolicyRefused
+from fl_app.secagg.ledger_protocol import Account
 from fl_app.secagg.messages import TRAIN
-from fl_app.secagg.pod_session import Account
 
 LOCK_SECONDS = 20.0
 _LONGEST_TEXT = 1000

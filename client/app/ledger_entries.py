@@ -9,7 +9,7 @@ from typing import Any
 from fl_app.secagg.canonical import digest
 from fl_app.secagg.crypto import fingerprint
 from fl_app.secagg.errors import LedgerRefused
-from fl_app.secagg.pod_session import Account
+from fl_app.secagg.ledger_protocol import Account
 
 FORM = 2
 """Of the table and the chain; SQLite keeps it in the file's head."""

@@ -42,8 +42,9 @@ from fl_app.flower.names import (
     WEIGHT,
 )
 from fl_app.secagg.errors import MalformedMessage, ProtocolError, SessionRefused
+from fl_app.secagg.ledger_protocol import Account
 from fl_app.secagg.messages import Parameters, Step, SurvivorsRequest, UnmaskRequest
-from fl_app.secagg.pod_session import Account, PodSession
+from fl_app.secagg.pod_session import PodSession
 from fl_app.secagg.unmasking import unmask, witness
 
 Handler = Callable[[Message, Context], Message]
@@ -203,7 +204,7 @@ class MaskedApp:
         def answer(call: Call) -> RecordDict:
             check_plain(call.owner)
             step, session = _step(call.message, kind), call.session()
-            session.check_step(step)
+            session.check_step_in_clear(step)
             check_settings(session.parameters, call.message.content)
             request = records.request_digest(call.message.content)
             said = (session.account, kind, step.round, request)

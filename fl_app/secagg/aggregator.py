@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Sequence
 
+from fl_app.secagg.binding import label, layout_for, reply_statement, survivors_statement
 from fl_app.secagg.codec import Aggregate
 from fl_app.secagg.crypto import SELF_SHARE, UNMASK, statement, verify
 from fl_app.secagg.errors import AggregateRefused, RosterRefused, ShareRefused
@@ -20,10 +21,8 @@ from fl_app.secagg.messages import (
     UnmaskRequest,
     Witness,
 )
-from fl_app.secagg.pod_session import label, layout_for, reply_statement
 from fl_app.secagg.roster import Roster, threshold_for, verify_hello
 from fl_app.secagg.shamir import combine
-from fl_app.secagg.unmasking import survivors_statement
 
 
 class Aggregator:

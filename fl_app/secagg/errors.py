@@ -91,6 +91,23 @@ class SessionRefused(ProtocolError):
     code = "session"
 
 
+class OutOfPhase(SessionRefused):
+    """A message that the session's phase has no place for; the text names ``event`` and ``phase``.
+
+    `fl_app.secagg.session_state.TRANSITIONS` has the events that each phase takes.
+    """
+
+    def __init__(self, text: str, event: str, phase: str) -> None:
+        super().__init__(text)
+        self.event, self.phase = event, phase
+
+
+class SharesOutOfPhase(OutOfPhase, ShareRefused):
+    """The same, where what is missing or comes again are the neighbours' shares."""
+
+    code = "share"
+
+
 class SurvivorsRefused(ProtocolError):
     """The list of survivors of a step is not one this pod unmasks for: too short, without it, unsigned or a second."""
 

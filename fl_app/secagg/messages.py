@@ -18,7 +18,6 @@ _SIZES = {
     "session": 32,
     "identity_key": KEY_BYTES,
     "sealing_key": KEY_BYTES,
-    "nonce_commitment": 32,
     "parameters": 32,
     "signature": SIGNATURE_BYTES,
     "label": 32,
@@ -135,7 +134,6 @@ class Hello(Record):
     name: str
     identity_key: bytes
     sealing_key: bytes
-    nonce_commitment: bytes
     parameters: bytes
     published: bytes
     signature: bytes

@@ -1,51 +1,42 @@
 """The pod's side of unmasking: what it opens, for whose sum, and how it is kept from opening too much.
 
-A sum over the survivors of a step still holds their self masks and, after a loss, pair masks shared with the pods that
-were lost. A pod opens its shares of the survivors' self masks and its pair seeds with the lost, never both for one
-pod, and for one list of survivors only. After a loss a threshold of pods must have signed that list, or a lying server
-could tell different pods different lists and so isolate a smaller sum.
+A sum over the survivors of a step still holds their self masks and, after a loss, the pair masks that they share with
+the lost pods. A pod opens its shares of the survivors' self masks and its pair seeds with the lost, never both for one
+pod, and for one list of survivors only. After a loss a threshold of pods must have signed that list: otherwise a lying
+server could give different pods different lists, and so isolate a smaller sum.
+
+The phases in which a pod signs and opens are those of `session_state.TRANSITIONS`.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
-from fl_app.secagg.canonical import encode
-from fl_app.secagg.crypto import (
-    SELF_SHARE,
-    SIGNATURE_BYTES,
-    SURVIVORS,
-    UNMASK,
-    Signer,
-    statement,
-    unseal,
-    verify,
-)
+from fl_app.secagg.binding import pair_seed, survivors_statement
+from fl_app.secagg.crypto import SELF_SHARE, SIGNATURE_BYTES, UNMASK, Signer, statement, unseal, verify
 from fl_app.secagg.errors import SessionRefused, ShareRefused, SurvivorsRefused
-from fl_app.secagg.keystream import SEED_BYTES, derive
+from fl_app.secagg.keystream import SEED_BYTES
+from fl_app.secagg.ledger_protocol import Ledger
 from fl_app.secagg.messages import SealedShare, SurvivorsRequest, UnmaskReply, UnmaskRequest, Witness
-from fl_app.secagg.pod_session import PAIR_SEED, Ledger, PodSession
+from fl_app.secagg.pod_session import PodSession
 from fl_app.secagg.roster import CohortPolicy
-
-
-def survivors_statement(label: bytes, witness: str, survivors: Sequence[str]) -> bytes:
-    """Return what a pod signs of the survivors of a step."""
-    return statement(SURVIVORS, label, witness, "", encode(list(survivors)))
+from fl_app.secagg.session_state import Event
 
 
 def witness(
     session: PodSession, request: SurvivorsRequest, policy: CohortPolicy, ledger: Ledger, signer: Signer
 ) -> tuple[PodSession, Witness]:
-    """Sign whose vectors the sum is made of; one list for each label, whatever the server says later.
+    """Sign whose vectors the sum is made of; one list for each label, whatever the server claims later.
 
     Raises
     ------
     ProtocolError
         If this pod has not answered under the label, or may not be part of such a sum.
     """
+    following = session.phase_after(Event.SIGN_SURVIVORS)
     _check_survivors(session, request.label, request.survivors, policy)
-    said = survivors_statement(request.label, session.own.name, request.survivors)
-    signed = Witness(session.own.name, signer.sign(said))
-    return _fix_survivors(session, "survivors", request, ledger, len(signed.to_bytes())), signed
+    message = survivors_statement(request.label, session.own.name, request.survivors)
+    signed = Witness(session.own.name, signer.sign(message))
+    head = _enter_survivors(session, "survivors", request, ledger, len(signed.to_bytes()))
+    return replace(session, phase=following, head=head), signed
 
 
 def unmask(
@@ -57,24 +48,27 @@ def unmask(
     ------
     ProtocolError
         If the survivors are not a list this pod may unmask, are not signed by a threshold of pods after a loss, or
-        differ from what it said before under the label; or if a share does not open.
+        differ from the list it signed or opened before under the label; or if a share does not open.
     """
+    lost, me = _lost(session, request), session.own.name
+    following = session.phase_after(Event.UNMASK_AFTER_LOSS if lost else Event.UNMASK)
     _check_survivors(session, request.label, request.survivors, policy)
-    names = session.joined().names
-    if request.survivors != names:
+    if lost:
         _check_witnesses(session, request)
     if tuple(share.sender for share in request.shares) != request.survivors:
-        raise ShareRefused(f"pod '{session.own.name}' was not sent exactly one share of each survivor's self mask")
+        raise ShareRefused(f"pod '{me}' was not sent exactly one share of each survivor's self mask")
     opened = tuple(_open(session, share, request.label) for share in request.shares)
-    lost = [name for name in names if name not in request.survivors]
-    seeds = tuple(derive(session.pair_keys[name], PAIR_SEED, request.label) for name in lost)
+    seeds = tuple(pair_seed(session.pair_keys[name], request.label) for name in lost)
     reply = UnmaskReply(request.label, opened, seeds, bytes(SIGNATURE_BYTES))
-    said = statement(UNMASK, request.label, session.own.name, "", reply.content())
-    reply = replace(reply, signature=signer.sign(said))
-    fixed = _fix_survivors(session, "unmask", request, ledger, len(reply.to_bytes()))
-    if request.survivors != names:
-        fixed = replace(fixed, over=True)  # a sum over others than the roster counts as a change of membership
-    return fixed, reply
+    signature = signer.sign(statement(UNMASK, request.label, me, "", reply.content()))
+    reply = replace(reply, signature=signature)
+    head = _enter_survivors(session, "unmask", request, ledger, len(reply.to_bytes()))
+    return replace(session, phase=following, head=head), reply
+
+
+def _lost(session: PodSession, request: UnmaskRequest) -> list[str]:
+    names = session.roster.names if session.roster else ()
+    return [name for name in names if name not in request.survivors]
 
 
 def _check_survivors(session: PodSession, label: bytes, survivors: tuple[str, ...], policy: CohortPolicy) -> None:
@@ -82,7 +76,7 @@ def _check_survivors(session: PodSession, label: bytes, survivors: tuple[str, ..
     roster, me = session.joined(), session.own.name
     if session.threshold == len(roster.hellos):
         raise SessionRefused("in this session every pod must answer; there is nothing to unmask")
-    if not session.answered or label != session.answered:
+    if label != session.label:
         raise SessionRefused(f"pod '{me}' has not just answered under this label")
     if survivors != tuple(name for name in roster.names if name in survivors):
         raise SurvivorsRefused("the survivors are not pods of the roster, each once and in its order")
@@ -103,18 +97,17 @@ def _check_witnesses(session: PodSession, request: UnmaskRequest) -> None:
         raise SurvivorsRefused(f"{session.threshold} different survivors must have signed the list of survivors")
     for signed in request.witnesses:
         key = roster.hellos[roster.position(signed.name)].identity_key
-        said = survivors_statement(request.label, signed.name, request.survivors)
-        verify(key, signed.signature, said, signed.name)
+        message = survivors_statement(request.label, signed.name, request.survivors)
+        verify(key, signed.signature, message, signed.name)
 
 
-def _fix_survivors(
+def _enter_survivors(
     session: PodSession, event: str, request: SurvivorsRequest | UnmaskRequest, ledger: Ledger, size: int
-) -> PodSession:
-    """Enter the survivors in the ledger, which refuses a second list under the same label."""
-    account = session.account
-    survivors = {name: account.cohort[name] for name in request.survivors}
-    account = replace(account, cohort=survivors)
-    return session.at(ledger.enter_survivors(account, event, request.label, session.head, size))
+) -> bytes:
+    """Enter the survivors in the ledger, which refuses a second list under the same label; return its head."""
+    keys = session.account.cohort
+    account = replace(session.account, cohort={name: keys[name] for name in request.survivors})
+    return ledger.enter_survivors(account, event, request.label, session.head, size)
 
 
 def _open(session: PodSession, share: SealedShare, label: bytes) -> bytes:
@@ -123,8 +116,8 @@ def _open(session: PodSession, share: SealedShare, label: bytes) -> bytes:
     if share.receiver != me or share.session != session.own.session:
         raise ShareRefused(f"a self-mask share of pod '{share.sender}' was meant for another pod or session")
     maker = roster.hellos[roster.position(share.sender)]
-    said = statement(SELF_SHARE, label, share.sender, me, share.sealed)
-    verify(maker.identity_key, share.signature, said, share.sender)
+    message = statement(SELF_SHARE, label, share.sender, me, share.sealed)
+    verify(maker.identity_key, share.signature, message, share.sender)
     info = statement(SELF_SHARE, label, share.sender, me, b"")
     opened = unseal(share.sealed, session.sealing_secret, info, share.sender)
     if len(opened) != SEED_BYTES:

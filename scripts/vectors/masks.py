@@ -4,11 +4,11 @@ import hashlib
 from collections.abc import Sequence
 
 from fl_app.secagg import canonical
+from fl_app.secagg.binding import PAIR_KEY, PAIR_SEED, label
 from fl_app.secagg.codec import Encoder, Segment
 from fl_app.secagg.field import FIELD_31, FIELD_61, Field
 from fl_app.secagg.keystream import BLOCK, MaskStream, derive, keystream, room
 from fl_app.secagg.masking import mask
-from fl_app.secagg.pod_session import PAIR_KEY, PAIR_SEED, label
 from scripts.vectors.codec import arrays_of, coded, layout_of
 from scripts.vectors.material import REQUEST, ROSTER, STEP, Vectors, constant, tagged
 

@@ -50,7 +50,6 @@ def hello(name: str, signer: str = "", **changes: Any) -> Hello:
         name=name,
         identity_key=SIGNERS[signer].public_key().public_bytes_raw(),
         sealing_key=SEALERS[signer].public_key().public_bytes_raw(),
-        nonce_commitment=constant(f"nonce of {name}"),
         parameters=PARAMETERS.digest(),
         published=b"{}",
         signature=bytes(64),

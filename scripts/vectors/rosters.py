@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from fl_app.secagg import canonical
+from fl_app.secagg.binding import label
 from fl_app.secagg.crypto import HELLO, REPLY, SHARE, statement
 from fl_app.secagg.messages import Hello
-from fl_app.secagg.pod_session import label
 from fl_app.secagg.roster import Roster
 from scripts.vectors.material import (
     PARAMETERS,

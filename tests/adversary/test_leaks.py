@@ -14,6 +14,7 @@ from fl_app.flower.names import (
     MASKED_MESSAGES,
     MASKED_RECORD,
     PLAIN_MESSAGES,
+    PLAIN_TRAIN,
     ROSTER_MESSAGE,
     SECAGG_RECORD,
     SURVIVORS_MESSAGE,
@@ -154,7 +155,16 @@ def test_no_step_follows_the_last_one(tmp_path: Path) -> None:
     server = joined(tmp_path, 4)
     server.collect()
     server.evaluate(A)
-    assert_refused(server.train(A, server.request(2), shares=()), "session", "over")
+    assert_refused(server.train(A, server.request(2), shares=()), "session", "is over")
+
+
+def test_no_step_follows_the_last_one_in_the_clear_either(tmp_path: Path) -> None:
+    server = joined(tmp_path, 4)
+    server.pods.change_owner(A, require_secure_aggregation=False)
+    server.collect()
+    server.evaluate(A)
+    reply = server.train(A, server.request(2), (), PLAIN_TRAIN)
+    assert_refused(reply, "session", "is over")
 
 
 def test_no_secret_outlives_a_sum_that_lost_a_pod(tmp_path: Path) -> None:

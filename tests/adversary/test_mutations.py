@@ -11,10 +11,11 @@ from tests.adversary.attacks import (
     LINES,
     MASKED,
     NOT_SECURITY,
-    RECOVERY,
+    PHASES,
     ROSTER,
     RULES,
     SESSION,
+    UNMASKING,
 )
 from tests.adversary.checks import guards
 from tests.adversary.mutations import run_all, table
@@ -25,7 +26,7 @@ def test_every_line_of_the_attack_list_is_attacked() -> None:
     assert len(LINES) == len(set(LINES)) == 26
 
 
-@pytest.mark.parametrize("module", [ROSTER, SESSION, RECOVERY, IDENTITY, LEDGER, ENTRIES, MASKED, CALL, RULES])
+@pytest.mark.parametrize("module", [ROSTER, PHASES, SESSION, UNMASKING, IDENTITY, LEDGER, ENTRIES, MASKED, CALL, RULES])
 def test_every_check_is_attacked(module: str) -> None:
     named = {(attack.check.function, attack.check.statement) for attack in ATTACKS if attack.check.module == module}
     missing = [

@@ -308,7 +308,7 @@ def test_a_pause_ends_the_session_that_is_under_way(server: Server) -> None:
     server.pods.change_owner(A, paused=lambda: True)
     assert_refused(server.train(A, server.request(2), shares=()), "paused")
     server.pods.change_owner(A, paused=lambda: False)
-    assert_refused(server.train(A, server.request(2), shares=()), "session", "has not joined")
+    assert_refused(server.train(A, server.request(2), shares=()), "session", "cannot begin a step in phase 'closed'")
     assert not state_of(server, A).pair_keys
 
 
@@ -336,7 +336,7 @@ def test_a_key_revoked_in_the_middle_of_a_session_ends_it(server: Server) -> Non
     revoke(server)
     assert_refused(server.train(A, server.request(2), shares=()), "not-approved", A, B)
     server.pods.change_owner(A, cohort={"approved": {n: identity(n).public_bytes for n in (B, C)}})
-    assert_refused(server.train(A, server.request(2), shares=()), "session", "has not joined")
+    assert_refused(server.train(A, server.request(2), shares=()), "session", "cannot begin a step in phase 'closed'")
 
 
 def test_a_key_replaced_in_the_middle_of_a_session_ends_it(server: Server) -> None:

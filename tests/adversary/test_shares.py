@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from fl_app.flower import records
+from fl_app.secagg.binding import share_info
 from fl_app.secagg.crypto import SHARE, seal, statement
 from fl_app.secagg.messages import SealedShare
-from fl_app.secagg.pod_session import share_info
 from tests.adversary.server import Server, assert_refused, signed
 from tests.support.pods_in_process import NAMES, identity
 
@@ -48,7 +48,7 @@ def test_one_share_delivered_twice(server: Server) -> None:
 
 def test_other_shares_after_the_first_were_opened(server: Server) -> None:
     server.collect()
-    assert_refused(server.train(A, server.request(2)), "share", "already")
+    assert_refused(server.train(A, server.request(2)), "share", "cannot open shares in phase 'answered'", "already")
 
 
 def test_a_share_of_an_earlier_session_is_refused(server: Server) -> None:

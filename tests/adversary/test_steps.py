@@ -23,6 +23,7 @@ from tests.support.in_process import RUN_ID
 from tests.support.pods_in_process import NAMES, SIZE
 
 A, B, C = NAMES[:3]
+VALUES = {"update": np.zeros(SIZE), "train.loss": np.zeros(1), "evaluate.hits": np.array([1])}
 
 
 @pytest.fixture
@@ -142,7 +143,9 @@ def test_a_step_sent_as_another_kind_is_refused(server: Server) -> None:
 def test_a_step_before_any_roster_is_refused(server: Server) -> None:
     server.new_session()
     server.hello(A)
-    assert_refused(server.train(A, server.request(), shares=()), "session", "not joined")
+    assert_refused(
+        server.train(A, server.request(), shares=()), "session", "cannot begin a step in phase 'opened'", "not joined"
+    )
 
 
 def test_a_step_without_a_session_is_refused(tmp_path: Path) -> None:
@@ -283,7 +286,16 @@ def test_a_step_out_of_place_trains_nothing(server: Server) -> None:
 
 def test_the_core_answers_no_step_that_has_not_begun(server: Server) -> None:
     server.collect([A])
+    session, signer, ledger = state_of(server, A), server.pods.pods[A].owner.signer, MemoryLedger()
+    begun = session.begin(server.step(2), bytes(32), ledger)
+    for step, request in ((server.step(3), bytes(32)), (server.step(2), b"R" * 32)):
+        with pytest.raises(SessionRefused, match="has not begun this step"):
+            begun.mask(step, request, 1, VALUES, ledger, signer)
+
+
+def test_the_core_answers_no_step_while_none_is_under_way(server: Server) -> None:
+    """Not even the one it has answered last: a second vector under one label would show the difference of two."""
+    server.collect([A])
     session, signer = state_of(server, A), server.pods.pods[A].owner.signer
-    values = {"update": np.zeros(SIZE), "train.loss": np.zeros(1), "evaluate.hits": np.array([1])}
-    with pytest.raises(SessionRefused, match="has not begun this step"):
-        session.mask(server.step(2), bytes(32), 1, values, MemoryLedger(), signer)  # type: ignore[arg-type]
+    with pytest.raises(SessionRefused, match="cannot mask a step in phase 'answered'"):
+        session.mask(server.step(), server.digest(), 1, VALUES, MemoryLedger(), signer)

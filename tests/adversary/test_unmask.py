@@ -10,12 +10,12 @@ import pytest
 
 from fl_app.flower import records
 from fl_app.secagg.aggregator import Collection
+from fl_app.secagg.binding import survivors_statement
 from fl_app.secagg.crypto import SELF_SHARE, UNMASK, seal, statement
 from fl_app.secagg.errors import AggregateRefused, BadSignature
 from fl_app.secagg.masking import Sum
-from fl_app.secagg.messages import SealedShare, UnmaskReply, UnmaskRequest, Witness
-from fl_app.secagg.unmasking import survivors_statement
-from tests.adversary.server import Server, assert_refused, vector_in
+from fl_app.secagg.messages import SealedShare, SurvivorsRequest, UnmaskReply, UnmaskRequest, Witness
+from tests.adversary.server import Server, assert_refused, refusal_of, vector_in
 from tests.support.pods_in_process import NAMES, exact_mean, identity
 
 
@@ -204,8 +204,25 @@ def test_a_label_this_pod_has_not_answered_is_refused(server: Server) -> None:
     request = UnmaskRequest(
         server.aggregator.session, collection.label, order(server), (), ()
     )  # the last has sent no vector
-    assert_refused(server.unmask(last, request), "session", "under this label")
+    assert_refused(server.unmask(last, request), "session", "in phase 'joined'")
     assert_refused(server.witness(first[0], replace(claim(collection, first), label=bytes(32))), "session", "label")
+
+
+def test_a_step_under_way_is_not_unmasked(server: Server) -> None:
+    """Its vector has not left the pod: there is no sum yet that it could be part of."""
+    me, *others = order(server)
+
+    def fails(size: int) -> np.ndarray:
+        raise ValueError("on these settings")
+
+    server.pods.pods[me].update = fails
+    assert refusal_of(server.train(me)).code == "pod-error"
+    label = server.collect(others).label
+    session = server.aggregator.session
+    claimed = SurvivorsRequest(session, label, order(server))
+    assert_refused(server.witness(me, claimed), "session", "cannot sign survivors in phase 'begun'")
+    request = UnmaskRequest(session, label, order(server), (), ())
+    assert_refused(server.unmask(me, request), "session", "in phase 'begun'")
 
 
 def test_an_earlier_steps_label_is_refused(server: Server) -> None:

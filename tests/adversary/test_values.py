@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pytest
 
 from fl_app.secagg.aggregator import Collection
+from fl_app.secagg.binding import reply_statement
 from fl_app.secagg.errors import AggregateRefused, BadSignature, ShareRefused
 from fl_app.secagg.messages import MaskedReply
-from fl_app.secagg.pod_session import reply_statement
 from tests.adversary.server import Server, assert_refused, vector_in
 from tests.support.pods_in_process import NAMES, identity
 

@@ -25,11 +25,12 @@ from fl_app.flower.names import (
 )
 from fl_app.secagg import messages
 from fl_app.secagg.aggregator import Collection
+from fl_app.secagg.binding import reply_statement
 from fl_app.secagg.canonical import decode
 from fl_app.secagg.crypto import HELLO, SELF_SHARE, UNMASK, Signer, statement
 from fl_app.secagg.errors import AlreadyAnswered, ProtocolError
+from fl_app.secagg.ledger_protocol import Account
 from fl_app.secagg.messages import Hello, MaskedReply, Record, SealedShare, UnmaskReply, Witness
-from fl_app.secagg.pod_session import Account, reply_statement
 from strategies.cohort import _Answers
 from strategies.polling import Reply
 from strategies.steps import _Plain

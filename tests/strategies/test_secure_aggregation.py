@@ -12,9 +12,9 @@ from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM, FedProx, Strategy
 
 from fl_app.errors import FlAppError, UsageError
 from fl_app.identity.keys import keygen
+from fl_app.secagg.binding import layout_for
 from fl_app.secagg.errors import UnsupportedField
 from fl_app.secagg.messages import Step
-from fl_app.secagg.pod_session import layout_for
 from strategies import Count, Mean, Round, SecureAggregation, StepFailed, Sum
 from tests.strategies.linear_pods import (
     EXAMPLES,

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from client.app.ledger import Ledger
 from fl_app.secagg.canonical import digest
 from fl_app.secagg.errors import AlreadyAnswered, LedgerRefused
-from fl_app.secagg.pod_session import Account
+from fl_app.secagg.ledger_protocol import Account
 
 RUN, LABEL = "run-7", b"L" * 32
 

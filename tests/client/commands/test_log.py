@@ -10,7 +10,7 @@ import pytest
 from client.app.ledger import Ledger
 from fl_app.cli import main
 from fl_app.secagg.crypto import fingerprint
-from fl_app.secagg.pod_session import Account
+from fl_app.secagg.ledger_protocol import Account
 
 KEYS = {"north": bytes(32), "south": bytes([1]) * 32}
 LABEL = b"L" * 32

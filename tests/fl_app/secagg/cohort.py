@@ -14,8 +14,9 @@ from fl_app.secagg.codec import Aggregate
 from fl_app.secagg.crypto import HELLO, statement
 from fl_app.secagg.errors import AlreadyAnswered
 from fl_app.secagg.field import FIELD_61
+from fl_app.secagg.ledger_protocol import Account
 from fl_app.secagg.messages import ElementClass, Hello, MaskedReply, Parameters, Step, StepPlan
-from fl_app.secagg.pod_session import Account, PodSession
+from fl_app.secagg.pod_session import PodSession
 from fl_app.secagg.roster import CohortPolicy, Roster
 
 RUN = "run-7"

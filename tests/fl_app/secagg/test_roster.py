@@ -27,7 +27,7 @@ def hello(name: str, **changes: Any) -> Hello:
     """Return the signed hello of ``name``; ``signer`` is another identity that shows its own key under that name."""
     signer = Identity(changes.pop("signer", name))
     sealing = Identity(f"sealing of {name}").public_bytes
-    plain = Hello(SESSION, name, signer.public_bytes, sealing, bytes(32), PARAMETERS, b"{}", bytes(64))
+    plain = Hello(SESSION, name, signer.public_bytes, sealing, PARAMETERS, b"{}", bytes(64))
     return signed(replace(plain, **changes), signer)
 
 
@@ -78,7 +78,7 @@ def cases() -> list[Case]:
     backwards = canonical([a, x, other_session])[::-1]
     return [
         (RosterRefused, "own hello", [tampered(a), tampered(b), c, c, other_session, x], small),
-        (RosterRefused, "own hello", [hello("a", nonce_commitment=b"N" * 32), tampered(b), x], small),
+        (RosterRefused, "own hello", [hello("a", published=b"{.}"), tampered(b), x], small),
         (RosterRefused, "own hello", [b, c, d], small),
         (BadSignature, "pod 'b'", [a, tampered(b), c, c, other_session, x], small),
         (BadSignature, "pod 'b'", [a, signed(b, Identity("c")), c, c, other_session], small),

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from fl_app.secagg import canonical, errors, keystream, messages
+from fl_app.secagg.binding import PAIR_KEY, PAIR_SEED, label
 from fl_app.secagg.codec import Encoder, Layout, Segment, decode
 from fl_app.secagg.crypto import statement, unseal
 from fl_app.secagg.field import field_of
 from fl_app.secagg.keystream import BLOCK, MaskStream, by_ctr, by_gcm, derive, expand, room
 from fl_app.secagg.masking import mask
-from fl_app.secagg.pod_session import PAIR_KEY, PAIR_SEED, label
 from fl_app.secagg.roster import CohortPolicy, Roster, check_roster
 from scripts import make_vectors
 from tests.fl_app.secagg.test_canonical import exact

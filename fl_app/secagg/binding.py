@@ -1,0 +1,66 @@
+"""What binds every share, mask and signature to its roster, its step and its receiver.
+
+Pods and server compute the same bytes here, each from what it received. A pod that was told something else than the
+others derives another label, and so masks that cancel nobody's.
+"""
+
+from collections.abc import Sequence
+
+from fl_app.secagg.canonical import digest, encode
+from fl_app.secagg.codec import Layout
+from fl_app.secagg.crypto import REPLY, SHARE, SURVIVORS, statement
+from fl_app.secagg.field import FIELD_61, Field, Words, field_of
+from fl_app.secagg.keystream import derive
+from fl_app.secagg.masking import vector_digest
+from fl_app.secagg.messages import TRAIN, MaskedReply, Parameters, Step
+from fl_app.secagg.roster import Roster
+
+PAIR_KEY = "fl-app/secagg/1/pair-key"
+PAIR_SEED = "fl-app/secagg/1/pair-seed"
+LABEL = "fl-app/secagg/1/label"
+
+
+def field_for(parameters: Parameters, kind: str) -> Field:
+    """Return the field of a step: the session's for training, 2^61-1 for everything that is sent once."""
+    return field_of(parameters.prime_q) if kind == TRAIN else FIELD_61
+
+
+def layout_for(parameters: Parameters, step: Step, pods: int) -> Layout:
+    """Return the layout of a step's vectors in a cohort of ``pods``; both sides derive it from the same request."""
+    segments = step.segments(parameters.step(step.kind))
+    return Layout(field_for(parameters, step.kind), pods, parameters.max_weight, segments)
+
+
+def label(roster: Roster, step: Step, request: bytes) -> bytes:
+    """Return the label L of a step, 32 bytes: it covers the roster, the step and the digest of the common request."""
+    return digest(LABEL, roster.digest, step.to_bytes(), request)
+
+
+def pair_key(roster: Roster, one: str, other: str, shares: tuple[bytes, bytes]) -> bytes:
+    """Return the 32-byte key of two pods for the whole session, from the share that each sealed to the other.
+
+    ``shares`` are that of ``one`` and that of ``other``. The roster's order makes both pods derive the same key.
+    """
+    if roster.position(one) > roster.position(other):
+        one, other, shares = other, one, shares[::-1]
+    return derive(b"".join(shares), PAIR_KEY, one, other, salt=roster.digest)
+
+
+def pair_seed(key: bytes, label: bytes) -> bytes:
+    """Return the 32-byte seed of a pair's mask under one label; to open it opens no other step's."""
+    return derive(key, PAIR_SEED, label)
+
+
+def share_info(roster: Roster, sender: str, receiver: str) -> bytes:
+    """Return the HPKE info of a sealed share."""
+    return statement(SHARE, roster.digest, sender, receiver, b"")
+
+
+def reply_statement(label: bytes, sender: str, vector: Words, reply: MaskedReply) -> bytes:
+    """Return what a pod signs with a masked vector: the vector and all that goes with it."""
+    return statement(REPLY, label, sender, "", reply.content(vector_digest(vector)))
+
+
+def survivors_statement(label: bytes, witness: str, survivors: Sequence[str]) -> bytes:
+    """Return what a pod signs of the survivors of a step."""
+    return statement(SURVIVORS, label, witness, "", encode(list(survivors)))
