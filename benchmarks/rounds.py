@@ -116,7 +116,7 @@ def _train_ours(by: str, testbed: CensusTestbed, rounds: int, scratch: Path, add
     threshold = len(testbed.pods) if by == COMPLETE else 0
     config = testbed.write_config(rounds, threshold, secure=by != POLLED)
     run = fit(config, testbed.federation(address), runs=scratch)
-    return [float(entry["seconds"]) for entry in run.results()["rounds"]]
+    return [entry.seconds for entry in run.results().rounds]
 
 
 def _train_plain(by: str, testbed: CensusTestbed, rounds: int, scratch: Path, address: str | None) -> list[float]:

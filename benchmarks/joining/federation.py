@@ -67,4 +67,4 @@ def run(config: RunConfig, federation: SimulatedFederation, runs: Path) -> tuple
     grid = InProcessGrid(client_app, nodes, run_id=secrets.randbits(62), requests=nothing, replies=nothing)
     with mock.patch.dict(os.environ, {VARIABLE: federation.source, RUN_DIRECTORY_VARIABLE: str(directory.path)}):
         server_app(grid, Context(grid.run_id, 0, {}, RecordDict(), {}))
-    return directory.results(), directory.model_path()
+    return directory.results().document(), directory.model_path()

@@ -1,4 +1,4 @@
-"""When a training ends before its last round, and which round's model is then kept."""
+"""When training ends before its last round, and which round's model becomes the run's."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -7,6 +7,7 @@ from typing import Any
 import numpy.typing as npt
 
 from fl_app.tabular.early_stopping import EarlyStopping, Standing
+from server.app.results import EarlyStoppingResult, RoundResult
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 _NONE: Arrays = MappingProxyType({})
@@ -18,25 +19,24 @@ class Stopping:
     Parameters
     ----------
     asked : EarlyStopping or None
-        What the modeller asks for; None: nothing ends and nothing is restored.
-    rounds : sequence of mappings
-        The rounds of a run that is resumed, as results.json lists them.
+        The modeller's settings; None: nothing ends early and nothing is restored.
+    rounds : sequence of RoundResult
+        The completed rounds of a run that is resumed.
     best : mapping
         Its best model so far, from its checkpoint.
     """
 
-    def __init__(
-        self, asked: EarlyStopping | None, rounds: Sequence[Mapping[str, Any]] = (), best: Arrays = _NONE
-    ) -> None:
-        self.standing = Standing.after(asked, rounds) if asked else None
+    def __init__(self, asked: EarlyStopping | None, rounds: Sequence[RoundResult] = (), best: Arrays = _NONE) -> None:
+        self.standing = Standing.after(asked, (entry.document() for entry in rounds)) if asked else None
         self.best: Arrays = best
 
-    def evaluated(self, entry: Mapping[str, Any], arrays: Arrays) -> None:
+    def evaluated(self, entry: RoundResult, arrays: Arrays) -> None:
         """Take in a round whose metrics have become known, and the model it made."""
         if self.standing is None:
             return
-        self.standing = self.standing.evaluated(entry["round"], entry[self.standing.asked.metric])
-        if self.standing.asked.restore_best and self.standing.best_round == entry["round"]:
+        value: float | None = getattr(entry, self.standing.asked.metric)
+        self.standing = self.standing.evaluated(entry.round, value)
+        if self.standing.asked.restore_best and self.standing.best_round == entry.round:
             self.best = arrays
 
     @property
@@ -44,8 +44,12 @@ class Stopping:
         """Why training ends now; None if it does not."""
         return self.standing.why if self.standing and self.standing.over else None
 
-    def kept(self) -> tuple[int, Arrays] | None:
-        """Return the round and the arrays of the model to keep if training ends now, None for the last."""
+    def restored(self) -> tuple[int, Arrays] | None:
+        """Return round and arrays of the model to restore if training ends now, None to keep the last."""
         if self.standing and self.standing.restores and self.best:
             return self.standing.best_round, self.best
         return None
+
+    def result(self) -> EarlyStoppingResult | None:
+        """Return how training stands; None without early stopping."""
+        return EarlyStoppingResult(**self.standing.document()) if self.standing else None

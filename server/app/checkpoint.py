@@ -1,4 +1,4 @@
-"""The state of a run after a completed round: all that is needed to go on from there as if nothing had happened."""
+"""The state of a run after a completed round: all that is needed to continue as if it had not been interrupted."""
 
 import json
 import os
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fl_app.errors import UsageError
+from server.app.results import RoundResult
 
 _MODEL, _SERVER, _BEST = "array.", "server.", "best."
 
@@ -28,40 +29,42 @@ class Checkpoint:
         The model, by the arrays' names, each in its own dtype.
     server : mapping
         What the averaging strategy keeps between rounds, such as momenta; see `strategies.inner_strategy.server_state`.
-    rounds : tuple of mappings
-        The completed rounds as results.json lists them: that file is written later, perhaps never.
+    rounds : tuple of RoundResult
+        The completed rounds, since results.json is written later and may not be written at all.
     best : mapping
-        The best model so far, where early stopping may have to restore it; of which round follows from ``rounds``.
+        The best model so far, where early stopping may have to restore it; ``rounds`` say which round's it is.
     """
 
     number: int
     arrays: Mapping[str, npt.NDArray[Any]]
     server: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
-    rounds: tuple[Mapping[str, Any], ...] = ()
+    rounds: tuple[RoundResult, ...] = ()
     best: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
-        """Replace the file at ``path``; what it held before is lost only once this is on disk."""
+        """Replace the file at ``path``; the old one is there until the new one is on disk."""
         part = path.with_name(f".{path.name}")
         named: dict[str, Any] = {_MODEL + name: array for name, array in self.arrays.items()}
         named |= {_SERVER + name: array for name, array in self.server.items()}
         named |= {_BEST + name: array for name, array in self.best.items()}
+        rounds = json.dumps([entry.document() for entry in self.rounds], allow_nan=False)
         with part.open("wb") as file:
-            np.savez(file, round=np.array(self.number), rounds=np.array(json.dumps(self.rounds)), **named)
+            np.savez(file, round=np.array(self.number), rounds=np.array(rounds), **named)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Return what `save` wrote; raises `UsageError` if the file is another or damaged."""
+        """Read what `save` wrote; raises `UsageError` if the file is damaged or no checkpoint."""
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                kept = {name: archive[name] for name in archive.files}
+                content = {name: archive[name] for name in archive.files}
             model, server, best = (
-                {name.removeprefix(head): array for name, array in kept.items() if name.startswith(head)}
-                for head in (_MODEL, _SERVER, _BEST)
+                {name.removeprefix(prefix): array for name, array in content.items() if name.startswith(prefix)}
+                for prefix in (_MODEL, _SERVER, _BEST)
             )
-            return cls(int(kept["round"]), model, server, tuple(json.loads(str(kept["rounds"]))), best)
+            rounds = tuple(RoundResult.model_validate(entry) for entry in json.loads(str(content["rounds"])))
+            return cls(int(content["round"]), model, server, rounds, best)
         except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-            raise UsageError(f"{path}: no checkpoint to go on from: {type(error).__name__}") from error
+            raise UsageError(f"{path}: no checkpoint to resume from: {type(error).__name__}") from error

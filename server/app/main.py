@@ -35,7 +35,7 @@ from server.app.run_directory import (
     MEMBERSHIP_CHANGES,
     RUN_DIRECTORY_VARIABLE,
     RunDirectory,
-    modeller_settings,
+    request_for,
 )
 from server.app.schema_agreement import SchemaChanged, check_agreement
 from strategies import Count, Mean, SecureAggregation, Sum
@@ -53,12 +53,12 @@ def main(grid: Grid, context: Context) -> None:
     checkpoint = Checkpoint.load(run.checkpoint_path) if run.resumed else None
     recorder = Recorder(run, checkpoint)
     try:
-        settings = run.settings()
-        if look := settings.get("look"):
-            recorder.look(look_at_pods(grid, **look))
+        request = run.request()
+        if request.discovery:
+            recorder.look(look_at_pods(grid, **request.discovery.document()))
         else:
-            given = settings.get("schema")
-            expected = CombinedSchema.from_json(json.dumps(given)) if given else None
+            schema = request.expected
+            expected = CombinedSchema.from_json(json.dumps(schema)) if schema else None
             _train(grid, run, recorder, expected, checkpoint)
     except FlAppError as error:
         recorder.fail(error)
@@ -114,7 +114,7 @@ def _first_arrays(encoding: Encoding, config: RunConfig) -> dict[str, npt.NDArra
 
 def _going_on(run: RunDirectory, checkpoint: Checkpoint) -> dict[str, int]:
     """Return where a resumed run goes on: after every round that was completed, and every one known to be spent."""
-    skipped = [entry["round"] for entry in run.results().get("skipped", ())]
+    skipped = [entry.round for entry in run.results().skipped]
     return {"first_round": max([checkpoint.number, *skipped]) + 1, "completed": len(checkpoint.rounds)}
 
 
@@ -200,4 +200,4 @@ def _run_directory(context: Context) -> RunDirectory:
         return RunDirectory(Path(given))
     federation = find_federation(None, Path.cwd())
     config = RunConfig.from_flower(context.run_config, federation.pod_identifiers)
-    return RunDirectory.create(Path("runs"), config, **modeller_settings(federation))
+    return RunDirectory.create(Path("runs"), config, request_for(federation))

@@ -1,4 +1,4 @@
-"""Scoring on the modeller's own, public test file: plain metrics over rows that are no pod's."""
+"""Scoring on the modeller's public test file: plain metrics over rows that belong to no pod."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +10,8 @@ from fl_app.errors import DataError
 from fl_app.tabular.columns import read_rows
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.metrics import score
+from server.app.results import Metrics
+from server.app.summaries import defined_metrics
 
 
 class TestFile:
@@ -18,16 +20,16 @@ class TestFile:
     Parameters
     ----------
     path : Path
-        A CSV file with a header, perhaps gzipped; empty fields are missing values.
+        A CSV file with a header, plain or gzipped; empty fields are missing values.
     read_options : mapping
-        More of pandas.read_csv's options.
+        Further options of pandas.read_csv.
     encoding : Encoding
         The run's encoding.
     architecture : str
         The run's network.
     """
 
-    __test__ = False  # not a test of pytest's
+    __test__ = False  # keeps pytest from collecting it
 
     def __init__(self, path: Path, read_options: Mapping[str, Any], encoding: Encoding, architecture: str) -> None:
         from fl_app.tabular.network import build_network
@@ -35,12 +37,19 @@ class TestFile:
         self._rows = encoding.encode(read_rows(path, read_options))
         self._network = build_network(encoding, architecture)
 
-    def score(self, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, float | int]:
-        """Return the metrics of the model with these parameters; AUC and loss are exact."""
+    def score(self, arrays: Mapping[str, npt.NDArray[Any]]) -> Metrics:
+        """Return the metrics of the model with these parameters; AUC and loss are exact.
+
+        Raises
+        ------
+        DataError
+            If the file has no labels, or none that the model knows.
+        """
         from fl_app.tabular.network import load_state
         from fl_app.tabular.training import predict_proba
 
         load_state(self._network, arrays)
         if self._rows.labels is None:
             raise DataError("the test file has no labels")
-        return {**score(self._rows.labels, predict_proba(self._network, self._rows)), "num_examples": len(self._rows)}
+        values = score(self._rows.labels, predict_proba(self._network, self._rows))
+        return defined_metrics(values, len(self._rows))

@@ -1,10 +1,9 @@
-"""What a run leaves behind: results and checkpoint after every round, the model at the end. Sums only."""
+"""Keeps the record of a run: results and a checkpoint after every round, the model at the end. Sums only."""
 
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -14,55 +13,54 @@ from flwr.app import Array, ArrayRecord
 
 from fl_app.config import RunConfig
 from fl_app.errors import DataError, FlAppError
-from fl_app.flower.names import EVALUATE, LOSS, TEST_PREFIX, segment
-from fl_app.secagg.crypto import fingerprint
+from fl_app.flower.names import LOSS, TEST_PREFIX
 from fl_app.tabular.encoding import Encoding
-from fl_app.tabular.metrics import Counts, metrics_of
+from fl_app.tabular.metrics import Counts
 from fl_app.tabular.schema import CombinedSchema
 from server.app.best_model import Arrays, Stopping
 from server.app.checkpoint import Checkpoint
 from server.app.public_rows import TestFile
+from server.app.results import AggregationResult, Metrics, Results, RoundResult, SkippedRound, StepProgress, Stop
 from server.app.run_directory import RunDirectory
+from server.app.summaries import aggregation_of, counts_of, finite, losses_of, metrics_from, pods_of
 from strategies import CohortRefused, Round, SecureAggregation, StepFailed
-from strategies.cohort import Cohort
 from strategies.inner_strategy import server_state
 from strategies.look import Look
 
-COUNTS = tuple(Counts.zeros(2).arrays())
-LEAST_SECONDS = 0.25
-"""Between two notes of who is waited for."""
+MIN_INTERVAL = 0.25
+"""Least seconds between two records of which pods are awaited."""
+WRITING_SHARE = 1 / 20
+"""Largest part of the time that such records may take; what one costs grows with the rounds."""
 
 
 class Recorder:
     """Keeps results.json up to date while a run goes on.
 
+    ``_results`` is the state: it is replaced by a changed copy in `_note`, and written in `_save`.
+
     Parameters
     ----------
     run : RunDirectory
-        Where to; what its results say of a run that is resumed is kept and continued.
+        The run; the results of a run that is resumed are continued.
     checkpoint : Checkpoint or None
-        Where a resumed run goes on.
+        Where a resumed run continues.
     """
 
     def __init__(self, run: RunDirectory, checkpoint: Checkpoint | None = None) -> None:
         self._run = run
         self._started = time.monotonic()
-        self._encoding: Encoding | None = None
+        self._saved, self._cost = -math.inf, 0.0
+        self._results = run.results()
+        if self._results.status is None:
+            self._results = Results(run_id=run.name, status="running", started=_now(), rounds=())
+        self._seconds_before = self._results.seconds or 0.0
+        self._aggregation_before = self._results.secure_aggregation or AggregationResult()
         self._strategy: SecureAggregation | None = None
+        self._encoding: Encoding | None = None
         self._test_file: TestFile | None = None
         self._arrays: Arrays = checkpoint.arrays if checkpoint else {}
-        self._rounds_before = checkpoint.rounds if checkpoint else ()
-        self._best_before: Arrays = checkpoint.best if checkpoint else {}
-        self._kept: int | None = None
-        self._saved, self._cost = -math.inf, 0.0
-        self._results: dict[str, Any] = run.results() or {
-            "run_id": run.name,
-            "status": "running",
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "rounds": [],
-        }
-        self._before: float = self._results.get("seconds", 0.0)
-        self._spent: dict[str, Any] = self._results.get("secure_aggregation", {})
+        self._checkpoint = checkpoint
+        self._restored: int | None = None
 
     @cached_property
     def _config(self) -> RunConfig:
@@ -70,216 +68,192 @@ class Recorder:
 
     @cached_property
     def _stopping(self) -> Stopping:
-        return Stopping(self._config.early_stopping, self._rounds_before, self._best_before)
+        if before := self._checkpoint:
+            return Stopping(self._config.early_stopping, before.rounds, before.best)
+        return Stopping(self._config.early_stopping)
+
+    # Progress: which step is under way, and which pods are awaited.
 
     def step(self, name: str, number: int = 0) -> None:
-        """Note which step is under way."""
-        self._results["step"] = {"name": name, "round": number, "of": self._config.rounds, "waiting": []}
+        """Record which step is under way."""
+        self._note(step=StepProgress(name=name, round=number, of=self._config.rounds, waiting=()))
         self._save()
 
     def wait(self, trip: str, pods: Sequence[str]) -> None:
-        """Note of which trip the server waits for which pods; it may be told often, and writes a few times a second."""
-        step, now = self._results.get("step"), time.monotonic()
-        if step is None or (step.get("trip"), step["waiting"]) == (trip, list(pods)):
+        """Record which pods are awaited on which trip; called often, it writes a few times a second at most."""
+        step, awaited = self._results.step, tuple(pods)
+        if step is None or (step.trip, step.waiting) == (trip, awaited):
             return
-        # What a write costs grows with the rounds; it is to take no more than a twentieth of the time.
-        if now - self._saved >= max(LEAST_SECONDS, 20 * self._cost):
-            step |= {"trip": trip, "waiting": list(pods)}
+        if time.monotonic() - self._saved >= max(MIN_INTERVAL, self._cost / WRITING_SHARE):
+            self._note(step=step.changed(trip=trip, waiting=awaited))
             self._save()
 
-    def over(self) -> bool:
-        """Say whether training ends before its last round."""
-        return "stopped" in self._results
-
-    def keep(self) -> tuple[int, ArrayRecord] | None:
-        """Return the number and the arrays of the round whose model is kept, None for the last one."""
-        if not (kept := self._stopping.kept()):
-            return None
-        self._kept, self._arrays = kept
-        return self._kept, ArrayRecord({name: Array(value) for name, value in self._arrays.items()})
+    # Before training: the pods that answer, their schemas.
 
     def cohort(self, strategy: SecureAggregation) -> None:
-        """Note who takes part."""
-        if strategy.sessions is None:
-            return
-        cohort = strategy.sessions.cohort
-        self._strategy = strategy
-        self._results["pods"] = _pods(cohort)
+        """Record which pods take part."""
+        if strategy.sessions is not None:
+            self._strategy = strategy
+            self._note(pods=pods_of(strategy.sessions.cohort))
 
-    def look(self, look: Look) -> None:
-        """Write what pods publish, where that is all that was asked."""
-        schemas, now = look.cohort.schemas, datetime.now(UTC).isoformat(timespec="seconds")
-        self._results["pods"] = [
-            {
-                **pod,
-                "schema": json.loads(schemas[pod["name"]]),
-                "online_since": look.since.get(pod["name"]),
-                "last_seen": now,
-            }
-            for pod in _pods(look.cohort)
-        ]
-        self._results["problems"] = list(look.problems)
-        self._results["status"] = "completed"
+    def look(self, discovered: Look) -> None:
+        """Record what pods publish, and that the run is completed: no more was asked of them."""
+        schemas, now = discovered.cohort.schemas, _now()
+        pods = tuple(
+            pod.changed(
+                published=json.loads(schemas[pod.name]),
+                online_since=discovered.since.get(pod.name),
+                last_seen=now,
+            )
+            for pod in pods_of(discovered.cohort)
+        )
+        self._note(pods=pods, problems=tuple(discovered.problems), status="completed")
         self._save()
 
     def schema(self, schema: CombinedSchema, encoding: Encoding) -> None:
-        """Note in what the pods' schemas differ, and make the public test file ready."""
+        """Record in what the pods' schemas differ, and encode the public test file."""
         self._encoding = encoding
         self._run.write_encoding(schema.to_json(), encoding.to_json())
-        self._results["schema_differences"] = list(schema.differences)
-        self._results["classes"] = list(encoding.labels)
-        settings = self._run.settings()
-        if path := settings.get("test_file"):
-            options = settings.get("test_read_options") or {}
-            self._test_file = TestFile(Path(path), options, encoding, self._config.architecture)
+        self._note(schema_differences=tuple(schema.differences), classes=tuple(encoding.labels))
+        request = self._run.request()
+        if request.test_file:
+            self._test_file = TestFile(
+                Path(request.test_file), request.test_read_options, encoding, self._config.architecture
+            )
 
-    def round(self, done: Round) -> None:
-        """Note a completed round; what was evaluated in it is the model of the round before."""
-        rounds = self._results["rounds"]
-        if rounds:
-            rounds[-1] |= _metrics(done.aggregate.values)
-            self._stopping.evaluated(rounds[-1], self._arrays)
-        arrays = {name: array.numpy() for name, array in done.arrays.items()}
-        entry: dict[str, Any] = {
-            "round": done.number,
-            "train_loss": _finite(done.train.get(LOSS)),
-            "clipped": done.aggregate.clipped,
-            "weight": done.aggregate.weight,
-            "seconds": round(done.seconds, 3),
-            "pods": list(done.step.pods),
-            "lost": {name: asdict(loss) for name, loss in done.step.lost.items()},
-        }
-        if self._test_file:
-            entry["test"] = self._test_file.score(arrays)
-        rounds.append(entry)
-        server = server_state(self._strategy.inner) if self._strategy else {}
-        Checkpoint(done.number, arrays, server, tuple(rounds), self._stopping.best).save(self._run.checkpoint_path)
-        self._arrays = arrays
-        self._note_stop(done.number)
-        last = len(rounds) == self._config.rounds or self.over()
-        self.step("evaluate" if last else "train", done.number if last else done.number + 1)
+    # Training.
 
     def begin(self, strategy: SecureAggregation) -> None:
-        """Note that the pods are about to train, or, where no round is left, to evaluate."""
-        if rounds := self._results["rounds"]:
-            self._note_stop(rounds[-1]["round"])
+        """Record that the pods are about to train, or, where no round is left, to evaluate."""
+        if rounds := self._results.rounds:
+            self._note_stop(rounds[-1].round)
         trains = strategy.completed < self._config.rounds and not self.over()
         self.step("train" if trains else "evaluate", strategy.first_round if trains else strategy.first_round - 1)
 
-    def _note_stop(self, number: int) -> None:
-        """Note whether training ends with round ``number``, before its last, and how it stands by early stopping."""
-        self._note_standing()
-        why = self._stopping.why or self._run.stop_asked()
-        if why and len(self._results["rounds"]) < self._config.rounds and not self.over():
-            self._results["stopped"] = {"round": number, "why": why}
-
-    def _note_standing(self) -> None:
-        if self._stopping.standing:
-            self._results["early_stopping"] = self._stopping.standing.document()
+    def round(self, done: Round) -> None:
+        """Record a completed round; what was evaluated in it is the model of the round before."""
+        if self._results.rounds:
+            self._evaluated(metrics_from(counts_of(done.aggregate.values)))
+        self._arrays = {name: array.numpy() for name, array in done.arrays.items()}
+        entry = RoundResult(
+            round=done.number,
+            train_loss=finite(done.train.get(LOSS)),
+            clipped=done.aggregate.clipped,
+            weight=done.aggregate.weight,
+            seconds=round(done.seconds, 3),
+            pods=done.step.pods,
+            lost=losses_of(done.step.lost),
+        )
+        if self._test_file:
+            entry = entry.changed(test=self._test_file.score(self._arrays))
+        self._note(rounds=(*self._results.rounds, entry))
+        server = server_state(self._strategy.inner) if self._strategy else {}
+        Checkpoint(done.number, self._arrays, server, self._results.rounds, self._stopping.best).save(
+            self._run.checkpoint_path
+        )
+        self._note_stop(done.number)
+        last = len(self._results.rounds) == self._config.rounds or self.over()
+        self.step("evaluate" if last else "train", done.number if last else done.number + 1)
 
     def skip(self, number: int, error: StepFailed) -> None:
-        """Note a round that could not be completed, and why."""
-        lost = {name: asdict(loss) for name, loss in error.lost.items()}
-        self._results.setdefault("skipped", []).append({"round": number, "lost": lost, "why": str(error)})
+        """Record a round that could not be completed, and why."""
+        skipped = SkippedRound(round=number, lost=losses_of(error.lost), why=str(error))
+        self._note(skipped=(*self._results.skipped, skipped))
         self._note_stop(number)
         self.step("train", number + 1)
 
-    def finish(self, strategy: SecureAggregation) -> None:
-        """Write the model and the final results."""
-        from fl_app.tabular.model_file import SUFFIXES, TrainedModel
+    def over(self) -> bool:
+        """Say whether training ends before its last round."""
+        return self._results.stopped is not None
 
+    def keep(self) -> tuple[int, ArrayRecord] | None:
+        """Return number and arrays of the round whose model becomes the run's, None for the last round."""
+        if not (best := self._stopping.restored()):
+            return None
+        self._restored, self._arrays = best
+        return self._restored, ArrayRecord({name: Array(value) for name, value in self._arrays.items()})
+
+    # The end.
+
+    def finish(self, strategy: SecureAggregation) -> None:
+        """Record the final evaluation, and write the model."""
         if strategy.final is None or self._encoding is None:
             raise FlAppError("the run ended without its final evaluation")
-        values, rounds = strategy.final.aggregate.values, self._results["rounds"]
-        last = rounds[-1]
-        kept = next((entry for entry in rounds if entry["round"] == self._kept), last)
-        # Of the last round's model nobody knows the metrics if another one is kept.
-        last |= _metrics(values) if kept is last else dict.fromkeys(set(_metrics(values)) - {"num_examples"})
+        values = strategy.final.aggregate.values
+        last = self._results.rounds[-1]
+        kept = next((entry for entry in self._results.rounds if entry.round == self._restored), last)
         if kept is last:
-            self._stopping.evaluated(last, self._arrays)
+            self._evaluated(metrics_from(counts_of(values)))
             self._note_standing()
-        self._results["kept"] = kept["round"]
-        self._results["final"] = _metrics(values, TEST_PREFIX)
-        final = _counts(values, TEST_PREFIX)
-        self._results["confusion"] = final.confusion.tolist()
-        self._results["histograms"] = final.histograms.tolist()
-        if self._test_file:
-            self._results["test"] = kept["test"]
-        settings = self._config.model_dump(mode="json")
-        origin = {"run": self._run.name, "settings": settings, "round": kept["round"], "final": self._results["final"]}
-        model = TrainedModel(self._encoding, self._config.architecture, dict(self._arrays), origin)
-        for suffix in SUFFIXES:
-            model.save(self._run.path / f"model{suffix}")
-        self._results["status"] = "completed"
-        self._results.pop("step", None)
+        else:  # the last round's model has not been evaluated
+            self._replace_last(last.changed(**dict.fromkeys(set(Metrics.model_fields) - {"num_examples"})))
+        self._note_final(counts_of(values, TEST_PREFIX), kept)
+        self._write_model(self._encoding, kept.round)
+        self._results = self._results.changed(status="completed").without("step")
         self._save()
 
     def fail(self, error: FlAppError) -> None:
-        """Note how the run ended."""
-        self._results["status"] = "failed"
-        self._results["error"] = str(error)
-        self._results["data_error"] = isinstance(error, DataError)
+        """Record why the run failed."""
+        self._note(status="failed", error=str(error), data_error=isinstance(error, DataError))
         if isinstance(error, CohortRefused):
-            self._results["approvals"] = error.matrix()
+            self._note(approvals=tuple(map(tuple, error.matrix())))
         self._save()
+
+    def _note_final(self, counts: Counts, kept: RoundResult) -> None:
+        self._note(
+            kept=kept.round,
+            final=metrics_from(counts),
+            confusion=counts.confusion.tolist(),
+            histograms=counts.histograms.tolist(),
+        )
+        if self._test_file:
+            self._note(test=kept.test)
+
+    def _write_model(self, encoding: Encoding, number: int) -> None:
+        from fl_app.tabular.model_file import SUFFIXES, TrainedModel
+
+        origin = {
+            "run": self._run.name,
+            "settings": self._config.model_dump(mode="json"),
+            "round": number,
+            "final": self._results.final.document() if self._results.final else None,
+        }
+        model = TrainedModel(encoding, self._config.architecture, dict(self._arrays), origin)
+        for suffix in SUFFIXES:
+            model.save(self._run.path / f"model{suffix}")
+
+    def _evaluated(self, metrics: Metrics) -> None:
+        """Record the metrics of the last completed round's model."""
+        last = self._results.rounds[-1].changed(**metrics.document())
+        self._replace_last(last)
+        self._stopping.evaluated(last, self._arrays)
+
+    def _replace_last(self, entry: RoundResult) -> None:
+        self._note(rounds=(*self._results.rounds[:-1], entry))
+
+    def _note_stop(self, number: int) -> None:
+        """Record how training stands by early stopping, and whether it ends early with round ``number``."""
+        self._note_standing()
+        why = self._stopping.why or self._run.stop_asked()
+        if why and len(self._results.rounds) < self._config.rounds and not self.over():
+            self._note(stopped=Stop(round=number, why=why))
+
+    def _note_standing(self) -> None:
+        if standing := self._stopping.result():
+            self._note(early_stopping=standing)
+
+    def _note(self, **changes: Any) -> None:
+        self._results = self._results.changed(**changes)
 
     def _save(self) -> None:
         began = time.monotonic()
-        self._results["seconds"] = round(self._before + began - self._started, 3)
+        self._note(seconds=round(self._seconds_before + began - self._started, 3))
         if self._strategy is not None:
-            self._results["secure_aggregation"] = self._secure_aggregation(self._strategy)
+            self._note(secure_aggregation=aggregation_of(self._strategy, self._aggregation_before))
         self._run.write_results(self._results)
         self._saved = time.monotonic()
         self._cost = self._saved - began
 
-    def _secure_aggregation(self, strategy: SecureAggregation) -> dict[str, Any]:
-        """Return the settings of the secure sums, and what they have cost since the run first began."""
-        steps = {
-            kind: {
-                "messages": traffic.messages,
-                "bytes_out": traffic.bytes_out,
-                "bytes_in": traffic.bytes_in,
-                "seconds": [round(seconds, 3) for seconds in traffic.seconds],
-            }
-            for kind, traffic in strategy.traffic().items()
-        }
-        for kind, cost in self._spent.get("steps", {}).items():
-            now = steps.get(kind, {})
-            steps[kind] = {name: value + now[name] if now else value for name, value in cost.items()}
-        return {
-            "enabled": strategy.secure,
-            "prime_q": strategy.prime_q,
-            "update_bound": strategy.declared.update_bound,
-            "max_weight": strategy.max_weight,
-            "weighting": strategy.weighting,
-            "threshold": strategy.sessions.aggregator.threshold if strategy.sessions and strategy.secure else None,
-            "sessions": self._spent.get("sessions", 0) + (strategy.sessions.opened if strategy.sessions else 0),
-            "steps": steps,
-        }
 
-
-def _metrics(values: Mapping[str, Any], prefix: str = "") -> dict[str, float | int | None]:
-    """Return the metrics of the summed counts; what no row defines is None."""
-    counts = _counts(values, prefix)
-    found = {name: _finite(value) for name, value in metrics_of(counts).items()}
-    return {**found, "num_examples": int(counts.confusion.sum())}
-
-
-def _counts(values: Mapping[str, Any], prefix: str) -> Counts:
-    return Counts.from_arrays({name: values[segment(EVALUATE, prefix + name)] for name in COUNTS})
-
-
-def _pods(cohort: Cohort) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": name,
-            "key": fingerprint(hello.identity_key),
-            "approves": list(cohort.approvals.get(name, ())),
-            "versions": dict(text.split(" ", 1) for text in cohort.versions.get(name, ()) if " " in text),
-        }
-        for name, hello in cohort.hellos.items()
-    ]
-
-
-def _finite(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,17 +1,17 @@
-"""A run's directory: what was asked, what came of it so far, the model; every file is whole at every moment.
+"""A run's directory: the request, the results so far, the model. A reader never sees a part of a file.
 
 ::
 
     runs/latest -> RUN_ID
-    runs/RUN_ID/config.json        what was asked
-                results.json       what came of it: rewritten after every step, so it shows a run under way too
+    runs/RUN_ID/config.json        the request: `server.app.results.RunRequest`
+                results.json       `server.app.results.Results`, rewritten after every step
                 encoding.json      the pods' schema and how rows become arrays, once the statistics are summed
-                checkpoint.npz     the arrays after the last completed round, and all else to go on from there
+                checkpoint.npz     the arrays after the last completed round, and all else that resuming needs
                 model.safetensors  the model, and all that is needed to load it
                 model.pt           the same for torch.load(weights_only=True)
-                flower.log         what Flower said
-                stop               while the run is asked to end after the round under way: why
-                .lock              held by whoever carries the run out
+                flower.log         Flower's output
+                stop               exists while the run is asked to end after the round under way; says why
+                .lock              held by the process that carries the run out
 """
 
 import json
@@ -20,15 +20,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from fl_app.errors import UsageError
+from fl_app.federation.kinds import Federation
 from fl_app.system.files import held
+from server.app.results import Document, Results, RunRequest
 
 if TYPE_CHECKING:
     from fl_app.config import RunConfig
-from fl_app.federation.kinds import Federation
 
+_Kind = TypeVar("_Kind", bound=Document)
 RUN_DIRECTORY_VARIABLE = "FL_APP_RUN_DIR"
 """Environment variable through which the ServerApp finds the run directory that the modeller's command has made."""
 LATEST = "latest"
@@ -52,16 +54,22 @@ class RunDirectory:
         self.path = path
 
     @classmethod
-    def create(cls, runs: Path, config: "RunConfig | None", **settings: Any) -> Self:
+    def create(cls, runs: Path, config: "RunConfig | None", request: RunRequest | None = None) -> Self:
         """Make a new run under ``runs`` and point ``latest`` at it.
 
-        ``settings`` are the modeller's own, kept here. Without ``config`` nothing is trained: a look at the pods.
+        Parameters
+        ----------
+        config : RunConfig or None
+            What to train; None: nothing.
+        request : RunRequest or None
+            All else that the modeller asks for; its ``run`` is set to ``config``.
         """
         name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        written = config.model_dump(mode="json") if config else None
         try:
             (runs / name).mkdir(parents=True)
             made = cls((runs / name).resolve())
-            made._write("config.json", {"run": config and config.model_dump(mode="json"), **settings})
+            made.write_request((request or RunRequest()).changed(run=written))
             link = runs / f".{LATEST}-{name}"
             link.symlink_to(name)
             link.replace(runs / LATEST)
@@ -87,9 +95,9 @@ class RunDirectory:
     def all(cls, runs: Path) -> list[Self]:
         """Return the runs under ``runs``, the newest last; raises `UsageError` if it is no directory."""
         if runs.exists() and not runs.is_dir():
-            raise UsageError(f"{runs}: not a directory; the directory of the runs is wanted")
-        found = sorted(path.parent for path in runs.glob("*/config.json") if not path.parent.is_symlink())
-        return [cls(path.resolve()) for path in found]
+            raise UsageError(f"{runs}: not a directory; give the directory that holds the runs")
+        paths = sorted(path.parent for path in runs.glob("*/config.json") if not path.parent.is_symlink())
+        return [cls(path.resolve()) for path in paths]
 
     @property
     def name(self) -> str:
@@ -97,50 +105,46 @@ class RunDirectory:
         return self.path.name
 
     def config(self) -> "RunConfig":
-        """Return the run's settings; raises `UsageError` if it has none."""
-        from fl_app.config import RunConfig  # which knows tables, and so imports pandas
+        """Return the run's settings; raises `UsageError` if it trains nothing."""
+        from fl_app.config import RunConfig  # imports pandas
 
-        if not (written := self.configuration()):
+        if not (written := self.request().run):
             raise UsageError(f"run {self.name} trains nothing: its config.json has no settings")
         return RunConfig.from_json(json.dumps(written))
 
-    def configuration(self) -> dict[str, Any]:
-        """Return the run's settings as they are written; an empty mapping where nothing is trained."""
-        return self._read("config.json").get("run") or {}
+    def request(self) -> RunRequest:
+        """Return what the modeller asked for."""
+        return self._read("config.json", RunRequest)
 
-    def settings(self) -> dict[str, Any]:
-        """Return the modeller's own settings of the run, such as the test file."""
-        return {name: value for name, value in self._read("config.json").items() if name != "run"}
+    def write_request(self, request: RunRequest) -> None:
+        """Replace what the modeller asked for."""
+        self._write("config.json", request.document())
 
-    def results(self) -> dict[str, Any]:
-        """Return the results so far; an empty mapping before there are any."""
-        return self._read("results.json") if (self.path / "results.json").exists() else {}
+    def results(self) -> Results:
+        """Return the results so far; without a status before there are any."""
+        return self._read("results.json", Results) if (self.path / "results.json").exists() else Results()
 
-    def write_results(self, results: Mapping[str, Any]) -> None:
+    def write_results(self, results: Results) -> None:
         """Replace the results."""
-        self._write("results.json", results)
-
-    def write_config(self, config: "RunConfig", **settings: Any) -> None:
-        """Replace what was asked; ``settings`` that are not given stay."""
-        self._write("config.json", {"run": config.model_dump(mode="json"), **self.settings(), **settings})
+        self._write("results.json", results.document())
 
     def write_encoding(self, schema: str, encoding: str) -> None:
-        """Keep the pods' combined schema and the encoding, each as the JSON text it is written to."""
+        """Write the pods' combined schema and the encoding, each given as JSON text."""
         self._write("encoding.json", {"schema": json.loads(schema), "encoding": json.loads(encoding)})
 
     def encoding(self) -> tuple[str, str]:
-        """Return what `write_encoding` kept; raises `UsageError` if there is none."""
-        kept = self._read("encoding.json")
-        return json.dumps(kept.get("schema")), json.dumps(kept.get("encoding"))
+        """Return what `write_encoding` wrote; raises `UsageError` if there is none."""
+        content = self._read("encoding.json", Document).document()
+        return json.dumps(content.get("schema")), json.dumps(content.get("encoding"))
 
     @property
     def resumed(self) -> bool:
-        """Whether the run goes on from its checkpoint."""
-        return bool(self.results().get("resumed"))
+        """Whether the run continues from its checkpoint."""
+        return bool(self.results().resumed)
 
     @property
     def checkpoint_path(self) -> Path:
-        """Where the run's `server.app.checkpoint.Checkpoint` is; there is none before its first round is completed."""
+        """Path of the run's `server.app.checkpoint.Checkpoint`; no file before the first round is completed."""
         return self.path / "checkpoint.npz"
 
     def stop_asked(self) -> str | None:
@@ -151,12 +155,12 @@ class RunDirectory:
             return None
 
     def forget_stop(self) -> None:
-        """Take back what `stop_asked` tells."""
+        """Withdraw a callback's request to end."""
         (self.path / STOP_FILE).unlink(missing_ok=True)
 
     @contextmanager
     def carried_out(self) -> Iterator[None]:
-        """Hold the run while it is carried out; raises `UsageError` if some process does so already."""
+        """Lock the run while it is carried out; raises `UsageError` if another process has locked it."""
         with ExitStack() as stack:
             try:
                 stack.enter_context(held(self.path / ".lock"))
@@ -168,7 +172,7 @@ class RunDirectory:
         """Return the path of the model; raises `UsageError` if the run has none."""
         path = self.path / f"model.{form}"
         if not path.is_file():
-            raise UsageError(f"{path}: run {self.name} has no model: it ended as '{self.results().get('status')}'")
+            raise UsageError(f"{path}: run {self.name} has no model: it ended as '{self.results().status}'")
         return path
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
@@ -176,14 +180,12 @@ class RunDirectory:
         part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
         part.replace(self.path / name)
 
-    def _read(self, name: str) -> dict[str, Any]:
+    def _read(self, name: str, kind: type[_Kind]) -> _Kind:
+        path = self.path / name
         try:
-            content = json.loads((self.path / name).read_text())
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{self.path / name}: cannot be read: {error}") from error
-        if not isinstance(content, dict):
-            raise UsageError(f"{self.path / name}: not a JSON object")
-        return content
+            return kind.read(path.read_bytes())
+        except (OSError, UsageError) as error:
+            raise UsageError(f"{path}: cannot be read: {error}") from error
 
 
 def find_model(given: str | Path, runs: Path = Path("runs")) -> Path:
@@ -208,15 +210,15 @@ def find_model(given: str | Path, runs: Path = Path("runs")) -> Path:
 
 
 MEMBERSHIP_CHANGES = 3
-"""How often a run goes on after pods were lost; their owners may allow less."""
+"""How often a run continues after pods were lost; their owners may allow less."""
 
 
-def modeller_settings(federation: Federation, test_file: Path | None = None) -> dict[str, Any]:
-    """Return the federation's name and where it is written, and the public test file with how to read it."""
+def request_for(federation: Federation, test_file: Path | None = None) -> RunRequest:
+    """Return the federation's name and source, and the public test file with how to read it."""
     path = test_file or federation.test_file
-    return {
-        "federation": federation.name,
-        "source": federation.source,
-        "test_file": str(path.resolve()) if path else None,
-        "test_read_options": dict(federation.test_read_options),
-    }
+    return RunRequest(
+        federation=federation.name,
+        source=federation.source,
+        test_file=str(path.resolve()) if path else None,
+        test_read_options=dict(federation.test_read_options),
+    )

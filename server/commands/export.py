@@ -63,7 +63,7 @@ def _results(source: Path) -> dict[str, Any] | None:
     from server.app.run_directory import RunDirectory
 
     run = RunDirectory(source.resolve().parent)
-    return run.results() if (run.path / "config.json").is_file() else None
+    return run.results().document() if (run.path / "config.json").is_file() else None
 
 
 def _show(document: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from fl_app.federation.kinds import Federation, census_federation, find_federati
 from fl_app.tabular.early_stopping import EarlyStopping
 from fl_app.tabular.encoding import MIN_BIN_ROWS
 from fl_app.tabular.settings import ARCHITECTURES, DEFAULT_ARCHITECTURE, DataStructure, Optimizer
+from server.app.results import Results
 from server.app.run_directory import RunDirectory
 from server.commands.output import console, emit, federation_option, json_option, runs_option
 from server.display.progress import Progress, matrix_table, results_table
@@ -192,7 +193,7 @@ def _show_run(head: str, carry_out: Callable[[Follow], RunDirectory], as_json: b
     except Interrupted as error:
         raise Stopped(str(error)) from None
     results = run.results()
-    emit({**results, "directory": str(run.path)}, as_json, lambda: _show(run, results))
+    emit({**results.document(), "directory": str(run.path)}, as_json, lambda: _show(run, results))
 
 
 def _config(
@@ -229,11 +230,10 @@ def _config(
     )
 
 
-def _show(run: RunDirectory, results: dict[str, Any]) -> None:
+def _show(run: RunDirectory, results: Results) -> None:
     out = console()
     out.print(results_table(results))
-    secure = results["secure_aggregation"]
-    if secure["enabled"]:
+    if results.secure_aggregation and results.secure_aggregation.enabled:
         out.print(
             "Only sums over all pods left them. A pod alone on the public test file is not shown:"
             " its model never exists in the clear.",

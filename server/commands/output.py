@@ -19,11 +19,11 @@ runs_option = click.option("--runs", default="runs", show_default=True, metavar=
 
 
 def console(*, errors: bool = False) -> "Console":
-    """Return a console; wide enough for a table when it is not a terminal."""
+    """Return a console that shows text as it is, markup or not; off a terminal it is wide enough for a table."""
     from rich.console import Console
 
-    made = Console(stderr=errors)
-    return made if made.is_terminal else Console(stderr=errors, width=140)
+    made = Console(stderr=errors, markup=False, emoji=False)
+    return made if made.is_terminal else Console(stderr=errors, markup=False, emoji=False, width=140)
 
 
 def emit(document: Any, as_json: bool, show: Callable[[], None]) -> None:

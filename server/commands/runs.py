@@ -2,11 +2,15 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from server.commands.output import console, emit, json_option, runs_option
+
+if TYPE_CHECKING:
+    from server.app.results import Results
+    from server.app.run_directory import RunDirectory
 
 
 @click.group(invoke_without_command=True, epilog="Example: fl-app runs --json")
@@ -18,7 +22,7 @@ def runs(context: click.Context, runs: str, as_json: bool) -> None:
     context.default_map = {name: {"runs": runs} for name in ("show", "compare", "log", "remove", "list")}
     if context.invoked_subcommand:
         return
-    _tell_all(runs, as_json)
+    _list_all(runs, as_json)
 
 
 @runs.command("list", epilog="Example: fl-app runs list --json")
@@ -26,7 +30,7 @@ def runs(context: click.Context, runs: str, as_json: bool) -> None:
 @json_option
 def list_runs(runs: str, as_json: bool) -> None:
     """List the runs, the newest last."""
-    _tell_all(runs, as_json)
+    _list_all(runs, as_json)
 
 
 @runs.command(epilog="Example: fl-app runs show latest")
@@ -37,9 +41,10 @@ def show(run: str, runs: str, as_json: bool) -> None:
     """Show one run, given as its directory, its name, or `latest`."""
     from server.app.run_directory import RunDirectory
 
-    found = RunDirectory.find(run, Path(runs))
-    results = found.results()
-    emit({**results, "settings": found.configuration(), "directory": str(found.path)}, as_json, lambda: _show(results))
+    shown = RunDirectory.find(run, Path(runs))
+    results = shown.results()
+    document = {**results.document(), "settings": shown.request().settings, "directory": str(shown.path)}
+    emit(document, as_json, lambda: _show(results))
 
 
 @runs.command(epilog="Example: fl-app runs compare 20260102-101500-ab12 latest")
@@ -57,18 +62,18 @@ def compare(names: tuple[str, ...], output: Path | None, runs: str, as_json: boo
     from server.app.run_directory import RunDirectory
     from server.display import compare
 
-    found = [RunDirectory.find(name, Path(runs)) for name in names]
-    if len({run.path for run in found}) < max(2, len(found)):
+    compared = [RunDirectory.find(name, Path(runs)) for name in names]
+    if len({run.path for run in compared}) < max(2, len(compared)):
         raise UsageError("give two different runs or more; `fl-app runs` lists them")
     picture = output or Path(runs) / "comparison.png"
     if picture.suffix != ".png":
         raise UsageError(f"{picture}: the picture is a PNG, so its name ends in .png")
-    compared = compare.compare(found)
+    comparison = compare.compare(compared)
     try:
-        replace_file(picture, compare.draw(found))
+        replace_file(picture, compare.draw(compared))
     except OSError as error:
         raise UsageError(f"{picture}: cannot be written: {error.strerror or error}") from error
-    document = {"runs": [run.name for run in found], **compared, "picture": str(picture)}
+    document = {"runs": [run.name for run in compared], **comparison, "picture": str(picture)}
     emit(document, as_json, lambda: _compare(document))
 
 
@@ -87,18 +92,18 @@ def log(run: str, tensorboard: Path | None, mlflow: str | None, runs: str, as_js
     from server.app.run_directory import RunDirectory
     from server.display.tracking import Mlflow, Sink, TensorBoard, Tracking
 
-    found = RunDirectory.find(run, Path(runs))
+    logged = RunDirectory.find(run, Path(runs))
     sinks: list[Sink] = []
     if tensorboard:
-        sinks.append(TensorBoard(tensorboard, found.name))
+        sinks.append(TensorBoard(tensorboard, logged.name))
     if mlflow:
-        sinks.append(Mlflow(mlflow, found.name, found.configuration()))
+        sinks.append(Mlflow(mlflow, logged.name, logged.request().settings))
     if not sinks:
         raise UsageError("say where to: --tensorboard DIR, --mlflow URI, or both")
-    Tracking(*sinks).close(found.results())
-    document = {"run": found.name, "tensorboard": tensorboard and str(tensorboard), "mlflow": mlflow}
+    Tracking(*sinks).close(logged.results())
+    document = {"run": logged.name, "tensorboard": tensorboard and str(tensorboard), "mlflow": mlflow}
     places = " and ".join(str(place) for place in (tensorboard, mlflow) if place)
-    emit(document, as_json, lambda: click.echo(f"run {found.name} logged to {places}"))
+    emit(document, as_json, lambda: click.echo(f"run {logged.name} logged to {places}"))
 
 
 @runs.command(epilog="Example: fl-app runs remove 20260102-101500-ab12")
@@ -114,67 +119,67 @@ def remove(names: tuple[str, ...], yes: bool, runs: str, as_json: bool) -> None:
     from fl_app.errors import UsageError
     from server.modeller import run_removal
 
-    found = {run.name: run for run in (run_removal.removable(name, Path(runs)) for name in names)}
+    removed = {run.name: run for run in (run_removal.removable(name, Path(runs)) for name in names)}
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError("removing cannot be undone: say --yes where nobody can be asked")
-        click.confirm(f"Remove {', '.join(found)} with all files?", abort=True, err=True)
+        click.confirm(f"Remove {', '.join(removed)} with all files?", abort=True, err=True)
     latest = None
-    for run in found.values():
+    for run in removed.values():
         latest = run_removal.remove(run)
-    document = {"removed": list(found), "latest": latest}
-    emit(document, as_json, lambda: click.echo(f"removed {', '.join(found)}"))
+    document = {"removed": list(removed), "latest": latest}
+    emit(document, as_json, lambda: click.echo(f"removed {', '.join(removed)}"))
 
 
-def _tell_all(runs: str, as_json: bool) -> None:
+def _list_all(runs: str, as_json: bool) -> None:
     from server.app.run_directory import RunDirectory
 
-    found = [_summary(run) for run in RunDirectory.all(Path(runs))]
-    emit(found, as_json, lambda: _list(found, runs))
+    summaries = [_summary(run) for run in RunDirectory.all(Path(runs))]
+    emit(summaries, as_json, lambda: _list(summaries, runs))
 
 
-def _summary(run: Any) -> dict[str, Any]:
-    results, config = run.results(), run.configuration()
+def _summary(run: "RunDirectory") -> dict[str, Any]:
+    results, settings = run.results(), run.request().settings
     return {
         "run": run.name,
-        "status": results.get("status", "starting"),
-        "started": results.get("started"),
-        "pods": config.get("pods", []),
-        "rounds": len(results.get("rounds", [])),
-        "of": config.get("rounds", 0),
-        "accuracy": results.get("final", {}).get("accuracy"),
-        "auc": results.get("final", {}).get("auc"),
-        "error": results.get("error"),
+        "status": results.status or "starting",
+        "started": results.started,
+        "pods": settings.get("pods", []),
+        "rounds": len(results.rounds),
+        "of": settings.get("rounds", 0),
+        "accuracy": results.final and results.final.accuracy,
+        "auc": results.final and results.final.auc,
+        "error": results.error,
     }
 
 
-def _list(found: list[dict[str, Any]], runs: str) -> None:
+def _list(summaries: list[dict[str, Any]], runs: str) -> None:
     from rich.table import Table
 
     out = console()
-    if not found:
+    if not summaries:
         out.print(f"no runs in {runs}; `fl-app demo` makes one", highlight=False)
         return
     table = Table()
     for head in ("run", "status", "pods", "rounds", "accuracy", "auc"):
         table.add_column(head)
-    for run in found:
+    for run in summaries:
         figures = ["-" if run[name] is None else f"{run[name]:.4f}" for name in ("accuracy", "auc")]
         table.add_row(run["run"], run["status"], ", ".join(run["pods"]), f"{run['rounds']}/{run['of']}", *figures)
     out.print(table)
 
 
-def _show(results: dict[str, Any]) -> None:
+def _show(results: "Results") -> None:
     from server.display.progress import matrix_table, results_table
 
     out = console()
-    if results.get("rounds"):
+    if results.rounds:
         out.print(results_table(results))
-    out.print(f"status   {results.get('status', 'starting')}", highlight=False)
-    if error := results.get("error"):
-        out.print(f"error    {error}", highlight=False, soft_wrap=True)
-    if approvals := results.get("approvals"):
-        out.print(matrix_table(approvals))
+    out.print(f"status   {results.status or 'starting'}", highlight=False)
+    if results.error:
+        out.print(f"error    {results.error}", highlight=False, soft_wrap=True)
+    if results.approvals:
+        out.print(matrix_table(results.approvals))
 
 
 def _compare(document: dict[str, Any]) -> None:

@@ -1,39 +1,48 @@
-"""Several runs side by side: in what their settings differ, how good they were, and their curves in one picture."""
+"""Several runs side by side: the settings in which they differ, their figures, and their curves in one picture."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from server.app.results import Results
 from server.app.run_directory import RunDirectory
-from server.display.progress import METRICS
+from server.display.words import METRICS
 
-SHOWN = ("auc", "loss")
+DRAWN = ("auc", "loss")
 
 
 def compare(runs: Sequence[RunDirectory]) -> dict[str, dict[str, list[Any]]]:
     """Return ``{"settings": ..., "figures": ...}``: rows by name, with a value for each run, None where it has none.
 
-    Of the settings only those are told in which the runs differ.
+    Of the settings only those in which the runs differ are among them.
     """
-    settings = [dict(_flat(run.configuration())) for run in runs]
-    results = [run.results() for run in runs]
+    settings = [dict(_flat(run.request().settings)) for run in runs]
     names = dict.fromkeys(name for one in settings for name in one)
     rows = {name: [one.get(name) for one in settings] for name in names}
+    differing = {name: row for name, row in rows.items() if any(value != row[0] for value in row)}
+    return {"settings": differing, "figures": _figures([run.results() for run in runs])}
+
+
+def _figures(results: Sequence[Results]) -> dict[str, list[Any]]:
     figures: dict[str, list[Any]] = {
-        "status": [one.get("status", "starting") for one in results],
-        "rounds": [len(one.get("rounds", [])) for one in results],
-        "seconds": [one.get("seconds") for one in results],
+        "status": [one.status or "starting" for one in results],
+        "rounds": [len(one.rounds) for one in results],
+        "seconds": [one.seconds for one in results],
         "bytes from the pods": [_bytes_in(one) for one in results],
     }
-    for part, label in (("final", "pods' test rows"), ("test", "public test file")):
-        for metric in METRICS:
-            values = [(one.get(part) or {}).get(metric) for one in results]
+    parts = (
+        ("pods' test rows", [one.final for one in results]),
+        ("public test file", [one.test for one in results]),
+    )
+    for label, metrics in parts:
+        for name in METRICS:
+            values = [getattr(one, name, None) for one in metrics]
             if any(value is not None for value in values):
-                figures[f"{metric}, {label}"] = values
-    return {"settings": {name: row for name, row in rows.items() if any(v != row[0] for v in row)}, "figures": figures}
+                figures[f"{name}, {label}"] = values
+    return figures
 
 
 def draw(runs: Sequence[RunDirectory]) -> bytes:
-    """Draw AUC and loss by round, on the validation rows of each run's pods, a line a run; PNG."""
+    """Draw AUC and loss by round, on the validation rows of each run's pods, a line for each run; PNG."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -42,11 +51,11 @@ def draw(runs: Sequence[RunDirectory]) -> bytes:
 
     with rc_context(LOOK):
         figure = Figure(figsize=(2 * SIZE[0], SIZE[1]), layout="constrained")
-        for axes, metric in zip(figure.subplots(1, len(SHOWN)), SHOWN, strict=True):
+        for axes, metric in zip(figure.subplots(1, len(DRAWN)), DRAWN, strict=True):
             for position, run in enumerate(runs):
-                entries = [entry for entry in run.results().get("rounds", []) if entry.get(metric) is not None]
-                rounds = [entry["round"] for entry in entries]
-                line(axes, rounds, [entry[metric] for entry in entries], run.name, position)
+                points = [(entry.round, getattr(entry, metric)) for entry in run.results().evaluated]
+                defined = [(number, value) for number, value in points if value is not None]
+                line(axes, [x for x, _ in defined], [y for _, y in defined], run.name, position)
             axes.set(xlabel="round", ylabel=f"{metric}, validation rows")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.legend()
@@ -61,6 +70,6 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{name}", value
 
 
-def _bytes_in(results: Mapping[str, Any]) -> int | None:
-    steps = (results.get("secure_aggregation") or {}).get("steps")
-    return sum(cost["bytes_in"] for cost in steps.values()) if steps else None
+def _bytes_in(results: Results) -> int | None:
+    aggregation = results.secure_aggregation
+    return aggregation.bytes_in if aggregation and aggregation.steps else None

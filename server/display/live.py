@@ -1,6 +1,5 @@
-"""Where progress is shown: a live line on a terminal, one output in a notebook, plain lines everywhere else."""
+"""How progress is shown: a live line on a terminal, one output in a notebook, plain lines everywhere else."""
 
-import html
 import os
 from typing import Any, Protocol
 
@@ -11,14 +10,16 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from server.display.progress_text import Status, duration, listed
+from server.display.status import Status
+from server.display.templates import render
+from server.display.words import duration, listed
 
 _FIRST_NOTE = 10.0
-"""Seconds after which plain lines say who is waited for; and again after twice as long, and so on."""
+"""Seconds after which plain lines name the pods awaited; then after twice as long, and so on."""
 
 
 class Display(Protocol):
-    """Shows lines that stay, and a status that passes."""
+    """Shows lines that stay and a status that is replaced."""
 
     def start(self) -> None:
         """Begin."""
@@ -30,24 +31,24 @@ class Display(Protocol):
         """Show how far the run is now."""
 
     def stop(self) -> None:
-        """End; only lines stay."""
+        """End; only the lines stay."""
 
 
 def display_for(console: Console) -> Display:
-    """Return what suits the console; nothing moves where CI or NO_COLOR is set, or on a terminal that cannot."""
+    """Return the display for a console; without animation where CI or NO_COLOR is set, or on a dumb terminal."""
     if console.is_jupyter:
         return Notebook()
-    moves = console.is_terminal and not console.is_dumb_terminal and not console.no_color
-    return Terminal(console) if moves and not os.environ.get("CI") else Lines(console)
+    animated = console.is_terminal and not console.is_dumb_terminal and not console.no_color
+    return Terminal(console) if animated and not os.environ.get("CI") else Lines(console)
 
 
 class Terminal:
-    """A line with a bar, one with figures and one with names, at the foot of what has been printed."""
+    """Below the lines: one with the step and a bar, one with figures, one with the pods awaited."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._spinner = Spinner("dots")
-        self._live = Live(self._drawn(Status("starting")), console=console, transient=True, refresh_per_second=8)
+        self._live = Live(self._layout(Status("starting")), console=console, transient=True, refresh_per_second=8)
 
     def start(self) -> None:
         """Begin."""
@@ -55,31 +56,31 @@ class Terminal:
 
     def line(self, text: str) -> None:
         """Show a line above the live ones."""
-        self._console.print(text, highlight=False, soft_wrap=True)
+        _print(self._console, text)
 
     def status(self, status: Status) -> None:
-        """Draw the live lines anew."""
-        self._live.update(self._drawn(status))
+        """Redraw the live lines."""
+        self._live.update(self._layout(status))
 
     def stop(self) -> None:
-        """Take the live lines away."""
+        """Remove the live lines."""
         self._live.stop()
 
-    def _drawn(self, status: Status) -> RenderableType:
+    def _layout(self, status: Status) -> RenderableType:
         head = Table.grid(padding=(0, 1))
         cells: list[RenderableType] = [self._spinner, Text(status.what)]
         if status.of:
             cells += [ProgressBar(status.of, status.done, width=30), Text(f"{status.done}/{status.of}")]
         head.add_row(*cells)
-        drawn = Table.grid()
-        drawn.add_row(head)
+        layout = Table.grid()
+        layout.add_row(head)
         for text in filter(None, (status.figures, status.awaited)):
-            drawn.add_row(Text(f"  {text}", style="dim", no_wrap=True, overflow="ellipsis"))
-        return drawn
+            layout.add_row(Text(f"  {text}", style="dim", no_wrap=True, overflow="ellipsis"))
+        return layout
 
 
 class Notebook:
-    """One output, which is changed in place: what is saved with the notebook is its last state, plain HTML."""
+    """One output, updated in place: the notebook is saved with its last state, as plain HTML."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
@@ -95,20 +96,16 @@ class Notebook:
         self._lines.append(text)
 
     def status(self, status: Status) -> None:
-        """Show how far it is below the lines."""
-        bar = f'<progress max="{status.of}" value="{status.done}"></progress> ' if status.of else ""
-        self._show(" · ".join(filter(None, (status.what, status.figures, status.awaited))), bar)
+        """Show the status below the lines."""
+        self._show(" · ".join(filter(None, (status.what, status.figures, status.awaited))), status.done, status.of)
 
     def stop(self) -> None:
-        """Leave the lines."""
+        """Remove the status."""
         self._show()
 
-    def _show(self, status: str = "", bar: str = "") -> None:
+    def _show(self, status: str = "", done: int = 0, of: int = 0) -> None:
         text = "\n".join([*self._lines, *([status] if status else [])])
-        style = "margin:0;white-space:pre-wrap;line-height:1.4"
-        lines = html.escape("\n".join(self._lines))
-        foot = f"<div>{bar}{html.escape(status)}</div>" if status else ""
-        page = f'<div><pre style="{style}">{lines}</pre>{foot}</div>'
+        page = render("display/notebook.html.j2", lines=self._lines, status=status, done=done, of=of)
         if page == self._shown:
             return
         self._shown = page
@@ -122,7 +119,7 @@ class Notebook:
 
 
 class Lines:
-    """Lines alone; of a step that takes long, from time to time who is waited for."""
+    """Lines alone; during a long step, now and then one with the pods awaited."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -133,10 +130,10 @@ class Lines:
 
     def line(self, text: str) -> None:
         """Print a line."""
-        self._console.print(text, highlight=False, soft_wrap=True)
+        _print(self._console, text)
 
     def status(self, status: Status) -> None:
-        """Print a line if the step has been under way for long."""
+        """Print a line if the step has taken long."""
         if status.seconds < self._last:  # another step
             self._next = _FIRST_NOTE
         self._last = status.seconds
@@ -146,3 +143,8 @@ class Lines:
 
     def stop(self) -> None:
         """End."""
+
+
+def _print(console: Console, text: str) -> None:
+    """Print a line as it is: a name in it may look like markup."""
+    console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)

@@ -1,24 +1,25 @@
-"""What the modeller sees while a run goes on, and when it is over: one line a round, and a table."""
+"""A run's progress on a console: one line a round, and a table at the end."""
 
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Self
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from server.app.results import AggregationResult, Results, RoundResult
 from server.display.live import display_for
-from server.display.progress_text import Clock, bytes_of, traffic
-
-METRICS = ("accuracy", "auc", "f1", "recall", "precision", "brier", "loss")
+from server.display.status import Clock
+from server.display.words import METRICS, metrics_by_rows, number, traffic
 
 
 class Progress:
-    """Follows a run's results: a line for each round as it completes, and what is going on meanwhile.
+    """Follows a run's results: a line for each round as it completes, and the status meanwhile.
 
     Parameters
     ----------
     console : Console
-        Where to; see `server.display.live` for what is shown where.
+        Where to show it; `server.display.live` says in what form.
     """
 
     def __init__(self, console: Console) -> None:
@@ -34,78 +35,63 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._display.stop()
 
-    def __call__(self, results: Mapping[str, Any]) -> None:
-        """Show what is new in ``results``; of a run that is resumed, what came to light since."""
-        self._of = results.get("step", {}).get("of") or self._of
-        last = results["resumed"][-1]["after"] if results.get("resumed") else 0
-        rounds = [entry for entry in results.get("rounds", ()) if entry["round"] >= last]
+    def __call__(self, results: Results) -> None:
+        """Show what is new in ``results``; of a run that was resumed, from the round it was resumed after."""
+        self._of = (results.step.of if results.step else 0) or self._of
+        first = results.resumed[-1].after if results.resumed else 0
+        rounds = [entry for entry in results.rounds if entry.round >= first]
         for entry in rounds[self._shown :]:
-            # A round's own evaluation comes in with the next step, so its line waits for it.
-            if "auc" not in entry:
+            if not entry.evaluated:
                 break
-            self._display.line(_line(entry, self._of or len(results["rounds"])))
+            self._display.line(_line(entry, self._of or len(results.rounds)))
             self._shown += 1
-        if results.get("status") == "completed" and not self._ended:
+        if results.status == "completed" and not self._ended:
             self._ended = True
             for text in _end(results):
                 self._display.line(text)
-        if results.get("status", "running") == "running":
+        if results.status in (None, "running"):
             self._display.status(self._clock.status(results))
 
 
-def _end(results: Mapping[str, Any]) -> list[str]:
-    said = []
-    if stopped := results.get("stopped"):
-        said.append(f"training ended with round {stopped['round']}: {stopped['why']}")
-    if _restored(results):
-        said.append(f"the model kept is that of round {results['kept']}")
-    return [*said, f"done in {results['seconds']:.1f} s: {traffic(*bytes_of(results))}"]
+def _end(results: Results) -> list[str]:
+    lines = []
+    if stopped := results.stopped:
+        lines.append(f"training ended with round {stopped.round}: {stopped.why}")
+    if results.restored:
+        lines.append(f"the model kept is that of round {results.kept}")
+    aggregation = results.secure_aggregation or AggregationResult()
+    cost = traffic(aggregation.bytes_out, aggregation.bytes_in)
+    return [*lines, f"done in {results.seconds or 0:.1f} s: {cost}"]
 
 
-def _restored(results: Mapping[str, Any]) -> bool:
-    """Say whether the model that was kept is not that of the last round."""
-    return "kept" in results and results["kept"] != results["rounds"][-1]["round"]
+def _line(entry: RoundResult, total: int) -> str:
+    metrics = "  ".join(f"{name} {number(getattr(entry, name))}" for name in ("accuracy", "auc", "loss"))
+    return f"round {entry.round:>3}/{total}  {metrics}  train loss {number(entry.train_loss)}  {entry.seconds:.1f} s"
 
 
-def _line(entry: Mapping[str, Any], total: int) -> str:
-    shown = "  ".join(f"{name} {_number(entry.get(name))}" for name in ("accuracy", "auc", "loss"))
-    loss = _number(entry["train_loss"])
-    return f"round {entry['round']:>3}/{total}  {shown}  train loss {loss}  {entry['seconds']:.1f} s"
-
-
-def results_table(results: Mapping[str, Any]) -> Table:
-    """Return the table of a run: a row a round (federated validation rows), then the final figures."""
-    table = Table(title=f"run {results['run_id']}", title_justify="left")
+def results_table(results: Results) -> Table:
+    """Return the table of a run: a row for each round, on all pods' validation rows, then the final metrics."""
+    table = Table(title=Text(f"run {results.run_id}"), title_justify="left")
     table.add_column("rows")
     for name in METRICS:
         table.add_column(name, justify="right")
     table.add_column("examples", justify="right")
-    kept = results["kept"] if _restored(results) else None
-    rows = [
-        (f"round {entry['round']}, validation{', kept' if entry['round'] == kept else ''}", entry)
-        for entry in results["rounds"]
-    ]
-    rows += [("final, pods' test rows", results["final"])] if "final" in results else []
-    rows += [("public test file", results["test"])] if "test" in results else []
-    for index, (label, entry) in enumerate(rows):
+    for index, (label, entry) in enumerate(metrics_by_rows(results)):
+        kept = results.restored and isinstance(entry, RoundResult) and entry.round == results.kept
         table.add_row(
-            label,
-            *(_number(entry.get(name)) for name in METRICS),
-            str(entry.get("num_examples", "")),
-            end_section=index == len(results["rounds"]) - 1,
+            f"{label}, kept" if kept else label,
+            *(number(getattr(entry, name)) for name in METRICS),
+            "" if entry.num_examples is None else str(entry.num_examples),
+            end_section=index == len(results.rounds) - 1,
         )
     return table
 
 
-def matrix_table(rows: list[list[str]]) -> Table:
-    """Return the approval matrix as a table: who approves whom."""
+def matrix_table(rows: Sequence[Sequence[str]]) -> Table:
+    """Return the approval matrix as a table: who approves whom. Names are shown as they are, markup or not."""
     table = Table(title="approvals", title_justify="left")
     for head in rows[0]:
-        table.add_column(head)
+        table.add_column(Text(head))
     for row in rows[1:]:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     return table
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, int | float) else "-"

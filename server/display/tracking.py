@@ -1,4 +1,4 @@
-"""A run's figures in MLflow or TensorBoard: while it goes on, or once it is over."""
+"""A run's figures in MLflow or TensorBoard, during the run or after it."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fl_app.errors import UsageError
-from server.display.progress import METRICS
+from server.app.results import Metrics, Results, RoundResult
+from server.display.words import METRICS
 
 EXPERIMENT = "fl-app"
 RUN_TAG = "fl_app.run"
 
 
 class Sink(Protocol):
-    """Something that keeps numbers by name and round."""
+    """A store of numbers by name and round."""
 
     def scalar(self, name: str, value: float, step: int) -> None:
-        """Keep one number."""
+        """Log one number."""
 
     def close(self, status: str) -> None:
         """Finish; ``status`` is how the run ended."""
@@ -30,29 +31,28 @@ class Tracking:
     Parameters
     ----------
     *sinks : Sink
-        Where to.
+        Receivers of the figures.
     """
 
     def __init__(self, *sinks: Sink) -> None:
         self._sinks = sinks
         self._rounds = 0
 
-    def __call__(self, results: Mapping[str, Any]) -> None:
+    def __call__(self, results: Results) -> None:
         """Pass on what is new."""
-        for entry in results.get("rounds", [])[self._rounds :]:
-            # A round's own evaluation comes in with the next step.
-            if "auc" not in entry:
+        for entry in results.rounds[self._rounds :]:
+            if not entry.evaluated:
                 break
-            self._pass_on(_of_round(entry), entry["round"])
+            self._pass_on(_of_round(entry), entry.round)
             self._rounds += 1
 
-    def close(self, results: Mapping[str, Any]) -> None:
+    def close(self, results: Results) -> None:
         """Pass on the rest and the final figures, and finish."""
         self(results)
-        last = results["rounds"][-1]["round"] if results.get("rounds") else 0
-        self._pass_on(_named("test", results.get("final") or {}), last)
+        last = results.rounds[-1].round if results.rounds else 0
+        self._pass_on(_named("test", results.final), last)
         for sink in self._sinks:
-            sink.close(results.get("status", "failed"))
+            sink.close(results.status or "failed")
 
     def _pass_on(self, figures: Iterator[tuple[str, float]], step: int) -> None:
         for name, value in figures:
@@ -61,12 +61,12 @@ class Tracking:
 
 
 class TensorBoard:
-    """Event files in a directory of the run's own.
+    """Event files, in one directory for each run.
 
     Raises
     ------
     UsageError
-        The extra ``tensorboard`` is not installed, or the directory has the run already, or cannot be written.
+        If the extra ``tensorboard`` is not installed, or the directory holds the run already or cannot be written.
     """
 
     def __init__(self, directory: Path, run: str) -> None:
@@ -76,14 +76,14 @@ class TensorBoard:
             raise UsageError("TensorBoard is not installed: pip install 'fl-app[tensorboard]'") from error
         path = directory / run
         if path.exists():
-            raise UsageError(f"{path} exists already: the run is there; remove it to log it anew")
+            raise UsageError(f"{path} exists already: the run has been logged there; remove it to log the run again")
         try:
             self._writer = Writer(str(path))
         except OSError as error:
             raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from error
 
     def scalar(self, name: str, value: float, step: int) -> None:
-        """Keep one number."""
+        """Log one number."""
         self._writer.add_scalar(name, value, step)
 
     def close(self, status: str) -> None:
@@ -97,16 +97,16 @@ class Mlflow:
     Parameters
     ----------
     uri : str
-        The server's address, or any other tracking URI; "" takes what MLflow is set to.
+        The server's address, or any other tracking URI; "" for MLflow's own default.
     run : str
         The run's name.
     settings : mapping
-        Its settings, kept as parameters.
+        Its settings, logged as parameters.
 
     Raises
     ------
     UsageError
-        The extra ``mlflow`` is not installed, the server does not answer, or it has the run already.
+        If the extra ``mlflow`` is not installed, the server does not answer, or it holds the run already.
     """
 
     def __init__(self, uri: str, run: str, settings: Mapping[str, Any]) -> None:
@@ -117,10 +117,10 @@ class Mlflow:
             raise UsageError("MLflow is not installed: pip install 'fl-app[mlflow]'") from error
         try:
             self._client = MlflowClient(tracking_uri=uri or None)
-            found = self._client.get_experiment_by_name(EXPERIMENT)
-            experiment = found.experiment_id if found else self._client.create_experiment(EXPERIMENT)
+            existing = self._client.get_experiment_by_name(EXPERIMENT)
+            experiment = existing.experiment_id if existing else self._client.create_experiment(EXPERIMENT)
             if self._client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{run}'"):
-                raise UsageError(f"MLflow has run {run} already; delete it there to log it anew")
+                raise UsageError(f"MLflow has run {run} already; delete it there to log it again")
             made = self._client.create_run(experiment, tags={RUN_TAG: run}, run_name=run)
             self._id = made.info.run_id
             for name, value in settings.items():
@@ -130,7 +130,7 @@ class Mlflow:
             raise UsageError(f"MLflow at {uri or 'its default'}: {' '.join(str(error).split())[:200]}") from error
 
     def scalar(self, name: str, value: float, step: int) -> None:
-        """Keep one number."""
+        """Log one number."""
         self._client.log_metric(self._id, name, value, step=step)
 
     def close(self, status: str) -> None:
@@ -138,15 +138,17 @@ class Mlflow:
         self._client.set_terminated(self._id, "FINISHED" if status == "completed" else "FAILED")
 
 
-def _of_round(entry: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+def _of_round(entry: RoundResult) -> Iterator[tuple[str, float]]:
     yield from _named("validation", entry)
-    yield from _named("public_test_file", entry.get("test") or {})
-    for name in ("train_loss", "clipped", "seconds"):
-        if entry.get(name) is not None:
-            yield f"training/{name.removeprefix('train_')}", float(entry[name])
+    yield from _named("public_test_file", entry.test)
+    if entry.train_loss is not None:
+        yield "training/loss", entry.train_loss
+    yield "training/clipped", float(entry.clipped)
+    yield "training/seconds", entry.seconds
 
 
-def _named(part: str, figures: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+def _named(part: str, metrics: Metrics | None) -> Iterator[tuple[str, float]]:
     for name in METRICS:
-        if figures.get(name) is not None:
-            yield f"{part}/{name}", float(figures[name])
+        value: float | None = getattr(metrics, name, None)
+        if value is not None:
+            yield f"{part}/{name}", value

@@ -18,6 +18,7 @@ from typing import Any
 
 from fl_app.errors import UsageError
 from fl_app.system.files import replace_file
+from server.app.results import Results, RoundResult
 from server.app.run_directory import STOP_FILE
 
 
@@ -29,7 +30,7 @@ class Run:
     directory : Path
         Its files.
     results : mapping
-        What its results.json says now.
+        The content of its results.json now.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -96,42 +97,42 @@ class Callbacks:
         Whom to tell, in this order.
     directory : Path
         The run's.
-    before : mapping
+    before : Results
         The results of a run that is resumed, as they were; of rounds whose metrics they hold nothing is told again.
 
     Every method raises `CallbackFailed` for what a callback raises.
     """
 
-    def __init__(self, callbacks: Sequence[Callback], directory: Path, before: Mapping[str, Any]) -> None:
+    def __init__(self, callbacks: Sequence[Callback], directory: Path, before: Results) -> None:
         self._callbacks, self._run = tuple(callbacks), Run(directory)
-        self._after = max((entry["round"] for entry in _evaluated(before)), default=0)
-        self._step: tuple[Any, ...] = ()
+        self._after = max((entry.round for entry in before.evaluated), default=0)
+        self._step: tuple[str, int] | None = None
         self._started = False
 
-    def start(self, results: Mapping[str, Any]) -> None:
+    def start(self, results: Results) -> None:
         """Tell that the run was launched."""
-        self._run.results, self._started = results, True
+        self._run.results, self._started = results.document(), True
         for callback in self._callbacks:
             with _attributed_to(callback):
                 callback.on_run_start(self._run)
 
-    def __call__(self, results: Mapping[str, Any]) -> None:
+    def __call__(self, results: Results) -> None:
         """Tell what is new in the results."""
-        self._run.results = results
-        for entry in _evaluated(results):
-            if entry["round"] > self._after:
-                self._after = entry["round"]
+        self._run.results = results.document()
+        for entry in results.evaluated:
+            if entry.round > self._after:
+                self._after = entry.round
                 for callback in self._callbacks:
                     with _attributed_to(callback):
                         callback.on_round(self._run, figures(entry))
-        step = results.get("step")
-        if step and (step["name"], step["round"]) != self._step:
-            self._step = (step["name"], step["round"])
+        step = results.step
+        if step and (step.name, step.round) != self._step:
+            self._step = (step.name, step.round)
             for callback in self._callbacks:
                 with _attributed_to(callback):
-                    callback.on_step(self._run, step)
+                    callback.on_step(self._run, step.document())
 
-    def end(self, results: Mapping[str, Any]) -> None:
+    def end(self, results: Results) -> None:
         """Tell what is still new, and that the run is over; of one that was never launched, nothing."""
         if not self._started:
             return
@@ -149,11 +150,6 @@ def _attributed_to(callback: Callback) -> Iterator[None]:
         raise CallbackFailed(callback, error) from error
 
 
-def _evaluated(results: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the rounds whose metrics are known; a round's come in with the next step."""
-    return (entry for entry in results.get("rounds", ()) if "auc" in entry)
-
-
 def check_callbacks(callbacks: Sequence[Callback]) -> None:
     """Raise `UsageError` unless each of them is a `Callback`."""
     for callback in callbacks:
@@ -163,9 +159,10 @@ def check_callbacks(callbacks: Sequence[Callback]) -> None:
             raise UsageError(f"callbacks: {given!r:.60} is no Callback{hint}")
 
 
-def figures(entry: Mapping[str, Any]) -> dict[str, float]:
+def figures(entry: RoundResult) -> dict[str, float]:
     """Return the numbers in one round's results, those of the test file as ``test_...``; what is undefined is NaN."""
-    flat = {**entry, **{f"test_{name}": value for name, value in entry.get("test", {}).items()}}
+    test = entry.test.document() if entry.test else {}
+    flat = {**entry.document(), **{f"test_{name}": value for name, value in test.items()}}
     return {
         name: math.nan if value is None else value
         for name, value in flat.items()

@@ -178,8 +178,9 @@ class PyTorchTabularClassifier:
                 test = None if test_file is None else Path(test_file)
                 run = carry_out_fit(config, found, test_file=test, schema=self.schema, **followed)
         self._load(run.model_path())
-        self.run_directory, self.results = run.path, run.results()
-        return [figures(entry) for entry in self.results["rounds"]]
+        results = run.results()
+        self.run_directory, self.results = run.path, results.document()
+        return [figures(entry) for entry in results.rounds]
 
     def predict(self, rows: pd.DataFrame | str | Path) -> pd.DataFrame:
         """Return the probability of each class for every row.

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from fl_app.config import RunConfig
 from fl_app.errors import DataError, FlAppError, RunFailed
@@ -13,7 +13,8 @@ from fl_app.federation.kinds import DeployedFederation, Federation, SimulatedFed
 from fl_app.host.signals import interruptible
 from fl_app.secagg.errors import ProtocolError
 from fl_app.tabular.schema import Schema
-from server.app.run_directory import FLOWER_LOG, MEMBERSHIP_CHANGES, RunDirectory, modeller_settings
+from server.app.results import Results, Status
+from server.app.run_directory import FLOWER_LOG, MEMBERSHIP_CHANGES, RunDirectory, request_for
 from server.modeller.callbacks import Callback, CallbackFailed, Callbacks
 from server.modeller.simulation import Simulation
 
@@ -21,7 +22,7 @@ POLL = 0.2
 MARGIN = 120.0
 _TRIPS = 240.0
 """Seconds for the two small trips that may follow a step."""
-Follow = Callable[[dict[str, Any]], None]
+Follow = Callable[[Results], None]
 
 
 class Launcher(Protocol):
@@ -40,7 +41,7 @@ class Launcher(Protocol):
 class FitFailed(RunFailed):
     """A run that ended without a model; ``approvals`` is the approval matrix where that is why."""
 
-    def __init__(self, text: str, run: RunDirectory, approvals: list[list[str]] | None = None) -> None:
+    def __init__(self, text: str, run: RunDirectory, approvals: Sequence[Sequence[str]] = ()) -> None:
         super().__init__(text)
         self.run, self.approvals = run, approvals
 
@@ -93,10 +94,10 @@ def fit(
         If the run ended without a model; what it had saved stays in its directory. A `DataError` too (`UnfitData`)
         where the pods' schemas are why.
     """
-    settings = modeller_settings(federation, test_file)
+    request = request_for(federation, test_file)
     if schema:
-        settings["schema"] = schema.model_dump(mode="json")
-    run = RunDirectory.create(runs, config, **settings)
+        request = request.changed(expected=schema.model_dump(mode="json"))
+    run = RunDirectory.create(runs, config, request)
     with run.carried_out():
         carry_out(run, federation, deadline_of(config), follow, callbacks)
     return run
@@ -171,12 +172,12 @@ def _launch(run: RunDirectory, federation: Federation, deadline: float, follow: 
         finally:
             launcher.stop()
     results = run.results()
-    if code != 0 or results.get("status") != "completed":
+    if code != 0 or results.status != "completed":
         log = run.path / FLOWER_LOG
-        text = results.get("error") or f"the ServerApp was killed (exit code {code}); {log} may say why"
+        text = results.error or f"the ServerApp was killed (exit code {code}); {log} may say why"
         _note_end(run, "failed", text)
-        kind = UnfitData if results.get("data_error") else FitFailed
-        raise kind(_with_advice(text, run), run, results.get("approvals"))
+        kind = UnfitData if results.data_error else FitFailed
+        raise kind(_with_advice(text, run), run, results.approvals)
 
 
 def _with_advice(text: str, run: RunDirectory) -> str:
@@ -204,9 +205,10 @@ def _follow(launcher: Launcher, run: RunDirectory, deadline: float, follow: Foll
     return code
 
 
-def _note_end(run: RunDirectory, status: str, text: str, over: Sequence[str] = ("running",)) -> None:
+def _note_end(run: RunDirectory, status: Status, text: str, over: Sequence[Status] = ("running",)) -> None:
     """Write how the run ended where the ServerApp could not, or where it does not know better."""
     with suppress(FlAppError, ProtocolError):
         results = run.results()
-        if results.get("status") in (None, *over):
-            run.write_results({"run_id": run.name, "rounds": [], **results, "status": status, "error": text})
+        if results.status in (None, *over):
+            ended = results.changed(run_id=run.name, rounds=results.rounds, status=status, error=text)
+            run.write_results(ended)

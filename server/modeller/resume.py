@@ -8,6 +8,7 @@ from fl_app.config import RunConfig
 from fl_app.errors import UsageError
 from fl_app.federation.kinds import Federation, find_federation
 from server.app.checkpoint import Checkpoint
+from server.app.results import Resumption
 from server.app.run_directory import RunDirectory
 from server.modeller.callbacks import Callback
 from server.modeller.launch import Follow, carry_out, deadline_of
@@ -50,8 +51,9 @@ def resume(
     config = _changed(run.config(), rounds, hello_timeout, step_timeout)
     with run.carried_out():
         checkpoint = _checkpoint_of(run)
-        found = federation or find_federation(run.settings().get("source"), Path.cwd())
-        run.write_config(config, federation=found.name, source=found.source)
+        found = federation or find_federation(run.request().source, Path.cwd())
+        request = run.request().changed(run=config.model_dump(mode="json"), federation=found.name, source=found.source)
+        run.write_request(request)
         _note_resumption(run, checkpoint)
         carry_out(run, found, deadline_of(config), follow, callbacks)
     return run
@@ -94,14 +96,14 @@ def _changed(config: RunConfig, rounds: int | None, hello: float | None, step: f
 def _checkpoint_of(run: RunDirectory) -> Checkpoint:
     """Return where the run goes on; raises `UsageError` if it cannot."""
     results = run.results()
-    if results.get("status") == "completed":
+    if results.status == "completed":
         raise UsageError(f"run {run.name} is completed, there is nothing to resume; `fl-app runs show` shows it")
     if not run.checkpoint_path.exists():
         raise UsageError(
             f"run {run.name} has no checkpoint: it ended before its first round was completed, and the pods sum their "
             "statistics once for each run; begin anew with `fl-app fit`"
         )
-    if (began_as := results.get("run_id", run.name)) != run.name:
+    if (began_as := results.run_id or run.name) != run.name:
         raise UsageError(f"{run.path}: pods know this run as {began_as}; give its directory that name back")
     run.encoding()
     return Checkpoint.load(run.checkpoint_path)
@@ -109,19 +111,13 @@ def _checkpoint_of(run: RunDirectory) -> Checkpoint:
 
 def _note_resumption(run: RunDirectory, checkpoint: Checkpoint) -> None:
     results = run.results()
-    resumption = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "after": checkpoint.number,
-        "status": results.get("status"),
-        "why": results.get("error") or "the process that carried it out ended",
-    }
-    kept = {name: value for name, value in results.items() if name not in _OF_THE_END}
-    run.write_results(
-        {
-            "run_id": run.name,
-            **kept,
-            "status": "running",
-            "rounds": list(checkpoint.rounds),
-            "resumed": [*results.get("resumed", ()), resumption],
-        }
+    resumption = Resumption(
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        after=checkpoint.number,
+        status=results.status,
+        why=results.error or "the process that carried it out ended",
     )
+    continued = results.without(*_OF_THE_END).changed(
+        run_id=run.name, status="running", rounds=checkpoint.rounds, resumed=(*results.resumed, resumption)
+    )
+    run.write_results(continued)

@@ -10,6 +10,7 @@ from pathlib import Path
 from fl_app.errors import RunFailed, UsageError
 from fl_app.federation.kinds import Federation, find_federation
 from fl_app.tabular.schema import CombinedSchema, Schema, combine
+from server.app.results import Discovery, RunRequest
 from server.app.run_directory import RunDirectory
 from server.modeller.launch import MARGIN, FitFailed, carry_out
 from server.modeller.loggers import progress_console
@@ -49,26 +50,26 @@ def ask_pods(pods: Sequence[str], federation: Federation, timeout: float = 60.0)
     RunFailed
         If a pod that was named does not answer, or none does.
     """
-    look = {"names": list(pods) or list(federation.pod_identifiers), "timeout": timeout, "required": bool(pods)}
+    discovery = Discovery(names=tuple(pods) or federation.pod_identifiers, timeout=timeout, required=bool(pods))
     with tempfile.TemporaryDirectory(prefix="fl-app-") as scratch:
-        run = RunDirectory.create(Path(scratch), None, look=look)
+        run = RunDirectory.create(Path(scratch), None, RunRequest(look=discovery))
         try:
             carry_out(run, federation, 2 * timeout + MARGIN)
         except FitFailed as error:
             raise RunFailed(f"the pods could not be asked: {error}") from error
         results = run.results()
-    for problem in results["problems"]:
+    for problem in results.problems:
         _log.warning(problem)
     return {
-        pod["name"]: PodInfo(
-            Schema.from_json(json.dumps(pod["schema"])),
-            pod["key"],
-            tuple(pod["approves"]),
-            pod["online_since"],
-            pod["last_seen"],
-            pod["versions"],
+        pod.name: PodInfo(
+            Schema.from_json(json.dumps(pod.published)),
+            pod.key,
+            pod.approves,
+            pod.online_since,
+            pod.last_seen,
+            pod.versions,
         )
-        for pod in results["pods"]
+        for pod in results.pods
     }
 
 

@@ -25,7 +25,7 @@ from fl_app.secagg.messages import Hello, MaskedReply
 from fl_app.tabular.schema import Schema
 from fl_app.tabular.settings import DataStructure
 from server.app.main import app as server_app
-from server.app.run_directory import RUN_DIRECTORY_VARIABLE, RunDirectory, modeller_settings
+from server.app.run_directory import RUN_DIRECTORY_VARIABLE, RunDirectory, request_for
 from tests.fl_app.secagg.randomness import uncorrelated, uniform
 from tests.strategies.linear_pods import EXAMPLES, LinearPods, config, initial, strategy
 from tests.support.in_process import InProcessGrid, refusals
@@ -109,7 +109,7 @@ def train_tables(directory: Path, run_id: int) -> list[Message]:
     """Run the real ServerApp with the real ClientApp, and return all that reached the server."""
     federation = read_federation(directory / "fl-app.toml", "small")
     settings = RunConfig(pods=PODS, datastructure=DataStructure(target="outcome"), rounds=2, local_epochs=1)
-    made = RunDirectory.create(directory / "runs", settings, **modeller_settings(federation))
+    made = RunDirectory.create(directory / "runs", settings, request_for(federation))
     grid = InProcessGrid(client_app, {100 + place: {"partition-id": place} for place in range(2)}, run_id)
     variables = {RUN_DIRECTORY_VARIABLE: str(made.path), "FL_APP_FEDERATION": f"{directory / 'fl-app.toml'}#small"}
     with mock.patch.dict(os.environ, variables):

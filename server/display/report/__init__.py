@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file and its pictures beside it, made of results.json alone."""
+"""The report of a run: one HTML file with its pictures, which are beside it as PNG too."""
 
 from pathlib import Path
 
@@ -9,17 +9,16 @@ REPORT = "report.html"
 
 
 def write_report(run: RunDirectory) -> tuple[Path, list[Path]]:
-    """Write the report into the run's directory and return its path, and those of the pictures."""
-    results, configuration = run.results(), run.configuration()  # before matplotlib, which takes a second to import
+    """Write the report into the run's directory; return its path and those of the pictures."""
+    results, settings = run.results(), run.request().settings  # before matplotlib, which takes a second to import
 
     from server.display.report.page import CAPTIONS, page
     from server.display.report.plots import pictures, png, svg
 
-    drawn = pictures(results)
-    written = [run.path / f"{name}.png" for name in drawn]
-    for path, figure in zip(written, drawn.values(), strict=True):
+    figures = pictures(results)
+    written = [run.path / f"{name}.png" for name in figures]
+    for path, figure in zip(written, figures.values(), strict=True):
         replace_file(path, png(figure))
-    drawings = {name: svg(figure, name) for name, figure in drawn.items() if name in CAPTIONS}
-    text = "".join(page(run.name, configuration, results, drawings))
-    replace_file(run.path / REPORT, text.encode())
+    drawings = {name: svg(figure, name) for name, figure in figures.items() if name in CAPTIONS}
+    replace_file(run.path / REPORT, page(run.name, settings, results, drawings).encode())
     return run.path / REPORT, written

@@ -1,12 +1,19 @@
-"""The page of a run: what was asked, who took part, how good the model is, what left the pods and what it cost."""
+"""The page of a run: the request, the cohort, how good the model is, what left the pods, and what it cost.
+
+This module prepares what page.html.j2 shows.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from server.display.progress import METRICS
-from server.display.report.html import Markup, bullets, pairs, section, table, tag
-from server.display.report.style import STYLE
+from markupsafe import Markup
+from rich.filesize import decimal
+
+from server.app.results import AggregationResult, Loss, PodResult, Results, RoundResult
+from server.display.report.style import PALETTE
+from server.display.templates import render
+from server.display.words import METRICS, metrics_by_rows, number
 
 CAPTIONS = {
     "curves": ("Metrics by round", "On the validation rows of all pods together, from summed counts."),
@@ -14,237 +21,170 @@ CAPTIONS = {
     "roc": ("ROC", "Pods' test rows, from summed score histograms; the area under a curve is the AUC."),
     "calibration": ("Calibration", "Pods' test rows in ten groups by score; a dot's area grows with its rows."),
 }
-_LEFT = {
+"""Name of a picture -> its heading and caption."""
+_ANSWERS = {
     "statistics": "sums over the training rows, for normalisation and bins",
     "train": "update times weight, weight, training loss, and counts on the validation rows",
     "evaluate": "counts on the validation and test rows",
     "consistency": "its signature under the list of the pods whose vectors arrived",
     "unmask": "shares that open the sum over those pods, and nothing of one pod",
 }
-"""Kind of step -> what a pod answers."""
-_OPEN = ("consistency", "unmask")
-# Nothing may be loaded from anywhere, whatever a name in the results says.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+"""Kind of step -> a pod's answer."""
+_NOT_MASKED = ("consistency", "unmask")
+_TILES = ("auc", "accuracy", "f1", "brier")
 
 
-def page(
-    name: str, settings: Mapping[str, Any], results: Mapping[str, Any], drawings: Mapping[str, Markup]
-) -> Iterator[str]:
-    """Write the page.
+def page(name: str, settings: Mapping[str, Any], results: Results, drawings: Mapping[str, Markup]) -> str:
+    """Return the page as HTML.
 
     Parameters
     ----------
     name : str
         The run's.
     settings : mapping
-        Its config.json, empty where nothing was trained.
-    results : mapping
-        Its results.json.
+        The run's settings as they were written, empty where nothing was trained.
     drawings : mapping
         Pictures as SVG, by the names in `CAPTIONS`.
     """
-    yield '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-    yield f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-    yield '<meta name="viewport" content="width=device-width,initial-scale=1">\n'
-    yield f"{tag('title', f'Run {name}')}\n<style>{STYLE}</style></head>\n<body><main>\n"
-    parts = (
-        _head(name, settings, results),
-        _tiles(results),
-        _plots("Training", ("curves", "loss"), drawings),
-        _quality(results, drawings),
-        _figures(results),
-        _cohort(results),
-        _what_left(results),
-        _traffic(results),
-        _settings(settings, results),
+    aggregation = results.secure_aggregation
+    return render(
+        "display/report/page.html.j2",
+        name=name,
+        results=results,
+        palette=PALETTE,
+        captions=CAPTIONS,
+        drawings=drawings,
+        lead=_lead(settings, results),
+        tiles=_tiles(results),
+        confusion=_confusion(results),
+        metrics=METRICS,
+        figures=_figures(results),
+        clipped=_clipped(results),
+        losses=list(_losses(results)),
+        approvals=_approvals(results),
+        messages=_messages(aggregation) if aggregation else [],
+        traffic=_traffic(aggregation) if aggregation else [],
+        settings=_settings(settings, aggregation) if settings else [],
+        version=version("fl-app"),
     )
-    for part in parts:
-        yield from (f"{piece}\n" for piece in part)
-    yield tag("footer", f"Written by fl-app {version('fl-app')} from results.json; it loads nothing from anywhere.")
-    yield "\n</main></body></html>\n"
 
 
-def _head(name: str, settings: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[Markup]:
-    status = results.get("status", "starting")
-    yield tag("h1", f"Run {name} ", tag("span", status, klass=f"status {'yes' if status == 'completed' else 'no'}"))
-    started = str(results.get("started", "-")).replace("T", " ").replace("+00:00", " UTC")
-    said = [f"started {started}", f"{results.get('seconds', 0):.0f} seconds"]
+def _lead(settings: Mapping[str, Any], results: Results) -> list[str]:
+    started = (results.started or "-").replace("T", " ").replace("+00:00", " UTC")
+    parts = [f"started {started}", f"{results.seconds or 0:.0f} seconds"]
     if settings:
-        pods = len(results.get("pods") or settings["pods"])
-        said = [f"{pods} pods", f"{len(results.get('rounds', []))} of {settings['rounds']} rounds", *said]
-    yield tag("p", " · ".join(said), klass="lead")
-    if stopped := results.get("stopped"):
-        kept = f", and the model kept is that of round {results['kept']}" if "kept" in results else ""
-        yield tag("p", f"Training ended with round {stopped['round']}: {stopped['why']}{kept}.", klass="lead")
-    if error := results.get("error"):
-        yield tag("p", f"It ended with: {error}", klass="error")
+        pods = len(results.pods or settings["pods"])
+        parts = [f"{pods} pods", f"{len(results.rounds)} of {settings['rounds']} rounds", *parts]
+    return parts
 
 
-def _tiles(results: Mapping[str, Any]) -> Iterator[Markup]:
-    if final := results.get("final"):
-        shown = [(name, _number(final.get(name))) for name in ("auc", "accuracy", "f1", "brier")]
-        shown.append(("test rows of all pods", f"{final.get('num_examples', 0):,}"))
-        yield tag("div", *(tag("div", tag("b", value), tag("span", name)) for name, value in shown), klass="tiles")
+def _tiles(results: Results) -> list[tuple[str, str]]:
+    if not (final := results.final):
+        return []
+    tiles = [(name, number(getattr(final, name))) for name in _TILES]
+    return [*tiles, ("test rows of all pods", f"{final.num_examples or 0:,}")]
 
 
-def _plots(title: str, names: Sequence[str], drawings: Mapping[str, Markup], *more: Markup) -> Iterator[Markup]:
-    drawn = [
-        tag("figure", tag("h3", CAPTIONS[name][0], id=name), drawings[name], tag("figcaption", CAPTIONS[name][1]))
-        for name in names
-        if name in drawings
+def _confusion(results: Results) -> list[tuple[str, list[tuple[int, float]]]]:
+    """Return, for each true class, counts of the predicted classes and their share of the true class's rows."""
+    return [
+        (name, [(count, count / sum(row) if sum(row) else 0.0) for count in row])
+        for name, row in zip(results.classes, results.confusion, strict=False)
     ]
-    if drawn or more:
-        yield section(title, *([tag("div", *drawn, klass="plots")] if drawn else []), *more)
 
 
-def _quality(results: Mapping[str, Any], drawings: Mapping[str, Markup]) -> Iterator[Markup]:
-    more: list[Markup] = []
-    if matrix := results.get("confusion"):
-        rows = [
-            (name, *(_shaded(count, sum(row)) for count in row))
-            for name, row in zip(results["classes"], matrix, strict=True)
-        ]
-        more = [
-            tag("h3", "Confusion matrix"),
-            table(("true \\ predicted", *results["classes"]), rows, klass="matrix"),
-            tag("p", "Pods' test rows; the share is of the rows of the true class.", klass="note"),
-        ]
-    yield from _plots("How good the model is", ("roc", "calibration"), drawings, *more)
-
-
-def _shaded(count: int, of: int) -> Markup:
-    share = count / of if of else 0.0
-    return tag("td", f"{count:,}", tag("small", f"{share:.1%}"), style=f"--share:{share:.3f}")
-
-
-def _figures(results: Mapping[str, Any]) -> Iterator[Markup]:
-    rounds = results.get("rounds", [])
-    if not rounds:
-        return
-    rows: list[tuple[str, Mapping[str, Any]]] = [(f"round {entry['round']}, validation", entry) for entry in rounds]
-    rows += [("final, pods' test rows", results["final"])] if "final" in results else []
-    rows += [("public test file", results["test"])] if "test" in results else []
-    heads = ("rows", *METRICS, "examples", "clipped", "seconds")
-    cells = [
+def _figures(results: Results) -> list[tuple[str, list[str]]]:
+    if not results.rounds:
+        return []
+    return [
         (
             label,
-            *(_number(row.get(name)) for name in METRICS),
-            *(f"{row[name]:,}" if name in row else "-" for name in ("num_examples", "clipped")),
-            f"{row['seconds']:.1f}" if "seconds" in row else "-",
+            [
+                *(number(getattr(entry, name)) for name in METRICS),
+                "-" if entry.num_examples is None else f"{entry.num_examples:,}",
+                *((f"{entry.clipped:,}", f"{entry.seconds:.1f}") if isinstance(entry, RoundResult) else ("-", "-")),
+            ],
         )
-        for label, row in rows
+        for label, entry in metrics_by_rows(results)
     ]
-    clipped = sum(entry.get("clipped", 0) for entry in rounds)
-    bound = results.get("secure_aggregation", {}).get("update_bound")
+
+
+def _clipped(results: Results) -> str:
+    clipped = sum(entry.clipped for entry in results.rounds)
+    bound = results.secure_aggregation.update_bound if results.secure_aggregation else 0
     where = f"the declared bound{f' of {bound:g}' if bound else ''}"
-    said = f"Elements of updates clipped at {where}, in all rounds: {clipped:,}."
-    lost = [
-        f"round {entry['round']} went on without {pod}: {_why(loss)}"
-        for entry in rounds
-        for pod, loss in (entry.get("lost") or {}).items()
-    ]
-    lost += [f"round {skipped['round']} was skipped: {skipped['why']}" for skipped in results.get("skipped", [])]
-    yield section(
-        "Figures",
-        table(heads, cells, klass="figures full"),
-        tag("p", said, klass="note"),
-        *([bullets(lost)] if lost else []),
-    )
+    return f"Elements of updates clipped at {where}, in all rounds: {clipped:,}."
 
 
-def _why(loss: Any) -> str:
-    return ", ".join(str(value) for value in loss.values()) if isinstance(loss, Mapping) else str(loss)
+def _losses(results: Results) -> Iterator[str]:
+    for entry in results.rounds:
+        for pod, loss in entry.lost.items():
+            yield f"round {entry.round} went on without {pod}: {_why(loss)}"
+    for skipped in results.skipped:
+        yield f"round {skipped.round} was skipped: {skipped.why}"
 
 
-def _cohort(results: Mapping[str, Any]) -> Iterator[Markup]:
-    content: list[Markup] = []
-    if pods := results.get("pods"):
-        content.append(table(("pod", "key"), [(pod["name"], tag("code", pod["key"])) for pod in pods], klass="stack"))
-    if matrix := results.get("approvals") or _matrix(results.get("pods") or []):
-        rows = [(row[0], *map(_approval, row[1:])) for row in matrix[1:]]
-        heads = ("pod", *(f"approves {name}" for name in matrix[0][1:]))
-        content += [tag("h3", "Who approves whom"), table(heads, rows, klass="stack")]
-    if differences := results.get("schema_differences"):
-        summary = tag("summary", f"{len(differences)} differences between the pods' schemas")
-        content.append(tag("details", summary, bullets(differences)))
-    if content:
-        yield section("Cohort", *content)
+def _why(loss: Loss) -> str:
+    return ", ".join(map(str, loss.document().values()))
 
 
-def _matrix(pods: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Lay out who approves whom, in the form in which a refused cohort tells it."""
-    names = [pod["name"] for pod in pods]
-    rows = [
-        [
-            pod["name"],
-            *("-" if other == pod["name"] else "yes" if other in pod["approves"] else "no" for other in names),
-        ]
-        for pod in pods
-    ]
-    return [["approves", *names], *rows] if rows else []
+def _approvals(results: Results) -> tuple[list[str], list[Sequence[str]]] | None:
+    """Return who approves whom: heads and rows; None if it is not known."""
+    if results.approvals:
+        names, rows = results.approvals[0][1:], list[Sequence[str]](results.approvals[1:])
+    else:
+        names = tuple(pod.name for pod in results.pods)
+        rows = [[pod.name, *(_approval(pod, other) for other in names)] for pod in results.pods]
+    return (["pod", *(f"approves {name}" for name in names)], rows) if rows else None
 
 
-def _approval(cell: str) -> Any:
-    return tag("span", cell, klass=cell if cell in ("yes", "no") else "lead")
+def _approval(pod: PodResult, other: str) -> str:
+    if other == pod.name:
+        return "-"
+    return "yes" if other in pod.approves else "no"
 
 
-def _what_left(results: Mapping[str, Any]) -> Iterator[Markup]:
-    secure = results.get("secure_aggregation")
-    if not secure:
-        return
-    masked = "masked: only the sum over the pods can be read" if secure["enabled"] else "in the clear"
+def _messages(aggregation: AggregationResult) -> list[tuple[str, str, str]]:
+    """Return what left each pod, in what form, and how large it was."""
+    masked = "masked: only the sum over the pods can be read" if aggregation.enabled else "in the clear"
     rows = [
         ("name, public keys, signatures", "in the clear", "-"),
         ("its schema: columns, frequent categories, public bounds; whom of these pods it approves", "published", "-"),
     ]
-    if secure["enabled"]:
+    if aggregation.enabled:
         rows.append(("shares of its masks, one set for each other pod", "sealed to that pod, passed on", "-"))
-    for kind, cost in secure["steps"].items():
-        form = "in the clear" if kind in _OPEN else masked
-        rows.append((f"{kind}: {_LEFT.get(kind, kind)}", form, _bytes(cost["bytes_in"] // max(cost["messages"], 1))))
-    yield section(
-        "What left each pod",
-        table(("what", "in what form", "in a message"), rows, klass="full stack"),
-        tag("p", "No row of a table left any pod."),
-    )
+    for kind, cost in aggregation.steps.items():
+        form = "in the clear" if kind in _NOT_MASKED else masked
+        rows.append((f"{kind}: {_ANSWERS.get(kind, kind)}", form, decimal(cost.bytes_in // max(cost.messages, 1))))
+    return rows
 
 
-def _traffic(results: Mapping[str, Any]) -> Iterator[Markup]:
-    steps = results.get("secure_aggregation", {}).get("steps")
-    if not steps:
-        return
-    columns = [
-        {kind: sum(cost["seconds"]) for kind, cost in steps.items()},
-        *({kind: cost[name] for kind, cost in steps.items()} for name in ("bytes_out", "bytes_in")),
-    ]
-    most = [max(column.values(), default=0) or 1 for column in columns]
-    rows = [
+def _traffic(aggregation: AggregationResult) -> list[tuple[str, int, list[tuple[str, float]]]]:
+    """Return, for each kind of step, its messages; and time and bytes, in words and as a share of the largest."""
+    steps = aggregation.steps
+    seconds = {kind: sum(cost.seconds) for kind, cost in steps.items()}
+    most_seconds = max(seconds.values(), default=0) or 1
+    most_out = max((cost.bytes_out for cost in steps.values()), default=0) or 1
+    most_in = max((cost.bytes_in for cost in steps.values()), default=0) or 1
+    return [
         (
             kind,
-            cost["messages"],
-            *(
-                _bar(f"{column[kind]:.1f} s" if position == 0 else _bytes(column[kind]), column[kind] / most[position])
-                for position, column in enumerate(columns)
-            ),
+            cost.messages,
+            [
+                (f"{seconds[kind]:.1f} s", seconds[kind] / most_seconds),
+                (decimal(cost.bytes_out), cost.bytes_out / most_out),
+                (decimal(cost.bytes_in), cost.bytes_in / most_in),
+            ],
         )
         for kind, cost in steps.items()
     ]
-    heads = ("step", "messages", "time", "to the pods", "from the pods")
-    yield section("Time and bytes by step", table(heads, rows, klass="steps full"))
 
 
-def _bar(text: str, share: float) -> Markup:
-    return tag("td", tag("span", text, tag("i", style=f"width:{share:.0%}"), klass="bar"), klass="number")
-
-
-def _settings(settings: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[Markup]:
-    if not settings:
-        return
+def _settings(settings: Mapping[str, Any], aggregation: AggregationResult | None) -> list[tuple[str, Any]]:
     structure, optimizer = settings["datastructure"], settings["optimizer"]
     unit = "epochs" if settings["local_epochs"] else "steps"
-    secure = results.get("secure_aggregation", {})
-    threshold = secure.get("threshold")
-    rows = [
+    threshold = aggregation.threshold if aggregation else None
+    return [
         ("target", structure["target"]),
         ("ignored columns", ", ".join(structure["ignore_cols"]) or "none"),
         ("network", settings["architecture"]),
@@ -259,23 +199,9 @@ def _settings(settings: Mapping[str, Any], results: Mapping[str, Any]) -> Iterat
         ("seed", settings["seed"]),
         ("secure aggregation", "on" if settings["secure"] else "off"),
         ("field", f"integers modulo 2^{(settings['prime_q'] + 1).bit_length() - 1} - 1"),
-        ("answers that make a sum", threshold if threshold else "-"),
+        ("answers that make a sum", threshold or "-"),
     ]
-    yield section("Settings", pairs(rows))
 
 
 def _params(params: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in params.items())
-
-
-def _bytes(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, int | float) else "-"

@@ -1,18 +1,19 @@
-"""The pictures: each drawn once, for the page as SVG in the page's colours, and as PNG beside it."""
+"""The pictures: each drawn once, and written as SVG in the page's colours and as PNG."""
 
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # not pyplot: a figure of its own draws with Agg, and keeps no state
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from server.display.report.html import Markup
+from server.app.results import Results, RoundResult
 from server.display.report.style import PALETTE
 
 SIZE = (4.6, 3.3)
@@ -30,10 +31,10 @@ LOOK: Any = {
 }
 
 
-def pictures(results: Mapping[str, Any]) -> dict[str, Figure]:
+def pictures(results: Results) -> dict[str, Figure]:
     """Draw what the results hold: name -> figure, in the page's order."""
     with rc_context(LOOK):
-        return dict(_drawn(results))
+        return dict(_figures(results))
 
 
 def svg(figure: Figure, name: str) -> Markup:
@@ -46,14 +47,14 @@ def svg(figure: Figure, name: str) -> Markup:
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
     text = re.sub(r'(<svg [^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg [^>]*?) height="[^"]*"', rf'\1 role="img" aria-labelledby="{name}"', text, count=1)
-    # Each picture numbers its parts from one; in one page their names must differ.
+    # matplotlib numbers the parts of each picture from one; in a page ids must be unique.
     text = re.sub(
         r'\bid="((?:figure|axes|patch|line2d|text|legend|matplotlib|xtick|ytick|PathCollection)[^"]*)"', "", text
     )
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{name}-", text)
     for colour, (light, _) in PALETTE.items():
         text = text.replace(light, f"var(--{colour})")
-    return Markup(text)
+    return Markup(text)  # noqa: S704 - matplotlib escapes what it writes into its SVG
 
 
 def png(figure: Figure) -> bytes:
@@ -63,17 +64,17 @@ def png(figure: Figure) -> bytes:
     return content.getvalue()
 
 
-def _drawn(results: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]:
-    if rounds := results.get("rounds"):
-        yield "curves", _curves(rounds)
-        yield "loss", _losses(rounds)
-    if histograms := results.get("histograms"):
-        counts = np.array(histograms, dtype=np.int64)
-        names = results["classes"][1:] if len(counts) == 1 else results["classes"]
+def _figures(results: Results) -> Iterator[tuple[str, Figure]]:
+    if results.rounds:
+        yield "curves", _curves(results.rounds)
+        yield "loss", _losses(results.rounds)
+    if results.histograms:
+        counts = np.array(results.histograms, dtype=np.int64)
+        names = results.classes[1:] if len(counts) == 1 else results.classes
         yield "roc", _roc(counts, names)
         yield "calibration", _calibration(counts, names)
-    if matrix := results.get("confusion"):
-        yield "confusion", _confusion(matrix, results["classes"])
+    if results.confusion:
+        yield "confusion", _confusion(results.confusion, results.classes)
 
 
 def _figure(xlabel: str, ylabel: str = "") -> tuple[Figure, Axes]:
@@ -83,36 +84,38 @@ def _figure(xlabel: str, ylabel: str = "") -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _curves(rounds: Sequence[Mapping[str, Any]]) -> Figure:
+def _curves(rounds: Sequence[RoundResult]) -> Figure:
     figure, axes = _figure("round")
-    lines = [("auc", ""), ("accuracy", ""), ("f1", "")]
-    if "test" in rounds[-1]:
-        lines.append(("auc", "test"))
-    by_round(axes, rounds, [(f"{name}{', public test file' if part else ''}", name, part) for name, part in lines])
+    lines = [(name, [getattr(entry, name) for entry in rounds]) for name in ("auc", "accuracy", "f1")]
+    if rounds[-1].test:
+        lines.append(("auc, public test file", [entry.test.auc if entry.test else None for entry in rounds]))
+    _by_round(axes, rounds, lines)
     return figure
 
 
-def _losses(rounds: Sequence[Mapping[str, Any]]) -> Figure:
+def _losses(rounds: Sequence[RoundResult]) -> Figure:
     figure, axes = _figure("round")
-    lines = [("validation", "loss", ""), ("training", "train_loss", "")]
-    if "test" in rounds[-1]:
-        lines.append(("public test file", "loss", "test"))
-    by_round(axes, rounds, lines)
+    lines = [
+        ("validation", [entry.loss for entry in rounds]),
+        ("training", [entry.train_loss for entry in rounds]),
+    ]
+    if rounds[-1].test:
+        lines.append(("public test file", [entry.test.loss if entry.test else None for entry in rounds]))
+    _by_round(axes, rounds, lines)
     return figure
 
 
-def by_round(axes: Axes, rounds: Sequence[Mapping[str, Any]], lines: Sequence[tuple[str, str, str]]) -> None:
-    """Draw lines over the rounds, each given as label, metric, and the part of a round's entry it stands in."""
-    for position, (label, name, part) in enumerate(lines):
-        entries = [entry.get(part, {}) if part else entry for entry in rounds]
-        values = [float("nan") if entry.get(name) is None else entry[name] for entry in entries]
-        line(axes, [entry["round"] for entry in rounds], values, label, position)
+def _by_round(axes: Axes, rounds: Sequence[RoundResult], lines: Sequence[tuple[str, Sequence[float | None]]]) -> None:
+    """Draw lines over the rounds, each given by its label and a value for each round, None where there is a gap."""
+    for position, (label, values) in enumerate(lines):
+        heights = [float("nan") if value is None else value for value in values]
+        line(axes, [entry.round for entry in rounds], heights, label, position)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
 
 
 def line(axes: Axes, x: Sequence[float], y: Sequence[float], label: str, position: int) -> None:
-    """Draw one line, told from the others by colour, and by its markers where colour does not help."""
+    """Draw one line with a colour of its own, and up to 40 points with a marker too."""
     marker = _MARKERS[position % len(_MARKERS)] if len(x) <= 40 else None
     axes.plot(x, y, marker=marker, color=_SERIES[position % len(_SERIES)], label=label)
 

@@ -44,7 +44,7 @@ def trained(
         optimizer=Optimizer(name="AdamW", params={"lr": 0.01}),
     )
     run = fit(config, federation, runs=directory / "runs")
-    return TrainedModel.load(run.model_path()), run.results()
+    return TrainedModel.load(run.model_path()), run.results().document()
 
 
 def learnt(model: TrainedModel, test: pd.DataFrame, least: float = 0.9) -> None:

@@ -77,16 +77,16 @@ def dies_at(patch: pytest.MonkeyPatch, message_type: str, number: int) -> Callab
 
 def test_the_best_rounds_model_is_kept_and_finally_evaluated(small: SimulatedFederation) -> None:
     run, best = fit(settings(), small), fit(settings(None, rounds=BEST), small)
-    results = run.results()
+    results = run.results().document()
     assert [entry["round"] for entry in results["rounds"]] == [1, 2, 3, 4, 5, 6]
     assert results["stopped"]["round"] == LAST
     assert "loss has not fallen for 2 rounds" in results["stopped"]["why"]
     assert (results["kept"], results["early_stopping"]["best_round"]) == (BEST, BEST)
     same_model(run, best)
-    assert results["final"] == pytest.approx(best.results()["final"], abs=1e-6)
+    assert results["final"] == pytest.approx(best.results().document()["final"], abs=1e-6)
     assert results["test"] == results["rounds"][BEST - 1]["test"]
     losses = [entry["loss"] for entry in results["rounds"]]
-    assert losses[BEST - 1] == pytest.approx(best.results()["rounds"][-1]["loss"], abs=1e-6)
+    assert losses[BEST - 1] == pytest.approx(best.results().document()["rounds"][-1]["loss"], abs=1e-6)
     assert min(losses[: LAST - 1]) == losses[BEST - 1]
     assert losses[LAST - 1] is None  # nobody has evaluated it
     assert TrainedModel.load(run.model_path()).extra["round"] == BEST
@@ -100,17 +100,17 @@ def test_the_best_rounds_model_is_kept_and_finally_evaluated(small: SimulatedFed
 def test_without_restore_best_the_last_rounds_model_is_kept(small: SimulatedFederation) -> None:
     asked = ASKED.model_copy(update={"restore_best": False})
     run, plain = fit(settings(asked), small), fit(settings(None, rounds=LAST), small)
-    results = run.results()
+    results = run.results().document()
     assert (results["stopped"]["round"], results["kept"]) == (LAST, LAST)
     same_model(run, plain)
-    assert results["rounds"][-1]["auc"] == pytest.approx(plain.results()["rounds"][-1]["auc"], abs=1e-6)
+    assert results["rounds"][-1]["auc"] == pytest.approx(plain.results().document()["rounds"][-1]["auc"], abs=1e-6)
     assert not Checkpoint.load(run.checkpoint_path).best
 
 
 def test_a_training_that_improves_goes_its_whole_length_and_keeps_its_last_model(small: SimulatedFederation) -> None:
     asked = EarlyStopping(metric="loss", patience=1)
     run, plain = fit(settings(asked, rounds=3), small), fit(settings(None, rounds=3), small)
-    results = run.results()
+    results = run.results().document()
     losses = [entry["loss"] for entry in results["rounds"]]
     assert losses == sorted(losses, reverse=True)  # else this test shows nothing
     assert "stopped" not in results
@@ -129,9 +129,9 @@ def test_a_resumed_run_stops_and_keeps_what_the_undisturbed_one_does(
     mend()
     broken = failed.value.run
     lost = ("stopped", "early_stopping")  # the process died before it wrote them
-    broken.write_results({name: value for name, value in broken.results().items() if name not in lost})
+    broken.write_results(broken.results().without(*lost))
     run = resume(broken)
-    results, expected = run.results(), undisturbed.results()
+    results, expected = run.results().document(), undisturbed.results().document()
     assert results["stopped"] == expected["stopped"]
     assert results["early_stopping"] == pytest.approx(expected["early_stopping"], abs=1e-6)
     assert results["kept"] == BEST
@@ -184,7 +184,7 @@ def test_callbacks_are_told_of_every_round_what_fit_returns(threaded: SimulatedF
 def test_a_callback_ends_a_run_which_keeps_its_model(threaded: SimulatedFederation) -> None:
     notes = Notes(stop_at=1)
     run = fit(settings(None, rounds=40), threaded, callbacks=[notes])
-    results = run.results()
+    results = run.results().document()
     last = len(results["rounds"])
     assert 2 <= last < 40
     assert results["stopped"] == {"round": last, "why": "enough"}
@@ -207,7 +207,7 @@ def test_what_a_callback_raises_stops_the_run_and_is_raised(
     with pytest.raises(ZeroDivisionError, match="in my own code"):
         fit(settings(None, rounds=40), threaded, callbacks=[Notes()])
     (run,) = RunDirectory.all(Path("runs"))
-    results = run.results()
+    results = run.results().document()
     assert results["status"] == "interrupted"
     assert results["error"] == "the callback Notes raised ZeroDivisionError: in my own code"
     assert len(results["rounds"]) < 40

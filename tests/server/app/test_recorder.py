@@ -10,7 +10,7 @@ from flwr.serverapp.strategy import FedAvg
 
 from fl_app.config import RunConfig
 from fl_app.tabular.settings import DataStructure
-from server.app.recorder import LEAST_SECONDS, Recorder
+from server.app.recorder import MIN_INTERVAL, Recorder
 from server.app.run_directory import RunDirectory
 from strategies import Round
 from tests.strategies.linear_pods import LinearPods, config, flat, initial, strategy
@@ -86,14 +86,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_waiting_is_written_when_it_changes_and_not_too_often(tmp_path: Path, clock: list[float]) -> None:
     settings = RunConfig(pods=("a", "b", "c"), datastructure=DataStructure(target="x"), local_epochs=1)
     run = RunDirectory.create(tmp_path, settings)
-    recorder, step = Recorder(run), lambda: run.results()["step"]
+    recorder, step = Recorder(run), lambda: run.results().document()["step"]
     recorder.wait("hello", ["a"])  # before any step: nothing to add it to
-    assert run.results() == {}
+    assert run.results().document() == {}
     recorder.step("train", 2)
     assert step() == {"name": "train", "round": 2, "of": 10, "waiting": []}
     recorder.wait("train", ["a", "b", "c"])
     assert step()["waiting"] == []  # too soon
-    clock.append(clock[-1] + LEAST_SECONDS)
+    clock.append(clock[-1] + MIN_INTERVAL)
     recorder.wait("train", ["a", "b", "c"])
     assert step() == {"name": "train", "round": 2, "of": 10, "trip": "train", "waiting": ["a", "b", "c"]}
     written = (run.path / "results.json").stat().st_ino
@@ -103,7 +103,7 @@ def test_waiting_is_written_when_it_changes_and_not_too_often(tmp_path: Path, cl
     recorder.wait("train", ["b"])
     recorder.wait("train", ["c"])
     assert step()["waiting"] == ["b"]
-    clock.append(clock[-1] + LEAST_SECONDS)
+    clock.append(clock[-1] + MIN_INTERVAL)
     recorder.wait("train", ["c"])  # told again at the next look
     assert step()["waiting"] == ["c"]
     recorder.step("evaluate", 2)

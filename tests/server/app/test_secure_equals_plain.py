@@ -36,7 +36,7 @@ def test_a_seeded_secure_run_equals_the_plain_one(
         )
         run = fit(config, federation, runs=tmp_path / "runs")
         models.append(load_file(run.path / "model.safetensors"))
-        results.append(run.results())
+        results.append(run.results().document())
     assert results[0]["secure_aggregation"]["enabled"]
     assert not results[1]["secure_aggregation"]["enabled"]
     for name, array in models[0].items():

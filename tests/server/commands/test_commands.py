@@ -55,7 +55,9 @@ def project(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 
 def completed(directory: Path) -> str:
-    return next(run.name for run in RunDirectory.all(directory / "runs") if run.results()["status"] == "completed")
+    return next(
+        run.name for run in RunDirectory.all(directory / "runs") if run.results().document()["status"] == "completed"
+    )
 
 
 @pytest.fixture
@@ -179,7 +181,7 @@ def test_export_to_pt2_prints_how_to_load_it(project: Path, call: Call) -> None:
 
 
 def test_a_card_stands_beside_the_export(project: Path, call: Call, report: Callable[..., Any]) -> None:
-    results = RunDirectory(project / "runs/latest").results()
+    results = RunDirectory(project / "runs/latest").results().document()
     page = Path(report("export", "latest", "-o", "m.safetensors")["card"]).read_text()
     assert page.startswith("# Model card: m.safetensors\n")
     for part in ("## Figures", "## Cohort", "## Privacy", "## Intended use", "## Limits", "`north`", "`colour`"):
@@ -245,7 +247,7 @@ def test_report_draws_and_tells_what_left_the_pods(project: Path, report: Callab
     }
     assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
     page = (run / "report.html").read_text()
-    results = RunDirectory(run).results()
+    results = RunDirectory(run).results().document()
     for part in ("Settings", "Confusion matrix", "Time and bytes by step", "What left each pod", "Calibration"):
         assert f">{part}</h" in page
     assert ">round 2, validation</th>" in page

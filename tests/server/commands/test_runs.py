@@ -14,6 +14,7 @@ from fl_app.cli import main
 from fl_app.config import RunConfig
 from fl_app.errors import UsageError
 from fl_app.tabular.settings import DataStructure
+from server.app.results import Results, RoundResult
 from server.app.run_directory import RunDirectory
 from server.display.tracking import Mlflow, TensorBoard, Tracking
 
@@ -37,12 +38,11 @@ def made(runs: Path, name: str, rounds: int = 2, **settings: Any) -> RunDirector
         for n in range(1, rounds + 1)
     ]
     steps = {"train": {"messages": 4, "bytes_out": 1, "bytes_in": 1000 * rounds, "seconds": [1.0]}}
-    run.write_results(
-        {
-            **{"run_id": name, "status": "completed", "seconds": 3.0, "rounds": entries, "final": FIGURES},
-            "secure_aggregation": {"enabled": True, "steps": steps},
-        }
-    )
+    results = {
+        **{"run_id": name, "status": "completed", "seconds": 3.0, "rounds": entries, "final": FIGURES},
+        "secure_aggregation": {"enabled": True, "steps": steps},
+    }
+    run.write_results(Results.model_validate(results))
     return run
 
 
@@ -87,7 +87,7 @@ def test_compare_tells_what_differs_and_draws(runs: Path, call: Call) -> None:
 
 def test_compare_takes_runs_that_failed(runs: Path, call: Call) -> None:
     failed = made(runs, "r3")
-    failed.write_results({"run_id": "r3", "status": "failed", "rounds": [], "error": "lost"})
+    failed.write_results(Results(run_id="r3", status="failed", rounds=(), error="lost"))
     found = json.loads(call("runs", "compare", "r1", "r3", "--json")[1])
     assert found["figures"]["status"] == ["completed", "failed"]
     assert found["figures"]["auc, pods' test rows"] == [0.9, None]
@@ -184,13 +184,13 @@ def test_tracking_tells_each_round_once_and_waits_for_its_evaluation(runs: Path)
     results = RunDirectory.find("r2", runs).results()
     sink = Kept()
     tracking = Tracking(sink)
-    first, second, third = results["rounds"]
-    tracking({})
-    tracking({"rounds": [first, {"round": 2, "train_loss": 0.5}]})
-    tracking({"rounds": [first, second, {"round": 3}]})
-    tracking({"rounds": [first, second, {"round": 3}]})
+    first, second, _ = results.rounds
+    tracking(Results())
+    tracking(Results(rounds=(first, RoundResult(round=2, train_loss=0.5))))
+    tracking(Results(rounds=(first, second, RoundResult(round=3))))
+    tracking(Results(rounds=(first, second, RoundResult(round=3))))
     assert [(step, value) for name, value, step in sink.told if name == "validation/auc"] == [(1, 0.25), (2, 0.5)]
-    tracking.close({**results, "rounds": [first, second, third]})
+    tracking.close(results)
     assert [step for name, _, step in sink.told if name == "training/loss"] == [1, 2, 3]
     assert ("test/auc", 0.9, 3) in sink.told
     assert sink.status == "completed"

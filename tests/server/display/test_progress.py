@@ -9,26 +9,24 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from server.app.results import Results
 from server.display.live import Lines, Notebook, Terminal, display_for
 from server.display.progress import Progress, results_table
-from server.display.progress_text import Clock, Status
+from server.display.status import Clock, Status
 
 
-def results(rounds: int = 0, name: str = "train", **more: Any) -> dict[str, Any]:
+def results(rounds: int = 0, name: str = "train", trip: str | None = None, **more: Any) -> Results:
     """Return the results of a run under way in which so many rounds of 2 seconds are completed."""
-    step = {"name": name, "round": rounds + 1, "of": 5, "waiting": ["north", "south"]}
+    step = {"name": name, "round": rounds + 1, "of": 5, "waiting": ["north", "south"], "trip": trip}
     entries = [{"round": n, "seconds": 2.0, "train_loss": 0.5, "auc": 0.75, "loss": 0.5} for n in range(1, rounds + 1)]
     if entries:
         entries[-1].pop("auc")  # comes in with the next step
     costs = {"statistics": {"bytes_out": 1_000, "bytes_in": 2_000, "seconds": [1.0]}}
-    return {
-        "run_id": "r",
-        "status": "running",
-        "rounds": entries,
-        "step": step,
+    under_way = {
+        **{"run_id": "r", "status": "running", "rounds": entries, "step": step},
         "secure_aggregation": {"steps": costs},
-        **more,
     }
+    return Results.model_validate({**under_way, **more})
 
 
 class Now:
@@ -42,7 +40,7 @@ class Now:
 def test_a_status_tells_the_step_who_is_awaited_bytes_and_time() -> None:
     now = Now()
     clock = Clock(now)
-    assert clock.status({}).what == "starting"
+    assert clock.status(Results()).what == "starting"
     now.seconds += 7
     first = clock.status(results(3))
     assert (first.what, first.done, first.of, first.seconds) == ("training round 4 of 5", 3, 5, 0.0)
@@ -66,9 +64,7 @@ def test_time_left_is_told_only_where_it_is_known() -> None:
 
 
 def test_trips_within_a_step_are_named() -> None:
-    under_way = results(1)
-    under_way["step"]["trip"] = "unmask"
-    assert Clock().status(under_way).what == "training round 2 of 5 (unmasking)"
+    assert Clock().status(results(1, trip="unmask")).what == "training round 2 of 5 (unmasking)"
 
 
 def test_of_many_pods_some_are_named() -> None:
@@ -110,7 +106,7 @@ def test_lines_are_plain_and_each_round_is_told_once() -> None:
         for done in (0, 1, 2, 2, 3):
             progress(results(done))
         ended = results(3, status="completed", seconds=6.5, kept=3)
-        ended["rounds"][-1]["auc"] = 0.75
+        ended = ended.changed(rounds=(*ended.rounds[:-1], ended.rounds[-1].changed(auc=0.75)))
         progress(ended)
         progress(ended)
     assert out.getvalue().splitlines() == [

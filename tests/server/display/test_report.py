@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose
 from fl_app.config import RunConfig
 from fl_app.tabular.metrics import count, metrics_of
 from fl_app.tabular.settings import DataStructure
+from server.app.results import Results
 from server.app.run_directory import RunDirectory
 from server.display.report import write_report
 from server.display.report.plots import calibration_points, roc_points
@@ -101,7 +102,7 @@ def two_classes() -> dict[str, Any]:
 def run_with(directory: Path, results: dict[str, Any], pods: tuple[str, ...] = ("a", "b")) -> RunDirectory:
     config = RunConfig(pods=pods, datastructure=DataStructure(target="bought"), local_epochs=1, rounds=3)
     made = RunDirectory.create(directory / "runs", config)
-    made.write_results(results)
+    made.write_results(Results.model_validate(results))
     return made
 
 

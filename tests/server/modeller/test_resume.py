@@ -22,6 +22,7 @@ from fl_app.federation.kinds import SimulatedFederation
 from fl_app.flower.names import MASKED_EVALUATE, MASKED_TRAIN
 from fl_app.tabular.settings import DataStructure, Optimizer
 from server.app.checkpoint import Checkpoint
+from server.app.results import Results, RoundResult, SkippedRound
 from server.app.run_directory import RunDirectory
 from server.modeller.launch import FitFailed, Interrupted, UnfitData, fit
 from server.modeller.resume import resume
@@ -103,13 +104,13 @@ def test_a_resumed_run_is_the_undisturbed_one(
     kept = Checkpoint.load(broken.checkpoint_path)
     assert (kept.number, len(kept.rounds)) == (DONE, DONE)
     assert bool(kept.server) == (strategy != "FedAvg")
-    before = broken.results()
+    before = broken.results().document()
     assert before["status"] == "failed"
 
     mended()
     run = resume(broken)
     assert run.path == broken.path
-    results, expected = run.results(), undisturbed.results()
+    results, expected = run.results().document(), undisturbed.results().document()
     models = [load_file(one.model_path()) for one in (run, undisturbed)]
     for name, array in models[0].items():
         np.testing.assert_allclose(array, models[1][name], rtol=0, atol=1e-6)
@@ -135,7 +136,7 @@ def test_every_round_was_answered_once_and_the_masks_of_none_were_used_twice(
     small: SimulatedFederation, dying: Callable[[str, int], None], mended: Callable[[], None], tmp_path: Path
 ) -> None:
     """It dies after the pods have answered round 3 and before that is on disk: round 3 is spent."""
-    undisturbed = fit(settings(), small).results()
+    undisturbed = fit(settings(), small).results().document()
     save = Checkpoint.save
     with pytest.MonkeyPatch.context() as patch:
 
@@ -147,7 +148,7 @@ def test_every_round_was_answered_once_and_the_masks_of_none_were_used_twice(
         patch.setattr(Checkpoint, "save", full)
         broken = broken_run(small)
     run = resume(broken)
-    results = run.results()
+    results = run.results().document()
     assert [entry["round"] for entry in results["rounds"]] == [1, 2, 4, 5]
     assert [entry["round"] for entry in results["skipped"]] == [3]
     assert {loss["code"] for loss in results["skipped"][0]["lost"].values()} == {"answered"}
@@ -168,9 +169,10 @@ def test_a_round_that_was_skipped_before_is_not_asked_again(
 ) -> None:
     dying(MASKED_TRAIN, 2 * DONE + 1)
     broken = broken_run(small)
-    broken.write_results({**broken.results(), "skipped": [{"round": 3, "lost": {}, "why": "pods were lost"}]})
+    skipped = SkippedRound(round=3, why="pods were lost")
+    broken.write_results(broken.results().changed(skipped=(skipped,)))
     mended()
-    assert [entry["round"] for entry in resume(broken).results()["rounds"]] == [1, 2, 4, 5]
+    assert [entry["round"] for entry in resume(broken).results().document()["rounds"]] == [1, 2, 4, 5]
 
 
 def test_where_only_the_final_evaluation_is_missing_that_is_all_that_is_done(
@@ -178,9 +180,9 @@ def test_where_only_the_final_evaluation_is_missing_that_is_all_that_is_done(
 ) -> None:
     dying(MASKED_EVALUATE, 1)
     broken = broken_run(small)
-    assert len(broken.results()["rounds"]) == ROUNDS
+    assert len(broken.results().document()["rounds"]) == ROUNDS
     mended()
-    results = resume(broken).results()
+    results = resume(broken).results().document()
     assert results["status"] == "completed"
     assert len(results["rounds"]) == ROUNDS
     assert results["final"]["num_examples"] > 0
@@ -195,12 +197,12 @@ def test_it_goes_on_from_the_checkpoint_where_the_results_are_behind_it(
     dying(MASKED_TRAIN, 2 * DONE + 1)
     broken = broken_run(small)
     behind = broken.results()
-    broken.write_results({**behind, "status": "running", "rounds": behind["rounds"][:1]})
+    broken.write_results(behind.changed(status="running", rounds=behind.rounds[:1]))
     mended()
-    results = resume(broken).results()
+    results = resume(broken).results().document()
     assert [entry["round"] for entry in results["rounds"]] == [1, 2, 3, 4]
     assert all("auc" in entry for entry in results["rounds"])
-    assert results["resumed"][0]["why"] == behind["error"]
+    assert results["resumed"][0]["why"] == behind.error
 
 
 def test_it_may_be_resumed_again_with_more_rounds_and_other_deadlines(
@@ -215,7 +217,7 @@ def test_it_may_be_resumed_again_with_more_rounds_and_other_deadlines(
     with pytest.raises(UsageError, match="may have more, not 3"):
         resume(broken, rounds=3)
     run = resume(broken, hello_timeout=5.0, step_timeout=50.0)
-    results = run.results()
+    results = run.results().document()
     assert len(results["rounds"]) == ROUNDS + 1
     assert [entry["after"] for entry in results["resumed"]] == [2, 3]
     config = run.config()
@@ -233,7 +235,7 @@ def test_tables_that_changed_in_between_stop_it(
     table(600, 0).drop(columns="colour").to_csv(tmp_path / "north.csv", index=False)
     with pytest.raises(UnfitData, match="not those this run began with"):
         resume(broken)
-    assert broken.results()["data_error"]
+    assert broken.results().document()["data_error"]
 
 
 # --- what cannot be resumed
@@ -243,12 +245,12 @@ def test_a_completed_run_and_one_without_a_checkpoint_cannot_be_resumed(
     small: SimulatedFederation, dying: Callable[[str, int], None]
 ) -> None:
     run = fit(settings(rounds=1), small)
-    before = run.results()
+    before = run.results().document()
     with pytest.raises(UsageError, match="is completed"):
         resume(run)
     with pytest.raises(UsageError, match="is completed"):
         resume(run, rounds=3)
-    assert run.results() == before
+    assert run.results().document() == before
     dying(MASKED_TRAIN, 1)
     with pytest.raises(UsageError, match=r"no checkpoint.*begin anew"):
         resume(broken_run(small))
@@ -273,14 +275,14 @@ def test_a_damaged_checkpoint_and_a_renamed_directory_are_told_of(
     whole = back.checkpoint_path.read_bytes()
     for damaged in (whole[: len(whole) // 2], b"", b"no archive"):
         back.checkpoint_path.write_bytes(damaged)
-        with pytest.raises(UsageError, match="no checkpoint to go on from"):
+        with pytest.raises(UsageError, match="no checkpoint to resume from"):
             resume(back)
 
 
 def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     arrays = {"w": rng.normal(size=(3, 2)).astype(np.float32), "b": np.array([np.nan, -0.0]), "n": np.arange(3)}
-    kept = Checkpoint(7, arrays, {"m_t.w": rng.normal(size=4)}, ({"round": 7, "train_loss": None},))
+    kept = Checkpoint(7, arrays, {"m_t.w": rng.normal(size=4)}, (RoundResult(round=7, train_loss=None),))
     kept.save(tmp_path / "checkpoint.npz")
     back = Checkpoint.load(tmp_path / "checkpoint.npz")
     assert (back.number, back.rounds) == (7, kept.rounds)
@@ -370,7 +372,7 @@ class Endless:
 
     def start(self, run_dir: Path, environment: dict[str, str], num_pods: int) -> None:
         self.run = RunDirectory(run_dir)
-        self.run.write_results({"run_id": self.run.name, "status": "running", "rounds": []})
+        self.run.write_results(Results(run_id=self.run.name, status="running", rounds=()))
         os.kill(os.getpid(), self.number)
 
     def wait(self, seconds: float | None = None) -> int:
@@ -379,7 +381,7 @@ class Endless:
     def stop(self) -> None:
         if not self.stopped:
             # As the ServerApp does when its run is stopped under it.
-            self.run.write_results({**self.run.results(), "status": "failed", "error": "stopped unexpectedly"})
+            self.run.write_results(self.run.results().changed(status="failed", error="stopped unexpectedly"))
             os.kill(os.getpid(), self.number)  # an impatient second Ctrl-C
         self.stopped = True
 
@@ -398,7 +400,7 @@ def test_a_signal_ends_the_run_cleanly(
     assert code == 130
     assert err.splitlines()[-1] == "fl-app: stopped; no round was completed, so begin anew"
     assert launcher.stopped
-    assert last_run().results()["status"] == "interrupted"
+    assert last_run().results().document()["status"] == "interrupted"
     assert signal.getsignal(number) is before
     with last_run().carried_out():
         pass

@@ -11,6 +11,7 @@ from fl_app.federation.config_file import VARIABLE
 from fl_app.federation.kinds import SimulatedFederation
 from fl_app.flower import records
 from fl_app.secagg.messages import Hello
+from server.app.results import Discovery, RunRequest
 from server.app.run_directory import RunDirectory
 from server.modeller.schemas import ask_pods
 from strategies import CohortRefused
@@ -90,9 +91,9 @@ def test_pods_answer_in_the_order_in_which_they_were_asked(small: SimulatedFeder
 
 
 def test_a_run_that_trains_nothing_has_no_settings(tmp_path: Path) -> None:
-    run = RunDirectory.create(tmp_path, None, look={"names": []})
+    run = RunDirectory.create(tmp_path, None, RunRequest(look=Discovery(names=())))
     assert json.loads((run.path / "config.json").read_text()) == {"run": None, "look": {"names": []}}
-    assert run.configuration() == {}
+    assert run.request().settings == {}
     with pytest.raises(UsageError, match="trains nothing"):
         run.config()
 

@@ -1,0 +1,336 @@
+"""What the JSON files of a run directory hold: `Results` is results.json, `RunRequest` is config.json.
+
+Both are read and written through these types only. A file says no more than was set: a round that has not been
+evaluated has no metrics, where ``null`` is a metric that no row defines. Keys that a reader does not know, of a newer
+version, are kept and written back. The JSON schema of results.json is docs/results.schema.json.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from fl_app.errors import UsageError
+
+Status = Literal["running", "completed", "failed", "interrupted"]
+Number = float | None
+"""A metric; None where no row defines it."""
+
+
+class Document(BaseModel):
+    """A JSON object that is read leniently and never changed in place."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="allow",
+        allow_inf_nan=False,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+    )
+
+    @classmethod
+    def read(cls, text: str | bytes) -> Self:
+        """Read what `document` gives, as JSON; raises `UsageError` if it is something else."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+            place = ".".join(map(str, first["loc"]))
+            raise UsageError(f"{place}: {first['msg']}" if place else first["msg"]) from None
+
+    def document(self) -> dict[str, Any]:
+        """Return what JSON says of it: the keys that were set, and no others."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+    def changed(self, **changes: Any) -> Self:
+        """Return the same with some fields set, each checked against its type."""
+        return type(self)(**{**self._set(), **changes})
+
+    def without(self, *names: str) -> Self:
+        """Return the same with some fields unset."""
+        return type(self)(**{name: value for name, value in self._set().items() if name not in names})
+
+    def _set(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+
+class Metrics(Document):
+    """Metrics over rows that no model was trained on; see `fl_app.tabular.metrics.metrics_of`."""
+
+    accuracy: Number = None
+    auc: Number = None
+    """Area under the ROC curve; with more than two classes, the mean over the classes, each against the rest."""
+    f1: Number = None
+    recall: Number = None
+    precision: Number = None
+    brier: Number = None
+    """Mean squared error of the predicted probabilities."""
+    loss: Number = None
+    """Mean cross entropy, in nats a row."""
+    num_examples: int | None = None
+    """Rows counted."""
+
+
+class Loss(Document):
+    """At which point of a round a pod was lost, and why; see `strategies.steps.Loss`."""
+
+    step: str = ""
+    why: str = ""
+    code: str = ""
+    """The check that failed, where the pod itself refused."""
+
+    @property
+    def text(self) -> str:
+        """What is known, in one line."""
+        return ", ".join(str(value) for value in self.document().values())
+
+
+def _loss(given: Any) -> Any:
+    return {"why": given} if isinstance(given, str) else given  # as the first version wrote it
+
+
+Losses = Mapping[str, Annotated[Loss, BeforeValidator(_loss)]]
+"""By the pods' names."""
+
+
+class Training(Document):
+    """What is known of a round as soon as its updates are averaged."""
+
+    round: int = 0
+    """The round's number, from 1; numbers of skipped rounds are missing."""
+    train_loss: Number = None
+    """Mean training loss of the pods that took part."""
+    clipped: int = 0
+    """Elements of the updates that exceeded ``update_bound`` and were clipped."""
+    weight: int = 0
+    """Sum of the pods' weights: training rows, or pods where all count the same."""
+    seconds: float = 0.0
+    pods: tuple[str, ...] = ()
+    """Pods whose updates are in the average."""
+    lost: Losses = Field(default_factory=dict)
+    """Pods that were lost on the way."""
+    test: Metrics | None = None
+    """The model on the modeller's public test file, if there is one."""
+
+
+class RoundResult(Metrics, Training):
+    """A completed round: its training, and the metrics of its model on the validation rows of all pods together.
+
+    The metrics come in with the next step, in which the pods evaluate the model that they are about to train.
+    """
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether the metrics have come in."""
+        return "auc" in self.model_fields_set
+
+
+class SkippedRound(Document):
+    """A round that could not be completed; the model stayed as it was."""
+
+    round: int
+    lost: Losses = Field(default_factory=dict)
+    why: str = ""
+
+
+class StepProgress(Document):
+    """The step under way."""
+
+    name: str = ""
+    """"hello", "statistics", "train" or "evaluate"."""
+    round: int = 0
+    of: int = 0
+    """Rounds that the run is to complete."""
+    waiting: tuple[str, ...] = ()
+    """Pods that have yet to answer."""
+    trip: str | None = None
+    """The part of the step under way, such as "roster", "consistency" or "unmask"."""
+
+
+class StepCost(Document):
+    """What one kind of step has cost so far, all pods together."""
+
+    messages: int = 0
+    bytes_out: int = 0
+    """Payload bytes sent to the pods."""
+    bytes_in: int = 0
+    """Payload bytes received from the pods."""
+    seconds: tuple[float, ...] = ()
+    """Duration of each step of this kind."""
+
+    def plus(self, other: "StepCost") -> "StepCost":
+        """Return what both cost; the steps of this one come first."""
+        return StepCost(
+            messages=self.messages + other.messages,
+            bytes_out=self.bytes_out + other.bytes_out,
+            bytes_in=self.bytes_in + other.bytes_in,
+            seconds=self.seconds + other.seconds,
+        )
+
+
+class AggregationResult(Document):
+    """The settings of the secure sums, and their cost since the run first began."""
+
+    enabled: bool = True
+    """Whether the pods' vectors are masked."""
+    prime_q: int = 0
+    """Order of the field."""
+    update_bound: float = 0.0
+    """Largest magnitude of an element of an update."""
+    max_weight: int = 0
+    """Largest weight of one pod."""
+    weighting: str = "examples"
+    threshold: int | None = None
+    """Replies that open a sum; null before a session began, and where nothing is masked."""
+    sessions: int = 0
+    """Sessions begun: the first, and one after each loss of pods."""
+    steps: Mapping[str, StepCost] = Field(default_factory=dict)
+    """By kind: "roster", "statistics", "train", "consistency", "unmask", "evaluate"."""
+
+    @property
+    def bytes_out(self) -> int:
+        """Payload bytes sent to the pods so far."""
+        return sum(cost.bytes_out for cost in self.steps.values())
+
+    @property
+    def bytes_in(self) -> int:
+        """Payload bytes received from the pods so far."""
+        return sum(cost.bytes_in for cost in self.steps.values())
+
+
+class PodResult(Document):
+    """A pod that takes part."""
+
+    name: str
+    key: str = ""
+    """Fingerprint of its identity key."""
+    approves: tuple[str, ...] = ()
+    """Pods of the cohort that its owner approves."""
+    versions: Mapping[str, str] = Field(default_factory=dict)
+    """Installed versions, by package."""
+    published: Mapping[str, Any] = Field(default_factory=dict, alias="schema")
+    """The schema that the pod publishes; only where the pods are asked for no more than that."""
+    online_since: str | None = None
+    """Since when its node has been connected (ISO 8601), where the SuperLink tells; with the schema only."""
+    last_seen: str | None = None
+    """When it answered (ISO 8601); with the schema only."""
+
+
+class Stop(Document):
+    """Why training ended before its last round, and after which."""
+
+    round: int
+    why: str = ""
+
+
+class EarlyStoppingResult(Document):
+    """How far training is by its early stopping."""
+
+    metric: str = ""
+    best: Number = None
+    best_round: int = 0
+    """0 while the metric has not been defined in any round."""
+    without_improvement: int = 0
+    """Rounds evaluated since the last improvement."""
+
+
+class Resumption(Document):
+    """The moment at which the run was resumed."""
+
+    time: str
+    """ISO 8601, UTC."""
+    after: int
+    """The last completed round."""
+    status: Status | None = None
+    """How the run had ended."""
+    why: str = ""
+
+
+class Results(Document):
+    """All that a run has come to so far. The file is rewritten after every step, and while pods are waited for."""
+
+    model_config = ConfigDict(json_schema_extra={"required": ["run_id", "status", "rounds"]})
+
+    run_id: str = ""
+    """The run's name, by which the pods know it too."""
+    status: Status | None = None
+    """Null only where there is no results.json yet."""
+    started: str | None = None
+    """ISO 8601, UTC."""
+    rounds: tuple[RoundResult, ...] = ()
+    """The completed rounds."""
+    step: StepProgress | None = None
+    """The step under way; in a failed run, the one that failed."""
+    pods: tuple[PodResult, ...] = ()
+    schema_differences: tuple[str, ...] = ()
+    """In what the pods' schemas differ, a sentence each."""
+    classes: tuple[str, ...] = ()
+    """The target's values, in the order of the confusion matrix."""
+    early_stopping: EarlyStoppingResult | None = None
+    stopped: Stop | None = None
+    skipped: tuple[SkippedRound, ...] = ()
+    resumed: tuple[Resumption, ...] = ()
+    kept: int | None = None
+    """The round whose model is the run's model."""
+    final: Metrics | None = None
+    """The run's model on the test rows of all pods together."""
+    confusion: tuple[tuple[int, ...], ...] = ()
+    """Counts of the pods' test rows: true classes down, predicted classes across."""
+    histograms: tuple[tuple[tuple[int, ...], ...], ...] = ()
+    """Counts of the pods' test rows by class scored, by outside (0) or inside (1) that class, and by cell of the score;
+    cells are even in arcsin(sqrt(score)). Of two classes only the second is scored."""
+    test: Metrics | None = None
+    """The run's model on the public test file."""
+    error: str | None = None
+    """Why the run failed or was interrupted."""
+    data_error: bool = False
+    """Whether what the pods publish is why it failed."""
+    approvals: tuple[tuple[str, ...], ...] = ()
+    """Who approves whom, where the cohort was refused: a table with a head in its first row and column."""
+    problems: tuple[str, ...] = ()
+    """Of discovery: a sentence for each node that could not answer."""
+    seconds: float | None = None
+    """Time that the run has taken, before it was resumed too."""
+    secure_aggregation: AggregationResult | None = None
+
+    @property
+    def evaluated(self) -> tuple[RoundResult, ...]:
+        """The completed rounds whose metrics are known."""
+        return tuple(entry for entry in self.rounds if entry.evaluated)
+
+    @property
+    def restored(self) -> bool:
+        """Whether the model that was kept is not that of the last round."""
+        return self.kept is not None and self.kept != self.rounds[-1].round
+
+
+class Discovery(Document):
+    """A request to ask pods what they publish; see `strategies.look.look_at_pods`."""
+
+    names: tuple[str, ...]
+    timeout: float = 60.0
+    """Seconds for the pods to connect and answer."""
+    required: bool = True
+    """Whether each of them must answer."""
+
+
+class RunRequest(Document):
+    """What the modeller asks for: a training, or a discovery."""
+
+    run: Mapping[str, Any] | None = None
+    """The settings as they were written, perhaps by another version; `RunDirectory.config` checks them."""
+    federation: str | None = None
+    source: str | None = None
+    """Where the federation is defined, as ``--federation`` takes it."""
+    test_file: str | None = None
+    """The modeller's public test rows."""
+    test_read_options: Mapping[str, Any] = Field(default_factory=dict)
+    """How pandas reads them."""
+    expected: Mapping[str, Any] | None = Field(default=None, alias="schema")
+    """The schema that the modeller takes the pods to publish."""
+    discovery: Discovery | None = Field(default=None, alias="look")
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The settings as they were written; empty where nothing is trained."""
+        return self.run or {}

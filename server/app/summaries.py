@@ -1,0 +1,84 @@
+"""What results.json says of the strategy's own objects: cohorts, sums, losses and traffic."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy.typing as npt
+
+from fl_app.flower.names import EVALUATE, segment
+from fl_app.secagg.crypto import fingerprint
+from fl_app.tabular.metrics import Counts, metrics_of
+from server.app.results import AggregationResult, Loss, Metrics, PodResult, StepCost
+from strategies import SecureAggregation
+from strategies.cohort import Cohort
+from strategies.steps import Loss as PodLoss
+
+COUNTS = tuple(Counts.zeros(2).arrays())
+"""Names of the arrays that make a `Counts`."""
+
+
+def counts_of(values: Mapping[str, npt.NDArray[Any]], prefix: str = "") -> Counts:
+    """Return the counts in a decoded sum; those of the test rows have the prefix `TEST_PREFIX`."""
+    return Counts.from_arrays({name: values[segment(EVALUATE, prefix + name)] for name in COUNTS})
+
+
+def metrics_from(counts: Counts) -> Metrics:
+    """Return the metrics of summed counts."""
+    return defined_metrics(metrics_of(counts), int(counts.confusion.sum()))
+
+
+def defined_metrics(values: Mapping[str, float], num_examples: int) -> Metrics:
+    """Return metrics by name as results.json has them: None for those that no row defines."""
+    defined = {name: finite(value) for name, value in values.items()}
+    return Metrics.model_validate({**defined, "num_examples": num_examples})
+
+
+def finite(value: object) -> float | None:
+    """Return a finite number, or None for anything else."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def losses_of(lost: Mapping[str, PodLoss]) -> dict[str, Loss]:
+    """Return at which point and why pods were lost, by their names."""
+    return {name: Loss(**asdict(loss)) for name, loss in lost.items()}
+
+
+def pods_of(cohort: Cohort) -> tuple[PodResult, ...]:
+    """Return the pods of a cohort, in its order."""
+    return tuple(
+        PodResult(
+            name=name,
+            key=fingerprint(hello.identity_key),
+            approves=tuple(cohort.approvals.get(name, ())),
+            versions=dict(text.split(" ", 1) for text in cohort.versions.get(name, ()) if " " in text),
+        )
+        for name, hello in cohort.hellos.items()
+    )
+
+
+def aggregation_of(strategy: SecureAggregation, before: AggregationResult) -> AggregationResult:
+    """Return the settings of the secure sums and their cost, that of a run ``before`` it was resumed included."""
+    steps = {
+        kind: StepCost(
+            messages=traffic.messages,
+            bytes_out=traffic.bytes_out,
+            bytes_in=traffic.bytes_in,
+            seconds=tuple(round(seconds, 3) for seconds in traffic.seconds),
+        )
+        for kind, traffic in strategy.traffic().items()
+    }
+    for kind, cost in before.steps.items():
+        steps[kind] = cost.plus(steps[kind]) if kind in steps else cost
+    sessions = strategy.sessions
+    return AggregationResult(
+        enabled=strategy.secure,
+        prime_q=strategy.prime_q,
+        update_bound=strategy.declared.update_bound,
+        max_weight=strategy.max_weight,
+        weighting=strategy.weighting,
+        threshold=sessions.aggregator.threshold if sessions and strategy.secure else None,
+        sessions=before.sessions + (sessions.opened if sessions else 0),
+        steps=steps,
+    )

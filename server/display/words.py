@@ -1,0 +1,58 @@
+"""The words and number formats that the terminal, the notebook and the page share."""
+
+from collections.abc import Iterator, Sequence
+
+from rich.filesize import decimal
+
+from server.app.results import Metrics, Results
+
+METRICS = ("accuracy", "auc", "f1", "recall", "precision", "brier", "loss")
+FINAL = "final, pods' test rows"
+PUBLIC = "public test file"
+STEPS = {
+    "hello": "waiting for the pods",
+    "statistics": "summing statistics",
+    "train": "training round",
+    "evaluate": "final evaluation",
+}
+"""Kind of step -> the step under way."""
+TRIPS = {
+    "roster": "exchanging shares",
+    "consistency": "agreeing on the survivors",
+    "unmask": "unmasking",
+}
+"""Part of a step -> the part under way."""
+_SHOWN_PODS = 4
+
+
+def number(value: float | None) -> str:
+    """Return a metric with four decimals, "-" where it is not defined."""
+    return "-" if value is None else f"{value:.4f}"
+
+
+def metrics_by_rows(results: Results) -> Iterator[tuple[str, Metrics]]:
+    """Yield all metrics of a run, each with a label of the rows: a round at a time, then those of the run's model."""
+    for entry in results.rounds:
+        yield f"round {entry.round}, validation", entry
+    if results.final:
+        yield FINAL, results.final
+    if results.test:
+        yield PUBLIC, results.test
+
+
+def listed(pods: Sequence[str]) -> str:
+    """Return the names of pods; of many only the first few."""
+    more = len(pods) - _SHOWN_PODS
+    return ", ".join(pods[:_SHOWN_PODS]) + (f" and {more} more" if more > 0 else "")
+
+
+def traffic(sent: int, received: int) -> str:
+    """Return "3.2 MB sent, 3.1 MB received"."""
+    return f"{decimal(sent)} sent, {decimal(received)} received"
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in words, no finer than it is known."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
