@@ -65,8 +65,9 @@ mutate: $(READY)  ## take each security check out and see a test fail
 faults: $(READY)  ## pods killed, late and doubled, at every point of a run
 	$(BIN)/python -m pytest tests/faults -s
 
-counts: $(READY)  ## write the counts and the table of attacks into SECURITY.md
+counts: $(READY)  ## write the tables of SECURITY.md and docs/pod-owner.md anew
 	$(BIN)/python scripts/security_counts.py --write
+	$(BIN)/python scripts/policy_table.py --write
 
 dist: $(READY)  ## a release in dist/: wheel, source distribution, SBOM and checksums
 	rm -rf dist build/lib build/bdist.*

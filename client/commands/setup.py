@@ -33,7 +33,7 @@ def init(
     No file is overwritten but a card. Nothing leaves this machine.
     """
     from client.site.approved_apps import Apps
-    from client.site.pod_template import look_at, pod_text
+    from client.site.pod_template import describe_table, pod_text
     from fl_app.host.bundle import build
     from fl_app.identity.card import check_writable
     from fl_app.identity.keys import pod_card
@@ -54,8 +54,8 @@ def init(
     card_file = file.with_name(f"{name}.card")
     check_writable(card_file)
     ignored = [column.strip() for column in ignore.split(",") if column.strip()]
-    look = look_at(table, name, ignored)
-    text = pod_text(look, name, _seen_from(table, file.parent), ignored, minimum_cohort)
+    description = describe_table(table, name, ignored)
+    text = pod_text(description, name, _seen_from(table, file.parent), ignored, minimum_cohort)
     try:
         create_file(file, text.encode(), mode=0o644)
     except FileExistsError as error:
@@ -72,15 +72,15 @@ def init(
         "card": str(card_file),
         "fingerprint": card.fingerprint,
         "app": version,
-        "rows": look.rows,
-        "columns": {column.name: column.kind for column in look.schema.columns},
-        "to_consider": look.doubtful,
+        "rows": description.rows,
+        "columns": {column.name: column.kind for column in description.schema.columns},
+        "to_consider": description.doubtful,
     }
     if as_json:
         click.echo(json.dumps(document, indent=1))
         return
-    click.echo(f"{file}: the pod {name}, {look.rows} rows, {len(look.schema.columns)} columns")
-    for column, why in look.doubtful.items():
+    click.echo(f"{file}: the pod {name}, {description.rows} rows, {len(description.schema.columns)} columns")
+    for column, why in description.doubtful.items():
         click.echo(f"  column {column!r} {why}")
     click.echo(
         f"{card_file}: its card, fingerprint {card.fingerprint}; the private keys stay in {pod_home(name, home)}"

@@ -1,4 +1,4 @@
-"""A pod file made from a look at the table: what was found, what the owner should decide, and every term explained."""
+"""A new pod file, written from the table: its columns, what the owner should decide, and every term explained."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -19,33 +19,25 @@ from fl_app.tabular.schema import Column, Schema, schema_of
 _SEPARATORS = ",;\t|"
 _FEW_ROWS = 20
 _MOSTLY, _LONG, _CODES = 0.5, 25, 10
-_TERMS = {
-    "minimum_cohort": "fewest pods, this one included, in a sum; with two, each can compute the other's part",
-    "exact_cohort": "true: every approved pod must take part",
-    "require_secure_aggregation": "false would let unmasked updates leave this pod",
-    "minimum_threshold": "fewest pods that must answer for a sum; left out: more than half, all of up to three",
-    "maximum_membership_changes": "how often a run may go on with other members after a loss",
-    "minimum_rows_per_class": "fewest validation rows of each class before evaluation counts leave, even as a sum",
-    "minimum_category_count": "a category seen in fewer rows is not published",
-    "maximum_rounds": "most training rounds that one run may ask for",
-    "maximum_local_epochs": "most passes over the data in one round",
-    "maximum_local_steps": "most training steps in one round",
-    "maximum_runs_per_day": "most runs that may begin in a day",
-    "maximum_rounds_per_day": "most training rounds in a day, of all runs together",
-}
-_EXAMPLES = {
-    "minimum_threshold": 3,
-    "maximum_rounds": 100,
-    "maximum_local_epochs": 5,
-    "maximum_local_steps": 1000,
-    "maximum_runs_per_day": 10,
-    "maximum_rounds_per_day": 500,
-}
 
 
 @dataclass(frozen=True)
-class Look:
-    """What a look at a table gave: how to read it, its columns, and those the owner should think about, with why."""
+class TableDescription:
+    """What a new pod file says of a table.
+
+    Attributes
+    ----------
+    source : CSVSource or ParquetSource
+        How the file is read.
+    rows : int
+        How many it has.
+    schema : Schema
+        Its columns.
+    doubtful : dict of str to str
+        Columns that the owner may want to ignore, each with the reason.
+    codes : tuple of str
+        Whole-numbered columns with so few values that they may be codes.
+    """
 
     source: CSVSource | ParquetSource
     rows: int
@@ -54,7 +46,7 @@ class Look:
     codes: tuple[str, ...]
 
 
-def look_at(path: Path, name: str, ignored: Collection[str] = ()) -> Look:
+def describe_table(path: Path, name: str, ignored: Collection[str] = ()) -> TableDescription:
     """Read the table in the file ``path`` and describe its columns, without those to be ``ignored``.
 
     Raises
@@ -72,7 +64,7 @@ def look_at(path: Path, name: str, ignored: Collection[str] = ()) -> Look:
     schema = schema_of(frame, name=name, ignore_cols=ignored, force_stypes={"categorical": two})
     doubtful = {column.name: why for column in schema.columns if (why := _doubt(frame[column.name], column))}
     codes = tuple(c.name for c in schema.columns if c.name not in doubtful and _may_be_codes(frame[c.name], c))
-    return Look(source, len(frame), schema, doubtful, codes)
+    return TableDescription(source, len(frame), schema, doubtful, codes)
 
 
 def _csv(path: Path) -> CSVSource:
@@ -122,9 +114,11 @@ def _may_be_codes(series: "pd.Series[Any]", column: Column) -> bool:
     return column.kind == "continuous" and column.integer and 2 < series.nunique() <= _CODES
 
 
-def pod_text(look: Look, name: str, path: str, ignored: Collection[str], minimum_cohort: int | None) -> str:
+def pod_text(
+    table: TableDescription, name: str, path: str, ignored: Collection[str], minimum_cohort: int | None
+) -> str:
     """Return the commented pod file, with the table at ``path`` as seen from it."""
-    plain = [column for column in look.schema.columns if column.name not in look.doubtful]
+    plain = [column for column in table.schema.columns if column.name not in table.doubtful]
     categorical = [column.name for column in plain if column.kind == "categorical"]
     continuous = [column for column in plain if column.kind == "continuous"]
     lines = [
@@ -132,22 +126,24 @@ def pod_text(look: Look, name: str, path: str, ignored: Collection[str], minimum
         "# `fl-app pod check` looks at all of it. What is written here stays here, but for what the comments say.",
         f"name: {_yaml(name)}",
         "",
-        f"datasource: {type(look.source).__name__}",
+        f"datasource: {type(table.source).__name__}",
         "datasource_args:",
         f"  path: {_yaml(path)}",
     ]
-    if look.source.read_options:
-        lines.append(f"  read_options: {_yaml(dict(look.source.read_options))}")
+    if table.source.read_options:
+        lines.append(f"  read_options: {_yaml(dict(table.source.read_options))}")
     lines += ["", "data_config:", "  # Columns that never leave this pod, not even by name."]
     lines += ["  ignore_cols:", *(f"    - {_yaml(column)}" for column in ignored)] if ignored else ["  ignore_cols: []"]
-    if look.doubtful:
+    if table.doubtful:
         lines.append(
             "  # To be considered: " + ("move those that apply up" if ignored else "list those that apply above")
         )
-        lines += [f"  #  - {_yaml(column)}  # {why}" for column, why in look.doubtful.items()]
-    lines += ["  # As found. A categorical column's frequent values are published, by name, and no count of them."]
+        lines += [f"  #  - {_yaml(column)}  # {why}" for column, why in table.doubtful.items()]
+    lines += [
+        "  # As the values suggest. Frequent values of a categorical column are published by name, without counts."
+    ]
     lines += ["  force_stypes:", *_list("categorical", categorical), *_list("continuous", [c.name for c in continuous])]
-    lines += [f"  # {visible(column)} has few values: if they are codes, make it categorical" for column in look.codes]
+    lines += [f"  # {visible(column)} has few values: if they are codes, make it categorical" for column in table.codes]
     if continuous:
         lines += [
             "  # Published bounds, wider than the data's own; values beyond are cut off. Pods should agree on them.",
@@ -171,11 +167,12 @@ def pod_text(look: Look, name: str, path: str, ignored: Collection[str], minimum
 
 
 def _policy(minimum_cohort: int | None) -> list[str]:
-    values = Policy().model_dump() | ({"minimum_cohort": minimum_cohort} if minimum_cohort else {})
+    """Return every term with its default, or its example behind a ``#`` where the default is no limit."""
     lines = []
-    for term, value in values.items():
-        setting = f"{term}: {_yaml(_EXAMPLES[term] if value is None else value)}"
-        lines.append(f"  {'# ' if value is None else ''}{setting}  # {_TERMS[term]}")
+    for term, field in Policy.model_fields.items():
+        value = minimum_cohort if minimum_cohort and term == "minimum_cohort" else field.default
+        mark, shown = ("", value) if value is not None else ("# ", next(iter(field.examples or ())))
+        lines.append(f"  {mark}{term}: {_yaml(shown)}  # {field.description}")
     return lines
 
 

@@ -1,50 +1,82 @@
-"""The terms on which a pod's owner lets it take part."""
+"""The terms on which a pod's owner lets it take part.
 
-from typing import Annotated
+Each term is written once, as a field of `Policy`: its name, bounds, default and description. The docstring of `Policy`,
+the template of a pod file (`client.site.pod_template`) and the table in ``docs/pod-owner.md``
+(``scripts/policy_table.py``) come from there.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+TrainingLimit = Literal["maximum_rounds", "maximum_local_epochs", "maximum_local_steps"]
+TRAINING_LIMITS: Mapping[TrainingLimit, str] = {
+    "maximum_rounds": "rounds a run",
+    "maximum_local_epochs": "local epochs a round",
+    "maximum_local_steps": "local steps a round",
+}
+"""The terms that limit the training one run may ask for, and what each of them counts."""
+
 
 class Policy(BaseModel):
-    """The owner's terms; a request that breaks one of them is refused, whoever makes it.
-
-    Attributes
-    ----------
-    minimum_cohort
-        Fewest pods whose sum this pod may be part of, itself included. With two pods each can compute the other's
-        update from the sum, so two is for the owner to choose.
-    exact_cohort
-        Whether every approved pod must take part.
-    require_secure_aggregation
-        Whether plain averaging is refused.
-    minimum_threshold
-        Least threshold of the secret sharing; None: more than half of the cohort, all of up to three.
-    maximum_membership_changes
-        Most sessions after the first that one run may open with other members.
-    minimum_rows_per_class
-        Fewest validation rows of each class before evaluation counts leave the pod, even as a sum.
-    minimum_category_count
-        A category seen in fewer rows is not published in the schema.
-    maximum_rounds
-        Most training rounds one run may ask for; besides, one may be repeated for each membership change. None, here
-        and below: no limit.
-    maximum_local_epochs, maximum_local_steps
-        Furthest a pod trains in one round, for runs that count it in epochs and for those that count in steps.
-    maximum_runs_per_day, maximum_rounds_per_day
-        Most runs that begin, and most training rounds, in one day (UTC), by the pod's own ledger.
-    """
+    """The owner's terms; a request that breaks one of them is refused, whoever makes it. None: no limit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    minimum_cohort: Annotated[int, Field(ge=2)] = 3
-    exact_cohort: bool = False
-    require_secure_aggregation: bool = True
-    minimum_threshold: Annotated[int, Field(ge=2)] | None = None
-    maximum_membership_changes: Annotated[int, Field(ge=0)] = 3
-    minimum_rows_per_class: Annotated[int, Field(ge=0)] = 50
-    minimum_category_count: Annotated[int, Field(ge=1)] = 10
-    maximum_rounds: Annotated[int, Field(ge=1)] | None = None
-    maximum_local_epochs: Annotated[int, Field(ge=1)] | None = None
-    maximum_local_steps: Annotated[int, Field(ge=1)] | None = None
-    maximum_runs_per_day: Annotated[int, Field(ge=0)] | None = None
-    maximum_rounds_per_day: Annotated[int, Field(ge=0)] | None = None
+    minimum_cohort: Annotated[
+        int,
+        Field(
+            ge=2, description="fewest pods, this one included, in a sum; with two, each can compute the other's part"
+        ),
+    ] = 3
+    exact_cohort: Annotated[bool, Field(description="true: every approved pod must take part")] = False
+    require_secure_aggregation: Annotated[
+        bool, Field(description="false would let unmasked updates leave this pod")
+    ] = True
+    minimum_threshold: Annotated[
+        int | None,
+        Field(
+            ge=2,
+            examples=[3],
+            description="fewest pods that must answer for a sum; by default more than half, all of up to three",
+        ),
+    ] = None
+    maximum_membership_changes: Annotated[
+        int, Field(ge=0, description="how often one run may go on with other members after it lost some")
+    ] = 3
+    minimum_rows_per_class: Annotated[
+        int,
+        Field(ge=0, description="fewest validation rows of each class before evaluation counts leave, even in a sum"),
+    ] = 50
+    minimum_category_count: Annotated[
+        int, Field(ge=1, description="a category seen in fewer rows is not published in the schema")
+    ] = 10
+    maximum_rounds: Annotated[
+        int | None,
+        Field(
+            ge=1, examples=[100], description="most training rounds in one run, and one more for each change of members"
+        ),
+    ] = None
+    maximum_local_epochs: Annotated[
+        int | None, Field(ge=1, examples=[5], description="most passes over the data in one round")
+    ] = None
+    maximum_local_steps: Annotated[
+        int | None, Field(ge=1, examples=[1000], description="most training steps in one round")
+    ] = None
+    maximum_runs_per_day: Annotated[
+        int | None, Field(ge=0, examples=[10], description="most runs that may begin in a day (UTC)")
+    ] = None
+    maximum_rounds_per_day: Annotated[
+        int | None,
+        Field(ge=0, examples=[500], description="most training rounds in a day (UTC), of all runs together"),
+    ] = None
+
+
+Policy.__doc__ = "\n".join(
+    [
+        str(Policy.__doc__),
+        "\nAttributes\n----------",
+        *(f"{name}\n    {field.description}." for name, field in Policy.model_fields.items()),
+    ]
+)

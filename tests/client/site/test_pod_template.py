@@ -14,14 +14,17 @@ from hypothesis import strategies as st
 from client.commands.group import pod
 from client.site.approved_apps import Apps, hash_of
 from client.site.pod_approval import enter
-from client.site.pod_template import _EXAMPLES, _TERMS, look_at, pod_text
+from client.site.pod_template import TableDescription, describe_table, pod_text
 from fl_app.errors import DataError, UsageError
 from fl_app.host.bundle import build
 from fl_app.identity.card import Card
+from fl_app.pod.datasource import CSVSource
 from fl_app.pod.pod_file import load_pod
 from fl_app.pod.policy import Policy
+from fl_app.tabular.schema import Schema
 
 ROWS = 300
+EXAMPLES = {name: field.examples[0] for name, field in Policy.model_fields.items() if field.examples}
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +94,7 @@ def test_the_proposals_can_be_taken_as_they_stand(place: Path) -> None:
     file.write_text(re.sub(r"  # ((minimum|maximum)_\w+: )", r"  \1", text))
     made = load_pod(file)
     assert set(made.data_config.ignore_cols) == {"patient_id", "note", "site", "empty"}
-    assert made.policy == Policy(**_EXAMPLES)
+    assert made.policy == Policy(**EXAMPLES)
     looked = json.loads(CliRunner().invoke(pod, ["check", "a.yaml", "--json"]).stdout)
     assert [one["about"] for one in looked["findings"] if not one["ok"]] == ["cohort"]
 
@@ -111,8 +114,13 @@ def test_what_is_said_on_the_command_line_is_written(place: Path) -> None:
 
 
 def test_every_term_of_the_policy_is_explained() -> None:
-    assert _TERMS.keys() == Policy.model_fields.keys()
-    assert _EXAMPLES.keys() == {name for name, value in Policy().model_dump().items() if value is None}
+    assert all(field.description for field in Policy.model_fields.values())
+    assert EXAMPLES.keys() == {name for name, value in Policy().model_dump().items() if value is None}
+    text = pod_text(
+        TableDescription(CSVSource("a.csv"), 1, Schema(name="a", columns=()), {}, ()), "a", "a.csv", [], None
+    )
+    for name, field in Policy.model_fields.items():
+        assert re.search(rf"^  (# )?{name}: .+  # {re.escape(str(field.description))}$", text, re.MULTILINE), name
 
 
 def test_a_file_that_exists_is_not_touched_and_nothing_is_made(place: Path) -> None:
@@ -177,7 +185,7 @@ def test_a_column_of_any_name_can_be_written(place: Path, names: list[str]) -> N
     table = pd.DataFrame({name: range(30) for name in columns})
     table.insert(0, "whole", [f"v{n % 3}" for n in range(30)]) if "whole" not in columns else None
     table.to_parquet("any.parquet")
-    look = look_at(Path("any.parquet"), "a")
+    description = describe_table(Path("any.parquet"), "a")
     file = place / "any.yaml"
-    file.write_text(pod_text(look, "a", "any.parquet", [], None), "utf-8")
+    file.write_text(pod_text(description, "a", "any.parquet", [], None), "utf-8")
     assert load_pod(file).datasource.path == place / "any.parquet"
