@@ -1,4 +1,7 @@
-"""One message under way through a pod: who answers it, what the ledger says of it, and the session it belongs to."""
+"""One message under way through a pod: in whose name it is answered, what is entered of it, and its session.
+
+`MaskedApp` calls what is here; nothing here calls back.
+"""
 
 from dataclasses import dataclass, field
 
@@ -12,11 +15,23 @@ from fl_app.secagg.messages import Record
 from fl_app.secagg.pod_session import PodSession
 
 _STATE, _SESSION = "fl-app-secagg", "session"
+"""Record and key under which the session lies in Flower's context, which is kept in memory from message to message."""
 
 
 @dataclass
 class Call:
-    """One message under way: on whose behalf it is answered, and what its entry in the ledger says of it."""
+    """One message under way.
+
+    Attributes
+    ----------
+    message, context : Message, Context
+        As Flower hands them over.
+    owner : Owner
+        In whose name it is answered; read anew after a long computation.
+    account, kind, round : Account, str, int
+        What its entry in the ledger says: the run, series and cohort, then the message's type and 0, or the step's
+        kind and round once the step has begun.
+    """
 
     message: Message
     context: Context
@@ -37,14 +52,23 @@ class Call:
         return records.put(RecordDict(), reply)
 
     def check_awake(self) -> None:
-        """Raise `PodPaused` while the owner has paused the pod; the session that it is in is over then."""
+        """Raise `PodPaused` while the owner has paused the pod; its session is over then."""
         if self.owner.paused():
             if session := self.remembered():
                 self.save(session.closed())
             raise PodPaused(f"pod '{self.owner.name}' is paused by its owner")
 
     def session(self) -> PodSession:
-        """Return the session that this pod is in; it is over if keys or approvals are not those it began with."""
+        """Return this pod's session in the run.
+
+        Raises
+        ------
+        SessionRefused
+            If there is none, as after a restart of the node.
+        WrongKey, NotApproved
+            If keys or approvals are not those the session began with. The session is closed first: an approval given
+            again later does not bring it back.
+        """
         session = self.remembered()
         if session is None:
             raise SessionRefused(f"pod '{self.owner.name}' has no session in this run; it may have been restarted")

@@ -1,21 +1,73 @@
-"""From what a plain Flower handler returns to the named flat arrays of a masked vector.
+"""The plain Flower handlers of an app, and the named flat arrays of a masked vector that their replies become.
 
 A metric comes out as it was declared to the strategy: a mean over examples, a sum, or a count.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from flwr.app import ArrayRecord, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 
-from fl_app.flower.names import NUM_EXAMPLES
+from fl_app.flower.names import EVALUATE, EVALUATE_MEAN, METRICS_RECORD, NUM_EXAMPLES, STATISTICS, TRAIN, UPDATE
 from fl_app.flower.records import array_of
 from fl_app.secagg.codec import Segment
-from fl_app.secagg.errors import ValueRefused
+from fl_app.secagg.errors import SessionRefused, ValueRefused
+from fl_app.secagg.messages import Parameters, Step
 
+Handler = Callable[[Message, Context], Message]
 Values = Mapping[str, Any]
+
+
+class Handlers:
+    """The handlers of one app by kind of step.
+
+    Attributes
+    ----------
+    train_evaluates : bool
+        Whether the training handler evaluates the parameters that came in itself, and replies with the metrics in a
+        second MetricRecord, ``evaluate``. Otherwise the evaluation handler is called before it.
+    """
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, Handler] = {}
+        self.train_evaluates = False
+
+    def add(self, kind: str, handler: Handler) -> None:
+        """Register the handler for a kind of step."""
+        self._handlers[kind] = handler
+
+    def values(self, message: Message, context: Context, parameters: Parameters, step: Step) -> tuple[int, Values]:
+        """Run the handlers of a step and return this pod's weight and the values of the step's segments by name.
+
+        Raises
+        ------
+        SessionRefused
+            If the app has no handler for the step.
+        ValueRefused
+            If a reply is not what the step's segments are made from.
+        """
+        segments = step.segments(parameters.step(step.kind))
+        evaluates = any(segment.name.startswith(f"{EVALUATE}.") for segment in segments)
+        weight, values = 0, dict[str, Any]()
+        if step.kind == STATISTICS:
+            values |= metric_values(self._run(STATISTICS, message, context), segments, STATISTICS)
+        if evaluates and not (step.kind == TRAIN and self.train_evaluates):
+            values |= _evaluation_values(self._run(EVALUATE, message, context), segments)
+        if step.kind == TRAIN:
+            reply = self._run(TRAIN, message, context)
+            if self.train_evaluates:
+                reply, evaluation = _split(reply)
+                values |= _evaluation_values(evaluation, segments) if evaluates else {}
+            weight = examples_of(reply) if parameters.weighting == "examples" else 1
+            values |= {UPDATE: update_of(message.content, reply), **metric_values(reply, segments, TRAIN)}
+        return weight, values
+
+    def _run(self, kind: str, message: Message, context: Context) -> RecordDict:
+        if kind not in self._handlers:
+            raise SessionRefused(f"this app has no '{kind}' handler")
+        return self._handlers[kind](message, context).content
 
 
 class Update:
@@ -69,7 +121,7 @@ def examples_of(reply: RecordDict) -> int:
 
 def metric_values(reply: RecordDict, segments: Sequence[Segment], prefix: str, *, factor: int = 1) -> Values:
     """Return the values of the segments named ``prefix.*`` from a handler's metrics, floats times ``factor``."""
-    metrics, found = _metrics(reply), {}
+    metrics, values = _metrics(reply), {}
     for segment in segments:
         head, _, name = segment.name.partition(".")
         if head != prefix:
@@ -77,8 +129,23 @@ def metric_values(reply: RecordDict, segments: Sequence[Segment], prefix: str, *
         if name not in metrics:
             raise ValueRefused(f"the handler did not report '{name}', which was declared for {prefix}")
         array = np.atleast_1d(np.asarray(metrics[name]))
-        found[segment.name] = array if segment.kind == "count" else array.astype(np.float64) * factor
-    return found
+        values[segment.name] = array if segment.kind == "count" else array.astype(np.float64) * factor
+    return values
+
+
+def _evaluation_values(reply: RecordDict, segments: Sequence[Segment]) -> Values:
+    """Return the values of an evaluation: sums and counts as they are, means as sums over its examples."""
+    means = metric_values(reply, segments, EVALUATE_MEAN, factor=examples_of(reply))
+    return {**metric_values(reply, segments, EVALUATE), **means}
+
+
+def _split(reply: RecordDict) -> tuple[RecordDict, RecordDict]:
+    """Return the reply of a training handler that evaluates in two: its own records, and the evaluation's."""
+    evaluation = reply.metric_records.get(EVALUATE)
+    if evaluation is None:
+        raise ValueRefused(f"the training handler evaluates, but its reply holds no MetricRecord '{EVALUATE}'")
+    own = RecordDict({name: record for name, record in reply.items() if name != EVALUATE})
+    return own, RecordDict({METRICS_RECORD: evaluation})
 
 
 def _arrays(content: RecordDict) -> ArrayRecord:

@@ -1,12 +1,17 @@
-"""The ClientApp of a pod with a table: statistics, training and evaluation as ordinary Flower handlers, all masked."""
+"""The ClientApp of a pod with a table: statistics, training and evaluation as ordinary Flower handlers, all masked.
+
+A training request is answered by `train` alone: it builds the network once, evaluates it as it came in on the
+validation rows, and trains it on the training rows.
+"""
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from client.app.masked_app import MaskedApp
@@ -15,37 +20,24 @@ from client.app.table import PodTable
 from fl_app.config import RunConfig
 from fl_app.errors import UsageError
 from fl_app.federation.kinds import SimulatedFederation, find_federation
-from fl_app.flower.names import (
-    ARRAYS_RECORD,
-    COMPLETED_ROUNDS,
-    CONFIG_RECORD,
-    DATASTRUCTURE,
-    ENCODING,
-    EVALUATE,
-    LOSS,
-    METRICS_RECORD,
-    NUM_EXAMPLES,
-    PROXIMAL_MU,
-    RUN,
-    SCHEMA,
-    SERVER_ROUND,
-    TEST_PREFIX,
-)
+from fl_app.flower import names
 from fl_app.pod.definition import Pod
 from fl_app.pod.pod_file import load_pod
+from fl_app.pod.policy import TrainingLimit
 from fl_app.system.home import ENCODED_DIRECTORY, pod_home
-from fl_app.tabular.encoding import Encoding, statistic_sums
+from fl_app.tabular.encoding import Encoded, Encoding, statistic_sums
 from fl_app.tabular.metrics import MAX_LOSS, Counts
 from fl_app.tabular.schema import CombinedSchema
 from fl_app.tabular.settings import DataStructure
 
+if TYPE_CHECKING:
+    from torch import nn
+
 app = ClientApp()
-_evaluated: WeakKeyDictionary[Message, "tuple[RunConfig, Encoding, Any]"] = WeakKeyDictionary()
-"""The network of a message that was evaluated and may be trained next; forgotten with the message."""
 
 
 def find_pod(context: Context) -> tuple[Pod, Path | None]:
-    """Return the pod this node answers for, and the home of its keys: of the node's own config, or simulated."""
+    """Return the pod this node answers for, and the home of its keys: from the node's own config, or simulated."""
     if "pod" in context.node_config:
         home = context.node_config.get("home")
         return load_pod(str(context.node_config["pod"])), Path(str(home)) if home else None
@@ -64,72 +56,116 @@ def find_owner(context: Context) -> Owner:
     return owner_of(pod.name, pod.approved_pods, pod.policy, home=home, schema=lambda: PodTable.of(pod).schema())
 
 
-masked = MaskedApp(app, owner=find_owner)
+def requested_training(settings: str) -> Mapping[TrainingLimit, int | None]:
+    """Return how much training a run's settings, a `RunConfig` as JSON, ask for under each limit of the policy."""
+    config = RunConfig.from_json(settings)
+    return {
+        "maximum_rounds": config.rounds,
+        "maximum_local_epochs": config.local_epochs,
+        "maximum_local_steps": config.local_steps,
+    }
+
+
+masked = MaskedApp(app, owner=find_owner, requested_training=requested_training)
 
 
 @masked.statistics()
 def statistics(message: Message, context: Context) -> Message:
     """Sum the training rows' numbers for normalisation and bins."""
     pod, _ = find_pod(context)
-    config = message.content.config_records[CONFIG_RECORD]
-    schema = CombinedSchema.from_json(str(config[SCHEMA]))
-    datastructure = DataStructure.from_json(str(config[DATASTRUCTURE]))
+    config = message.content.config_records[names.CONFIG_RECORD]
+    schema = CombinedSchema.from_json(str(config[names.SCHEMA]))
+    datastructure = DataStructure.from_json(str(config[names.DATASTRUCTURE]))
     sums = statistic_sums(PodTable.of(pod).rows("train"), schema, datastructure)
-    return _reply(message, MetricRecord({name: array.tolist() for name, array in sums.arrays().items()}))
+    metrics = MetricRecord({name: array.tolist() for name, array in sums.arrays().items()})
+    return Message(RecordDict({names.METRICS_RECORD: metrics}), reply_to=message)
 
 
-@masked.train()
+@masked.train(evaluates=True)
 def train(message: Message, context: Context) -> Message:
-    """Train the network that came in on the pod's training rows."""
+    """Evaluate the network that came in on the pod's validation rows, then train it on the training rows."""
     from fl_app.tabular.network import state_of
     from fl_app.tabular.training import train as train_network
 
     pod, home = find_pod(context)
-    config, encoding, network = _model(message)
-    rows = PodTable.of(pod).encoded("train", encoding, encoded_directory(pod, home))
-    settings = message.content.config_records[CONFIG_RECORD]
-    number = int(str(settings[SERVER_ROUND]))
+    task = Task.of(message)
+    evaluation = count_rows(task, "validation", pod, home)
+    rows = encoded_rows(task, "train", pod, home)
+    config, number = task.config, int(str(task.settings[names.SERVER_ROUND]))
+    completed = int(str(task.settings.get(names.COMPLETED_ROUNDS, number - 1)))
     loss = train_network(
-        network,
+        task.network,
         rows,
         optimizer=config.optimizer,
         epochs=config.local_epochs,
         steps=config.local_steps,
         batch_size=config.batch_size,
         seed=_seed(config.seed, number, pod.name),
-        lr_factor=lr_factor(int(str(settings.get(COMPLETED_ROUNDS, number - 1))) + 1, config.rounds, config.lr_decay),
-        proximal_mu=float(str(settings.get(PROXIMAL_MU, 0.0))),
+        lr_factor=lr_factor(completed + 1, config.rounds, config.lr_decay),
+        proximal_mu=float(str(task.settings.get(names.PROXIMAL_MU, 0.0))),
     )
-    arrays = ArrayRecord({name: Array(value) for name, value in state_of(network).items()})
-    return _reply(message, MetricRecord({NUM_EXAMPLES: len(rows), LOSS: min(loss, MAX_LOSS)}), arrays)
+    content = RecordDict(
+        {
+            names.ARRAYS_RECORD: ArrayRecord({name: Array(value) for name, value in state_of(task.network).items()}),
+            names.METRICS_RECORD: MetricRecord({names.NUM_EXAMPLES: len(rows), names.LOSS: min(loss, MAX_LOSS)}),
+            names.EVALUATE: _metrics({"": evaluation}),
+        }
+    )
+    return Message(content, reply_to=message)
 
 
 @masked.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
-    """Count how the network that came in does on the validation rows and, at the end, on the test rows."""
-    from fl_app.tabular.training import evaluate as count_rows
-
+    """Count how the final network does on the pod's validation and test rows."""
     pod, home = find_pod(context)
-    _, encoding, network = _evaluated[message] = _model(message)
-    metrics: dict[str, Any] = {}
-    parts = {"validation": ""} | ({"test": TEST_PREFIX} if message.metadata.message_type.startswith(EVALUATE) else {})
-    for part, prefix in parts.items():
-        rows = PodTable.of(pod).encoded(part, encoding, encoded_directory(pod, home))
-        classes = len(encoding.labels)
-        counts = count_rows(network, rows) if enough(rows.labels, classes, pod) else Counts.zeros(classes)
-        metrics |= {f"{prefix}{name}": array.tolist() for name, array in counts.arrays().items()}
-        metrics.setdefault(NUM_EXAMPLES, int(counts.confusion.sum()))
-    return _reply(message, MetricRecord(metrics))
+    task = Task.of(message)
+    counts = {"": count_rows(task, "validation", pod, home), names.TEST_PREFIX: count_rows(task, "test", pod, home)}
+    return Message(RecordDict({names.METRICS_RECORD: _metrics(counts)}), reply_to=message)
 
 
-def encoded_directory(pod: Pod, home: Path | None) -> Path:
-    """Return where the pod keeps its rows as arrays, closed to others, from one message to the next."""
-    return pod_home(pod.name, home) / ENCODED_DIRECTORY
+@dataclass(frozen=True)
+class Task:
+    """What a training or evaluation request describes: settings, encoding, and the network with its parameters."""
+
+    settings: ConfigRecord
+    config: RunConfig
+    encoding: Encoding
+    network: "nn.Module"
+
+    @classmethod
+    def of(cls, message: Message) -> "Task":
+        """Build the network of a request, its parameters as they came."""
+        import torch
+
+        from fl_app.tabular.network import build_network, load_state
+
+        torch.set_num_threads(1)
+        settings = message.content.config_records[names.CONFIG_RECORD]
+        config = RunConfig.from_json(str(settings[names.RUN]))
+        encoding = Encoding.from_json(str(settings[names.ENCODING]))
+        network = build_network(encoding, config.architecture)
+        arrays = message.content.array_records[names.ARRAYS_RECORD]
+        load_state(network, {name: array.numpy() for name, array in arrays.items()})
+        return cls(settings, config, encoding, network)
 
 
-def enough(labels: Any, classes: int, pod: Pod) -> bool:
-    """Say whether the owner lets evaluation counts over these labels (int64 [n]) leave, even as part of a sum."""
-    return bool((np.bincount(labels, minlength=classes) >= pod.policy.minimum_rows_per_class).all())
+def encoded_rows(task: Task, part: str, pod: Pod, home: Path | None) -> Encoded:
+    """Return the rows of "train", "validation" or "test" as the run encodes them, kept on the pod's disk meanwhile."""
+    return PodTable.of(pod).encoded(part, task.encoding, pod_home(pod.name, home) / ENCODED_DIRECTORY)
+
+
+def count_rows(task: Task, part: str, pod: Pod, home: Path | None) -> Counts:
+    """Return how the network does on a part's rows; zeros where the owner does not let such counts leave in a sum."""
+    from fl_app.tabular.training import evaluate as evaluate_network
+
+    rows, classes = encoded_rows(task, part, pod, home), len(task.encoding.labels)
+    return evaluate_network(task.network, rows) if _enough(rows, classes, pod) else Counts.zeros(classes)
+
+
+def _enough(rows: Encoded, classes: int, pod: Pod) -> bool:
+    if rows.labels is None:
+        return False
+    return bool((np.bincount(rows.labels, minlength=classes) >= pod.policy.minimum_rows_per_class).all())
 
 
 def lr_factor(place: int, rounds: int, last: float) -> float:
@@ -138,30 +174,15 @@ def lr_factor(place: int, rounds: int, last: float) -> float:
     return last + (1 - last) * (1 + float(np.cos(np.pi * done))) / 2
 
 
-def _model(message: Message) -> tuple[RunConfig, Encoding, Any]:
-    """Return the settings, the encoding and the network that a request describes, its parameters as they came."""
-    if evaluated := _evaluated.pop(message, None):
-        return evaluated
-    import torch
-
-    from fl_app.tabular.network import build_network, load_state
-
-    torch.set_num_threads(1)
-    settings = message.content.config_records[CONFIG_RECORD]
-    config = RunConfig.from_json(str(settings[RUN]))
-    encoding = Encoding.from_json(str(settings[ENCODING]))
-    network = build_network(encoding, config.architecture)
-    load_state(network, {name: array.numpy() for name, array in message.content.array_records[ARRAYS_RECORD].items()})
-    return config, encoding, network
-
-
 def _seed(seed: int, number: int, pod: str) -> int:
     """Return a seed of its own for each pod and round, so that a run can be repeated."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{number}/{pod}".encode()).digest()[:6], "big")
 
 
-def _reply(message: Message, metrics: MetricRecord, arrays: ArrayRecord | None = None) -> Message:
-    content = RecordDict({METRICS_RECORD: metrics})
-    if arrays is not None:
-        content[ARRAYS_RECORD] = arrays
-    return Message(content, reply_to=message)
+def _metrics(counts: Mapping[str, Counts]) -> MetricRecord:
+    """Return counts as metrics, each name behind the prefix of its part; the examples are those of the first."""
+    metrics: dict[str, Any] = {
+        f"{prefix}{name}": array.tolist() for prefix, part in counts.items() for name, array in part.arrays().items()
+    }
+    first = next(iter(counts.values()))
+    return MetricRecord({**metrics, names.NUM_EXAMPLES: int(first.confusion.sum())})

@@ -1,16 +1,16 @@
 """The owner's side of every answer: name, key, approvals, policy and ledger of the pod that is asked."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from client.app.ledger import Ledger
 from fl_app.identity.keys import Identity, Keyring, known_pods
-from fl_app.pod.definition import Policy
+from fl_app.pod.policy import Policy
 from fl_app.secagg.crypto import Signer
 from fl_app.secagg.roster import CohortPolicy
 from fl_app.system.home import LEDGER_FILE, LOG_FILE, PAUSED_FILE, pod_home
@@ -19,21 +19,12 @@ VERIFIED_APP = "FL_APP_VERIFIED_APP"
 """Set by the guard that starts this process: SHA-256 of the app's bundle, which the owner has approved."""
 
 
-def _nothing() -> str:
+def _no_schema() -> str:
     return ""
 
 
-def _awake() -> bool:
+def _never() -> bool:
     return False
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Most that one run, and one round of it, may ask for; None: no limit. Those of a day are the ledger's."""
-
-    rounds: int | None = None
-    local_epochs: int | None = None
-    local_steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -46,20 +37,16 @@ class Owner:
         The pod's name.
     signer : Signer
         Its identity key.
-    cohort : CohortPolicy
-        Approved pods with their pinned keys, and what the owner asks of a cohort.
+    approved : mapping of str to bytes
+        The approved pods, each with its pinned identity key (32 bytes).
     ledger : Ledger
         The owner's record.
-    require_secure_aggregation : bool
-        Whether plain averaging is refused.
-    sessions : int
-        Most sessions one run may begin.
+    policy : Policy
+        The owner's terms. Those of a day are enforced by the ledger, which counts.
     log : Path or None
-        File in which the pod notes what it tells nobody; None for the process's own log alone.
+        File for errors that are told to nobody but the owner; None for the process's own log alone.
     schema : callable
-        Returns the text the owner publishes about the table.
-    limits : Limits
-        How much training the owner agrees to.
+        Returns the text that the owner publishes about the table.
     app : str
         Hash of the app's bundle that the owner's guard has verified; "" where there is no guard.
     paused : callable
@@ -68,15 +55,24 @@ class Owner:
 
     name: str
     signer: Signer
-    cohort: CohortPolicy
+    approved: Mapping[str, bytes]
     ledger: Ledger
-    require_secure_aggregation: bool = True
-    sessions: int = 1
+    policy: Policy = field(default_factory=Policy)
     log: Path | None = None
-    schema: Callable[[], str] = _nothing
-    limits: Limits = Limits()
+    schema: Callable[[], str] = _no_schema
     app: str = ""
-    paused: Callable[[], bool] = _awake
+    paused: Callable[[], bool] = _never
+
+    @property
+    def cohort(self) -> CohortPolicy:
+        """What the owner asks of a cohort, as the protocol knows it."""
+        policy = self.policy
+        return CohortPolicy(self.approved, policy.minimum_cohort, policy.exact_cohort, policy.minimum_threshold)
+
+    @property
+    def sessions(self) -> int:
+        """Most sessions one run may begin: the first, and one for each change of members."""
+        return self.policy.maximum_membership_changes + 1
 
 
 def owner_of(
@@ -85,9 +81,9 @@ def owner_of(
     policy: Policy,
     *,
     home: Path | None = None,
-    schema: Callable[[], str] = _nothing,
+    schema: Callable[[], str] = _no_schema,
 ) -> Owner:
-    """Return the owner of pod ``name`` with the key, the keyring and the ledger found in its home.
+    """Return the owner of pod ``name`` with the key, the keyring and the ledger of its home.
 
     A pod on the approved list whose key the keyring does not hold is not approved: there is nothing to pin.
     """
@@ -99,17 +95,14 @@ def owner_of(
         runs_per_day=policy.maximum_runs_per_day,
         rounds_per_day=policy.maximum_rounds_per_day,
     )
-    pinned = {other: key for other in approved_pods if other != name and (key := keyring.get(other)) is not None}
     return Owner(
         name=name,
         signer=Identity.load(directory),
-        cohort=CohortPolicy(pinned, policy.minimum_cohort, policy.exact_cohort, policy.minimum_threshold),
+        approved={other: key for other in approved_pods if other != name and (key := keyring.get(other)) is not None},
         ledger=ledger,
-        require_secure_aggregation=policy.require_secure_aggregation,
-        sessions=policy.maximum_membership_changes + 1,
+        policy=policy,
         log=directory / LOG_FILE,
         schema=schema,
-        limits=Limits(policy.maximum_rounds, policy.maximum_local_epochs, policy.maximum_local_steps),
         app=app,
         paused=(directory / PAUSED_FILE).exists,
     )
@@ -121,6 +114,6 @@ def installed() -> tuple[str, ...]:
 
 
 def write_log(path: Path, text: str) -> None:
-    """Append to the pod's own log, which its owner alone may read; a full disk must not hide what is to be told."""
+    """Append to the pod's own log, which its owner alone may read. A full disk must not keep the answer back."""
     with suppress(OSError), open(path, "a", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")

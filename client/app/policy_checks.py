@@ -1,15 +1,31 @@
-"""The owner's terms, checked against what a run asks for before anything of the pod goes into an answer."""
+"""The owner's terms, checked against what a run requests before anything of the pod goes into an answer.
+
+A check reads public things only: the request, the names and keys of pods, and the owner's terms. Its refusal may be
+told to the server as it stands.
+"""
+
+from collections.abc import Callable, Mapping
 
 from flwr.app import RecordDict
 
 from client.app.owner import Owner
-from fl_app.config import RunConfig
 from fl_app.errors import FlAppError
 from fl_app.flower.names import RUN, TRAIN
+from fl_app.pod.policy import TRAINING_LIMITS, TrainingLimit
 from fl_app.secagg.canonical import decode
 from fl_app.secagg.errors import NotApproved, PolicyRefused, SessionRefused
 from fl_app.secagg.messages import Parameters
 from fl_app.secagg.roster import check_cohort, threshold_for
+
+RequestedTraining = Callable[[str], Mapping[TrainingLimit, int | None]]
+"""Reads from a run's settings how much training they ask for: for each term of the policy that limits it the amount,
+None where the run does not count it. Raises `FlAppError` if the settings cannot be read. It belongs to the app: the
+settings are bound into the session as a text that only the app understands."""
+
+
+def no_settings(settings: str) -> Mapping[TrainingLimit, int | None]:
+    """Read the settings of an app that knows none: no amount can be told, so an owner who sets limits refuses."""
+    return {}
 
 
 def check_app(owner: Owner, parameters: Parameters) -> None:
@@ -18,75 +34,82 @@ def check_app(owner: Owner, parameters: Parameters) -> None:
         raise PolicyRefused(f"pod '{owner.name}' runs version {owner.app[:12]} of the app, and the run names another")
 
 
-def check_request(owner: Owner, parameters: Parameters, secure: bool, run: str) -> None:
-    """Raise unless the owner agrees to what is requested, as far as names tell; keys are checked on the roster."""
+def check_request(
+    owner: Owner, parameters: Parameters, secure: bool, run: str, requested_training: RequestedTraining
+) -> None:
+    """Raise unless the owner agrees to the request, as far as names tell; keys are checked on the roster."""
     if parameters.run != run:
         raise SessionRefused("the parameters name another run than the one this message belongs to")
     if not secure:
         check_plain(owner)
     others = [pod for pod in parameters.pods if pod != owner.name]
-    approved = [pod for pod in others if pod in owner.cohort.approved]
+    approved = [pod for pod in others if pod in owner.approved]
     if refused := [f"pod '{pod}'" for pod in others if pod not in approved]:
         raise NotApproved(f"pod '{owner.name}' does not approve {', '.join(refused)}", approved)
     pods = len(parameters.pods)
     check_cohort(owner.name, pods, pods, threshold_for(parameters.threshold, pods), owner.cohort)
-    check_limits(owner, parameters)
+    check_limits(owner, parameters, requested_training)
 
 
 def check_plain(owner: Owner) -> None:
     """Raise `PolicyRefused` unless the owner lets values leave in the clear."""
-    if owner.require_secure_aggregation:
+    if owner.policy.require_secure_aggregation:
         raise PolicyRefused(f"pod '{owner.name}' takes part in secure aggregation only")
 
 
-def check_limits(owner: Owner, parameters: Parameters) -> None:
-    """Raise `PolicyRefused`, naming the term, if the run declares more than the owner allows in one run or round."""
-    limits, config = owner.limits, _config(owner, parameters)
-    declared = sum(plan.rounds for plan in parameters.steps if plan.kind == TRAIN)
-    spare = owner.sessions - 1  # a round may be lost, and its number spent, at each membership change
-    if limits.rounds is not None:
+def check_limits(owner: Owner, parameters: Parameters, requested_training: RequestedTraining) -> None:
+    """Raise `PolicyRefused`, naming the term, if the run asks for more training than the owner allows.
+
+    It asks twice: in the plan that it declares to the protocol, whatever the app, and in the settings that are bound
+    into the session, which the app reads.
+    """
+    limits = owner.policy.training_limits()
+    requested = _requested(owner, parameters, requested_training) if limits else {}
+    if (most := limits.get("maximum_rounds")) is not None:
+        declared = sum(plan.rounds for plan in parameters.steps if plan.kind == TRAIN)
         declared -= owner.ledger.last_round(parameters.series)  # a resumed run goes on from there
-        if declared > limits.rounds + spare:
+        spare = owner.sessions - 1  # a round may be lost, and its number spent, at each membership change
+        if declared > most + spare:
             raise PolicyRefused(
-                f"pod '{owner.name}' takes part in at most {limits.rounds} rounds a run and {spare} repeated ones "
+                f"pod '{owner.name}' takes part in at most {most} rounds a run and {spare} repeated ones "
                 f"(maximum_rounds, maximum_membership_changes); this run declares {declared}"
             )
-    if config is None:
-        return
-    for limit, term, what, asked in (
-        (limits.rounds, "maximum_rounds", "rounds a run", config.rounds),
-        (limits.local_epochs, "maximum_local_epochs", "local epochs a round", config.local_epochs),
-        (limits.local_steps, "maximum_local_steps", "local steps a round", config.local_steps),
-    ):
-        if limit is not None and asked is not None and asked > limit:
+    for term, limit in limits.items():
+        amount = requested.get(term)
+        if amount is not None and amount > limit:
             raise PolicyRefused(
-                f"pod '{owner.name}' takes part in at most {limit} {what} ({term}); this run asks for {asked}"
+                f"pod '{owner.name}' takes part in at most {limit} {TRAINING_LIMITS[term]} ({term}); "
+                f"this run asks for {amount}"
             )
 
 
 def check_settings(parameters: Parameters, content: RecordDict) -> None:
     """Raise `SessionRefused` if a step is to run under other settings than those that are bound into the session."""
-    bound = _bound(parameters)
+    bound = _bound_settings(parameters)
     for record in content.config_records.values():
         if bound is not None and record.get(RUN, bound) != bound:
             raise SessionRefused("the step names other settings of the run than those that the session began with")
 
 
-def _config(owner: Owner, parameters: Parameters) -> RunConfig | None:
-    """Return the settings that the owner's limits are about; None if there are none, or no such limits."""
-    text, limits = _bound(parameters), owner.limits
-    if text is None or (limits.rounds, limits.local_epochs, limits.local_steps) == (None, None, None):
-        return None
+def _requested(
+    owner: Owner, parameters: Parameters, requested_training: RequestedTraining
+) -> Mapping[TrainingLimit, int | None]:
+    """Return what the bound settings ask for, under every term; nothing where none are bound."""
+    settings = _bound_settings(parameters)
+    if settings is None:
+        return {}
     try:
-        return RunConfig.from_json(text)
-    except FlAppError as error:
+        amounts = requested_training(settings)
+        return {term: amounts[term] for term in TRAINING_LIMITS}
+    except (FlAppError, KeyError) as error:  # a limit that cannot be compared with anything is not kept
         raise PolicyRefused(
-            f"pod '{owner.name}' cannot read the run's settings, and its owner limits them (maximum_rounds, "
-            "maximum_local_epochs, maximum_local_steps)"
+            f"pod '{owner.name}' cannot read the run's settings, and its owner limits them "
+            f"({', '.join(TRAINING_LIMITS)})"
         ) from error
 
 
-def _bound(parameters: Parameters) -> str | None:
+def _bound_settings(parameters: Parameters) -> str | None:
+    """Return the run's settings as the session's parameters hold them, None where they hold none."""
     config = decode(parameters.config) if parameters.config else None
-    text = config.get(RUN) if isinstance(config, dict) else None
-    return text if isinstance(text, str) else None
+    settings = config.get(RUN) if isinstance(config, dict) else None
+    return settings if isinstance(settings, str) else None

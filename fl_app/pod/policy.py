@@ -72,6 +72,11 @@ class Policy(BaseModel):
         Field(ge=0, examples=[500], description="most training rounds in a day (UTC), of all runs together"),
     ] = None
 
+    def training_limits(self) -> dict[TrainingLimit, int]:
+        """Return those limits on a run's training that the owner has set."""
+        limits: dict[TrainingLimit, int | None] = {term: getattr(self, term) for term in TRAINING_LIMITS}
+        return {term: limit for term, limit in limits.items() if limit is not None}
+
 
 Policy.__doc__ = "\n".join(
     [

@@ -12,7 +12,7 @@ import pytest
 from flwr.app import ConfigRecord, RecordDict
 
 from client.app.ledger import Ledger
-from client.app.owner import Limits
+from client.app.policy_checks import check_limits, no_settings
 from fl_app.config import RunConfig
 from fl_app.flower import records
 from fl_app.flower.names import (
@@ -25,8 +25,9 @@ from fl_app.flower.names import (
     ROSTER_MESSAGE,
     VALUES_RECORD,
 )
+from fl_app.pod.policy import Policy
 from fl_app.secagg.canonical import encode
-from fl_app.secagg.errors import AlreadyAnswered, LedgerRefused
+from fl_app.secagg.errors import AlreadyAnswered, LedgerRefused, PolicyRefused
 from fl_app.secagg.messages import Hello, StepPlan, Witness
 from tests.adversary.server import PLANS, Server, assert_refused, refusal_of, state_of, vector_in
 from tests.support.pods_in_process import NAMES, identity
@@ -173,7 +174,7 @@ def test_a_run_does_not_pass_to_another_series(server: Server) -> None:
 
 
 def test_sessions_are_counted_for_each_run_of_a_series(fresh: Server) -> None:
-    fresh.pods.change_owner(A, sessions=1)
+    fresh.pods.change_owner(A, maximum_membership_changes=0)
     records.take(fresh.hello(A), Hello)
     fresh.new_session()
     assert_refused(fresh.hello(A), "ledger", "as many as the owner allows")
@@ -185,7 +186,7 @@ def test_sessions_are_counted_for_each_run_of_a_series(fresh: Server) -> None:
 
 
 def test_a_run_of_more_rounds_than_the_owner_allows_is_refused(fresh: Server) -> None:
-    fresh.pods.change_owner(A, limits=Limits(rounds=3), sessions=2)
+    fresh.pods.change_owner(A, maximum_rounds=3, maximum_membership_changes=1)
     fresh.new_session(steps=(replace(PLANS[0], rounds=5), PLANS[1]))
     assert_refused(fresh.hello(A), "policy", "at most 3 rounds", "maximum_rounds", "declares 5")
     fresh.new_session(steps=(replace(PLANS[0], rounds=4), PLANS[1]))
@@ -194,7 +195,7 @@ def test_a_run_of_more_rounds_than_the_owner_allows_is_refused(fresh: Server) ->
 
 def test_a_resumed_run_has_as_many_rounds_as_the_owner_allows_a_run(server: Server) -> None:
     server.collect(round=4)
-    server.pods.change_owner(A, limits=Limits(rounds=3), sessions=1)
+    server.pods.change_owner(A, maximum_rounds=3, maximum_membership_changes=0)
     server.new_run(8, steps=(replace(PLANS[0], rounds=8), PLANS[1]))
     assert_refused(server.hello(A), "policy", "maximum_rounds", "declares 4")
     server.new_session(steps=(replace(PLANS[0], rounds=7), PLANS[1]))
@@ -202,27 +203,27 @@ def test_a_resumed_run_has_as_many_rounds_as_the_owner_allows_a_run(server: Serv
 
 
 def test_rounds_declared_in_two_plans_are_added_up(fresh: Server) -> None:
-    fresh.pods.change_owner(A, limits=Limits(rounds=5), sessions=1)
+    fresh.pods.change_owner(A, maximum_rounds=5, maximum_membership_changes=0)
     fresh.new_session(steps=(PLANS[0], StepPlan("train", 5, PLANS[0].classes)))
     assert_refused(fresh.hello(A), "policy", "declares 10")
 
 
 @pytest.mark.parametrize(
-    ("limits", "asked", "words"),
+    ("limit", "asked", "words"),
     [
-        (Limits(rounds=5), {"rounds": 6}, ("at most 5 rounds a run", "maximum_rounds", "asks for 6")),
-        (Limits(local_epochs=2), {"local_epochs": 3}, ("2 local epochs", "maximum_local_epochs", "asks for 3")),
+        ({"maximum_rounds": 5}, {"rounds": 6}, ("at most 5 rounds a run", "maximum_rounds", "asks for 6")),
+        ({"maximum_local_epochs": 2}, {"local_epochs": 3}, ("2 local epochs", "maximum_local_epochs", "asks for 3")),
         (
-            Limits(local_steps=10),
+            {"maximum_local_steps": 10},
             {"local_steps": 11, "local_epochs": None},
             ("10 local steps", "maximum_local_steps", "asks for 11"),
         ),
     ],
 )
 def test_settings_beyond_the_owners_limits_are_refused(
-    fresh: Server, limits: Limits, asked: dict[str, int | None], words: tuple[str, ...]
+    fresh: Server, limit: dict[str, int], asked: dict[str, int | None], words: tuple[str, ...]
 ) -> None:
-    fresh.pods.change_owner(A, limits=limits)
+    fresh.pods.change_owner(A, **limit)
     bound(fresh, **asked)
     assert_refused(fresh.hello(A), "policy", *words)
     bound(fresh)
@@ -232,8 +233,16 @@ def test_settings_beyond_the_owners_limits_are_refused(
 def test_settings_that_cannot_be_read_are_refused_where_the_owner_limits_them(fresh: Server) -> None:
     fresh.new_session(config=encode({"run": "{}"}))
     records.take(fresh.hello(B), Hello)
-    fresh.pods.change_owner(A, limits=Limits(local_epochs=2))
+    fresh.pods.change_owner(A, maximum_local_epochs=2)
     assert_refused(fresh.hello(A), "policy", "cannot read", "maximum_local_epochs")
+
+
+def test_an_app_that_reads_no_settings_is_refused_where_the_owner_limits_them(fresh: Server) -> None:
+    bound(fresh)
+    owner = replace(fresh.pods.pods[A].owner, policy=Policy(maximum_local_steps=2))
+    with pytest.raises(PolicyRefused, match=r"cannot read the run's settings.*maximum_local_steps"):
+        check_limits(owner, fresh.parameters, no_settings)
+    check_limits(replace(owner, policy=Policy()), fresh.parameters, no_settings)
 
 
 @pytest.mark.parametrize("message_type", [MASKED_TRAIN, PLAIN_TRAIN])
@@ -322,20 +331,20 @@ def test_a_pause_while_a_step_is_computed_keeps_its_answer_in(server: Server) ->
 
 
 def revoke(server: Server, name: str = B) -> None:
-    kept = {other: key for other, key in server.pods.pods[A].owner.cohort.approved.items() if other != name}
-    server.pods.change_owner(A, cohort={"approved": kept})
+    kept = {other: key for other, key in server.pods.pods[A].owner.approved.items() if other != name}
+    server.pods.change_owner(A, approved=kept)
 
 
 def replace_key(server: Server) -> None:
-    others = {**server.pods.pods[A].owner.cohort.approved, B: identity("someone else").public_bytes}
-    server.pods.change_owner(A, cohort={"approved": others})
+    others = {**server.pods.pods[A].owner.approved, B: identity("someone else").public_bytes}
+    server.pods.change_owner(A, approved=others)
 
 
 def test_a_key_revoked_in_the_middle_of_a_session_ends_it(server: Server) -> None:
     server.collect()
     revoke(server)
     assert_refused(server.train(A, server.request(2), shares=()), "not-approved", A, B)
-    server.pods.change_owner(A, cohort={"approved": {n: identity(n).public_bytes for n in (B, C)}})
+    server.pods.change_owner(A, approved={n: identity(n).public_bytes for n in (B, C)})
     assert_refused(server.train(A, server.request(2), shares=()), "session", "cannot begin a step in phase 'closed'")
 
 
@@ -370,7 +379,7 @@ def test_nothing_is_signed_or_unmasked_with_a_pod_whose_key_is_gone(
     code = "not-approved" if change is revoke else "wrong-key"
     assert_refused(server.unmask(A, collection.unmask_request(A)), code, B)
     server.new_session()
-    server.pods.change_owner(A, cohort={"approved": {n: identity(n).public_bytes for n in NAMES[1:4]}})
+    server.pods.change_owner(A, approved={n: identity(n).public_bytes for n in NAMES[1:4]})
     server.join()
     lossy = server.collect([name for name in server.names if name != NAMES[3]], round=2)
     records.take(server.witness(C, lossy.survivors_request()), Witness)

@@ -41,19 +41,19 @@ def test_an_approved_name_with_another_key_is_refused(server: Server) -> None:
 def test_a_pod_that_was_not_requested_is_refused_in_the_roster(server: Server) -> None:
     a, b, c = server.gather_hellos()
     cohort = server.pods.pods[A].owner.cohort
-    server.pods.change_owner(A, cohort={"approved": {**cohort.approved, D: identity(D).public_bytes}})
+    server.pods.change_owner(A, approved={**cohort.approved, D: identity(D).public_bytes})
     slipped = signed(replace(b, name=D, identity_key=identity(D).public_bytes, sealing_key=bytes(31) + b"\x09"))
     assert_refused(server.roster(A, in_order(a, b, c, slipped)), "roster", "not among the pods requested")
 
 
 def test_an_unapproved_pod_is_refused_in_the_roster(server: Server) -> None:
     hellos = in_order(*server.gather_hellos())
-    server.pods.change_owner(A, cohort={"approved": {B: identity(B).public_bytes}})
+    server.pods.change_owner(A, approved={B: identity(B).public_bytes})
     assert_refused(server.roster(A, hellos), "not-approved", A, C)
 
 
 def test_an_unapproved_pod_is_refused_at_the_hello(server: Server) -> None:
-    server.pods.change_owner(A, cohort={"approved": {B: identity(B).public_bytes}})
+    server.pods.change_owner(A, approved={B: identity(B).public_bytes})
     assert_refused(server.hello(A), "not-approved", A, C)
 
 
@@ -119,23 +119,23 @@ def test_a_roster_for_a_session_that_has_ended_is_refused(server: Server) -> Non
 
 def test_a_cohort_below_the_owners_minimum_is_refused(server: Server) -> None:
     a, b, _ = server.gather_hellos()
-    server.pods.change_owner(A, cohort={"minimum_cohort": 3})
+    server.pods.change_owner(A, minimum_cohort=3)
     assert_refused(server.roster(A, in_order(a, b)), "policy", "at least 3")
 
 
 def test_a_request_for_a_cohort_below_the_owners_minimum_is_refused(server: Server) -> None:
-    server.pods.change_owner(A, cohort={"minimum_cohort": 4})
+    server.pods.change_owner(A, minimum_cohort=4)
     assert_refused(server.hello(A), "policy", "at least 4")
 
 
 def test_less_than_the_exact_cohort_is_refused(server: Server) -> None:
     a, b, _ = server.gather_hellos()
-    server.pods.change_owner(A, cohort={"exact_cohort": True})
+    server.pods.change_owner(A, exact_cohort=True)
     assert_refused(server.roster(A, in_order(a, b)), "policy", "whole requested cohort")
 
 
 def test_an_exact_cohort_is_the_owners_not_the_servers(server: Server) -> None:
-    server.pods.change_owner(A, cohort={"exact_cohort": True})
+    server.pods.change_owner(A, exact_cohort=True)
     server.new_session(pods=(A, B))
     assert_refused(server.hello(A), "policy", "every pod it approves")
 

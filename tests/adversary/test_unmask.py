@@ -149,13 +149,13 @@ def test_fewer_survivors_than_the_threshold_are_refused(server: Server) -> None:
 
 
 def test_fewer_survivors_than_the_owners_minimum_are_refused(server: Server) -> None:
-    server.pods.change_owner(order(server)[0], cohort={"minimum_cohort": 4})
+    server.pods.change_owner(order(server)[0], minimum_cohort=4)
     collection = without_last(server)
     assert_refused(server.witness(order(server)[0], collection.survivors_request()), "survivors", "at least 4")
 
 
 def test_an_owner_who_asks_for_the_exact_cohort_opens_no_smaller_sum(server: Server) -> None:
-    server.pods.change_owner(order(server)[0], cohort={"exact_cohort": True})
+    server.pods.change_owner(order(server)[0], exact_cohort=True)
     collection = without_last(server)
     assert_refused(server.witness(order(server)[0], collection.survivors_request()), "survivors", "whole cohort")
 

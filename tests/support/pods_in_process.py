@@ -13,10 +13,11 @@ from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordD
 from flwr.clientapp import ClientApp
 
 from client.app.ledger import Ledger
+from client.app.main import requested_training
 from client.app.masked_app import MaskedApp
 from client.app.owner import Owner
 from fl_app.identity.keys import Identity
-from fl_app.secagg.roster import CohortPolicy
+from fl_app.pod.policy import Policy
 from tests.support.in_process import InProcessGrid
 
 NAMES = tuple(f"pod-{letter}" for letter in "abcdefghij")
@@ -64,7 +65,7 @@ class Pods:
         pinned = {other: identity(other).public_bytes for other in self.names if other != name}
         self.directory.mkdir(exist_ok=True, parents=True)
         ledger = Ledger(self.directory / f"{name}.db")
-        owner = Owner(name, identity(name), CohortPolicy(pinned, minimum_cohort=2), ledger, sessions=4)
+        owner = Owner(name, identity(name), pinned, ledger, Policy(minimum_cohort=2))
         base = (place + 1) / 16
 
         def update(size: int) -> npt.NDArray[np.float64]:
@@ -74,7 +75,7 @@ class Pods:
 
     def _app(self) -> ClientApp:
         app = ClientApp()
-        masked = MaskedApp(app, lambda context: self.of(context).owner)
+        masked = MaskedApp(app, lambda context: self.of(context).owner, requested_training)
 
         @masked.train()
         def train(message: Message, context: Context) -> Message:
@@ -98,11 +99,11 @@ class Pods:
         return self.pods[str(context.node_config["pod"])]
 
     def change_owner(self, name: str, **changes: Any) -> None:
-        """Change a pod's terms; ``cohort`` may be given as a mapping of changes to it."""
+        """Change what a pod answers with: attributes of its owner, or terms of its policy."""
         owner = self.pods[name].owner
-        if isinstance(cohort := changes.get("cohort"), Mapping):
-            changes["cohort"] = replace(owner.cohort, **cohort)
-        self.pods[name].owner = replace(owner, **changes)
+        terms = {term: changes.pop(term) for term in Policy.model_fields if term in changes}
+        policy = Policy.model_validate(owner.policy.model_dump() | terms)
+        self.pods[name].owner = replace(owner, policy=policy, **changes)
 
     def ask(self, name: str, message_type: str, content: RecordDict) -> RecordDict:
         """Send one message to one pod and return what it answers."""

@@ -2,14 +2,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.app.handler_values import Update, examples_of, metric_values, update_of
+from client.app.handler_values import Handlers, Update, examples_of, metric_values, update_of
 from fl_app.secagg.codec import Encoder, Layout, Segment
-from fl_app.secagg.errors import ValueRefused
+from fl_app.secagg.errors import SessionRefused, ValueRefused
 from fl_app.secagg.field import FIELD_61
+from fl_app.secagg.messages import ElementClass, Step, StepPlan
+from tests.fl_app.secagg.cohort import parameters
 from tests.fl_app.secagg.test_codec import encode
 
 
@@ -151,3 +154,87 @@ def test_an_encoder_takes_no_array_for_an_update_of_another_size() -> None:
     layout = Layout(FIELD_61, 2, 10, [Segment("update", "update", 1.0, 5)])
     with pytest.raises(ValueRefused, match="flat array of 5"):
         Encoder(layout, 1, {"update": Update(arrays((4,)), arrays((4,)))})  # type: ignore[dict-item]
+
+
+# --- the handlers of a step
+
+CLASSES = tuple(ElementClass(s.name, s.kind, s.bound) for s in SEGMENTS)
+STEP = Step(b"session", "train", 1, tuple(s.name for s in SEGMENTS), tuple(s.size for s in SEGMENTS))
+EVALUATION = MetricRecord({"num-examples": 6, "hits": [3, 4], "loss": 0.5})
+TRAINED = RecordDict({**content(w=[1.0, 2.0, 3.0]), **reply(**{"num-examples": 17, "loss": 1.0})})
+
+
+@pytest.fixture
+def flower(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages are made inside a task of Flower's only."""
+    for name in ("run_id", "node_id", "task_id"):
+        monkeypatch.setattr(TaskIdentity, f"_{name}", 1)
+
+
+def values_of(handlers: Handlers) -> tuple[int, dict[str, Any]]:
+    message = Message(content(w=np.zeros(3)), dst_node_id=1, message_type="train.masked")
+    context = Context(1, 1, {}, RecordDict(), {})
+    plans = (StepPlan("train", 3, CLASSES),)
+    weight, values = handlers.values(message, context, parameters("ab", steps=plans), STEP)
+    return weight, {name: values[name][:].tolist() for name in values}
+
+
+def handlers_of(**replies: RecordDict) -> tuple[Handlers, list[str]]:
+    """Handlers with these replies, and the list in which each call is noted."""
+    handlers, called = Handlers(), list[str]()
+
+    def register(kind: str, reply: RecordDict) -> None:
+        def handler(message: Message, context: Context) -> Message:
+            called.append(kind)
+            return Message(reply, dst_node_id=1, message_type="train")
+
+        handlers.add(kind, handler)
+
+    for kind, one in replies.items():
+        register(kind, one)
+    return handlers, called
+
+
+@pytest.mark.usefixtures("flower")
+def test_a_training_step_evaluates_what_came_in_then_trains() -> None:
+    handlers, called = handlers_of(train=TRAINED, evaluate=RecordDict({"metrics": EVALUATION}))
+    weight, values = values_of(handlers)
+    assert called == ["evaluate", "train"]
+    assert weight == 17
+    assert values == {
+        "update": [1.0, 2.0, 3.0],
+        "train.loss": [1.0],
+        "evaluate.hits": [3, 4],
+        "evaluate-mean.loss": [3.0],
+    }
+
+
+@pytest.mark.usefixtures("flower")
+def test_a_training_handler_that_evaluates_is_called_alone_and_gives_the_same() -> None:
+    apart = values_of(handlers_of(train=TRAINED, evaluate=RecordDict({"metrics": EVALUATION}))[0])
+    both = RecordDict({**TRAINED, "evaluate": EVALUATION})
+    handlers, called = handlers_of(train=both, evaluate=RecordDict())
+    handlers.train_evaluates = True
+    assert values_of(handlers) == apart
+    assert called == ["train"]
+
+
+@pytest.mark.usefixtures("flower")
+def test_a_training_handler_that_evaluates_and_does_not_say_so_is_refused() -> None:
+    both = RecordDict({**TRAINED, "evaluate": EVALUATION})
+    with pytest.raises(ValueRefused, match="exactly one MetricRecord"):
+        values_of(handlers_of(train=both, evaluate=RecordDict({"metrics": EVALUATION}))[0])
+
+
+@pytest.mark.usefixtures("flower")
+def test_a_training_handler_that_says_so_must_evaluate() -> None:
+    handlers, _ = handlers_of(train=TRAINED)
+    handlers.train_evaluates = True
+    with pytest.raises(ValueRefused, match="holds no MetricRecord 'evaluate'"):
+        values_of(handlers)
+
+
+@pytest.mark.usefixtures("flower")
+def test_a_step_without_a_handler_is_refused() -> None:
+    with pytest.raises(SessionRefused, match="no 'evaluate' handler"):
+        values_of(handlers_of(train=TRAINED)[0])
