@@ -15,7 +15,7 @@ from fl_app.secagg.crypto import seal
 from fl_app.secagg.field import FIELD_31, FIELD_61, Field
 from fl_app.secagg.masking import mask
 from fl_app.secagg.messages import MaskedReply, SealedShare
-from strategies.steps import payload_bytes
+from strategies.polling import payload_bytes
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,23 @@
-"""The Flower strategies, and the cohort as the server sees it."""
+"""The Flower strategy for secure aggregation, and its settings."""
 
+from fl_app.flower.protocol_settings import Aggregation, Dropouts, Timing
 from strategies.cohort import CohortRefused
+from strategies.hooks import Hooks, Round
 from strategies.metrics import Count, Mean, Sum
-from strategies.secure_aggregation import Round, SecureAggregation
+from strategies.secure_aggregation import SecureAggregation, StartingPoint
 from strategies.steps import StepFailed
 
-__all__ = ["CohortRefused", "Count", "Mean", "Round", "SecureAggregation", "StepFailed", "Sum"]
+__all__ = [
+    "Aggregation",
+    "CohortRefused",
+    "Count",
+    "Dropouts",
+    "Hooks",
+    "Mean",
+    "Round",
+    "SecureAggregation",
+    "StartingPoint",
+    "StepFailed",
+    "Sum",
+    "Timing",
+]

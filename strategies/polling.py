@@ -1,20 +1,24 @@
-"""One step of a protocol over Flower's Grid: a message to each pod, replies as they come, a deadline."""
+"""One trip to the pods over Flower's Grid: a message to each, replies as they come, a deadline."""
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from flwr.app import Message, RecordDict
+from flwr.app import ArrayRecord, Message, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from fl_app.flower import records
+from fl_app.flower.protocol_settings import Timing
 from fl_app.secagg.errors import MalformedMessage
 
+OnWait = Callable[[str, Sequence[str]], None]
+"""Is called with a trip and the pods whose replies are outstanding, such as ``on_wait("train", ["hospital-b"])``."""
+
 TTL_MARGIN = 30.0
-_EAGERNESS, _AT_LEAST = 0.05, 0.005
-"""Looks are apart by this part of the time that the step has taken so far, and by these seconds at least."""
+_ELAPSED_PART, _SHORTEST_INTERVAL = 0.05, 0.005
+"""Polling interval: 5% of the elapsed time, at least 5 ms, at most `Timing.poll`."""
 _ERRORS: Mapping[int, str] = MappingProxyType(
     {
         ErrorCode.LOAD_CLIENT_APP_EXCEPTION: "its node could not load the app, or refuses it",
@@ -26,7 +30,7 @@ _ERRORS: Mapping[int, str] = MappingProxyType(
         ErrorCode.CLIENT_APP_CRASHED: "its app was killed or crashed",
     }
 )
-"""What Flower's error codes mean. The text that comes with them is of the node's making and is shown to nobody."""
+"""What Flower's error codes mean. The text that comes with them is written by the node, so it is shown to nobody."""
 
 
 @dataclass(frozen=True)
@@ -47,44 +51,63 @@ class Reply:
             return None
 
 
+@dataclass(frozen=True)
+class Quorum:
+    """How many answers suffice, and how long the other nodes are then waited for.
+
+    Attributes
+    ----------
+    size : int
+        Number of answers, refusals apart.
+    grace : float
+        Seconds for the others after that, or as long again as the quorum took, whichever is more; 0: none.
+    asked_first : int or None
+        Nodes to ask at first; None: all. The others are asked once one of these refuses or fails.
+    hold : float
+        Seconds after which the others are asked in any case, unless the quorum is there.
+    """
+
+    size: int
+    grace: float = 0.0
+    asked_first: int | None = None
+    hold: float = 0.0
+
+
 class Exchange:
     """Sends messages and gathers replies, with its own deadline and polling.
 
-    Flower's ``send_and_receive`` sleeps three seconds between looks, and reports an error made by the SuperLink under
-    the SuperLink's own node id; replies are attributed here by the message they answer.
+    Flower's ``send_and_receive`` polls every three seconds, and reports an error made by the SuperLink under the
+    SuperLink's own node id; here a reply is attributed by the message that it answers.
 
     Parameters
     ----------
     grid : Grid
         Flower's grid.
     poll : float
-        Most seconds between two looks for replies; after a step has begun they are closer, or a short one would be
-        over long before it is noticed.
+        Longest interval between two polls, in seconds. The first ones of a trip are closer, or a short trip would be
+        over long before that is noticed.
     """
 
-    def __init__(self, grid: Grid, poll: float = 0.1) -> None:
+    def __init__(self, grid: Grid, poll: float = Timing.poll) -> None:
         self.grid = grid
         self.messages = 0
         self.registered: dict[int, str] = {}
-        """Under which name the operator of an authenticating SuperLink has registered a node's key; else empty."""
-        self._poll = poll
+        """The names under which the operator of an authenticating SuperLink has registered the nodes' keys."""
+        self.poll = poll
 
     def nodes(self) -> set[int]:
         """Return the ids of the nodes that are connected now, and note in `registered` under which names."""
-        found = list(self.grid.get_nodes())
-        self.registered |= {node.node_id: node.name for node in found if node.name}
-        return {node.node_id for node in found}
+        connected = list(self.grid.get_nodes())
+        self.registered |= {node.node_id: node.name for node in connected if node.name}
+        return {node.node_id for node in connected}
 
     def ask(
         self,
         contents: Mapping[int, RecordDict],
         message_type: str,
         timeout: float,
-        quorum: int | None = None,
-        grace: float = 0.0,
-        watch: Callable[[Collection[int]], None] | None = None,
-        at_first: int | None = None,
-        held: float = 0.0,
+        quorum: Quorum | None = None,
+        on_wait: Callable[[Collection[int]], None] | None = None,
     ) -> Iterator[Reply]:
         """Send one message to each node and yield each one's reply as it comes; after ``timeout`` seconds, failures.
 
@@ -96,44 +119,42 @@ class Exchange:
             Flower message type, such as "train.masked".
         timeout : float
             Seconds until the nodes that have not answered are given up.
-        quorum : int or None
-            Number of answers, refusals apart, after which the others have ``grace`` more seconds, or as long again
-            as the quorum took, whichever is more.
-        watch : callable
-            Called at each look with the nodes that have yet to answer.
-        at_first : int or None
-            How many nodes are asked. The others are only once one of these gives no answer or a refusal, or when
-            ``held`` seconds have not brought a quorum; nothing is yielded for a node that was not asked.
+        quorum : Quorum or None
+            When fewer answers suffice; None: all are waited for. Nothing is yielded for a node that was not asked.
+        on_wait : callable
+            Called at each poll with the nodes that have yet to answer.
         """
         started = time.monotonic()
         deadline, answers = started + timeout, 0
-        cut = len(contents) if at_first is None else at_first
+        cut = len(contents) if quorum is None or quorum.asked_first is None else quorum.asked_first
         first, later = (dict(part) for part in (list(contents.items())[:cut], list(contents.items())[cut:]))
         waiting = self.send(first, message_type, timeout)
-        silent = first.keys() - set(waiting.values())
-        while waiting or silent:
-            for node in silent:
+        undelivered = first.keys() - set(waiting.values())
+        while waiting or undelivered:
+            for node in undelivered:
                 yield Reply(node, None, "the message could not be delivered")
-            failed, silent = bool(silent), set[int]()
+            failed, undelivered = bool(undelivered), set[int]()
             for reply in self.receive(waiting):
                 good = reply.content is not None and reply.refusal() is None
                 answers, failed = answers + good, failed or not good
-                if good and answers == quorum:
+                if good and quorum and answers == quorum.size:
                     now = time.monotonic()
-                    deadline = min(deadline, now + max(grace, now - started if grace else 0.0))
+                    deadline = min(deadline, now + max(quorum.grace, now - started if quorum.grace else 0.0))
                 yield reply
-            if later and answers != quorum and (failed or time.monotonic() - started >= held):
+            elapsed = time.monotonic() - started
+            if later and quorum and answers != quorum.size and (failed or elapsed >= quorum.hold):
                 sent = self.send(later, message_type, timeout)
-                waiting, silent, later = waiting | sent, later.keys() - set(sent.values()), {}
+                waiting, undelivered, later = waiting | sent, later.keys() - set(sent.values()), {}
                 continue
             if waiting and time.monotonic() >= deadline:
                 for node in waiting.values():
                     yield Reply(node, None, f"no answer within {time.monotonic() - started:.0f} seconds")
                 return
             if waiting:
-                if watch:
-                    watch(waiting.values())
-                time.sleep(min(self._poll, max(_AT_LEAST, _EAGERNESS * (time.monotonic() - started))))
+                if on_wait:
+                    on_wait(waiting.values())
+                elapsed = time.monotonic() - started
+                time.sleep(min(self.poll, max(_SHORTEST_INTERVAL, _ELAPSED_PART * elapsed)))
 
     def send(self, contents: Mapping[int, RecordDict], message_type: str, timeout: float) -> dict[str, int]:
         """Send one message to each node; returns message id to node id for those that were accepted."""
@@ -156,7 +177,18 @@ class Exchange:
             if node is None:
                 continue
             if message.has_error():
-                said = _ERRORS.get(message.error.code, "its node could not answer")
-                yield Reply(node, None, f"{said} (Flower's error {message.error.code})")
+                meaning = _ERRORS.get(message.error.code, "its node could not answer")
+                yield Reply(node, None, f"{meaning} (Flower's error {message.error.code})")
             else:
                 yield Reply(node, message.content)
+
+
+def payload_bytes(content: RecordDict) -> int:
+    """Return the bytes of a message's arrays and byte strings: what grows with the model."""
+    total = 0
+    for record in content.values():
+        if isinstance(record, ArrayRecord):
+            total += sum(len(array.data) for array in record.values())
+        else:
+            total += sum(len(value) for value in record.values() if isinstance(value, bytes | str))
+    return total

@@ -7,10 +7,15 @@ from flwr.app import RecordDict
 from flwr.serverapp import Grid
 
 from fl_app.errors import RunFailed
+from fl_app.flower import records
+from fl_app.flower.names import ROSTER_MESSAGE
+from fl_app.flower.protocol_settings import Timing
 from fl_app.secagg.aggregator import Aggregator
+from fl_app.secagg.errors import ProtocolError
 from fl_app.secagg.messages import Parameters
-from strategies.cohort import Cohort, CohortRefused, Watch, exchange_shares, say_hello
-from strategies.polling import Exchange
+from strategies.cohort import Cohort, CohortRefused
+from strategies.hello import say_hello
+from strategies.polling import Exchange, OnWait
 from strategies.steps import StepFailed, StepResult, Steps, Traffic
 
 
@@ -25,16 +30,26 @@ class Sessions:
         The same for every session of the run.
     secure : bool
         Whether vectors are masked.
-    hello_timeout, rejoin_timeout : float
-        Seconds for the pods to answer the first hello (all of them are needed), and a later one.
-    poll : float
-        Seconds between two looks for replies.
-    changes : int
+    timing : Timing
+        ``hello`` applies to the first session, which needs every requested pod, and ``rejoin`` to later ones.
+    membership_changes : int
         Most sessions after the first.
-    grace, unmask_timeout : float
-        See `Steps`.
-    watch : callable
-        Told of which trip the server waits for which pods.
+    on_wait : callable
+        Called with a trip and the pods whose replies are outstanding.
+
+    Attributes
+    ----------
+    aggregator, cohort
+        Of the current session.
+    opened : int
+        Number of sessions so far.
+    traffic : dict of str to Traffic
+        What each kind of trip has cost so far, in all sessions.
+
+    Raises
+    ------
+    CohortRefused
+        If the first session cannot be opened.
     """
 
     def __init__(
@@ -43,21 +58,16 @@ class Sessions:
         parameters: Parameters,
         *,
         secure: bool,
-        hello_timeout: float,
-        rejoin_timeout: float,
-        poll: float,
-        changes: int,
-        grace: float,
-        unmask_timeout: float,
-        watch: Watch | None = None,
+        timing: Timing,
+        membership_changes: int,
+        on_wait: OnWait,
     ) -> None:
-        self._exchange, self._parameters, self._secure, self._poll = Exchange(grid, poll), parameters, secure, poll
-        self._rejoin_timeout, self._changes = rejoin_timeout, changes
-        self._grace, self._unmask_timeout, self._watch = grace, unmask_timeout, watch
-        self._traffic: dict[str, Traffic] = {}
-        self._changed, self._why = False, ""
+        self._exchange, self._parameters, self._secure = Exchange(grid, timing.poll), parameters, secure
+        self._timing, self._membership_changes, self._on_wait = timing, membership_changes, on_wait
+        self._pods_lost, self._why = False, ""
+        self.traffic: dict[str, Traffic] = {}
         self.opened = 0
-        self.aggregator, self.cohort, self._steps = self._open(hello_timeout, least=None)
+        self.aggregator, self.cohort, self._steps = self._open(timing.hello, at_least=None)
 
     def run(self, kind: str, round: int, content: RecordDict, sizes: Mapping[str, int], timeout: float) -> StepResult:
         """Run one step, see `Steps.run`; a pod that was lost may be back in the session it runs in.
@@ -71,32 +81,28 @@ class Sessions:
         """
         self.renew()
         try:
-            done = self._steps.run(kind, round, content, sizes, timeout)
+            result = self._steps.run(kind, round, content, sizes, timeout)
         except StepFailed as error:
             # Pods that have answered the round before are all there, and take the next one in the same session.
-            self._changed, self._why = not error.spent, str(error)
+            self._pods_lost, self._why = not error.spent, str(error)
             raise
-        self._changed, self._why = bool(done.lost), "; ".join(loss.why for loss in done.lost.values())
-        return done
+        self._pods_lost, self._why = bool(result.lost), "; ".join(loss.why for loss in result.lost.values())
+        return result
 
     def renew(self) -> None:
         """Open a new session if pods were lost in the last step."""
-        if not self._changed:
+        if not self._pods_lost:
             return
-        if self.opened > self._changes:
+        if self.opened > self._membership_changes:
             raise RunFailed(
-                f"pods were lost {self.opened} times in this run, and {self._changes} are allowed; last: {self._why}"
+                f"pods were lost {self.opened} times in this run, and {self._membership_changes} are allowed; "
+                f"last: {self._why}"
             )
-        self.aggregator, self.cohort, self._steps = self._open(self._rejoin_timeout, least=2)
-        self._changed = False
-
-    @property
-    def traffic(self) -> dict[str, Traffic]:
-        """What each kind of step has cost so far, in all sessions."""
-        return self._traffic
+        self.aggregator, self.cohort, self._steps = self._open(self._timing.rejoin, at_least=2)
+        self._pods_lost = False
 
     def _open(
-        self, timeout: float, least: int | None, without: Mapping[str, int] = MappingProxyType({})
+        self, timeout: float, at_least: int | None, without: Mapping[str, int] = MappingProxyType({})
     ) -> tuple[Aggregator, Cohort, Steps]:
         """Open a session; where not every pod is needed, those that fail at the roster are left out, once."""
         self.opened += 1
@@ -106,18 +112,17 @@ class Sessions:
             aggregator,
             secure=self._secure,
             timeout=timeout,
-            least=least,
-            poll=self._poll,
-            watch=self._watch,
+            at_least=at_least,
+            on_wait=self._on_wait,
             without=without,
         )
         if self._secure:
             try:
-                exchange_shares(self._exchange, aggregator, cohort, timeout, self._watch)
+                self._exchange_shares(aggregator, cohort, timeout)
             except CohortRefused as error:
-                if least is None or without or not error.lost or self.opened > self._changes:
+                if at_least is None or without or not error.lost or self.opened > self._membership_changes:
                     raise
-                return self._open(timeout, least, {name: cohort.nodes[name] for name in error.lost})
+                return self._open(timeout, at_least, {name: cohort.nodes[name] for name in error.lost})
         else:
             cohort.check_names()
         steps = Steps(
@@ -125,9 +130,44 @@ class Sessions:
             aggregator,
             cohort,
             secure=self._secure,
-            traffic=self._traffic,
-            grace=self._grace,
-            unmask_timeout=self._unmask_timeout,
-            watch=self._watch,
+            timing=self._timing,
+            traffic=self.traffic,
+            on_wait=self._on_wait,
         )
         return aggregator, cohort, steps
+
+    def _exchange_shares(self, aggregator: Aggregator, cohort: Cohort, timeout: float) -> None:
+        """Send the roster to all, and take from each its sealed shares for the others.
+
+        Raises
+        ------
+        CohortRefused
+            If a pod refuses the roster or does not answer in time, or if a node has taken a pod's name.
+        """
+        roster = aggregator.make_roster(list(cohort.hellos.values()))
+        names = {node: name for name, node in cohort.nodes.items()}
+        request = records.put(RecordDict(), records.RosterRequest(roster.hellos))
+        reasons = dict[str, str]()
+        replies = self._exchange.ask(
+            dict.fromkeys(names, request),
+            ROSTER_MESSAGE,
+            timeout,
+            on_wait=lambda nodes: self._on_wait("roster", [names[node] for node in nodes]),
+        )
+        for reply in replies:
+            name = names[reply.node]
+            if refused := reply.refusal():
+                reasons[name] = refused.text
+            elif reply.content is None:
+                reasons[name] = f"pod '{name}': {reply.failure}"
+            else:
+                try:
+                    aggregator.take_shares(name, records.take(reply.content, records.RosterReply).shares)
+                except ProtocolError as error:
+                    reasons[name] = f"pod '{name}': {error}"
+        if cohort.misnamed:  # only now: the pods have seen the roster too, and their ledgers have their refusals
+            others = [text for text in reasons.values() if text not in cohort.misnamed.values()]
+            lost = list({**cohort.misnamed, **reasons})
+            raise CohortRefused([*cohort.misnamed.values(), *others], roster.names, cohort.approvals, lost)
+        if reasons:
+            raise CohortRefused(list(reasons.values()), roster.names, cohort.approvals, list(reasons))

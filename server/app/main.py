@@ -3,45 +3,24 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
 
-import numpy.typing as npt
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context
 from flwr.serverapp import Grid, ServerApp
-from flwr.serverapp.strategy import Strategy
 
 from fl_app.config import RunConfig
-from fl_app.errors import FlAppError, UsageError
+from fl_app.errors import FlAppError
 from fl_app.federation.kinds import find_federation
-from fl_app.flower.names import (
-    CONFIG_RECORD,
-    DATASTRUCTURE,
-    ENCODING,
-    LOSS,
-    RUN,
-    SCHEMA,
-    STATISTICS,
-    TEST_PREFIX,
-    segment,
-)
-from fl_app.tabular.encoding import Encoding, continuous_features
-from fl_app.tabular.metrics import MAX_BRIER, MAX_LOSS, Counts
+from fl_app.flower.names import ENCODING, RUN
+from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.schema import CombinedSchema, Schema, combine
-from fl_app.tabular.statistics import Statistics
 from server.app.checkpoint import Checkpoint
 from server.app.recorder import Recorder
-from server.app.run_directory import (
-    FLOWER_LOG,
-    MEMBERSHIP_CHANGES,
-    RUN_DIRECTORY_VARIABLE,
-    RunDirectory,
-    request_for,
-)
+from server.app.run_directory import FLOWER_LOG, RUN_DIRECTORY_VARIABLE, RunDirectory, request_for
 from server.app.schema_agreement import SchemaChanged, check_agreement
-from strategies import Count, Mean, SecureAggregation, Sum
+from server.app.strategy import declare_classes, gather_statistics, secure_strategy
+from strategies import Hooks, StartingPoint
+from strategies.discovery import discover_pods
 from strategies.inner_strategy import restore
-from strategies.look import look_at_pods
-from strategies.metrics import Metric
 
 app = ServerApp()
 
@@ -53,13 +32,10 @@ def main(grid: Grid, context: Context) -> None:
     checkpoint = Checkpoint.load(run.checkpoint_path) if run.resumed else None
     recorder = Recorder(run, checkpoint)
     try:
-        request = run.request()
-        if request.discovery:
-            recorder.look(look_at_pods(grid, **request.discovery.document()))
+        if discovery := run.request().discovery:
+            recorder.look(discover_pods(grid, **discovery.document()))
         else:
-            schema = request.expected
-            expected = CombinedSchema.from_json(json.dumps(schema)) if schema else None
-            _train(grid, run, recorder, expected, checkpoint)
+            train(grid, run, recorder, checkpoint)
     except FlAppError as error:
         recorder.fail(error)
         raise
@@ -72,126 +48,80 @@ def main(grid: Grid, context: Context) -> None:
         raise
 
 
-def _train(
-    grid: Grid, run: RunDirectory, recorder: Recorder, expected: Schema | None, checkpoint: Checkpoint | None
-) -> None:
+def train(grid: Grid, run: RunDirectory, recorder: Recorder, checkpoint: Checkpoint | None) -> None:
     """Train from the start, or go on from a checkpoint: with its encoding, and without asking for statistics again."""
     config = run.config()
-    strategy = make_strategy(config, recorder, series=run.name, **(_going_on(run, checkpoint) if checkpoint else {}))
+    hooks = Hooks(
+        on_round=recorder.round,
+        on_skip=recorder.skip,
+        on_wait=recorder.wait,
+        should_stop=recorder.over,
+        choose_model=recorder.keep,
+    )
+    strategy = secure_strategy(config, _starting_point(run, checkpoint), hooks)
     if checkpoint:
         restore(strategy.inner, checkpoint.server)
+
+    # --- COHORT: every requested pod answers, and approves every other -----------
     recorder.step("hello")
     cohort = strategy.form_cohort(grid, config.rounds)
     recorder.cohort(strategy)
-    schema = combine(
-        [Schema.from_json(cohort.schemas[pod]) for pod in config.pods], ignore_cols=config.datastructure.ignore_cols
-    )
-    if expected:
-        check_agreement(expected, schema, config.datastructure)
+
+    # --- SCHEMA: the pods' own, combined, must be what the modeller expects ------
+    published = [Schema.from_json(cohort.schemas[pod]) for pod in config.pods]
+    schema = combine(published, ignore_cols=config.datastructure.ignore_cols)
+    if expected := run.request().expected:
+        check_agreement(CombinedSchema.from_json(json.dumps(expected)), schema, config.datastructure)
+
+    # --- ENCODING: how rows become arrays, from secure sums of statistics --------
     if checkpoint:
-        encoding = _kept_encoding(run, schema, config)
+        encoding = _encoding_of_resumed_run(run, schema, config)
     else:
         recorder.step("statistics")
         statistics = gather_statistics(strategy, schema, config)
         encoding = Encoding.of(schema, config.datastructure, statistics, min_bin_rows=config.min_bin_rows)
     recorder.schema(schema, encoding)
-    strategy.declare_sizes(_sizes(len(encoding.labels)))
-    arrays = checkpoint.arrays if checkpoint else _first_arrays(encoding, config)
-    initial = ArrayRecord({name: Array(value) for name, value in arrays.items()})
+    declare_classes(strategy, len(encoding.labels))
+
+    # --- TRAINING AND EVALUATION -------------------------------------------------
+    initial = _initial_arrays(encoding, config, checkpoint)
     settings = ConfigRecord({RUN: config.to_json(), ENCODING: encoding.to_json()})
     recorder.begin(strategy)
     strategy.start(
         grid, initial, config.rounds, timeout=config.step_timeout, train_config=settings, evaluate_config=settings
     )
+
+    # --- MODEL AND RESULTS -------------------------------------------------------
     recorder.finish(strategy)
 
 
-def _first_arrays(encoding: Encoding, config: RunConfig) -> dict[str, npt.NDArray[Any]]:
-    from fl_app.tabular.network import build_network, state_of
-
-    return state_of(build_network(encoding, config.architecture, config.seed))
-
-
-def _going_on(run: RunDirectory, checkpoint: Checkpoint) -> dict[str, int]:
-    """Return where a resumed run goes on: after every round that was completed, and every one known to be spent."""
+def _starting_point(run: RunDirectory, checkpoint: Checkpoint | None) -> StartingPoint:
+    """Return where the run goes on: after every round that was completed, and every one known to be spent."""
+    if checkpoint is None:
+        return StartingPoint(series=run.name)
     skipped = [entry.round for entry in run.results().skipped]
-    return {"first_round": max([checkpoint.number, *skipped]) + 1, "completed": len(checkpoint.rounds)}
+    last = max([checkpoint.number, *skipped])
+    return StartingPoint(series=run.name, first_round=last + 1, completed=len(checkpoint.rounds))
 
 
-def _kept_encoding(run: RunDirectory, schema: CombinedSchema, config: RunConfig) -> Encoding:
-    """Return the encoding the run began with; raises `SchemaChanged` if the pods publish other tables by now."""
-    kept, encoding = run.encoding()
+def _encoding_of_resumed_run(run: RunDirectory, schema: CombinedSchema, config: RunConfig) -> Encoding:
+    """Return the encoding the run began with; raises `SchemaChanged` if the pods now publish other tables."""
+    schema_before, encoding = run.encoding()
     try:
-        check_agreement(CombinedSchema.from_json(kept), schema, config.datastructure)
+        check_agreement(CombinedSchema.from_json(schema_before), schema, config.datastructure)
     except SchemaChanged as error:
         raise SchemaChanged(f"the tables are not those this run began with, so it cannot be resumed: {error}") from None
     return Encoding.from_json(encoding)
 
 
-def make_strategy(config: RunConfig, recorder: Recorder, **settings: Any) -> SecureAggregation:
-    """Return the secure strategy that a run's settings describe; ``settings`` are `SecureAggregation`'s own."""
-    evaluate = _evaluation(config.max_weight)
-    return SecureAggregation(
-        inner_strategy(config),
-        config.pods,
-        statistics=[Sum("moments", bound=float(config.max_weight)), Count("histogram")],
-        train_metrics=[Mean(LOSS, bound=MAX_LOSS)],
-        evaluate_metrics=evaluate,
-        final_metrics=[*evaluate, *_evaluation(config.max_weight, TEST_PREFIX)],
-        secure=config.secure,
-        prime_q=config.prime_q,
-        update_bound=config.update_bound,
-        max_weight=config.max_weight,
-        weighting=config.weighting,
-        run_config={RUN: config.to_json()},
-        hello_timeout=config.hello_timeout,
-        threshold=config.threshold,
-        rejoin_timeout=config.rejoin_timeout,
-        membership_changes=MEMBERSHIP_CHANGES,
-        on_round=recorder.round,
-        on_skip=recorder.skip,
-        on_wait=recorder.wait,
-        until=recorder.over,
-        keep=recorder.keep,
-        **settings,
-    )
+def _initial_arrays(encoding: Encoding, config: RunConfig, checkpoint: Checkpoint | None) -> ArrayRecord:
+    if checkpoint:
+        arrays = checkpoint.arrays
+    else:
+        from fl_app.tabular.network import build_network, state_of  # torch: only a run that trains needs it
 
-
-def inner_strategy(config: RunConfig) -> Strategy:
-    """Return the averaging strategy by its Flower name; raises `UsageError` if it refuses its parameters."""
-    from flwr.serverapp import strategy
-
-    try:
-        made: Strategy = getattr(strategy, config.strategy)(
-            min_train_nodes=2, min_evaluate_nodes=2, min_available_nodes=2, **config.strategy_params
-        )
-    except TypeError as error:
-        raise UsageError(f"strategy_params: {config.strategy} does not take them: {error}") from error
-    return made
-
-
-def gather_statistics(strategy: SecureAggregation, schema: CombinedSchema, config: RunConfig) -> Statistics:
-    """Return the statistics of the continuous features, summed over the pods' training rows."""
-    columns = continuous_features(schema, config.datastructure)
-    layout = Statistics.zeros(columns).arrays()
-    request = ConfigRecord({SCHEMA: schema.to_json(), DATASTRUCTURE: config.datastructure.to_json()})
-    sizes = {name: array.size for name, array in layout.items()}
-    summed = strategy.gather_statistics(RecordDict({CONFIG_RECORD: request}), sizes, config.step_timeout)
-    return Statistics.from_arrays({name: summed.values[segment(STATISTICS, name)] for name in layout})
-
-
-def _evaluation(max_weight: int, prefix: str = "") -> list[Metric]:
-    """Return the metrics of one set of rows: the arrays of `Counts`, their sizes still to be declared."""
-    bounds = {"loss_sum": MAX_LOSS, "brier_sum": MAX_BRIER}
-    return [
-        Sum(prefix + name, bound=bounds[name] * max_weight) if name in bounds else Count(prefix + name)
-        for name in Counts.zeros(2).arrays()
-    ]
-
-
-def _sizes(classes: int) -> dict[str, int]:
-    sizes = {name: array.size for name, array in Counts.zeros(classes).arrays().items()}
-    return sizes | {TEST_PREFIX + name: size for name, size in sizes.items()}
+        arrays = state_of(build_network(encoding, config.architecture, config.seed))
+    return ArrayRecord({name: Array(value) for name, value in arrays.items()})
 
 
 def _run_directory(context: Context) -> RunDirectory:

@@ -24,8 +24,8 @@ from server.app.results import AggregationResult, Metrics, Results, RoundResult,
 from server.app.run_directory import RunDirectory
 from server.app.summaries import aggregation_of, counts_of, finite, losses_of, metrics_from, pods_of
 from strategies import CohortRefused, Round, SecureAggregation, StepFailed
+from strategies.discovery import Discovery
 from strategies.inner_strategy import server_state
-from strategies.look import Look
 
 MIN_INTERVAL = 0.25
 """Least seconds between two records of which pods are awaited."""
@@ -96,7 +96,7 @@ class Recorder:
             self._strategy = strategy
             self._note(pods=pods_of(strategy.sessions.cohort))
 
-    def look(self, discovered: Look) -> None:
+    def look(self, discovered: Discovery) -> None:
         """Record what pods publish, and that the run is completed: no more was asked of them."""
         schemas, now = discovered.cohort.schemas, _now()
         pods = tuple(
@@ -127,8 +127,9 @@ class Recorder:
         """Record that the pods are about to train, or, where no round is left, to evaluate."""
         if rounds := self._results.rounds:
             self._note_stop(rounds[-1].round)
-        trains = strategy.completed < self._config.rounds and not self.over()
-        self.step("train" if trains else "evaluate", strategy.first_round if trains else strategy.first_round - 1)
+        start = strategy.starting_point
+        trains = start.completed < self._config.rounds and not self.over()
+        self.step("train" if trains else "evaluate", start.first_round if trains else start.first_round - 1)
 
     def round(self, done: Round) -> None:
         """Record a completed round; what was evaluated in it is the model of the round before."""

@@ -305,7 +305,7 @@ class Results(Document):
 
 
 class Discovery(Document):
-    """A request to ask pods what they publish; see `strategies.look.look_at_pods`."""
+    """A request to ask pods what they publish; see `strategies.discovery.discover_pods`."""
 
     names: tuple[str, ...]
     timeout: float = 60.0

@@ -209,10 +209,6 @@ def find_model(given: str | Path, runs: Path = Path("runs")) -> Path:
     return run.model_path()
 
 
-MEMBERSHIP_CHANGES = 3
-"""How often a run continues after pods were lost; their owners may allow less."""
-
-
 def request_for(federation: Federation, test_file: Path | None = None) -> RunRequest:
     """Return the federation's name and source, and the public test file with how to read it."""
     path = test_file or federation.test_file

@@ -74,10 +74,10 @@ def aggregation_of(strategy: SecureAggregation, before: AggregationResult) -> Ag
     sessions = strategy.sessions
     return AggregationResult(
         enabled=strategy.secure,
-        prime_q=strategy.prime_q,
-        update_bound=strategy.declared.update_bound,
-        max_weight=strategy.max_weight,
-        weighting=strategy.weighting,
+        prime_q=strategy.aggregation.prime_q,
+        update_bound=strategy.aggregation.update_bound,
+        max_weight=strategy.aggregation.largest_weight,
+        weighting=strategy.aggregation.weighting,
         threshold=sessions.aggregator.threshold if sessions and strategy.secure else None,
         sessions=before.sessions + (sessions.opened if sessions else 0),
         steps=steps,

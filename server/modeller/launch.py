@@ -14,14 +14,12 @@ from fl_app.host.signals import interruptible
 from fl_app.secagg.errors import ProtocolError
 from fl_app.tabular.schema import Schema
 from server.app.results import Results, Status
-from server.app.run_directory import FLOWER_LOG, MEMBERSHIP_CHANGES, RunDirectory, request_for
+from server.app.run_directory import FLOWER_LOG, RunDirectory, request_for
 from server.modeller.callbacks import Callback, CallbackFailed, Callbacks
 from server.modeller.simulation import Simulation
 
 POLL = 0.2
 MARGIN = 120.0
-_TRIPS = 240.0
-"""Seconds for the two small trips that may follow a step."""
 Follow = Callable[[Results], None]
 
 
@@ -105,8 +103,10 @@ def fit(
 
 def deadline_of(config: RunConfig) -> float:
     """Return the seconds after which a run of these settings has taken longer than its own deadlines allow."""
-    sessions = 2 * config.hello_timeout + 2 * MEMBERSHIP_CHANGES * config.rejoin_timeout
-    return sessions + (config.step_timeout + _TRIPS) * (config.rounds + MEMBERSHIP_CHANGES + 2) + MARGIN
+    timing, changes = config.timing, config.dropouts.membership_changes
+    sessions = 2 * timing.hello + 2 * changes * timing.rejoin
+    step = timing.step + 2 * timing.unmask  # two small trips may follow a step
+    return sessions + step * (config.rounds + changes + 2) + MARGIN
 
 
 def carry_out(

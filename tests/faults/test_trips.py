@@ -9,10 +9,12 @@ from flwr.serverapp.strategy import FedAvg
 
 from fl_app.flower.names import UNMASK_MESSAGE
 from fl_app.secagg.roster import default_threshold
+from strategies import Aggregation, SecureAggregation, Timing
 from strategies.metrics import Count, Mean
-from strategies.secure_aggregation import SecureAggregation
 from tests.faults.grid import FaultyGrid, Killed
 from tests.support.pods_in_process import NAMES, SIZE, Pods
+
+TERMS = Aggregation(max_weight=1000)
 
 
 def trips(directory: Path, count: int, *, lose: bool, evaluate: bool = False) -> dict[str, int]:
@@ -29,9 +31,8 @@ def trips(directory: Path, count: int, *, lose: bool, evaluate: bool = False) ->
         pods.names,
         train_metrics=[Mean("loss", bound=64.0)],
         evaluate_metrics=[Count("hits", bound=100)] if evaluate else [],
-        max_weight=1000,
-        grace=0.0,
-        poll=0.001,
+        aggregation=TERMS,
+        timing=Timing(grace=0.0, poll=0.001),
     )
     strategy.start(pods.grid, ArrayRecord({"w": Array(np.zeros(SIZE))}), num_rounds=1)
     return {kind: cost.messages for kind, cost in strategy.traffic().items()}
@@ -60,7 +61,7 @@ def test_a_round_with_losses_costs_two_small_extra_trips(tmp_path: Path, count: 
 
 def test_the_extra_trips_are_small(tmp_path: Path) -> None:
     pods = Pods(tmp_path, NAMES[:4])
-    strategy = SecureAggregation(FedAvg(), pods.names, max_weight=1000, grace=0.0, poll=0.001)
+    strategy = SecureAggregation(FedAvg(), pods.names, aggregation=TERMS, timing=Timing(grace=0.0, poll=0.001))
     strategy.start(pods.grid, ArrayRecord({"w": Array(np.zeros(100_000))}), num_rounds=1)
     traffic = strategy.traffic()
     assert traffic["train"].bytes_in > 3_000_000
@@ -75,6 +76,6 @@ def test_a_pod_that_refuses_to_unmask_does_not_hurry_the_others(tmp_path: Path) 
     pods = Pods(tmp_path, NAMES[:4], grid_class=FaultyGrid)
     grid = pods.grid
     grid.restarted[pods.nodes[NAMES[0]]] = grid.slow[pods.nodes[NAMES[3]]] = UNMASK_MESSAGE
-    strategy = SecureAggregation(FedAvg(), pods.names, max_weight=1000, poll=0.001)
+    strategy = SecureAggregation(FedAvg(), pods.names, aggregation=TERMS, timing=Timing(poll=0.001))
     result = strategy.start(grid, ArrayRecord({"w": Array(np.zeros(SIZE))}), num_rounds=1)
     assert list(result.train_metrics_clientapp) == [1]

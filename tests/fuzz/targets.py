@@ -31,9 +31,9 @@ from fl_app.secagg.crypto import HELLO, SELF_SHARE, UNMASK, Signer, statement
 from fl_app.secagg.errors import AlreadyAnswered, ProtocolError
 from fl_app.secagg.ledger_protocol import Account
 from fl_app.secagg.messages import Hello, MaskedReply, Record, SealedShare, UnmaskReply, Witness
-from strategies.cohort import _Answers
+from strategies.hello import HelloReplies
 from strategies.polling import Reply
-from strategies.steps import _Plain
+from strategies.sums import PlainSum
 from tests.adversary.server import Server
 from tests.fuzz.damage import TREES, damaged_bytes, damaged_content, damaged_message
 from tests.support.pods_in_process import NAMES, SIZE, identity
@@ -168,7 +168,7 @@ class Bench:
         aggregator, collection = self.server.aggregator, self.collection
 
         def hello(content: RecordDict) -> None:
-            _Answers({}).take(Reply(self.node, content), aggregator)
+            HelloReplies(aggregator, {}, aggregator.parameters.pods).take(Reply(self.node, content))
 
         def roster(content: RecordDict) -> None:
             aggregator.take_shares(ME, records.take(content, records.RosterReply).shares)
@@ -185,7 +185,7 @@ class Bench:
 
         def plain(content: RecordDict) -> None:
             classes = self.server.parameters.steps[0].classes
-            _Plain(classes, (SIZE, 1, 1)).add(ME, content)
+            PlainSum(classes, (SIZE, 1, 1)).add(ME, content)
 
         values = {
             "update": np.zeros(SIZE),

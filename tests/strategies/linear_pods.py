@@ -1,7 +1,7 @@
 """Pods that fit a small linear model: plain Flower handlers, served masked, or as they are to Flower's strategies."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,15 @@ from client.app.masked_app import MaskedApp
 from client.app.owner import Owner, owner_of
 from fl_app.identity.keys import Keyring, keygen, known_pods
 from fl_app.pod.definition import Policy
-from strategies import Count, Mean, SecureAggregation, Sum
+from strategies import Aggregation, Count, Dropouts, Hooks, Mean, SecureAggregation, StartingPoint, Sum, Timing
 from tests.support.in_process import InProcessGrid
 
 NAMES = ("north", "south", "west")
 EXAMPLES = {"north": 17, "south": 30, "west": 45, "east": 20}
 CONFIG = {"lr": 0.05}
+GROUPS: Mapping[str, Any] = {
+    "dropouts": Dropouts, "timing": Timing, "starting_point": StartingPoint, "hooks": Hooks,
+}  # fmt: skip
 Floats = npt.NDArray[np.float64]
 Handler = Callable[[Message, Context], Message]
 
@@ -95,17 +98,29 @@ class LinearPods:
 
 
 def strategy(inner: Any, names: Sequence[str] = NAMES, **settings: Any) -> SecureAggregation:
-    """Return the secure strategy over the handlers' metrics; a test waits for nothing."""
+    """Return the secure strategy over the handlers' metrics; a test waits for nothing.
+
+    ``settings`` are those of `SecureAggregation`, and the fields of its groups of settings by their own names.
+    """
     defaults: Mapping[str, Any] = {
         "train_metrics": [Mean("loss")],
         "evaluate_metrics": [Mean("loss"), Count("hits"), Sum("residuals", bound=1e4, size=3)],
-        "hello_timeout": 1.0,
-        "rejoin_timeout": 0.2,
+        "hello": 1.0,
+        "rejoin": 0.2,
         "membership_changes": 0,
         "grace": 0.0,
         "poll": 0.01,
     }
-    return SecureAggregation(inner, names, **{**defaults, **settings})
+    given = {**defaults, **settings}
+    groups = {
+        "aggregation": Aggregation(**_taken(given, Aggregation.model_fields)),
+        **{name: group(**_taken(given, (item.name for item in fields(group)))) for name, group in GROUPS.items()},
+    }
+    return SecureAggregation(inner, names, **{**groups, **given})
+
+
+def _taken(settings: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: settings.pop(name) for name in names if name in settings}
 
 
 def config() -> ConfigRecord:

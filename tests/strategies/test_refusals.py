@@ -131,7 +131,7 @@ def test_a_pinned_key_that_is_another_ones_stops_the_run(pods: LinearPods) -> No
 
 def test_a_missing_pod_stops_the_run_at_the_deadline_and_those_online_are_named(pods: LinearPods) -> None:
     grid = pods.grid(nodes=("north", "south"))
-    refused = no_cohort(grid, hello_timeout=0.3)
+    refused = no_cohort(grid, hello=0.3)
     assert "pod 'west' did not answer within 0 seconds (online: north, south)" in str(refused)
     assert refused.matrix()[3] == ["west", "?", "?", "-"]
 
@@ -256,7 +256,7 @@ def test_an_owner_who_cannot_be_found_is_no_reason_to_tell_where(pods: LinearPod
     key = pod_home("west", pods.home("west")) / "identity.key"
     key.chmod(0o644)
     grid = pods.grid()
-    refused = no_cohort(grid, hello_timeout=0.3)
+    refused = no_cohort(grid, hello=0.3)
     assert "could not answer; its own log says why" in str(refused)
     assert set(refused.approvals) == {"north", "south"}
     assert not leaked(grid, pods)
@@ -467,14 +467,17 @@ def last_request(grid: InProcessGrid, message_type: str) -> Message:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (lambda c: c.clear(), "a node sent what is not an answer"),
-        (lambda c: c.__setitem__("secagg", ConfigRecord({"Hello": b"garbage"})), "a node sent what is not an answer"),
+        (lambda c: c.clear(), "reply to the hello cannot be used"),
+        (
+            lambda c: c.__setitem__("secagg", ConfigRecord({"Hello": b"garbage"})),
+            "reply to the hello cannot be used",
+        ),
         (lambda c: records.put(c, replace(records.take(c, Hello), published=b"{...}")), "signature of pod 'south'"),
     ],
     ids=range(3),
 )
 def test_a_hello_that_is_none_is_a_missing_pod(change: Any, text: str, pods: LinearPods) -> None:
-    refused = no_cohort(pods.grid(on_reply=replied(HELLO_MESSAGE, change)), hello_timeout=0.3)
+    refused = no_cohort(pods.grid(on_reply=replied(HELLO_MESSAGE, change)), hello=0.3)
     assert "pod 'south' did not answer within 0 seconds (online: north, west)" in str(refused)
     assert text in str(refused)
 

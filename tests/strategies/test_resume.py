@@ -13,8 +13,8 @@ from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM, FedProx, Strategy
 from fl_app.errors import RunFailed, UsageError
 from fl_app.flower.names import COMPLETED_ROUNDS, MASKED_TRAIN, ROSTER_MESSAGE
 from strategies import CohortRefused, Round, StepFailed
+from strategies.discovery import discover_pods
 from strategies.inner_strategy import restore, server_state
-from strategies.look import look_at_pods
 from tests.strategies.linear_pods import LinearPods, config, flat, initial, strategy
 from tests.support.in_process import InProcessGrid
 
@@ -210,11 +210,11 @@ def test_not_beyond_what_is_allowed(tmp_path: Path) -> None:
 # --- who is there
 
 
-def test_a_look_tells_since_when_nodes_are_connected(pods: LinearPods, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_discovery_tells_since_when_nodes_are_connected(pods: LinearPods, monkeypatch: pytest.MonkeyPatch) -> None:
     grid = pods.grid(1)
     nodes = [NodeInfo(node_id=101, last_activated_at="2026-11-23T04:00:00+00:00"), *map(node_info, (102, 103))]
     monkeypatch.setattr(InProcessGrid, "get_nodes", lambda _: nodes)
-    assert look_at_pods(grid, pods.names, 2.0).since == {"north": "2026-11-23T04:00:00+00:00"}
+    assert discover_pods(grid, pods.names, 2.0).since == {"north": "2026-11-23T04:00:00+00:00"}
 
 
 def node_info(node: int) -> NodeInfo:
@@ -259,7 +259,7 @@ def test_an_error_reply_to_a_hello_is_told_in_words_of_our_own(
         return message
 
     grid = pods.grid(on_reply=broken)
-    secure = strategy(FedAvg(), pods.names, hello_timeout=0.3)
+    secure = strategy(FedAvg(), pods.names, hello=0.3)
     with pytest.raises(CohortRefused, match="a node could not answer: its app failed") as refused:
         secure.start(grid, initial(), 1, 5.0, config(), config())
     assert MARKER not in str(refused.value)

@@ -13,7 +13,6 @@ from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM, FedProx, Strategy
 from fl_app.errors import FlAppError, UsageError
 from fl_app.identity.keys import keygen
 from fl_app.secagg.binding import layout_for
-from fl_app.secagg.errors import UnsupportedField
 from fl_app.secagg.messages import Step
 from strategies import Count, Mean, Round, SecureAggregation, StepFailed, Sum
 from tests.strategies.linear_pods import (
@@ -57,7 +56,7 @@ def step_of(used: SecureAggregation, pods: int = 3) -> float:
     parameters = used.sessions.aggregator.parameters
     names = tuple(c.name for c in parameters.step("train").classes)
     layout = layout_for(parameters, Step(bytes(32), "train", 1, names, (1,) * len(names)), pods)
-    total = pods if used.weighting == "equal" else sum(EXAMPLES[name] for name in used.pods)
+    total = pods if used.aggregation.weighting == "equal" else sum(EXAMPLES[name] for name in used.pods)
     return pods / 2 / layout.scales["update"] / total
 
 
@@ -215,8 +214,8 @@ def test_all_pods_are_told_the_same_but_for_their_shares(pods: LinearPods) -> No
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"pods": ["a"]}, "two or more different pods"),
-        ({"pods": ["a", "a"]}, "two or more different pods"),
+        ({"names": ["a"]}, "two or more different pods"),
+        ({"names": ["a", "a"]}, "two or more different pods"),
         ({"weighting": "rows"}, "'examples' or 'equal', not 'rows'"),
         ({"inner": FedAvg(min_train_nodes=4)}, "min_train_nodes=4, and there are 3 pods"),
         ({"inner": FedAvg(min_evaluate_nodes=4)}, "min_evaluate_nodes=4"),
@@ -225,11 +224,11 @@ def test_all_pods_are_told_the_same_but_for_their_shares(pods: LinearPods) -> No
 )
 def test_settings_that_cannot_be_are_refused_at_once(settings: dict[str, Any], text: str) -> None:
     with pytest.raises(UsageError, match=text):
-        SecureAggregation(**{"inner": FedAvg(), "pods": NAMES, **settings})
+        strategy(**{"inner": FedAvg(), "names": NAMES, **settings})
 
 
 def test_another_prime_is_refused_at_once() -> None:
-    with pytest.raises(UnsupportedField):
+    with pytest.raises(UsageError, match="is not supported: use 2"):
         strategy(FedAvg(), prime_q=2**89 - 1)
 
 

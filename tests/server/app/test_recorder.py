@@ -46,8 +46,8 @@ def test_training_ends_where_it_is_asked_to_and_another_model_is_evaluated(tmp_p
     secure = strategy(
         FedAvg(),
         on_round=done.append,
-        until=lambda: len(done) == 3,
-        keep=lambda: (1, done[0].arrays),
+        should_stop=lambda: len(done) == 3,
+        choose_model=lambda: (1, done[0].arrays),
     )
     result = secure.start(pods.grid(), initial(), 9, 5.0, config(), config())
     assert [entry.number for entry in done] == [1, 2, 3]
@@ -61,7 +61,7 @@ def test_training_ends_where_it_is_asked_to_and_another_model_is_evaluated(tmp_p
 
 def test_nobody_is_asked_before_a_round_is_completed_and_none_means_the_last_model(tmp_path: Path) -> None:
     pods, done = LinearPods(tmp_path), list[Round]()
-    secure = strategy(FedAvg(), on_round=done.append, until=lambda: True, keep=lambda: None)
+    secure = strategy(FedAvg(), on_round=done.append, should_stop=lambda: True, choose_model=lambda: None)
     result = secure.start(pods.grid(), initial(), 9, 5.0, config(), config())
     assert len(done) == 1
     assert np.array_equal(flat(result.arrays), flat(done[0].arrays))
@@ -69,7 +69,7 @@ def test_nobody_is_asked_before_a_round_is_completed_and_none_means_the_last_mod
 
 def test_a_resumed_run_whose_training_was_over_trains_no_more(tmp_path: Path) -> None:
     pods, done = LinearPods(tmp_path), list[Round]()
-    secure = strategy(FedAvg(), on_round=done.append, until=lambda: True, first_round=3, completed=2)
+    secure = strategy(FedAvg(), on_round=done.append, should_stop=lambda: True, first_round=3, completed=2)
     secure.start(pods.grid(), initial(), 9, 5.0, config(), config())
     assert done == []
     assert secure.final is not None

@@ -15,7 +15,7 @@ from server.app.results import Discovery, RunRequest
 from server.app.run_directory import RunDirectory
 from server.modeller.schemas import ask_pods
 from strategies import CohortRefused
-from strategies.look import look_at_pods
+from strategies.discovery import discover_pods
 from tests.support.in_process import InProcessGrid
 from tests.support.small_federation import PODS, settle, small_federation, write_pod
 
@@ -36,15 +36,15 @@ def grid(small: SimulatedFederation, monkeypatch: pytest.MonkeyPatch) -> InProce
 def test_whoever_is_connected_is_found_and_tells_whom_it_approves(
     grid: InProcessGrid, known: tuple[str, ...], messages: int
 ) -> None:
-    look = look_at_pods(grid, known, 5, required=False, settle=0)
-    assert list(look.cohort.schemas) == ["north", "south"]
-    assert look.cohort.approvals == {"north": ("south",), "south": ("north",)}
-    assert look.problems == ()
+    discovery = discover_pods(grid, known, 5, required=False, settle=0)
+    assert list(discovery.cohort.schemas) == ["north", "south"]
+    assert discovery.cohort.approvals == {"north": ("south",), "south": ("north",)}
+    assert discovery.problems == ()
     assert len(grid.requests) == messages
 
 
 def test_a_look_leaves_a_line_in_the_ledger_and_no_session(grid: InProcessGrid, tmp_path: Path) -> None:
-    look_at_pods(grid, PODS, 5)
+    discover_pods(grid, PODS, 5)
     ledgers = list(tmp_path.rglob("ledger.db"))
     assert len(ledgers) == len(PODS)
     assert all([entry.event for entry in Ledger(path).entries()] == ["look"] for path in ledgers)
@@ -54,11 +54,11 @@ def test_a_look_leaves_a_line_in_the_ledger_and_no_session(grid: InProcessGrid, 
 def test_who_is_required_and_silent_is_named(grid: InProcessGrid) -> None:
     grid.on_reply = lambda message: message if hello_of(message).name == "north" else None
     with pytest.raises(CohortRefused, match="pod 'south' did not answer"):
-        look_at_pods(grid, PODS, 0.3)
-    assert list(look_at_pods(grid, PODS, 0.3, required=False).cohort.hellos) == ["north"]
+        discover_pods(grid, PODS, 0.3)
+    assert list(discover_pods(grid, PODS, 0.3, required=False).cohort.hellos) == ["north"]
     grid.on_reply = lambda message: None
     with pytest.raises(CohortRefused, match="no pod is connected"):
-        look_at_pods(grid, (), 0.3, required=False)
+        discover_pods(grid, (), 0.3, required=False)
 
 
 def test_a_forged_answer_is_a_problem_and_no_pod(grid: InProcessGrid) -> None:
@@ -70,14 +70,15 @@ def test_a_forged_answer_is_a_problem_and_no_pod(grid: InProcessGrid) -> None:
         return message
 
     grid.on_reply = forged
-    look = look_at_pods(grid, PODS, 5, required=False, settle=0)
-    assert list(look.cohort.hellos) == ["north"]
-    assert look.problems == ("the signature of pod 'south' does not verify",)
+    discovery = discover_pods(grid, PODS, 5, required=False, settle=0)
+    assert list(discovery.cohort.hellos) == ["north"]
+    (problem,) = discovery.problems
+    assert problem == "a node's reply to the hello cannot be used: the signature of pod 'south' does not verify"
 
 
 def test_one_name_from_two_nodes_is_told(grid: InProcessGrid) -> None:
     twice = InProcessGrid(app, {100: {"partition-id": 0}, 102: {"partition-id": 0}})
-    assert look_at_pods(twice, PODS, 5, required=False, settle=0).problems == ("two nodes answer as pod 'north'",)
+    assert discover_pods(twice, PODS, 5, required=False, settle=0).problems == ("two nodes answer as pod 'north'",)
 
 
 def test_pods_answer_in_the_order_in_which_they_were_asked(small: SimulatedFederation, tmp_path: Path) -> None:

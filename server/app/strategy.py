@@ -1,0 +1,86 @@
+"""The strategy that a run's settings describe, and the metrics that the tabular app declares to it."""
+
+from flwr.app import ConfigRecord, RecordDict
+from flwr.serverapp.strategy import Strategy
+
+from fl_app.config import RunConfig
+from fl_app.errors import UsageError
+from fl_app.flower.names import (
+    CONFIG_RECORD,
+    DATASTRUCTURE,
+    LOSS,
+    RUN,
+    SCHEMA,
+    STATISTICS,
+    TEST_PREFIX,
+    segment,
+)
+from fl_app.tabular.encoding import continuous_features
+from fl_app.tabular.metrics import MAX_BRIER, MAX_LOSS, Counts
+from fl_app.tabular.schema import CombinedSchema
+from fl_app.tabular.statistics import Statistics
+from strategies import Count, Hooks, Mean, SecureAggregation, StartingPoint, Sum
+from strategies.metrics import Metric
+
+
+def secure_strategy(config: RunConfig, starting_point: StartingPoint, hooks: Hooks) -> SecureAggregation:
+    """Return the secure strategy that a run's settings describe.
+
+    Raises
+    ------
+    UsageError
+        If the averaging strategy refuses its parameters.
+    """
+    evaluate = _evaluation_metrics(config.max_weight)
+    return SecureAggregation(
+        averaging_strategy(config),
+        config.pods,
+        statistics=[Sum("moments", bound=float(config.max_weight)), Count("histogram")],
+        train_metrics=[Mean(LOSS, bound=MAX_LOSS)],
+        evaluate_metrics=evaluate,
+        final_metrics=[*evaluate, *_evaluation_metrics(config.max_weight, TEST_PREFIX)],
+        secure=config.secure,
+        aggregation=config.aggregation,
+        dropouts=config.dropouts,
+        timing=config.timing,
+        run_config={RUN: config.to_json()},
+        starting_point=starting_point,
+        hooks=hooks,
+    )
+
+
+def averaging_strategy(config: RunConfig) -> Strategy:
+    """Return the averaging strategy by its Flower name; raises `UsageError` if it refuses its parameters."""
+    from flwr.serverapp import strategy
+
+    try:
+        inner: Strategy = getattr(strategy, config.strategy)(
+            min_train_nodes=2, min_evaluate_nodes=2, min_available_nodes=2, **config.strategy_params
+        )
+    except TypeError as error:
+        raise UsageError(f"strategy_params: {config.strategy} does not take them: {error}") from error
+    return inner
+
+
+def gather_statistics(strategy: SecureAggregation, schema: CombinedSchema, config: RunConfig) -> Statistics:
+    """Return the statistics of the continuous features, summed over the pods' training rows."""
+    layout = Statistics.zeros(continuous_features(schema, config.datastructure)).arrays()
+    request = ConfigRecord({SCHEMA: schema.to_json(), DATASTRUCTURE: config.datastructure.to_json()})
+    sizes = {name: array.size for name, array in layout.items()}
+    total = strategy.gather_statistics(RecordDict({CONFIG_RECORD: request}), sizes)
+    return Statistics.from_arrays({name: total.values[segment(STATISTICS, name)] for name in layout})
+
+
+def declare_classes(strategy: SecureAggregation, classes: int) -> None:
+    """Declare the sizes of the evaluation metrics, which depend on the number of classes."""
+    sizes = {name: array.size for name, array in Counts.zeros(classes).arrays().items()}
+    strategy.declare_sizes(sizes | {TEST_PREFIX + name: size for name, size in sizes.items()})
+
+
+def _evaluation_metrics(max_weight: int, prefix: str = "") -> list[Metric]:
+    """Return the metrics of one set of rows: the arrays of `Counts`, their sizes still to be declared."""
+    bounds = {"loss_sum": MAX_LOSS, "brier_sum": MAX_BRIER}
+    return [
+        Sum(prefix + name, bound=bounds[name] * max_weight) if name in bounds else Count(prefix + name)
+        for name in Counts.zeros(2).arrays()
+    ]
