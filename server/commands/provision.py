@@ -1,16 +1,38 @@
 """``fl-app provision``."""
 
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from server.commands.output import emit, json_option
 
 if TYPE_CHECKING:
-    from fl_app.identity.card import Card
+    from fl_app.identity.card import Card, Role
     from server.superlink.registry import Registry
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A registered party; ``changed`` if this call has registered it or replaced its card."""
+
+    name: str
+    role: "Role"
+    fingerprint: str
+    changed: bool
+
+
+@dataclass(frozen=True)
+class Provisioned:
+    """What the command prints, and its JSON document."""
+
+    superlink: str
+    name: str
+    join_file: str
+    certificate_days: int
+    registered: list[Registered]
 
 
 @click.command(epilog="Example: fl-app provision 192.0.2.7:8123 hospital-a.card hospital-b.card --run")
@@ -22,11 +44,11 @@ if TYPE_CHECKING:
     show_default=True,
     metavar="DIR",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where certificates, register and join file are kept.",
+    help="Where the certificates, the register and the join file are kept.",
 )
-@click.option("--name", help="Name of the federation in the join file  [default: shared]")
-@click.option("--run", "serve", is_flag=True, help="Then serve the SuperLink, as `fl-app superlink run` does.")
-@click.option("--no-modeller", is_flag=True, help="Do not register whoever runs this as a modeller.")
+@click.option("--name", help="Name of the federation in the join file.  [default: shared]")
+@click.option("--run", "serve", is_flag=True, help="Serve the SuperLink afterwards, as `fl-app superlink run` does.")
+@click.option("--no-modeller", is_flag=True, help="Do not register yourself as a modeller.")
 @json_option
 def provision(
     address: str,
@@ -37,30 +59,32 @@ def provision(
     no_modeller: bool,
     as_json: bool,
 ) -> None:
-    """Make ready a SuperLink at HOST:PORT, or register more parties with the one that DIR holds.
+    """Set up a SuperLink at HOST:PORT, or register more parties with the one in DIR.
 
-    Each CARD is a pod's or a modeller's. Compare its fingerprint with the owner by telephone: the register says who a
-    name is. Called again, it adds cards; a card that an owner's old key has signed replaces the old one. Hand the join
-    file out to all of them.
+    Each CARD is that of a pod or a modeller. Compare its fingerprint with the owner by telephone: the register decides
+    who a name belongs to. Run the command again to add cards; a card that the owner's old key has signed replaces the
+    old card. Send the join file to all parties.
     """
     from fl_app.identity.card import Card
     from server.superlink.directory import SuperLinkDirectory
 
-    read = [Card.load(path) for path in cards]
+    added = [Card.load(path) for path in cards]
     made = SuperLinkDirectory.provision(directory, address, name)
     if not no_modeller:
-        read.append(_own_card(made.registry))
-    changed = made.registry.add(read)
+        added.append(_own_card(made.registry))
+    changed = made.registry.add(added)
     made.write_join_file()
-    registered = [_described(card, card.name in changed) for card in made.registry.cards.values()]
-    document = {
-        "superlink": made.address,
-        "name": made.federation.name,
-        "join_file": str(made.join_file),
-        "certificate_days": made.days_left(),
-        "registered": registered,
-    }
-    emit(document, as_json, lambda: _show(document))
+    provisioned = Provisioned(
+        superlink=made.address,
+        name=made.federation.name,
+        join_file=str(made.join_file),
+        certificate_days=made.days_left(),
+        registered=[
+            Registered(card.name, card.role, card.fingerprint, card.name in changed)
+            for card in made.registry.cards.values()
+        ],
+    )
+    emit(asdict(provisioned), as_json, lambda: _show(provisioned))
     if serve:
         from server.commands.superlink import serve as run
 
@@ -68,7 +92,7 @@ def provision(
 
 
 def _own_card(registry: "Registry") -> "Card":
-    """Return the card of the modeller in this home, with a key and a name made for him if he has none."""
+    """Return the card of the modeller in this home; a key and a name are made if there are none."""
     import getpass
     import re
 
@@ -83,14 +107,11 @@ def _own_card(registry: "Registry") -> "Card":
     return modeller_card(f"{user}-modeller" if user in registry.cards else user)
 
 
-def _described(card: "Card", changed: bool) -> dict[str, Any]:
-    return {"name": card.name, "role": card.role, "fingerprint": card.fingerprint, "changed": changed}
-
-
-def _show(document: dict[str, Any]) -> None:
-    for party in document["registered"]:
-        mark = "  (new)" if party["changed"] else ""
-        click.echo(f"{party['role']:8} {party['name']}  {party['fingerprint']}{mark}")
+def _show(provisioned: Provisioned) -> None:
+    for party in provisioned.registered:
+        mark = "  (new)" if party.changed else ""
+        click.echo(f"{party.role:8} {party.name}  {party.fingerprint}{mark}")
     click.echo(
-        f"hand out {document['join_file']}; the SuperLink's certificate is good for {document['certificate_days']} days"
+        f"send {provisioned.join_file} to all parties; "
+        f"the SuperLink's certificate is valid for {provisioned.certificate_days} days"
     )

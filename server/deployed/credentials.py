@@ -1,7 +1,10 @@
-"""The modeller's key at work: a fresh token wherever a SuperLink asks who is there.
+"""A fresh token of the modeller for every request to a SuperLink.
 
-Flower's own commands send a token that they find in a file in FLWR_HOME; so they are given one before each call.
-Nothing of this is done for a SuperLink without TLS, on which no token may travel.
+Flower's own commands send the token that they find in a file in FLWR_HOME, so a new one is written before each call.
+Nothing is written for a SuperLink without TLS: a token must not travel in the clear.
+
+Names and encoding in that file are internals of Flower; tests/server/deployed/test_credentials.py reads it with
+Flower's own code.
 """
 
 import base64
@@ -15,11 +18,11 @@ from fl_app.system.files import replace_file
 from server.superlink.tokens import audience, make_token
 
 GATE_CODE = 7700
-"""By a number in it Flower's own commands recognise an error that they can show; this one is none of Flower's."""
+"""Error code of the gate's replies. Flower's own commands show an error that has one; this is none of Flower's own."""
 
 
 def token_for(root_certificates: Path | None) -> str | None:
-    """Return a token for the SuperLink of the authority in the file; None if there is no key here, or no authority.
+    """Return a token for the SuperLink whose authority is in the file; None without an authority or a key.
 
     Raises
     ------
@@ -35,25 +38,25 @@ def token_for(root_certificates: Path | None) -> str | None:
     return make_token(identity, audience(root_certificates.read_bytes()))
 
 
-def write(home: Path, connection: str) -> None:
-    """Write a fresh token where Flower's commands look for one in ``home``, their FLWR_HOME, if one is to be made.
+def write_credentials(home: Path, connection: str) -> None:
+    """Write a fresh token to where Flower's commands look for one, if `token_for` makes one.
 
     Parameters
     ----------
     home
-        Where the ``config.toml`` with ``connection`` is.
+        The commands' FLWR_HOME, with the ``config.toml`` that defines ``connection``.
     connection
-        Which of the SuperLinks in it the token is for.
+        The SuperLink in it that the token is for.
     """
-    found = tomllib.loads((home / "config.toml").read_text("utf-8"))["superlink"][connection]
-    certificates = found.get("root-certificates")
+    superlink = tomllib.loads((home / "config.toml").read_text("utf-8"))["superlink"][connection]
+    certificates = superlink.get("root-certificates")
     token = token_for(Path(certificates)) if certificates else None
     if token is None:
         return
-    # What `flwr login` would have left there (flwr.cli.constant), as flwr.supercore.credential_store writes it.
+    # What `flwr login` would have written (flwr.cli.constant), as flwr.supercore.credential_store writes it.
     stored = {"authn-type": "oidc", "oidc-access-token": token, "oidc-refresh-token": "none"}
     encoded = {
-        f"flower.account-auth.{found['address']}.{key}": base64.b64encode(value.encode()).decode()
+        f"flower.account-auth.{superlink['address']}.{key}": base64.b64encode(value.encode()).decode()
         for key, value in stored.items()
     }
     replace_file(home / "credentials.yaml", yaml.safe_dump(encoded).encode(), mode=0o600)

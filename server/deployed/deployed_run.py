@@ -1,10 +1,10 @@
-"""A run in deployment: submitted to a SuperLink, with its ServerApp here, in the modeller's directory.
+"""A run on a SuperLink: submitted there, with its ServerApp here, in the modeller's directory.
 
-A SuperLink that is started with ``--isolation process`` leaves it to others to carry out ServerApps. The modeller does
-it, with a ``flower-superexec`` that lives as long as the run. Run as a module, this file is the child process that
-looks after it, and that stops the run on the SuperLink if it is itself stopped.
+A SuperLink that was started with ``--isolation process`` leaves it to others to run ServerApps. The modeller does it,
+with a ``flower-superexec`` that lives as long as the run. Run as a module, this file is the child process that starts
+this executor and watches over it, and that stops the run on the SuperLink if it is itself stopped.
 
-To a SuperLink with an authority of its own the modeller's key shows who he is (`server.deployed.credentials`).
+To a SuperLink with an authority of its own the modeller authenticates by a token (`server.deployed.credentials`).
 """
 
 import json
@@ -30,24 +30,24 @@ from fl_app.host.probe import why_unreachable
 from fl_app.host.processes import GuardedProcess, flower_environment, same_path
 from fl_app.host.signals import interruptible
 from server.app.run_directory import FLOWER_LOG, RUN_DIRECTORY_VARIABLE
-from server.deployed import credentials
-from server.deployed.credentials import GATE_CODE
+from server.deployed.credentials import GATE_CODE, write_credentials
 from server.deployed.executor import NOT_ADMITTED
-from server.deployed.superlink_monitor import Watch
+from server.deployed.superlink_monitor import SuperLinkMonitor
 
 _CONNECTION = "fl-app"
 _TICK = 0.1
 _COMMAND_SECONDS = 60.0
-_PATIENCE = 15.0
-"""Seconds between two questions to the SuperLink while it has not handed the ServerApp over."""
-_TAKEN, _NO_EXECUTOR, _LOST, _TURNED_AWAY = 81, 82, 83, NOT_ADMITTED
-_REASONS = {
-    _TAKEN: "the SuperLink had the ServerApp carried out elsewhere, where it does not find the run's directory: the "
-    "SuperLink must be started with --isolation process, and serves one modeller at a time",
-    _NO_EXECUTOR: f"flower-superexec ended; {FLOWER_LOG} in the run's directory says why",
-    _LOST: "the SuperLink does not answer any more",
-    _TURNED_AWAY: "the SuperLink does not admit this modeller any more: ask its operator whether the key was revoked, "
-    "and check the clocks",
+_STATUS_INTERVAL = 15.0
+"""Seconds between two queries of the run's status while the executor here has not been given its ServerApp."""
+_RUN_ELSEWHERE, _NO_EXECUTOR, _UNREACHABLE, _REFUSED = 81, 82, 83, NOT_ADMITTED
+"""Exit codes of the child process, chosen apart from those of a ServerApp (`fl_app.errors`, 0 and 1) and of signals."""
+_FAILURES: Mapping[int, str] = {
+    _RUN_ELSEWHERE: "the ServerApp was run on another machine or by another process, which does not have the run's "
+    "directory: the SuperLink must be started with --isolation process, and serves one modeller at a time",
+    _NO_EXECUTOR: f"flower-superexec ended; see {FLOWER_LOG} in the run directory",
+    _UNREACHABLE: "the SuperLink no longer answers",
+    _REFUSED: "the SuperLink no longer admits this modeller: ask its operator whether the key was revoked, and check "
+    "the clocks",
 }
 
 
@@ -57,7 +57,7 @@ class DeployedRun:
     Parameters
     ----------
     federation
-        Where the SuperLink is, and how to reach it.
+        The SuperLink's address, and how to connect to it.
     app
         Directory of another Flower app to submit instead of this one.
     """
@@ -66,19 +66,19 @@ class DeployedRun:
         self._federation = federation
         self._app = app
         self._process: GuardedProcess | None = None
-        self._watch = Watch(federation.superlink)
+        self._monitor = SuperLinkMonitor(federation.superlink)
 
     def start(self, run_dir: Path, environment: Mapping[str, str], num_pods: int) -> None:
-        """Submit the run, and have its ServerApp carried out; this takes some two seconds.
+        """Submit the run and start the executor of its ServerApp; takes about two seconds.
 
         Parameters
         ----------
         run_dir
-            An existing directory, which the ServerApp finds as FL_APP_RUN_DIR; its ``flower.log`` gets all output.
+            An existing directory, passed to the ServerApp as FL_APP_RUN_DIR; all output goes to its ``flower.log``.
         environment
-            Variables for the ServerApp beside those of this process. The pods do not see them.
+            Variables for the ServerApp, in addition to those of this process. The pods do not see them.
         num_pods
-            Not needed here: which pods take part is for the ServerApp to find out.
+            Not used: the ServerApp itself finds out which pods are connected.
 
         Raises
         ------
@@ -87,12 +87,12 @@ class DeployedRun:
         """
         if self._process is not None:
             raise RuntimeError("this run has been started before")
-        if why := why_unreachable(
+        if problem := why_unreachable(
             self._federation.superlink,
             insecure=self._federation.insecure,
             root_certificates=self._federation.root_certificates,
         ):
-            raise RunFailed(why)
+            raise RunFailed(problem)
         scratch = Path(tempfile.mkdtemp(prefix="fl-app-"))
         home = scratch / "flwr"
         given = {
@@ -108,7 +108,9 @@ class DeployedRun:
             try:
                 run_id = _flwr(child_environment, "run", str(app), _CONNECTION)["run-id"]
             except RunFailed as error:
-                raise RunFailed(f"the SuperLink at {self._federation.superlink} took no run: {error}") from None
+                raise RunFailed(
+                    f"the SuperLink at {self._federation.superlink} did not accept the run: {error}"
+                ) from None
             child = [sys.executable, "-P", "-m", "server.deployed.deployed_run", run_id, str(scratch)]
             self._process = GuardedProcess(
                 [*child, *_executor(self._federation)],
@@ -121,43 +123,42 @@ class DeployedRun:
             raise
 
     def wait(self, seconds: float | None = None) -> int:
-        """Return the exit code once the run has ended and nothing of it is left here: 0 if the ServerApp returned.
+        """Return the exit code once the run has ended and no process of it is left here: 0 if the ServerApp returned.
 
         Raises
         ------
         TimeoutError
             If that takes longer than ``seconds``; the run goes on.
         RunFailed
-            If the ServerApp was not carried out here, with the reason, or the SuperLink stays away.
+            If the ServerApp was not run here, with the reason, or the SuperLink can no longer be reached.
         """
         if self._process is None:
             raise RunFailed("the run has not been started")
         try:
             code = self._process.wait(seconds)
         except TimeoutError:
-            self._watch.look()
+            self._monitor.check()
             raise
-        if code in _REASONS:
-            raise RunFailed(_REASONS[code])
+        if code in _FAILURES:
+            raise RunFailed(_FAILURES[code])
         return code
 
     def stop(self) -> None:
-        """End the run, on the SuperLink too if it has not ended, with everything that belongs to it here."""
+        """End the run, on the SuperLink too unless it has ended there, and all of its processes here."""
         if self._process is not None:
             self._process.stop()
 
 
-def list_runs(federation: DeployedFederation) -> list[dict[str, Any]]:
-    """Return what the SuperLink says of its runs; raises `RunFailed` if it does not answer this modeller."""
+def check_admission(federation: DeployedFederation) -> None:
+    """Ask the SuperLink for its list of runs; raises `RunFailed` if it does not answer this modeller."""
     with tempfile.TemporaryDirectory(prefix="fl-app-") as scratch:
         home = Path(scratch, "flwr")
         _write_connection(home, federation)
-        runs: list[dict[str, Any]] = _flwr(flower_environment({"FLWR_HOME": str(home)}), "list", _CONNECTION)["runs"]
-        return runs
+        _flwr(flower_environment({"FLWR_HOME": str(home)}), "list", _CONNECTION)
 
 
 def _write_connection(home: Path, federation: DeployedFederation) -> None:
-    """Write the configuration with which Flower's own commands find the SuperLink."""
+    """Write the configuration in which Flower's own commands look up the SuperLink."""
     connection: dict[str, str | bool] = {"address": federation.superlink}
     if federation.insecure:
         connection["insecure"] = True
@@ -169,7 +170,10 @@ def _write_connection(home: Path, federation: DeployedFederation) -> None:
 
 
 def _executor(federation: DeployedFederation) -> list[str]:
-    """Return the command that carries out what the SuperLink hands over."""
+    """Return the command that runs the ServerApps which the SuperLink hands over.
+
+    Flower's own executor over TLS would need a secret shared by all executors; without TLS it needs none.
+    """
     if federation.insecure:
         return ["flower-superexec", "--runtime-api-address", federation.superlink, "--insecure"]
     certificates = [str(federation.root_certificates)] if federation.root_certificates else []
@@ -177,35 +181,40 @@ def _executor(federation: DeployedFederation) -> list[str]:
 
 
 def _flwr(environment: Mapping[str, str], *arguments: str) -> dict[str, Any]:
-    """Return what a command of Flower's answers; it exits with 0 even where it failed."""
-    credentials.write(Path(environment["FLWR_HOME"]), _CONNECTION)
+    """Return the JSON reply of a command of Flower's; raises `RunFailed` with its message if it failed.
+
+    Whether it succeeded stands in the reply only: with ``--format json``, Flower's commands always exit with 0.
+    """
+    write_credentials(Path(environment["FLWR_HOME"]), _CONNECTION)
     command = [shutil.which("flwr", path=environment["PATH"]) or "flwr", *arguments, "--format", "json"]
     try:
-        done = subprocess.run(  # noqa: S603 - its parts are ours, and there is no shell
+        completed = subprocess.run(  # noqa: S603 - the arguments are ours, and no shell is involved
             command, env=dict(environment), capture_output=True, text=True, timeout=_COMMAND_SECONDS, check=False
         )
-        answer: dict[str, Any] = json.loads(done.stdout)
+        reply: dict[str, Any] = json.loads(completed.stdout)
     except subprocess.TimeoutExpired:
         raise RunFailed(f"the SuperLink did not answer `flwr {arguments[0]}` in {_COMMAND_SECONDS:.0f} s") from None
     except ValueError:
-        raise RunFailed(f"`flwr {arguments[0]}` failed: {(done.stderr or done.stdout).strip()}") from None
-    if not answer.get("success"):
-        # The last paragraph says what is wrong; before it stands what the command was about to do.
-        said = str(answer.get("error-message")).strip().rpartition("\n\n")[2]
-        if (mark := f"[code: {GATE_CODE}]") in said:
-            raise RunFailed(said.rpartition(mark)[2].strip())
-        raise RunFailed(f"`flwr {arguments[0]}` failed: {said}")
-    return answer
+        raise RunFailed(f"`flwr {arguments[0]}` failed: {(completed.stderr or completed.stdout).strip()}") from None
+    if not reply.get("success"):
+        # Only the last paragraph is about the error; those before it say what the command was about to do.
+        message = str(reply.get("error-message")).strip().rpartition("\n\n")[2]
+        if (
+            mark := f"[code: {GATE_CODE}]"
+        ) in message:  # the gate's own text, which needs nothing of Flower's around it
+            raise RunFailed(message.rpartition(mark)[2].strip())
+        raise RunFailed(f"`flwr {arguments[0]}` failed: {message}")
+    return reply
 
 
 def _child(run_id: str, scratch: Path, executor: list[str]) -> int:
-    """Have the ServerApp of ``run_id`` carried out; return its exit code, or the code of a reason."""
+    """Run the executor until the ServerApp of ``run_id`` has ended; return its exit code, or one of `_FAILURES`."""
     path = os.pathsep.join([str(_write_serverapp(run_id, scratch)), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1"}
     with interruptible():
         try:
-            code = _carry_out(run_id, scratch, subprocess.Popen(executor, env=environment))  # noqa: S603 - see above
-            if code not in _REASONS:
+            code = _watch(run_id, scratch, subprocess.Popen(executor, env=environment))  # noqa: S603 - see `_flwr`
+            if code not in _FAILURES:
                 return code
         except KeyboardInterrupt:  # the guard has asked this process to end
             code = 128 + signal.SIGTERM
@@ -214,44 +223,50 @@ def _child(run_id: str, scratch: Path, executor: list[str]) -> int:
         return code
 
 
-def _carry_out(run_id: str, scratch: Path, executor: subprocess.Popen[bytes]) -> int:
-    ended = scratch / "ended"
-    ask_at, strange = time.monotonic() + _PATIENCE, False
-    while (stopped := executor.poll()) is None:
-        if ended.exists():
-            return int(ended.read_text())
-        if time.monotonic() > ask_at and not any(scratch.glob("own.*")):
+def _watch(run_id: str, scratch: Path, executor: subprocess.Popen[bytes]) -> int:
+    """Wait for the end of the ServerApp, of its executor, or of the hope that the SuperLink will hand it over."""
+    exit_code_file = scratch / "exit_code"
+    next_query, has_begun = time.monotonic() + _STATUS_INTERVAL, False
+    while (executor_code := executor.poll()) is None:
+        if exit_code_file.exists():
+            return int(exit_code_file.read_text())
+        # While a `flwr-serverapp` is at work here it may be this run's: only otherwise is the status of any use.
+        if time.monotonic() > next_query and not any(scratch.glob("claim.*")):
             try:
-                begun = _status(run_id) != "pending"
-                if begun and strange:  # twice, since one may ask just when it has been handed over to us
-                    return _TAKEN
-                strange = begun
+                had_begun, has_begun = has_begun, _status(run_id) != "pending"
             except RunFailed as error:
                 print(error, flush=True)
-                return _LOST
-            ask_at = time.monotonic() + _PATIENCE
+                return _UNREACHABLE
+            # Once is not enough: the run may have been handed to this executor a moment before the query.
+            if had_begun and has_begun:
+                return _RUN_ELSEWHERE
+            next_query = time.monotonic() + _STATUS_INTERVAL
         time.sleep(_TICK)
-    return _TURNED_AWAY if stopped == _TURNED_AWAY else _NO_EXECUTOR
+    return _REFUSED if executor_code == _REFUSED else _NO_EXECUTOR
 
 
 def _status(run_id: str) -> str:
-    """Return what the SuperLink says of the run, such as "pending", "running" or "finished:failed"."""
+    """Return the run's status on the SuperLink, such as "pending", "running" or "finished:failed"."""
     return str(_flwr(os.environ, "list", _CONNECTION, "--run-id", run_id)["runs"][0]["status"])
 
 
 def _write_serverapp(run_id: str, scratch: Path) -> Path:
-    """Write the ``flwr-serverapp`` of this run and return its directory, which goes before Flower's on the PATH.
+    """Write the ``flwr-serverapp`` of this run and return its directory, which precedes Flower's on the PATH.
 
-    It also keeps the output, which the executor drops, and tells how its run has ended.
+    A shell script around `serverapp.py`, because it also does what Python code could not if it crashed: it keeps the
+    output, which the executor discards, and records the exit code. Only a ServerApp that has claimed the run leaves
+    one; ``mv`` makes the file appear complete.
     """
     serverapp, log = Path(__file__).with_name("serverapp.py"), Path(os.environ[RUN_DIRECTORY_VARIABLE], FLOWER_LOG)
     script = scratch / "bin" / "flwr-serverapp"
     script.parent.mkdir()
+    run_it = shlex.join([sys.executable, "-P", str(serverapp), run_id])
     lines = [
         "#!/bin/sh",
-        f'scratch={shlex.quote(str(scratch))}; own=$scratch/own.$$; : >"$own"',
-        f'{shlex.join([sys.executable, "-P", str(serverapp), run_id])} "$own" "$@" >>{shlex.quote(str(log))} 2>&1',
-        'code=$?; if test -s "$own"; then echo $code >"$own"; mv "$own" "$scratch/ended"; else rm "$own"; fi',
+        f'scratch={shlex.quote(str(scratch))}; claim=$scratch/claim.$$; : >"$claim"',
+        f'{run_it} "$claim" "$@" >>{shlex.quote(str(log))} 2>&1',
+        "code=$?",
+        'if test -s "$claim"; then echo $code >"$claim"; mv "$claim" "$scratch/exit_code"; else rm "$claim"; fi',
         "exit $code",
     ]
     script.write_text("\n".join(lines) + "\n", "utf-8")

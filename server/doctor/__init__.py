@@ -1,1 +1,1 @@
-"""Looking for problems in an installation."""
+"""Checks of an installation and of a federation."""

@@ -1,4 +1,4 @@
-"""What may stand between a modeller and a federation: the SuperLink, its certificate, the clocks, the key."""
+"""Checks of what a run over a federation needs: the SuperLink, its certificate, the clocks, the modeller's key."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from fl_app.pod.pod_file import load_pod
 
 
 def examine_federation(federation: Federation) -> Iterator[Finding]:
-    """Look at what a run over ``federation`` needs; nothing is started or changed."""
+    """Check what a run over ``federation`` needs, without starting or changing anything."""
     if isinstance(federation, SimulatedFederation):
         yield from map(_pod, federation.pods)
     elif isinstance(federation, DeployedFederation):
@@ -31,10 +31,10 @@ def _pod(path: Path) -> Finding:
 
 
 def _admission(federation: DeployedFederation) -> Finding:
-    from server.deployed.deployed_run import list_runs
+    from server.deployed.deployed_run import check_admission
 
     try:
-        list_runs(federation)
+        check_admission(federation)
     except FlAppError as error:
         return Finding("modeller", False, str(error))
-    return Finding("modeller", True, "the SuperLink takes questions from this modeller")
+    return Finding("modeller", True, "the SuperLink admits this modeller")

@@ -1,7 +1,7 @@
 """The operator's certificate authority, and the SuperLink's certificate that it signs.
 
-Both keys are P-256 and never leave the operator's directory. Parties get the authority's certificate with the join
-file and trust it for this SuperLink alone, so nothing of it touches the certificates that a system trusts.
+Both keys are P-256 and never leave the operator's directory. Parties get the authority's certificate in the join file
+and trust it for this SuperLink only; the certificates that their systems trust are not touched.
 """
 
 import ipaddress
@@ -16,11 +16,11 @@ AUTHORITY = "ca.crt"
 """The file of the authority's certificate in the operator's directory."""
 AUTHORITY_DAYS = 3650
 CERTIFICATE_DAYS = 397
-"""As long as browsers take one; `fl-app superlink renew` makes the next."""
+"""The longest that browsers accept (CA/Browser Forum, 398 days); `fl-app superlink renew` makes the next."""
 RENEW_DAYS = 30
-"""Days before the end of a certificate from which on a renewal is asked for."""
+"""A renewal is suggested when a certificate has fewer days left than this."""
 _BEFORE = timedelta(hours=1)
-"""A certificate is valid from a little before it was made: the parties' clocks differ."""
+"""How long before its making a certificate becomes valid: the parties' clocks differ."""
 
 
 def new_key() -> ec.EllipticCurvePrivateKey:
@@ -41,7 +41,7 @@ def certificate_bytes(certificate: x509.Certificate) -> bytes:
 
 
 def make_authority(key: ec.EllipticCurvePrivateKey, name: str) -> x509.Certificate:
-    """Return the certificate, signed by itself, of the authority of the federation ``name``: ten years.
+    """Return the self-signed certificate of the authority of the federation ``name``, valid for ten years.
 
     It may sign certificates of servers, not of further authorities (RFC 5280, 4.2.1.9).
     """
@@ -59,7 +59,7 @@ def make_certificate(
 ) -> x509.Certificate:
     """Return the certificate of a SuperLink at ``host``, a DNS name or an IP address, for `CERTIFICATE_DAYS` days.
 
-    It also names this machine itself: by that name the operator's own programs reach the SuperLink.
+    It also names ``localhost`` and 127.0.0.1, at which the operator's own programs reach the SuperLink.
     """
     names = dict.fromkeys([_subject(host), x509.DNSName("localhost"), _subject("127.0.0.1")])
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fl-app SuperLink")])
@@ -74,7 +74,7 @@ def make_certificate(
 
 
 def days_left(certificate: x509.Certificate) -> int:
-    """Return the whole days for which ``certificate`` is still valid; below zero if it has expired."""
+    """Return the whole days for which ``certificate`` is still valid; negative if it has expired."""
     return (certificate.not_valid_after_utc - datetime.now(UTC)).days
 
 

@@ -1,15 +1,15 @@
-"""What an operator has: a directory with the authority, the SuperLink's certificate, the register and the join file.
+"""The operator's directory: the authority, the SuperLink's certificate, the register and the join file.
 
 ::
 
     superlink/                 0700
-        federation.toml        the join file, to hand out; it also says the address
+        federation.toml        the join file for all parties, with the address
         ca.crt  ca.key         the authority; its key signs the SuperLink's certificates and nothing else
-        superlink.crt  .key    what the SuperLink shows
+        superlink.crt  .key    the SuperLink's certificate and key
         registered/  revoked/  the register (`registry`)
-        seen/  runs            who was served when, and who has started which run
-        state.db               Flower's own state, so that nodes stay known over a restart
-        superlink.log          what the SuperLink says
+        seen/  runs            when each party was last served, and who has started which run
+        state.db               Flower's own state, so that nodes are still known after a restart
+        superlink.log          the SuperLink's output
 """
 
 import re
@@ -49,56 +49,56 @@ class SuperLinkDirectory:
     Attributes
     ----------
     path
-        Where it is.
+        Its absolute path.
     federation
-        What its join file says.
+        The federation in its join file.
     registry
-        Who is registered.
+        The registered parties.
 
     Raises
     ------
     UsageError
-        If there is none, or its join file is wrong.
+        If there is no such directory, or its join file is wrong.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         if not (self.path / JOIN_FILE).exists():
-            raise UsageError(f"{path}: not the directory of a SuperLink; `fl-app provision HOST:PORT` makes one")
+            raise UsageError(f"{path}: not a SuperLink's directory; `fl-app provision HOST:PORT` makes one")
         federation = read_federation(self.path / JOIN_FILE)
         if not isinstance(federation, DeployedFederation):
-            raise UsageError(f"{self.path / JOIN_FILE}: the federation of a SuperLink is a deployment")
+            raise UsageError(f"{self.path / JOIN_FILE}: expected a federation of kind 'deployment'")
         self.federation = federation
         self.registry = Registry(self.path)
 
     @classmethod
     def provision(cls, path: Path, address: str, name: str | None = None) -> "SuperLinkDirectory":
-        """Make the directory of a SuperLink at ``address`` (``host:port``), or return the one that is there.
+        """Make the directory of a SuperLink at ``address`` (``host:port``), or return it if it exists.
 
         Raises
         ------
         UsageError
-            If it is one for another address, if there is something else at ``path``, or the address is not one.
+            If ``path`` is for another address or holds something else, or ``address`` is malformed.
         """
         path = path.absolute()
         if (path / JOIN_FILE).exists():
-            found = cls(path)
-            if found.address != address or name not in (None, found.federation.name):
+            existing = cls(path)
+            if existing.address != address or name not in (None, existing.federation.name):
                 raise UsageError(
-                    f"{path} is of federation '{found.federation.name}' at {found.address}: "
-                    "for another one, give another --directory"
+                    f"{path} belongs to federation '{existing.federation.name}' at {existing.address}: "
+                    "for another federation, give another --directory"
                 )
-            return found
+            return existing
         name = name or DEFAULT_NAME
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", name):
-            raise UsageError(f"--name {name!r}: 1 to 40 letters, digits, hyphens and underscores")
+            raise UsageError(f"--name {name!r}: expected 1 to 40 letters, digits, hyphens and underscores")
         host, _, port = address.rpartition(":")
         if not re.fullmatch(r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]", host) or not (
             port.isascii() and port.isdigit() and 0 < int(port) < 65536
         ):
             raise UsageError(f"{address!r}: expected host:port, such as fl.example.org:8123 or 192.0.2.7:8123")
         if path.exists() and any(path.iterdir()):
-            raise UsageError(f"{path}: there is something else there: give an empty or a new --directory")
+            raise UsageError(f"{path}: holds other files: give an empty or a new --directory")
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.chmod(0o700)
         key = new_key()
@@ -106,12 +106,12 @@ class SuperLinkDirectory:
         replace_file(path / _AUTHORITY_KEY, key_bytes(key), mode=0o600)
         replace_file(path / AUTHORITY, certificate_bytes(authority))
         _certify(path, host, authority, key)
-        _write_join_file(path, name, address, [])  # the last: with it, the directory is one
+        _write_join_file(path, name, address, [])  # last: its presence marks a complete directory
         return cls(path)
 
     @property
     def address(self) -> str:
-        """``host:port`` by which the parties reach the SuperLink."""
+        """``host:port`` at which the parties reach the SuperLink."""
         return self.federation.superlink
 
     @property
@@ -121,7 +121,7 @@ class SuperLinkDirectory:
 
     @property
     def authority(self) -> Path:
-        """The certificate (PEM) by which the parties check the SuperLink's."""
+        """The certificate (PEM) against which the parties check the SuperLink's."""
         return self.path / AUTHORITY
 
     @property
@@ -136,21 +136,24 @@ class SuperLinkDirectory:
 
     @property
     def join_file(self) -> Path:
-        """The file that the operator hands out."""
+        """The file that the operator sends to all parties."""
         return self.path / JOIN_FILE
 
     def days_left(self) -> int:
-        """Return the days until the SuperLink's certificate ends; below zero if it has ended."""
+        """Return the days until the SuperLink's certificate expires; negative if it has expired."""
         return days_left(_certificate(self.certificate))
 
     def renew(self) -> int:
-        """Make a new key and certificate for the SuperLink, of the same authority, and return its days.
+        """Make a new key and certificate for the SuperLink and return the days for which the certificate is valid.
 
-        What the parties have stays good; the SuperLink shows the new certificate when it is started again.
+        The authority stays the same, so the parties' join files remain valid. The SuperLink uses the new certificate
+        after a restart.
         """
         authority = _certificate(self.authority)
         if days_left(authority) < 1:
-            raise UsageError(f"{self.authority} has expired: provision a new --directory, and hand its join file out")
+            raise UsageError(
+                f"{self.authority} has expired: provision a new --directory and send its join file to all parties"
+            )
         _certify(self.path, self.address.rpartition(":")[0], authority, _private_key(self.path / _AUTHORITY_KEY))
         return self.days_left()
 

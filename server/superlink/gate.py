@@ -1,14 +1,14 @@
-"""The gate before a SuperLink: who is not registered does not reach it. Everything is refused that is not let in here.
+"""The gate in front of a SuperLink: only registered parties reach it, and everything not allowed here is refused.
 
 Flower checks the signatures of authenticated SuperNodes and the token of each task, and nothing else: whoever reaches
-the port could start a run, and carry out another's. So the gate, outermost of the SuperLink's ASGI middleware, lets
-pass
+the port could start a run, or carry out somebody else's. The gate is the outermost of the SuperLink's ASGI middleware,
+so it sees every request before any of Flower's code does. It admits
 
-- pods, by the key of their Flower node, whose signature Flower then checks;
-- modellers, by a token (`tokens`), to start, list and stop runs and to be handed the ServerApp of one;
-- ServerApps, by the token of their task, which Flower has made and checks.
+- pods, by the key of their Flower node; Flower then checks the signature made with that key;
+- modellers, by a token (`tokens`), to start, list and stop runs and to obtain the ServerApp of one;
+- ServerApps, by the token of their task, which Flower issues and checks.
 
-Nodes are registered by the process itself, from the cards, so no request can register, rename or remove one.
+The SuperLink's own process registers the nodes, from the cards, so no request can register, rename or remove one.
 """
 
 import asyncio
@@ -24,12 +24,15 @@ from server.deployed.credentials import GATE_CODE
 from server.superlink.registry import Registry
 from server.superlink.tokens import UNKNOWN, TokenRefused, check_token
 
+# The types of the ASGI specification, version 3, whose scopes and messages are open mappings.
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+# An allow list: a path that a later Flower adds is refused until somebody has decided who may use it. That the paths
+# below exist in the installed Flower is checked by tests/server/superlink/test_gate.py.
 HEALTH = "/health"
 START_RUN = "/v1/control/start-run"
 ACTIVATE = "/v1/fleet/activate-node"
@@ -63,29 +66,31 @@ OF_TASKS = frozenset(
         "push-logs",
     )
 )
-"""Paths with which Flower demands the token of a task; a test holds it to that."""
+"""Paths for which Flower itself demands the token of a task; the same test checks that it still does."""
 
 NODE_KEY_HEADER = b"flwr-public-key"
 POD_UNKNOWN = "this pod's key is not registered at this SuperLink: give its operator the pod's card"
 _NOT_HERE = "there is nothing here"
 _SEEN_SECONDS = 10.0
+"""Shortest time between two updates of when a party was last seen: pods poll several times a second."""
 
+# Flower's own logger, so that the gate's lines stand in superlink.log among those of the requests they are about.
 log = logging.getLogger("flwr")
 
 
 class Gate:
-    """ASGI middleware that lets in whom ``registry`` knows.
+    """ASGI middleware that admits the parties in ``registry``.
 
     Parameters
     ----------
     app
-        What is behind the gate.
+        The application behind the gate.
     registry
-        Who is registered; asked anew for every request.
+        The registered parties; consulted anew for every request.
     audience
         How tokens name this SuperLink.
     changed
-        Is called with the application, before a request is looked at, whenever the register has changed.
+        Called with the application, before a request is examined, whenever the register has changed.
     """
 
     def __init__(
@@ -95,102 +100,123 @@ class Gate:
         self._registry = registry
         self._audience = audience
         self._changed = changed
-        self._seen = Seen(registry.directory / "seen")
-        self._settled = 0
-        self._settling = asyncio.Lock()
+        self._last_seen = LastSeen(registry.directory / "seen")
+        self._applied = 0
+        self._applying = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request pass, or answer it with a refusal."""
         if scope["type"] == "lifespan":
-            await self._settle(scope["app"])
+            await self._apply_changes(scope["app"])
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
-            await self._settle(scope["app"])
+            await self._apply_changes(scope["app"])
             await self._admit(scope, receive, send)
         else:
+            # Flower has no WebSocket routes; if it ever gets some, they are closed (1008: policy violation).
             await send({"type": "websocket.close", "code": 1008})
 
-    async def _settle(self, application: Any) -> None:
-        """Have the register's changes take effect before anything else happens."""
+    async def _apply_changes(self, application: Any) -> None:
+        """Have changes of the register take effect before anything else happens.
+
+        A revocation is made by another process while this one serves. Applying it lazily, before the next request,
+        needs no watcher, and a revoked party cannot get in between.
+        """
         self._registry.refresh()
-        if self._settled != self._registry.version:
-            async with self._settling:
-                if self._settled != (version := self._registry.version):
+        if self._applied != self._registry.version:
+            async with self._applying:
+                # Requests that waited for the lock find the work done. The version is read before the call, so a
+                # change that comes in during the call is applied by the next request.
+                if self._applied != (version := self._registry.version):
                     await self._changed(application)
-                    self._settled = version
+                    self._applied = version
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Paths are compared as they are, not normalised: a spelling that only a router would map to a path in the
+        # lists is refused.
         method, path = scope["method"], scope["path"]
         if (path == HEALTH and method in ("GET", "HEAD")) or (method == "POST" and path in OF_TASKS):
             await self._app(scope, receive, send)
         elif method == "POST" and path in OF_PODS:
-            name = self._pod(scope)
+            name = self._pod_of(scope)
             if name is None:
-                # A SuperNode that is told 401 ends at once and without a word, one that cannot begin says why.
+                # A SuperNode that receives 401 ends at once and silently; one that cannot activate says why.
                 await _refuse(send, 404 if path == ACTIVATE else 401, POD_UNKNOWN, scope)
             else:
-                await self._app(scope, receive, self._seen.noting(name, send))
+                await self._app(scope, receive, self._last_seen.recording(name, send))
         elif method == "POST" and path in OF_MODELLERS:
             try:
-                name = self._modeller(scope)
+                name = self._modeller_of(scope)
             except TokenRefused as refusal:
                 await _refuse(send, 403, str(refusal), scope)
                 return
-            send = self._seen.noting(name, send)
-            await self._app(scope, receive, self._starting(name, send) if path == START_RUN else send)
+            send = self._last_seen.recording(name, send)
+            await self._app(scope, receive, self._recording_start(name, send) if path == START_RUN else send)
         else:
             await _refuse(send, 404, _NOT_HERE, scope)
 
-    def _pod(self, scope: Scope) -> str | None:
-        sent = _only(scope, NODE_KEY_HEADER)
+    def _pod_of(self, scope: Scope) -> str | None:
+        """Return the pod whose node key the request shows, or None.
+
+        The key is public, so showing it proves nothing: Flower, behind the gate, checks the signature in the request
+        against this same header. The gate decides only whose key it is.
+        """
+        header = _single_header(scope, NODE_KEY_HEADER)
         try:
-            return None if sent is None else self._registry.pod_with(b64decode(sent, validate=True))
+            return None if header is None else self._registry.pod_with(b64decode(header, validate=True))
         except ValueError:
             return None
 
-    def _modeller(self, scope: Scope) -> str:
-        sent = _only(scope, b"authorization")
-        kind, _, token = (sent or b"").decode("latin-1").partition(" ")
+    def _modeller_of(self, scope: Scope) -> str:
+        """Return the modeller whose token the request bears; raises `TokenRefused` if it bears none that holds."""
+        header = _single_header(scope, b"authorization")
+        # Any bytes may come in a header, and latin-1 decodes them all.
+        kind, _, token = (header or b"").decode("latin-1").partition(" ")
         if kind.lower() != "bearer":
             raise TokenRefused(UNKNOWN)
         return check_token(token.strip(), self._audience, self._registry.modeller_with).name
 
-    def _starting(self, name: str, send: Send) -> Send:
-        """Return ``send`` so that it notes which run ``name`` has started."""
+    def _recording_start(self, name: str, send: Send) -> Send:
+        """Return ``send`` such that it records the run that ``name`` has started.
+
+        Flower knows no accounts here, so the id in its response is the only place where run and modeller meet. It is
+        recorded before the response is passed on: a run that the modeller knows of is one that a revocation stops.
+        """
         from flwr.proto.control_pb2 import StartRunResponse
 
-        answered = bytearray()
+        body = bytearray()
         status = 0
 
-        async def noting(message: Message) -> None:
+        async def record(message: Message) -> None:
             nonlocal status
             status = message.get("status", status)
-            answered.extend(message.get("body", b""))
+            body.extend(message.get("body", b""))  # a response may come in several parts
             if status == 200 and message["type"] == "http.response.body" and not message.get("more_body"):
-                run = StartRunResponse.FromString(bytes(answered)).run_id
+                run = StartRunResponse.FromString(bytes(body)).run_id
                 self._registry.started(run, name)
                 log.info("modeller %s has started run %d", name, run)
             await send(message)
 
-        return noting
+        return record
 
 
-class Seen:
-    """When each party was last let in and served: the time of the file of its name in ``directory``."""
+class LastSeen:
+    """When each party was last admitted and served: the modification time of the file of its name in ``directory``."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._noted: dict[str, float] = {}
+        self._recorded: dict[str, float] = {}
 
-    def noting(self, name: str, send: Send) -> Send:
-        """Return ``send`` so that it notes a request of ``name`` that what is behind the gate has accepted."""
+    def recording(self, name: str, send: Send) -> Send:
+        """Return ``send`` such that it records a request of ``name`` that the application has accepted."""
 
-        async def noting(message: Message) -> None:
+        async def record(message: Message) -> None:
+            # Only now is it known that Flower accepted the signature: anybody can show a registered pod's public key.
             if message["type"] == "http.response.start" and message["status"] < 400:
-                self._note(name)
+                self._record(name)
             await send(message)
 
-        return noting
+        return record
 
     def times(self) -> Mapping[str, float]:
         """Return name -> seconds since the epoch."""
@@ -198,22 +224,26 @@ class Seen:
             return {}
         return {path.name: path.stat().st_mtime for path in self._directory.iterdir()}
 
-    def _note(self, name: str) -> None:
+    def _record(self, name: str) -> None:
         now = time.monotonic()
-        if now - self._noted.get(name, -_SEEN_SECONDS) >= _SEEN_SECONDS:
-            self._noted[name] = now
+        if now - self._recorded.get(name, -_SEEN_SECONDS) >= _SEEN_SECONDS:
+            self._recorded[name] = now
             self._directory.mkdir(mode=0o700, exist_ok=True)
             (self._directory / name).touch()
 
 
-def _only(scope: Scope, header: bytes) -> bytes | None:
-    """Return the value of ``header`` if it was sent once."""
+def _single_header(scope: Scope, header: bytes) -> bytes | None:
+    """Return the value of ``header`` if it was sent exactly once.
+
+    Of a header sent twice the gate might read the one and Flower the other.
+    """
     values = [value for name, value in scope["headers"] if name == header]
     return values[0] if len(values) == 1 else None
 
 
 async def _refuse(send: Send, status: int, text: str, scope: Scope) -> None:
-    client = (scope.get("client") or ("somewhere",))[0]
+    client = (scope.get("client") or ("an unknown address",))[0]
+    # The path is the sender's own choice: %r keeps line breaks out of the log, and .80 keeps it short.
     log.info("refused %s %.80r from %s: %s", scope["method"], scope["path"], client, text)
     body = json.dumps({"code": GATE_CODE, "detail": text}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]

@@ -2,9 +2,12 @@
 
 ::
 
-    registered/NAME.card     pods and modellers; a name is one party's, whatever its part
-    revoked/HASH.card        keys that are never taken again
+    registered/NAME.card     pods and modellers; a name belongs to one party, whatever its role
+    revoked/HASH.card        keys that are never accepted again
     runs                     which modeller has started which run, one ``RUN NAME`` a line
+
+Files rather than a database: the commands that register and revoke are other processes than the SuperLink, and an
+operator can read, copy and keep under version control what decides who gets in.
 """
 
 import hashlib
@@ -24,12 +27,16 @@ _Stamp = tuple[tuple[str, int, int, int], ...]
 
 
 class Registry:
-    """The registered cards in ``directory``, read anew whenever they have changed."""
+    """The registered cards in ``directory``, read again whenever they have changed.
+
+    Readers take no lock: each card is replaced as a whole, so a reader sees the old one or the new one. Writers hold
+    ``.lock``, since their checks are about all cards together.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.version = 0
-        """How often the cards were read: another number, other cards."""
+        """How often the cards were read; it differs whenever they may differ."""
         self._stamp: _Stamp | None = None
         self._cards: dict[str, Card] = {}
         self._nodes: dict[bytes, str] = {}
@@ -37,15 +44,16 @@ class Registry:
 
     @property
     def cards(self) -> Mapping[str, Card]:
-        """The registered cards by name. A file that holds no card registers nobody: `damaged` names it."""
+        """The registered cards by name. A file that is not a card registers nobody; `damaged` names it."""
         self.refresh()
         return self._cards
 
     def refresh(self) -> None:
         """Read the cards if their files have changed."""
-        stamp = self._look()
+        stamp = self._current_stamp()
         if stamp == self._stamp:
             return
+        # Stamped before they are read: a change in between leaves an old stamp, and the next request reads again.
         cards = dict(self._read())
         self._nodes = {node_pem(card): name for name, card in cards.items() if card.node_key is not None}
         self._modellers = {card.fingerprint: card for card in cards.values() if card.role == "modeller"}
@@ -72,11 +80,13 @@ class Registry:
         Raises
         ------
         UsageError
-            If a name is another key's that has not signed the card, or a key is another name's or was revoked.
+            If the name is registered with another key that has not signed the card, or the key is registered under
+            another name, or was revoked.
         """
         with self._changing():
             registered = dict(self.cards)
             changed = []
+            # Everything is checked before anything is written, each card against those before it as well.
             for card in cards:
                 self._check(card, registered)
                 if registered.get(card.name) != card:
@@ -87,7 +97,7 @@ class Registry:
         return changed
 
     def revoke(self, name: str) -> Card:
-        """Take ``name`` off the register, its keys for ever; the name is free for a new card.
+        """Take ``name`` off the register. Its keys stay revoked for good; the name is free for a card with new ones.
 
         Raises
         ------
@@ -99,13 +109,15 @@ class Registry:
             if card is None:
                 known = ", ".join(sorted(self.cards)) or "nobody"
                 raise UsageError(f"'{name}' is not registered in {self.directory} (registered: {known})")
+            # Recorded before it is removed: if this process dies in between, the party can be revoked again, but a key
+            # that was removed first could be registered again.
             record = self._revoked / f"{hashlib.sha256(card.key).hexdigest()[:32]}.card"
             replace_file(record, card.to_text().encode())
             (self._registered / f"{name}.card").unlink()
         return card
 
     def started(self, run: int, name: str) -> None:
-        """Note that modeller ``name`` has started ``run``."""
+        """Record that modeller ``name`` has started ``run``."""
         with (self.directory / "runs").open("a", encoding="utf-8") as file:
             file.write(f"{run} {name}\n")
 
@@ -116,28 +128,34 @@ class Registry:
         except FileNotFoundError:
             return {}
         matches = (re.fullmatch(r"(\d+) (\S+)", line) for line in lines)
-        return {int(found[1]): found[2] for found in matches if found}
+        return {int(match[1]): match[2] for match in matches if match}  # one that was cut off has no name
 
     def _check(self, card: Card, registered: Mapping[str, Card]) -> None:
         holder = registered.get(card.name)
         if holder is not None and holder.role != card.role:
             raise UsageError(f"'{card.name}' is registered as a {holder.role}: a {card.role} needs a name of its own")
+        # A new key takes over a name only with the signature of the old one. Else whoever gets a card to the operator
+        # could take the place of a registered party.
         if holder is not None and card.key != holder.key and card.predecessor != holder.key:
             raise UsageError(
-                f"'{card.name}' is registered with the key {holder.fingerprint}, and the new card is of "
-                f"{card.fingerprint}, not signed by the old key. If its owner has lost that and tells you so "
-                f"by telephone: `fl-app superlink revoke {self.directory} {card.name}`, then register the new card"
+                f"'{card.name}' is registered with the key {holder.fingerprint}; the new card, with the key "
+                f"{card.fingerprint}, is not signed by the old key. If its owner confirms by telephone that the old "
+                f"key is lost: `fl-app superlink revoke {self.directory} {card.name}`, then register the new card"
             )
         if card.role == "pod" and card.node_key is None:
-            raise UsageError(f"the card of pod '{card.name}' has no node key: its owner prints it with `pod keygen`")
+            raise UsageError(
+                f"the card of pod '{card.name}' has no node key: its owner prints a whole card with `fl-app pod keygen`"
+            )
+        # One key, one name: `pod_with` and `modeller_with` must have one answer, and two names with one key would be
+        # two seats in a cohort for one party.
         for other in registered.values():
             if other.name != card.name and _same_key(card, other):
-                raise UsageError(f"the key on the card of '{card.name}' is registered as '{other.name}' already")
+                raise UsageError(f"the key on the card of '{card.name}' is already registered as '{other.name}'")
         for other in self._revoked_cards():
             if _same_key(card, other):
                 raise UsageError(
-                    f"the key {fingerprint(card.key)} of '{card.name}', or that of its node, was revoked here as "
-                    f"'{other.name}', and is not taken again: its owner makes new ones"
+                    f"the key {fingerprint(card.key)} of '{card.name}', or the key of its node, was revoked here as "
+                    f"'{other.name}' and is not accepted again: its owner has to make new keys"
                 )
 
     @property
@@ -158,15 +176,16 @@ class Registry:
     def _files(self) -> list[Path]:
         return sorted(path for path in self._registered.glob("*.card") if not path.name.startswith("."))
 
-    def _look(self) -> _Stamp:
-        found = []
+    def _current_stamp(self) -> _Stamp:
+        entries = []
         for path in self._files():
             try:
                 status = path.stat()
             except FileNotFoundError:
-                continue
-            found.append((path.name, status.st_mtime_ns, status.st_ino, status.st_size))
-        return tuple(found)
+                continue  # revoked since the directory was listed
+            # The time alone might not do: its resolution is that of the file system. A replaced file is a new inode.
+            entries.append((path.name, status.st_mtime_ns, status.st_ino, status.st_size))
+        return tuple(entries)
 
     def _read(self) -> Iterator[tuple[str, Card]]:
         for path in self._files():
@@ -174,10 +193,12 @@ class Registry:
                 card = Card.load(path)
             except UsageError:
                 continue
+            # A card copied under another name would register its holder twice.
             if card.name == path.stem:
                 yield card.name, card
 
     def _revoked_cards(self) -> list[Card]:
+        # Unlike a registered card, a damaged one is an error here: skipping it would lift a revocation.
         return [Card.load(path) for path in sorted(self._revoked.glob("*.card")) if not path.name.startswith(".")]
 
 
@@ -191,6 +212,7 @@ def node_pem(card: Card) -> bytes:
     """
     if card.node_key is None:
         raise UsageError(f"the card of '{card.name}' has no node key")
+    # Byte for byte what Flower sends and stores, so that keys can be compared as bytes.
     key = serialization.load_ssh_public_key(card.node_key.encode())
     return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 

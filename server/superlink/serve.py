@@ -1,4 +1,4 @@
-"""Serving: the SuperLink as a child process that lives as long as the one that calls `serve`."""
+"""The SuperLink as a child process that lives no longer than the process that serves it."""
 
 import errno
 import http.client
@@ -18,28 +18,28 @@ from server.superlink.directory import SuperLinkDirectory
 LOG = "superlink.log"
 START_SECONDS = 60.0
 _TICK = 0.1
-_LAST_LINES = 5
+_SHOWN_LINES = 5
 
 
 @contextmanager
 def serving(directory: SuperLinkDirectory) -> Iterator[Callable[[], int]]:
-    """Serve the SuperLink of ``directory`` while the block runs, which gets a function that waits for its end.
+    """Serve the SuperLink of ``directory`` while the block runs; yields a function that waits until it ends.
 
-    It is bound to this machine only if its address is, and to all its networks otherwise.
+    It listens on the loopback interface if its address is there, and on all interfaces otherwise.
 
     Raises
     ------
     UsageError
-        If its certificate has expired, it is being served already, or its port is not free.
+        If its certificate has expired, it is already being served, or its port is in use.
     RunFailed
-        If it does not come up, with what it said last.
+        If it does not start, with the last lines of its log.
     """
     if directory.days_left() < 0:
         raise UsageError(
             f"the SuperLink's certificate has expired: `fl-app superlink renew {directory.path}` makes a new one"
         )
     if answers(directory):
-        raise UsageError(f"the SuperLink of {directory.path} is being served already, on port {directory.port}")
+        raise UsageError(f"the SuperLink of {directory.path} is already being served, on port {directory.port}")
     _check_port(directory)
     log = directory.path / LOG
     before = log.stat().st_size if log.exists() else 0
@@ -53,7 +53,7 @@ def serving(directory: SuperLinkDirectory) -> Iterator[Callable[[], int]]:
         deadline = time.monotonic() + START_SECONDS
         while not answers(directory):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RunFailed(f"the SuperLink did not start; {log} says why:\n{_said_last(log, before)}")
+                raise RunFailed(f"the SuperLink did not start; the end of {log}:\n{_last_lines(log, before)}")
             time.sleep(_TICK)
         yield process.wait
     finally:
@@ -61,7 +61,7 @@ def serving(directory: SuperLinkDirectory) -> Iterator[Callable[[], int]]:
 
 
 def answers(directory: SuperLinkDirectory, seconds: float = 5.0) -> bool:
-    """Say whether the SuperLink of ``directory`` serves on this machine, with a certificate of its authority."""
+    """Return whether the SuperLink of ``directory`` serves on this machine, with a certificate of its authority."""
     context = ssl.create_default_context(cafile=str(directory.authority))
     host = _bound_to(directory) if is_loopback(directory.address) else "localhost"
     connection = http.client.HTTPSConnection(host, directory.port, context=context, timeout=seconds)
@@ -85,7 +85,7 @@ def _arguments(directory: SuperLinkDirectory) -> list[str]:
 
 
 def _check_port(directory: SuperLinkDirectory) -> None:
-    """Raise `UsageError` if the SuperLink cannot listen where it is to: Flower would take long to say so."""
+    """Raise `UsageError` if the SuperLink cannot listen at its address: Flower would report that late and unclearly."""
     host = _bound_to(directory)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -97,18 +97,18 @@ def _check_port(directory: SuperLinkDirectory) -> None:
                 f"port {directory.port} is in use: end the process that listens there (`ss -ltnp` shows it), or "
                 f"provision a SuperLink at another port"
             ) from None
-        raise UsageError(f"{host}:{directory.port} cannot be listened at: {error.strerror}") from None
+        raise UsageError(f"cannot listen at {host}:{directory.port}: {error.strerror}") from None
 
 
 def _bound_to(directory: SuperLinkDirectory) -> str:
     host = directory.address.rpartition(":")[0]
     if is_loopback(directory.address):
         return "127.0.0.1" if host == "localhost" else host.strip("[]")
-    return "::" if host.startswith("[") else "0.0.0.0"  # noqa: S104 - it is there to be reached
+    return "::" if host.startswith("[") else "0.0.0.0"  # noqa: S104 - other machines have to reach it
 
 
-def _said_last(log: Path, since: int) -> str:
+def _last_lines(log: Path, since: int) -> str:
     with log.open("rb") as file:
         file.seek(since)
         lines = file.read().decode("utf-8", "replace").splitlines()
-    return "\n".join(f"  {line.strip()}" for line in [line for line in lines if line.strip()][-_LAST_LINES:])
+    return "\n".join(f"  {line.strip()}" for line in [line for line in lines if line.strip()][-_SHOWN_LINES:])

@@ -1,8 +1,12 @@
-"""Flower's ``flower-superlink`` with the gate before it; run as a module, with its directory and Flower's arguments.
+"""Flower's ``flower-superlink`` behind the gate; run as a module, with its directory and Flower's arguments.
 
-What it changes of Flower: the SuperLink's outermost middleware is the gate; the nodes are those that the operator has
-registered; and models and updates on their way are kept in memory, also where the SuperLink's own state is in a file,
-so that none of them is left on the operator's disk.
+It changes three things in Flower: the gate is the SuperLink's outermost middleware; the nodes are those that the
+operator has registered; and models and updates in transit are kept in memory even though the SuperLink's own state is
+in a file, so that none of them remains on the operator's disk.
+
+``extensions.get_middleware`` and ``config_loader.ObjectStoreFactory`` are not public API of Flower. That they exist and
+do what is assumed here is checked by ``test_what_the_start_replaces_of_flower_is_there`` and by the tests of whole
+deployments.
 """
 
 import sys
@@ -15,7 +19,7 @@ from server.superlink.registry import Registry, node_pem
 from server.superlink.tokens import audience
 
 _HEARTBEAT_SECONDS = 30.0
-"""Until a node's first heartbeat, which says how often they come."""
+"""Heartbeat interval of a new node, until its first heartbeat states the interval."""
 
 
 def main(directory: Path, arguments: list[str]) -> None:
@@ -31,7 +35,8 @@ def main(directory: Path, arguments: list[str]) -> None:
 
     async def changed(app: Any) -> None:
         state = app.state.linkstate_factory.state()
-        await run_in_threadpool(settle, state, registry, NOOP_FLWR_AID, NOOP_ACCOUNT_NAME)
+        # Flower's state is synchronous; a thread keeps the event loop free for other requests.
+        await run_in_threadpool(apply_register, state, registry, NOOP_FLWR_AID, NOOP_ACCOUNT_NAME)
 
     gate = Middleware(Gate, registry=registry, audience=audience((directory / AUTHORITY).read_bytes()), changed=changed)
     _replace(extensions, "get_middleware", lambda: (gate,))
@@ -40,36 +45,37 @@ def main(directory: Path, arguments: list[str]) -> None:
     flower_superlink()
 
 
-def settle(state: Any, registry: Registry, owner: str, owner_name: str) -> None:
-    """Make the nodes of Flower's ``state`` those that are registered, and stop the runs of whom is not any more.
+def apply_register(state: Any, registry: Registry, owner: str, owner_name: str) -> None:
+    """Make the nodes in Flower's ``state`` those of the register, and stop the runs of modellers no longer in it.
 
     Parameters
     ----------
     state
         Flower's LinkState.
     registry
-        Whom the operator has registered.
+        The parties that the operator has registered.
     owner, owner_name
-        Id and name of the account that owns all nodes and runs where Flower knows no accounts.
+        Id and name of the account that owns all nodes and runs when Flower runs without accounts.
     """
     from flwr.common.constant import Status
     from flwr.supercore.constant import NodeStatus
 
-    wanted = {name: node_pem(card) for name, card in registry.cards.items() if card.node_key is not None}
-    there = {}
+    registered = {name: node_pem(card) for name, card in registry.cards.items() if card.node_key is not None}
+    present = {}
     for node in state.get_node_info(owner_aids=[owner]):
         if node.status == NodeStatus.UNREGISTERED:
             continue
-        if wanted.get(node.name) == node.public_key and node.name not in there:
-            there[node.name] = node.node_id
+        if registered.get(node.name) == node.public_key and node.name not in present:
+            present[node.name] = node.node_id
         else:
             state.delete_node(owner_aid=owner, node_id=node.node_id)
             log.info("pod %s is no longer registered with the key of node %d", node.name, node.node_id)
-    for name in wanted.keys() - there.keys():
+    for name in registered.keys() - present.keys():
         try:
-            state.create_node(owner, owner_name, wanted[name], _HEARTBEAT_SECONDS, name=name)
+            state.create_node(owner, owner_name, registered[name], _HEARTBEAT_SECONDS, name=name)
             log.info("pod %s is registered", name)
         except ValueError as error:
+            # Flower accepts no key that an unregistered node has had, so a pod cannot come back with its old one.
             log.warning("pod %s cannot be registered: %s Its owner has to rotate its keys", name, error)
     modellers = {name for name, card in registry.cards.items() if card.role == "modeller"}
     starters = registry.starters()
@@ -80,7 +86,7 @@ def settle(state: Any, registry: Registry, owner: str, owner_name: str) -> None:
 
 
 def _replace(module: Any, name: str, value: Any) -> None:
-    """Set ``name`` in a module of Flower's, which must have it."""
+    """Replace ``name`` in a module of Flower's; raises AttributeError if a later Flower no longer has it."""
     getattr(module, name)
     setattr(module, name, value)
 

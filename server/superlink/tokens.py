@@ -1,7 +1,8 @@
-"""How a modeller shows a SuperLink who he is: a short-lived token, signed by his identity key (JWT, RFC 7519, EdDSA).
+"""How a modeller authenticates to a SuperLink: a short-lived token signed by the identity key (JWT, RFC 7519, EdDSA).
 
-A token is for one SuperLink, named by the certificate of its authority, and for a few minutes: it is made anew for
-every use. What it is worth to a thief is limited by that, and it only ever travels over TLS.
+A token is for one SuperLink, named by the certificate of its authority, and for a few minutes; a new one is made for
+every use. That limits what it is worth to a thief, and it only ever travels over TLS. A bearer token rather than a
+signature over each request, because a token is what Flower's own commands can send.
 """
 
 import json
@@ -20,11 +21,13 @@ from fl_app.secagg.crypto import Signer, fingerprint
 
 LIFETIME = 300
 CLOCK_SKEW = 120
-"""Seconds: how long a token is good for, and by how much the two clocks may differ."""
+"""Seconds: how long a token is valid, and by how much the two clocks may differ."""
 _ALGORITHM = "EdDSA"
 _TYPE = "fl-app-modeller+jwt"
+"""The type of these tokens (RFC 8725, 3.11), so that another JWT signed by the same key is not mistaken for one."""
 _CLAIMS = ("iss", "aud", "iat", "exp")
 _MAX_BYTES = 4096
+"""Several times a token's size: whoever sends more is refused before anything is parsed."""
 
 UNKNOWN = (
     "this key is not registered as a modeller at this SuperLink: give its operator your card "
@@ -34,18 +37,21 @@ MALFORMED = "this is not the token of a modeller"
 
 
 class TokenRefused(FlAppError):
-    """A token does not show a registered modeller; the text goes to whoever sent it, and is about nobody else."""
+    """A token does not prove a registered modeller. The text goes to whoever sent it, and reveals nothing of others."""
 
 
-class _SignedElsewhere(jwt.algorithms.OKPAlgorithm):
-    """EdDSA with a key that signs and is not shown."""
+class _SigningOnly(jwt.algorithms.OKPAlgorithm):
+    """EdDSA with a `Signer`: PyJWT would otherwise demand the private key itself, which an identity does not expose."""
 
     def prepare_key(self, key: Any) -> Any:
         return key
 
 
 def audience(authority: bytes) -> str:
-    """Return how a token names the SuperLink whose authority has the first certificate in ``authority`` (PEM).
+    """Return the SHA-256 fingerprint by which a token names the SuperLink with the authority ``authority`` (PEM).
+
+    Of several certificates the first counts. The authority's certificate rather than the address: an address can be
+    taken over, and the same SuperLink may be reached by several; a token for one is of no use at another.
 
     Raises
     ------
@@ -60,9 +66,8 @@ def make_token(identity: Signer, for_whom: str, now: float | None = None) -> str
     issued = int(time.time() if now is None else now)
     claims = {"iss": fingerprint(identity.public_bytes), "aud": for_whom, "iat": issued, "exp": issued + LIFETIME}
     signed = jwt.PyJWS(algorithms=[])
-    signed.register_algorithm(_ALGORITHM, _SignedElsewhere())
-    # The key is one that signs and is not shown, which PyJWT has no type for.
-    key: Any = identity
+    signed.register_algorithm(_ALGORITHM, _SigningOnly())
+    key: Any = identity  # PyJWT has no type for a key that only signs
     return signed.encode(json.dumps(claims).encode(), key, algorithm=_ALGORITHM, headers={"typ": _TYPE})
 
 
@@ -72,22 +77,24 @@ def check_token(token: str, for_whom: str, modeller_with: Callable[[str], Card |
     Parameters
     ----------
     token
-        As it came.
+        The token as received.
     for_whom
         This SuperLink, as `audience` names it.
     modeller_with
-        Tells the card of the modeller registered with an identity key of a given fingerprint, or None.
+        Returns the card of the modeller registered with an identity key of a given fingerprint, or None.
 
     Raises
     ------
     TokenRefused
-        If it is none.
+        If it is malformed, expired, for another SuperLink, or not signed by a registered modeller.
     """
     try:
         if len(token) > _MAX_BYTES or jwt.get_unverified_header(token).get("typ") != _TYPE:
             raise TokenRefused(MALFORMED)
-        said = jwt.decode(token, options={"verify_signature": False})
-        issuer = said.get("iss")
+        # Read without a check only to learn which key to check it with: the issuer is the fingerprint of a key, and
+        # the key itself comes from the register, never from the token.
+        unverified = jwt.decode(token, options={"verify_signature": False})
+        issuer = unverified.get("iss")
         card = modeller_with(issuer) if isinstance(issuer, str) else None
         if card is None:
             raise TokenRefused(UNKNOWN)
@@ -95,15 +102,17 @@ def check_token(token: str, for_whom: str, modeller_with: Callable[[str], Card |
         claims = jwt.decode(
             token,
             key,
-            algorithms=[_ALGORITHM],
+            algorithms=[_ALGORITHM],  # the token's own "alg" is not trusted (RFC 8725, 3.1)
             audience=for_whom,
             leeway=CLOCK_SKEW,
             options={"require": list(_CLAIMS), "strict_aud": True},
         )
-        if time.time() - claims["iat"] > LIFETIME + CLOCK_SKEW:  # however long it says that it is good for
+        # "exp" is the sender's own choice. The age limits a token that claims a longer life.
+        if time.time() - claims["iat"] > LIFETIME + CLOCK_SKEW:
             raise TokenRefused(_clock(claims))
     except (jwt.ExpiredSignatureError, jwt.ImmatureSignatureError):
-        raise TokenRefused(_clock(said)) from None
+        # Both are found after the signature has been checked, so the reply tells nothing to others.
+        raise TokenRefused(_clock(unverified)) from None
     except jwt.InvalidAudienceError:
         raise TokenRefused("this token is for another SuperLink: use the join file of this one") from None
     except jwt.InvalidTokenError:

@@ -155,7 +155,7 @@ def test_commands_that_only_look_load_only_what_they_look_with(tmp_path: Path) -
         ("pod", "log", "hospital-a"): "no ledger",
         ("pod", "status", "hospital-a"): "not online",
         ("modeller", "card"): "no modeller has a key",
-        ("superlink", "status", "runs"): "not the directory of a SuperLink",
+        ("superlink", "status", "runs"): "not a SuperLink's directory",
         ("doctor",): "ok     torch",
         ("export", "nothing"): "no run directory",
         ("report", "nothing"): "no run directory",

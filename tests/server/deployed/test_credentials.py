@@ -12,8 +12,8 @@ from flwr.supercore.superexec import run_superexec
 from flwr.supercore.superexec.plugin import AutoExecPlugin
 
 from fl_app.identity.keys import modeller_card
-from server.deployed import credentials
-from server.deployed.executor import WithToken
+from server.deployed.credentials import write_credentials
+from server.deployed.executor import TokenInterceptor
 from server.superlink.directory import SuperLinkDirectory
 from server.superlink.tokens import audience, check_token
 
@@ -35,7 +35,7 @@ def configure(home: Path, authority: Path | None) -> None:
 def test_flowers_commands_find_a_token_that_the_superlink_takes(authority: Path, tmp_path: Path) -> None:
     card = modeller_card("ada")
     configure(tmp_path / "flwr", authority)
-    credentials.write(tmp_path / "flwr", "there")
+    write_credentials(tmp_path / "flwr", "there")
     store = FileCredentialStore(tmp_path / "flwr" / "credentials.yaml")
     assert store.file_path.stat().st_mode & 0o077 == 0
     kind = store.get(AUTHN_TYPE_STORE_KEY % ADDRESS)
@@ -44,17 +44,17 @@ def test_flowers_commands_find_a_token_that_the_superlink_takes(authority: Path,
     assert store.get(REFRESH_TOKEN_STORE_KEY % ADDRESS)
     token = store.get(ACCESS_TOKEN_STORE_KEY % ADDRESS)
     assert token is not None
-    found = check_token(token.decode(), audience(authority.read_bytes()), {card.fingerprint: card}.get)
-    assert found.name == "ada"
+    bearer = check_token(token.decode(), audience(authority.read_bytes()), {card.fingerprint: card}.get)
+    assert bearer.name == "ada"
 
 
 def test_without_a_key_or_without_tls_there_is_no_token(authority: Path, tmp_path: Path) -> None:
     configure(tmp_path / "flwr", authority)
-    credentials.write(tmp_path / "flwr", "there")
+    write_credentials(tmp_path / "flwr", "there")
     assert not (tmp_path / "flwr" / "credentials.yaml").exists()
     modeller_card("ada")
     configure(tmp_path / "plain", None)
-    credentials.write(tmp_path / "plain", "there")
+    write_credentials(tmp_path / "plain", "there")
     assert not (tmp_path / "plain" / "credentials.yaml").exists()
 
 
@@ -68,7 +68,7 @@ def test_the_executor_sends_a_token_with_questions_for_work_only(authority: Path
 
     def ask(method: str) -> None:
         request = SimpleNamespace(headers={})
-        WithToken(authority, {"work"}).intercept(SimpleNamespace(rpc_method=method, request=request), answer)
+        TokenInterceptor(authority, {"work"}).intercept(SimpleNamespace(rpc_method=method, request=request), answer)
 
     ask("work")
     ask("other")

@@ -80,12 +80,11 @@ def certificate(directory: Path, days: float) -> Path:
 def examined(
     address: str, monkeypatch: pytest.MonkeyPatch, tls: Path | None = None, refused: str = ""
 ) -> dict[str, Finding]:
-    def list_runs(federation: DeployedFederation) -> list[object]:
+    def check_admission(federation: DeployedFederation) -> None:
         if refused:
             raise RunFailed(refused)
-        return []
 
-    monkeypatch.setattr("server.deployed.deployed_run.list_runs", list_runs)
+    monkeypatch.setattr("server.deployed.deployed_run.check_admission", check_admission)
     given = {"root_certificates": tls / "ca.pem"} if tls else {"insecure": True}
     federation = DeployedFederation(name="test", source="test", kind="deployment", superlink=address, **given)
     return {finding.about: finding for finding in examine_federation(federation)}
@@ -148,17 +147,17 @@ def test_a_superlink_that_stays_away_is_noticed_and_a_restart_is_not(monkeypatch
     clock, away = [0.0], [True]
     monkeypatch.setattr(superlink_monitor.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(superlink_monitor, "why_unreachable", lambda *_, **__: "refused" if away[0] else None)
-    watch = superlink_monitor.Watch("127.0.0.1:9", patience=60, every=5)
+    monitor = superlink_monitor.SuperLinkMonitor("127.0.0.1:9", patience=60, interval=5)
 
     def after(seconds: float) -> None:
         for _ in range(int(seconds)):
             clock[0] += 1
-            watch.look()
+            monitor.check()
 
     after(50)
     away[0] = False
     after(10)
     away[0] = True
     after(50)
-    with pytest.raises(RunFailed, match="has been away for 60 seconds"):
+    with pytest.raises(RunFailed, match="has been unreachable for 60 seconds"):
         after(20)

@@ -30,7 +30,7 @@ from server.superlink import gate as gates
 from server.superlink import tokens
 from server.superlink.gate import Gate
 from server.superlink.registry import Registry, node_pem
-from server.superlink.start import settle
+from server.superlink.start import apply_register
 
 AUDIENCE = "ab" * 32
 PROTOBUF = {"content-type": PROTOBUF_MEDIA_TYPE, "accept": PROTOBUF_MEDIA_TYPE}
@@ -49,7 +49,7 @@ def superlink(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Flower's application, whose outermost middleware is the gate."""
 
     async def changed(app: Any) -> None:
-        settle(app.state.linkstate_factory.state(), registry, NOOP_FLWR_AID, NOOP_ACCOUNT_NAME)
+        apply_register(app.state.linkstate_factory.state(), registry, NOOP_FLWR_AID, NOOP_ACCOUNT_NAME)
 
     gate = Middleware(Gate, registry=registry, audience=AUDIENCE, changed=changed)
     monkeypatch.setattr(extensions, "get_middleware", lambda: (gate,))
@@ -218,10 +218,10 @@ def test_who_started_a_run_is_noted_and_his_runs_end_with_his_registration(regis
         def stop_run(self, run: int) -> None:
             self.stopped.append(run)
 
-    settle(State(), registry, "", "")
+    apply_register(State(), registry, "", "")
     assert State.stopped == []
     registry.revoke("ada")
-    settle(State(), registry, "", "")
+    apply_register(State(), registry, "", "")
     assert State.stopped == [2**63 + 5]
 
 
