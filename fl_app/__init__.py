@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from server.modeller.callbacks import Callback, Run
     from server.modeller.classifier import PyTorchTabularClassifier
     from server.modeller.loggers import setup_loggers
-    from server.modeller.schemas import combine_pod_schemas, get_pod_schema
+    from server.modeller.schema_discovery import combine_pod_schemas, get_pod_schema
 
 __all__ = [
     "CSVSource",
@@ -58,7 +58,7 @@ _MODULES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "server.modeller.callbacks": ("Callback", "Run"),
         "server.modeller.classifier": ("PyTorchTabularClassifier",),
         "server.modeller.loggers": ("setup_loggers",),
-        "server.modeller.schemas": ("combine_pod_schemas", "get_pod_schema"),
+        "server.modeller.schema_discovery": ("combine_pod_schemas", "get_pod_schema"),
     }
 )
 """The module that defines each name; the same as the imports above, which type checkers read."""

@@ -1,4 +1,4 @@
-"""The command line: a group that imports each command only when it is called."""
+"""The command line: a group that imports a command only when it is called."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,30 +22,30 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
         "demo": Command("server.commands.fit", "Train on the two census pods, in simulation on this machine."),
         "fit": Command("server.commands.fit", "Train one model over several pods."),
-        "pods": Command("server.commands.pods", "Show a federation's pods, and who approves whom."),
-        "pod": Command("client.commands.group", "Run and look after a pod of your own."),
-        "modeller": Command("server.commands.modeller", "Make and hand out the modeller's own key."),
+        "pods": Command("server.commands.pods", "Show a federation's pods and which of them approve each other."),
+        "pod": Command("client.commands.group", "Run and administer a pod of your own."),
+        "modeller": Command("server.commands.modeller", "Make the modeller's own key and print its card."),
         "provision": Command(
-            "server.commands.provision", "Prepare a SuperLink, and register pods and modellers with it."
+            "server.commands.provision", "Set up a SuperLink, and register pods and modellers with it."
         ),
-        "superlink": Command("server.commands.superlink", "Serve and look after a SuperLink that was provisioned."),
+        "superlink": Command("server.commands.superlink", "Serve and administer a SuperLink that was provisioned."),
         "runs": Command("server.commands.runs", "List, show, compare, log and remove runs."),
         "export": Command(
             "server.commands.export", "Write a run's model as safetensors, pt, onnx or pt2, with a model card."
         ),
         "predict": Command("server.commands.predict", "Score a CSV file with a model."),
-        "report": Command("server.commands.report", "Write a page about a run, with its pictures."),
-        "doctor": Command("server.commands.doctor", "Look for problems in this installation."),
+        "report": Command("server.commands.report", "Write an HTML report of a run, with its plots."),
+        "doctor": Command("server.commands.doctor", "Check this installation for problems."),
     }
 )
 """Every command, in the order in which a newcomer meets them; each is a click command of its own name."""
 
 _EPILOG = """\b
 Exit codes:
-  0    it is done
-  1    it failed, or what was asked about is not so
-  2    an argument, a setting or a file of yours is wrong
-  130  it was stopped
+  0    success
+  1    failure, or the answer is no
+  2    a wrong argument, setting or file
+  130  stopped by Ctrl-C or SIGTERM
 
 \b
 Example: fl-app demo"""

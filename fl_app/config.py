@@ -15,7 +15,10 @@ from fl_app.tabular.encoding import MIN_BIN_ROWS
 from fl_app.tabular.settings import ARCHITECTURES, DEFAULT_ARCHITECTURE, DataStructure, Optimizer
 from fl_app.validation import Frozen
 
-_DEFAULT_OPTIMIZER = Optimizer(name="AdamW", params={"lr": 0.001})
+DEFAULT_OPTIMIZER = Optimizer(name="AdamW", params={"lr": 0.001})
+
+StrategyName = Literal["FedAvg", "FedAdam", "FedAvgM", "FedProx"]
+"""The averaging strategies, by the names of their classes in Flower."""
 
 
 class Training(Frozen):
@@ -47,10 +50,10 @@ class Training(Frozen):
     local_epochs: int | None = Field(default=None, ge=1)
     local_steps: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=256, ge=1)
-    optimizer: Optimizer = _DEFAULT_OPTIMIZER
+    optimizer: Optimizer = DEFAULT_OPTIMIZER
     lr_decay: float = Field(default=1.0, gt=0, le=1)
     seed: int = Field(default=0, ge=0)
-    strategy: Literal["FedAvg", "FedAdam", "FedAvgM", "FedProx"] = "FedAvg"
+    strategy: StrategyName = "FedAvg"
     strategy_params: dict[str, float] = Field(default_factory=dict)
     early_stopping: EarlyStopping | None = None
     secure: bool = True

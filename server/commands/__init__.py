@@ -1,1 +1,1 @@
-"""The modeller's commands, one a file; `fl_app.cli` names them, and imports each when it is called."""
+"""The modeller's and the operator's commands, one a file. `fl_app.cli` imports each when it is called."""

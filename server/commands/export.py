@@ -14,18 +14,18 @@ from server.commands.output import emit, json_option, runs_option
     "--format",
     "form",
     type=click.Choice(["safetensors", "pt", "onnx", "pt2"]),
-    help="Of the file written  [default: by the name of the output, else safetensors]",
+    help="Format of the file.  [default: by the name of the output, else safetensors]",
 )
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="[default: ./model.FORMAT]")
 @click.option("--force", is_flag=True, help="Overwrite the output and its card if they exist.")
 @runs_option
 @json_option
 def export(model: str, form: str | None, output: Path | None, force: bool, runs: str, as_json: bool) -> None:
-    """Write the model of a run, or of a model file, to a file that needs nothing else, and a model card beside it.
+    """Export the model of a run, or of a model file, to a self-contained file with a model card beside it.
 
     MODEL is a run's directory, its name, `latest`, or a .pt or .safetensors file. Each format carries preprocessing,
-    classes and schema: .safetensors and .pt are read by fl-app, .onnx by any ONNX runtime (needs the extra
-    fl-app[onnx]), .pt2 by PyTorch.
+    classes and schema. fl-app reads .safetensors and .pt, any ONNX runtime reads .onnx (to write it takes the extra
+    fl-app[onnx]), and PyTorch reads .pt2.
     """
     from fl_app.errors import UsageError
     from server.app.run_directory import find_model
@@ -34,23 +34,23 @@ def export(model: str, form: str | None, output: Path | None, force: bool, runs:
     form = form or (output.suffix.removeprefix(".") if output else "safetensors")
     target = output or Path(f"model.{form}")
     if target.suffix != f".{form}":
-        raise UsageError(f"{target}: the name of a {form} file ends in .{form}; or leave --format out")
+        raise UsageError(f"{target}: the name of a {form} file ends in .{form}; rename it, or leave --format out")
 
     from fl_app.system.files import replace_file
     from fl_app.tabular.model_file import TrainedModel
     from server.exports import formats
     from server.exports.model_card import card, card_path
 
-    beside = card_path(target)
-    for path in (target, beside):
+    card_file = card_path(target)
+    for path in (target, card_file):
         if path.exists() and not force:
-            raise UsageError(f"{path} exists already; choose another name, or overwrite it with --force")
+            raise UsageError(f"{path} already exists; choose another name, or overwrite it with --force")
     trained = TrainedModel.load(source)
     formats.export(trained, target)
-    replace_file(beside, card(trained, target, _results(source)).encode())
+    replace_file(card_file, card(trained, target, _results(source)).encode())
     document = {
         "model": str(target),
-        "card": str(beside),
+        "card": str(card_file),
         "format": form,
         "source": str(source),
         "classes": list(trained.classes),
@@ -59,7 +59,7 @@ def export(model: str, form: str | None, output: Path | None, force: bool, runs:
 
 
 def _results(source: Path) -> dict[str, Any] | None:
-    """Return what the run that ``source`` lies in left, if it lies in one."""
+    """Return the results of the run to which the model file ``source`` belongs, or None."""
     from server.app.run_directory import RunDirectory
 
     run = RunDirectory(source.resolve().parent)

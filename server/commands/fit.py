@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Self, TypeVar, get_args
 
 import click
 from click.core import ParameterSource
 
-from fl_app.config import RunConfig
+from fl_app.config import RunConfig, StrategyName
 from fl_app.errors import RunFailed, UsageError
 from fl_app.federation.kinds import Federation, census_federation, find_federation
+from fl_app.flower.protocol_settings import DEFAULT_WEIGHTING, Timing, Weighting
+from fl_app.secagg.field import FIELD_31, FIELD_61
 from fl_app.tabular.early_stopping import EarlyStopping
 from fl_app.tabular.encoding import MIN_BIN_ROWS
 from fl_app.tabular.settings import ARCHITECTURES, DEFAULT_ARCHITECTURE, DataStructure, Optimizer
@@ -20,59 +23,119 @@ from server.commands.output import console, emit, federation_option, json_option
 from server.display.progress import Progress, matrix_table, results_table
 from server.modeller.launch import FitFailed, Follow, Interrupted
 from server.modeller.launch import fit as carry_out_fit
-from server.modeller.resume import resume as carry_on
+from server.modeller.resume import resume as resume_run
 
-_CHANGEABLE = {"federation", "rounds", "timeout", "step_timeout", "runs", "as_json"}
-"""What may be given to a run that is resumed."""
+_CHANGEABLE = {"resume", "federation", "rounds", "timeout", "step_timeout", "runs", "as_json"}
+"""The options that may be given with --resume."""
+_Command = TypeVar("_Command", bound=Callable[..., None])
 
 
 class Stopped(RunFailed):
-    """A run that was ended by SIGINT or SIGTERM."""
+    """A run that SIGINT or SIGTERM has stopped."""
 
     exit_code = 130
 
 
-def _settings(command: Any) -> Any:
+@dataclass(frozen=True)
+class TrainingOptions:
+    """The options that fit and demo share, as the command line gives them; see `training_options`."""
+
+    rounds: int
+    local_epochs: int | None
+    local_steps: int | None
+    batch_size: int
+    optimizer: str
+    lr: float
+    lr_decay: float
+    architecture: str
+    min_bin_rows: int
+    strategy: StrategyName
+    strategy_params: str
+    early_stopping: str
+    weighting: Weighting
+    compact: bool
+    plain: bool
+    seed: int
+    timeout: float
+    step_timeout: float
+    runs: str
+    as_json: bool
+
+    @classmethod
+    def of(cls, context: click.Context) -> Self:
+        """Return the options of one call, whose types click has checked."""
+        return cls(**{field.name: context.params[field.name] for field in fields(cls)})
+
+
+def training_options(command: _Command) -> _Command:
     """Add the options that fit and demo share."""
     for option in reversed(
         [
-            click.option("--rounds", default=10, show_default=True, help="How often updates are averaged."),
-            click.option("--local-epochs", type=int, help="Epochs a pod trains in a round  [default: 1]"),
-            click.option("--local-steps", type=int, help="Batches a pod trains in a round, in place of epochs."),
-            click.option("--batch-size", default=256, show_default=True),
-            click.option("--optimizer", default="AdamW", show_default=True, help="A torch.optim name."),
-            click.option("--lr", default=0.001, show_default=True, help="The pods' learning rate."),
-            click.option("--lr-decay", default=0.02, show_default=True, help="What is left of it in the last round."),
+            click.option("--rounds", default=10, show_default=True, help="Rounds; updates are averaged once in each."),
+            click.option("--local-epochs", type=int, help="Epochs that each pod trains in a round.  [default: 1]"),
+            click.option("--local-steps", type=int, help="Batches that each pod trains in a round, instead of epochs."),
+            click.option("--batch-size", default=256, show_default=True, help="Rows in a batch."),
+            click.option("--optimizer", default="AdamW", show_default=True, help="An optimizer in torch.optim."),
+            click.option("--lr", default=0.001, show_default=True, help="The pods' learning rate in the first round."),
             click.option(
-                "--architecture", default=DEFAULT_ARCHITECTURE, show_default=True, type=click.Choice(ARCHITECTURES)
+                "--lr-decay",
+                default=0.02,
+                show_default=True,
+                help="What is left of --lr in the last round.",
             ),
             click.option(
-                "--min-bin-rows", default=MIN_BIN_ROWS, show_default=True, help="Rows, of all pods, in a number's bin."
+                "--architecture",
+                default=DEFAULT_ARCHITECTURE,
+                show_default=True,
+                type=click.Choice(ARCHITECTURES),
+                help="The network.",
+            ),
+            click.option(
+                "--min-bin-rows",
+                default=MIN_BIN_ROWS,
+                show_default=True,
+                help="Fewest rows, of all pods together, in one bin of a number.",
             ),
             click.option(
                 "--strategy",
                 default="FedAvg",
                 show_default=True,
-                type=click.Choice(["FedAvg", "FedAdam", "FedAvgM", "FedProx"]),
+                type=click.Choice(get_args(StrategyName)),
+                help="How updates are averaged.",
             ),
-            click.option("--strategy-params", default="{}", metavar="JSON", help="Such as '{\"eta\": 0.01}'."),
+            click.option(
+                "--strategy-params",
+                default="{}",
+                metavar="JSON",
+                help="The strategy's own parameters, such as '{\"eta\": 0.01}'.",
+            ),
             click.option(
                 "--early-stopping",
                 default="",
                 metavar="METRIC",
-                help="End before the last round once a metric no longer improves, such as auc, or"
+                help="Stop early once a metric no longer improves: a metric such as auc, or"
                 " loss,patience=5,min_delta=0.001,restore_best=false.",
             ),
             click.option(
-                "--weighting", default="examples", show_default=True, type=click.Choice(["examples", "equal"])
+                "--weighting",
+                default=DEFAULT_WEIGHTING,
+                show_default=True,
+                type=click.Choice(get_args(Weighting)),
+                help="Weight pods by their training rows, or equally.",
             ),
-            click.option("--compact", is_flag=True, help="Field 2^31-1: half the bytes, a coarser step."),
+            click.option("--compact", is_flag=True, help="Use the field 2^31-1: half the bytes, coarser rounding."),
             click.option(
                 "--plain", is_flag=True, help="No secure aggregation; pods refuse unless their owners allow it."
             ),
-            click.option("--seed", default=0, show_default=True),
-            click.option("--timeout", default=60.0, show_default=True, help="Seconds for the pods to connect."),
-            click.option("--step-timeout", default=600.0, show_default=True, help="Seconds for their answers."),
+            click.option(
+                "--seed", default=0, show_default=True, help="Seed of the first parameters and the order of the rows."
+            ),
+            click.option(
+                "--timeout", default=Timing.hello, show_default=True, help="Seconds to wait for the pods to connect."
+            ),
+            click.option(
+                "--step-timeout", default=Timing.step, show_default=True, help="Seconds to wait for replies in a step."
+            ),
             runs_option,
             json_option,
         ]
@@ -81,21 +144,57 @@ def _settings(command: Any) -> Any:
     return command
 
 
+def run_config(options: TrainingOptions, pods: tuple[str, ...], datastructure: DataStructure) -> RunConfig:
+    """Return the settings of a run over ``pods`` that the options describe.
+
+    Raises
+    ------
+    UsageError
+        If a value is wrong, or two options contradict each other.
+    """
+    try:
+        strategy_params = json.loads(options.strategy_params)
+    except ValueError as error:
+        raise UsageError(f"--strategy-params: not JSON: {error}") from error
+    no_extent = options.local_epochs is None and options.local_steps is None
+    return RunConfig(
+        pods=pods,
+        datastructure=datastructure,
+        architecture=options.architecture,
+        min_bin_rows=options.min_bin_rows,
+        rounds=options.rounds,
+        local_epochs=1 if no_extent else options.local_epochs,
+        local_steps=options.local_steps,
+        batch_size=options.batch_size,
+        optimizer=Optimizer(name=options.optimizer, params={"lr": options.lr}),
+        lr_decay=options.lr_decay,
+        seed=options.seed,
+        strategy=options.strategy,
+        strategy_params=strategy_params,
+        early_stopping=EarlyStopping.from_text(options.early_stopping) if options.early_stopping else None,
+        secure=not options.plain,
+        prime_q=(FIELD_31 if options.compact else FIELD_61).prime,
+        weighting=options.weighting,
+        hello_timeout=options.timeout,
+        step_timeout=options.step_timeout,
+    )
+
+
 @click.command(
     epilog="Example: fl-app fit --federation hospitals --pods hospital-a,hospital-b --target outcome",
 )
 @federation_option
-@click.option("--pods", default="", metavar="A,B", help="Pods that train together  [default: all of the federation]")
-@click.option("--target", help="Column to predict  [default: the federation's test_target, or TARGET]")
+@click.option("--pods", default="", metavar="A,B", help="Pods that train together.  [default: all of the federation]")
+@click.option("--target", help="Column to predict.  [default: the federation's test_target, or TARGET]")
 @click.option("--ignore", default="", metavar="A,B", help="Columns to leave out.")
 @click.option("--test-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Public test rows.")
 @click.option(
     "--resume",
     metavar="RUN",
-    help="Go on with a run that ended too early, after its last completed round. Its settings stay; only --federation,"
+    help="Resume a run that ended early, after its last completed round. It keeps its settings; only --federation,"
     " --timeout, --step-timeout and more --rounds may be given.",
 )
-@_settings
+@training_options
 @click.pass_context
 def fit(
     context: click.Context,
@@ -106,31 +205,35 @@ def fit(
     ignore: str,
     test_file: Path | None,
     resume: str | None,
-    **settings: Any,
+    **_shared: object,
 ) -> None:
     """Train one model over several pods, and write it to a run directory."""
+    options = TrainingOptions.of(context)
     if resume:
-        _resume(context, resume, federation)
+        _resume(context, options, resume, federation)
         return
-    found = find_federation(federation, Path.cwd())
-    names = tuple(name.strip() for name in pods.split(",") if name.strip()) or found.pod_identifiers
-    datastructure = DataStructure(
-        target=target or found.test_target or "TARGET",
-        ignore_cols=tuple(name.strip() for name in ignore.split(",") if name.strip()),
-    )
-    _train(found, names, datastructure, test_file, **settings)
+    over = find_federation(federation, Path.cwd())
+    datastructure = DataStructure(target=target or over.test_target or "TARGET", ignore_cols=_names(ignore))
+    _train(over, _names(pods) or over.pod_identifiers, datastructure, test_file, options)
 
 
 @click.command(epilog="Example: fl-app demo --rounds 3")
-@click.option("--prepare", is_flag=True, help="Only lay the demonstration out; train nothing.")
-@_settings
-def demo(prepare: bool, **settings: Any) -> None:
+@click.option("--prepare", is_flag=True, help="Only write the demonstration's files; train nothing.")
+@training_options
+@click.pass_context
+def demo(context: click.Context, /, prepare: bool, **_shared: object) -> None:
     """Train on the two census pods, each with half of the table, in simulation on this machine."""
-    found = census_federation()
+    options = TrainingOptions.of(context)
+    census = census_federation()
     if prepare:
-        emit({"federation": found.source}, settings["as_json"], lambda: click.echo(f"ready: {found.source}"))
+        emit({"federation": census.source}, options.as_json, lambda: click.echo(f"ready: {census.source}"))
         return
-    _train(found, found.pod_identifiers, DataStructure(target=found.test_target or "TARGET"), None, **settings)
+    datastructure = DataStructure(target=census.test_target or "TARGET")
+    _train(census, census.pod_identifiers, datastructure, None, options)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _train(
@@ -138,49 +241,42 @@ def _train(
     pods: tuple[str, ...],
     datastructure: DataStructure,
     test_file: Path | None,
-    *,
-    as_json: bool,
-    runs: str,
-    **settings: Any,
+    options: TrainingOptions,
 ) -> None:
-    config = _config(pods, datastructure, **settings)
-    head = f"{len(pods)} pods: {', '.join(pods)} ({federation.kind})"
-    _show_run(
-        head,
-        lambda follow: carry_out_fit(config, federation, runs=Path(runs), test_file=test_file, follow=follow),
-        as_json,
-    )
+    config = run_config(options, pods, datastructure)
+
+    def carry_out(follow: Follow) -> RunDirectory:
+        return carry_out_fit(config, federation, runs=Path(options.runs), test_file=test_file, follow=follow)
+
+    _show_run(f"{len(pods)} pods: {', '.join(pods)} ({federation.kind})", carry_out, options.as_json)
 
 
-def _resume(context: click.Context, named: str, federation: str | None) -> None:
-    """Go on with a run; of all other options only those that may change are taken."""
-    given = {
-        name: value
-        for name, value in context.params.items()
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    }
-    if fixed := given.keys() - _CHANGEABLE - {"resume"}:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(fixed))
-        raise UsageError(f"{options}: a resumed run goes on with the settings it began with")
-    run = RunDirectory.find(named, Path(context.params["runs"]))
+def _resume(context: click.Context, options: TrainingOptions, named: str, federation: str | None) -> None:
+    """Resume a run, with those options only that may change."""
+    given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    if fixed := given - _CHANGEABLE:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(fixed))
+        raise UsageError(f"{names}: a resumed run keeps the settings it began with")
+    run = RunDirectory.find(named, Path(options.runs))
     config = run.config()
-    head = f"run {run.name} goes on; {len(config.pods)} pods: {', '.join(config.pods)}"
-    _show_run(
-        head,
-        lambda follow: carry_on(
+    elsewhere = find_federation(federation, Path.cwd()) if federation else None
+
+    def carry_out(follow: Follow) -> RunDirectory:
+        return resume_run(
             run,
-            find_federation(federation, Path.cwd()) if federation else None,
-            rounds=given.get("rounds"),
-            hello_timeout=given.get("timeout"),
-            step_timeout=given.get("step_timeout"),
+            elsewhere,
+            rounds=options.rounds if "rounds" in given else None,
+            hello_timeout=options.timeout if "timeout" in given else None,
+            step_timeout=options.step_timeout if "step_timeout" in given else None,
             follow=follow,
-        ),
-        context.params["as_json"],
-    )
+        )
+
+    head = f"resuming run {run.name} over {len(config.pods)} pods: {', '.join(config.pods)}"
+    _show_run(head, carry_out, options.as_json)
 
 
 def _show_run(head: str, carry_out: Callable[[Follow], RunDirectory], as_json: bool) -> None:
-    """Have a run carried out, and show how it goes and what came of it."""
+    """Carry a run out, and show its progress and its results."""
     errors = console(errors=True)
     errors.print(head, highlight=False)
     try:
@@ -194,40 +290,6 @@ def _show_run(head: str, carry_out: Callable[[Follow], RunDirectory], as_json: b
         raise Stopped(str(error)) from None
     results = run.results()
     emit({**results.document(), "directory": str(run.path)}, as_json, lambda: _show(run, results))
-
-
-def _config(
-    pods: tuple[str, ...],
-    datastructure: DataStructure,
-    *,
-    optimizer: str,
-    lr: float,
-    strategy_params: str,
-    early_stopping: str,
-    compact: bool,
-    plain: bool,
-    timeout: float,
-    local_epochs: int | None,
-    local_steps: int | None,
-    **settings: Any,
-) -> RunConfig:
-    try:
-        params = json.loads(strategy_params)
-    except ValueError as error:
-        raise UsageError(f"--strategy-params: not JSON: {error}") from error
-    return RunConfig(
-        pods=pods,
-        datastructure=datastructure,
-        optimizer=Optimizer(name=optimizer, params={"lr": lr}),
-        strategy_params=params,
-        early_stopping=EarlyStopping.from_text(early_stopping) if early_stopping else None,
-        prime_q=2**31 - 1 if compact else 2**61 - 1,
-        secure=not plain,
-        hello_timeout=timeout,
-        local_epochs=1 if local_epochs is None and local_steps is None else local_epochs,
-        local_steps=local_steps,
-        **settings,
-    )
 
 
 def _show(run: RunDirectory, results: Results) -> None:

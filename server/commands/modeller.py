@@ -14,7 +14,7 @@ home_option = click.option(
 
 @click.group(epilog="Example: fl-app modeller keygen ada -o ada.card")
 def modeller() -> None:
-    """Make and hand out the modeller's key, by which a federation's operator registers who may start runs."""
+    """Make the modeller's key and print its card, by which a federation's operator registers who may start runs."""
 
 
 @modeller.command(epilog="Example: fl-app modeller keygen ada -o ada.card")
@@ -23,7 +23,7 @@ def modeller() -> None:
 @home_option
 @json_option
 def keygen(name: str, output: Path | None, home: Path | None, as_json: bool) -> None:
-    """Make the key of the modeller NAME, if there is none, and print the card, which the operator needs."""
+    """Make the key of the modeller NAME, unless there is one, and print its card for the operator."""
     from fl_app.identity.keys import modeller_card, modeller_home
 
     hand_out(modeller_card(name, home), output, as_json)
@@ -47,12 +47,13 @@ def card(output: Path | None, home: Path | None, as_json: bool) -> None:
 @home_option
 @json_option
 def rotate(output: Path | None, home: Path | None, as_json: bool) -> None:
-    """Make a new key for the modeller, and print the new card, which the old key has signed too.
+    """Make a new key for the modeller and print the new card, which the old key has signed too.
 
-    The old key is kept next to the new one, named by the time; delete it once the operator has the new card.
+    The old key is kept beside the new one, with the time in its name. Delete it once the operator has registered the
+    new card.
     """
     from fl_app.host.rotation import rotate_modeller
 
     hand_out(rotate_modeller(home), output, as_json)
     if not as_json:
-        click.echo("send the card to the operator; until it is registered you cannot start runs", err=True)
+        click.echo("send the card to the operator; you cannot start runs until it is registered", err=True)

@@ -1,4 +1,4 @@
-"""How commands speak: results on standard output, everything else on standard error, JSON as one document."""
+"""What commands print: results on standard output, everything else on standard error, JSON as one document."""
 
 import json
 from collections.abc import Callable
@@ -13,7 +13,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 federation_option = click.option(
     "--federation",
     metavar="NAME",
-    help="Federation in fl-app.toml, or a toml file with #NAME; default: $FL_APP_FEDERATION, fl-app.toml, the demo.",
+    help="One in fl-app.toml, or FILE.toml#NAME.  [default: $FL_APP_FEDERATION, else fl-app.toml, else the demo]",
 )
 runs_option = click.option("--runs", default="runs", show_default=True, metavar="DIR", help="Directory of the runs.")
 

@@ -9,26 +9,26 @@ from server.commands.output import console, emit, federation_option, json_option
 
 if TYPE_CHECKING:
     from fl_app.tabular.schema import Column
-    from server.modeller.schemas import PodInfo
+    from server.modeller.schema_discovery import PodInfo
 
 
 @click.command(epilog="Example: fl-app pods --federation hospitals")
 @federation_option
-@click.option("--timeout", default=60.0, show_default=True, help="Seconds for the pods to connect.")
+@click.option("--timeout", default=60.0, show_default=True, help="Seconds to wait for the pods to connect.")
 @json_option
 def pods(federation: str | None, timeout: float, as_json: bool) -> None:
-    """Show which pods of a federation are there, what they publish, and who approves whom."""
+    """Show which pods of a federation are online, what they publish, and which of them approve each other."""
     from importlib.metadata import version
 
     from fl_app.federation.kinds import find_federation
-    from server.modeller.schemas import ask_pods
+    from server.modeller.schema_discovery import discover_schemas
 
-    found = find_federation(federation, Path.cwd())
+    asked = find_federation(federation, Path.cwd())
     with console(errors=True).status("asking the pods"):
-        published = ask_pods((), found, timeout)
-    missing = [name for name in found.pod_identifiers if name not in published]
+        published = discover_schemas((), asked, timeout)
+    missing = [name for name in asked.pod_identifiers if name not in published]
     document: dict[str, Any] = {
-        "federation": found.name,
+        "federation": asked.name,
         "versions": {package: version(package) for package in ("fl-app", "flwr")},
         "pods": {
             name: {
@@ -55,8 +55,8 @@ def _show(published: "dict[str, PodInfo]", missing: list[str]) -> None:
     out = console()
     for name, info in published.items():
         since = f", since {info.online_since}" if info.online_since else ""
-        has = ", ".join(f"{package} {number}" for package, number in info.versions.items())
-        out.print(f"{name}  {info.key}  online{since}, {has}", highlight=False, soft_wrap=True)
+        versions = ", ".join(f"{package} {number}" for package, number in info.versions.items())
+        out.print(f"{name}  {info.key}  online{since}, {versions}", highlight=False, soft_wrap=True)
     for name in missing:
         out.print(f"{name}  did not answer", highlight=False)
     table = Table(title="columns", title_justify="left")

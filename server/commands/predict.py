@@ -14,10 +14,10 @@ from server.commands.output import runs_option
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="[default: standard output]")
 @runs_option
 def predict(model: str, table: Path, output: Path | None, runs: str) -> None:
-    """Score the rows of a table: CSV in (or Parquet), CSV of class probabilities out, row by row.
+    """Score the rows of TABLE, a CSV or Parquet file, and write their class probabilities as CSV, row by row.
 
     MODEL is a .safetensors, .pt, .onnx or .pt2 file that fl-app has written, a run's directory, its name, or `latest`.
-    Opening a .pt2 file can run code that is in it: open only those you trust.
+    Opening a .pt2 file can run code in it: open only files you trust.
     """
     import pandas as pd
 

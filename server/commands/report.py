@@ -9,27 +9,27 @@ from server.commands.output import emit, json_option, runs_option
 
 @click.command(epilog="Example: fl-app report latest")
 @click.argument("run", default="latest")
-@click.option("--open", "show", is_flag=True, help="Show the page in the browser.")
+@click.option("--open", "show", is_flag=True, help="Open the page in the browser.")
 @runs_option
 @json_option
 def report(run: str, show: bool, runs: str, as_json: bool) -> None:
-    """Write report.html, one file that any browser shows without a network, and its pictures as PNG beside it.
+    """Write report.html, a single file for any browser, online or not, and its plots as PNG files beside it.
 
-    RUN is the directory, the run's name, or `latest`.
+    RUN is a run's directory, its name, or `latest`.
     """
     from fl_app.errors import UsageError
     from server.app.run_directory import RunDirectory
     from server.display.report import write_report
 
-    found = RunDirectory.find(run, Path(runs))
+    reported = RunDirectory.find(run, Path(runs))
     try:
-        page, pictures = write_report(found)
+        page, pictures = write_report(reported)
     except OSError as error:
-        raise UsageError(f"{found.path}: the report cannot be written: {error.strerror}") from error
+        raise UsageError(f"{reported.path}: the report cannot be written: {error.strerror}") from error
     document = {"report": str(page), "pictures": [str(path) for path in pictures]}
     emit(document, as_json, lambda: click.echo("\n".join([str(page), *document["pictures"]])))
     if show:
         import webbrowser
 
         if not webbrowser.open(page.resolve().as_uri()):
-            click.echo(f"there is no browser here; open {page} in one elsewhere, it needs no other file", err=True)
+            click.echo(f"there is no browser here; copy {page} to where there is one: it needs no other file", err=True)

@@ -1,4 +1,4 @@
-"""What a modeller's own code may do while a run goes on: look at it, and ask it to end.
+"""Callbacks: a modeller's own code that watches a run and may ask it to stop.
 
 ::
 
@@ -23,14 +23,14 @@ from server.app.run_directory import STOP_FILE
 
 
 class Run:
-    """A run under way, as its callbacks see it.
+    """A run in progress, as its callbacks see it.
 
     Attributes
     ----------
     directory : Path
-        Its files.
+        The run directory.
     results : mapping
-        The content of its results.json now.
+        The current content of its results.json.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -43,7 +43,7 @@ class Run:
         return self.directory.name
 
     def stop(self, why: str = "") -> None:
-        """Ask the run to end after the round under way: with its final evaluation, and with a model.
+        """Ask the run to stop after the current round. It still makes its final evaluation and writes a model.
 
         Parameters
         ----------
@@ -57,31 +57,30 @@ class Run:
 
 
 class Callback:
-    """Looks at a run from the process that started it; override what you need.
+    """Watches a run from the process that started it. Override the methods you need.
 
-    The methods are called between two looks at the run, some 0.2 seconds apart; of steps that are shorter some may be
-    missed, of rounds none is. An exception stops the run, which can be resumed from its last completed round, and is
-    raised by whoever started it.
+    The run is polled every 0.2 seconds, so a step that is shorter may be missed; no round is. An exception in a method
+    stops the run, which can be resumed from its last completed round, and is raised to the caller of `fit`.
     """
 
     def on_run_start(self, run: Run) -> None:
-        """See a run that has just been launched, anew or to go on with it."""
+        """Called when the run has been launched or resumed."""
 
     def on_step(self, run: Run, step: Mapping[str, Any]) -> None:
-        """See a step that has begun: its "name", its "round", "of" how many, the pods it is "waiting" for."""
+        """Called when a step has begun: its "name", its "round", "of" how many, and the pods it is "waiting" for."""
 
     def on_round(self, run: Run, metrics: dict[str, float]) -> None:
-        """See the metrics of a completed round, as `PyTorchTabularClassifier.fit` returns them.
+        """Called with the metrics of a completed round, as `PyTorchTabularClassifier.fit` returns them.
 
-        They are known once the next step is done: the model is evaluated where it is trained on.
+        They are known after the next step, in which pods evaluate the model before they train it further.
         """
 
     def on_run_end(self, run: Run) -> None:
-        """See how the run ended: ``run.results["status"]`` is "completed", "failed" or "interrupted"."""
+        """Called when the run has ended: ``run.results["status"]`` is "completed", "failed" or "interrupted"."""
 
 
 class CallbackFailed(Exception):
-    """A callback raised something: ``raised`` is what."""
+    """A callback raised the exception ``raised``."""
 
     def __init__(self, callback: Callback, raised: Exception) -> None:
         super().__init__(f"the callback {type(callback).__name__} raised {type(raised).__name__}: {raised}")
@@ -89,18 +88,18 @@ class CallbackFailed(Exception):
 
 
 class Callbacks:
-    """Tells callbacks of a run, each thing once, from one look at its results to the next.
+    """Calls the callbacks of a run, once for each event, as its results grow.
 
     Parameters
     ----------
     callbacks : sequence of Callback
-        Whom to tell, in this order.
+        They are called in this order.
     directory : Path
-        The run's.
+        The run directory.
     before : Results
-        The results of a run that is resumed, as they were; of rounds whose metrics they hold nothing is told again.
+        The results before this launch. In a resumed run, rounds whose metrics they hold are not reported again.
 
-    Every method raises `CallbackFailed` for what a callback raises.
+    Every method raises `CallbackFailed` if a callback raises an exception.
     """
 
     def __init__(self, callbacks: Sequence[Callback], directory: Path, before: Results) -> None:
@@ -110,14 +109,14 @@ class Callbacks:
         self._started = False
 
     def start(self, results: Results) -> None:
-        """Tell that the run was launched."""
+        """Report that the run was launched."""
         self._run.results, self._started = results.document(), True
         for callback in self._callbacks:
             with _attributed_to(callback):
                 callback.on_run_start(self._run)
 
-    def __call__(self, results: Results) -> None:
-        """Tell what is new in the results."""
+    def update(self, results: Results) -> None:
+        """Report what is new in the results."""
         self._run.results = results.document()
         for entry in results.evaluated:
             if entry.round > self._after:
@@ -133,10 +132,10 @@ class Callbacks:
                     callback.on_step(self._run, step.document())
 
     def end(self, results: Results) -> None:
-        """Tell what is still new, and that the run is over; of one that was never launched, nothing."""
+        """Report what is still new, and that the run has ended. Nothing is reported if it was never launched."""
         if not self._started:
             return
-        self(results)
+        self.update(results)
         for callback in self._callbacks:
             with _attributed_to(callback):
                 callback.on_run_end(self._run)
@@ -153,14 +152,14 @@ def _attributed_to(callback: Callback) -> Iterator[None]:
 def check_callbacks(callbacks: Sequence[Callback]) -> None:
     """Raise `UsageError` unless each of them is a `Callback`."""
     for callback in callbacks:
-        given: object = callback  # whatever a notebook passes
+        given: object = callback  # a notebook may pass anything
         if not isinstance(given, Callback):
-            hint = "; give an object of it, not the class" if isinstance(given, type) else ""
+            hint = "; give an instance, not the class" if isinstance(given, type) else ""
             raise UsageError(f"callbacks: {given!r:.60} is no Callback{hint}")
 
 
 def figures(entry: RoundResult) -> dict[str, float]:
-    """Return the numbers in one round's results, those of the test file as ``test_...``; what is undefined is NaN."""
+    """Return the numbers in one round's results, those of the test file as ``test_...``; undefined ones are NaN."""
     test = entry.test.document() if entry.test else {}
     flat = {**entry.document(), **{f"test_{name}": value for name, value in test.items()}}
     return {

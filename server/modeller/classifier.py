@@ -1,15 +1,15 @@
-"""The classifier that a modeller works with: train it over pods, look at it, keep it, use it.
+"""The classifier that a modeller works with: train it over pods, evaluate it, save it, use it.
 
-Everything that takes time runs in other processes, so that all of it works under a running event loop too.
+Everything that takes time runs in other processes, so it also works under a running event loop, as in a notebook.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import pandas as pd
 
-from fl_app.config import Aggregator, RunConfig, SecureAggregator
+from fl_app.config import DEFAULT_OPTIMIZER, Aggregator, RunConfig, SecureAggregator, StrategyName
 from fl_app.errors import DataError, UsageError
 from fl_app.federation.kinds import Federation
 from fl_app.tabular.columns import read_rows
@@ -21,12 +21,20 @@ from server.modeller.callbacks import Callback, check_callbacks, figures
 from server.modeller.launch import fit as carry_out_fit
 from server.modeller.loggers import progress_console
 from server.modeller.resume import resume_named
-from server.modeller.schemas import federation_of
+from server.modeller.schema_discovery import federation_of
 
 if TYPE_CHECKING:
     from fl_app.tabular.model_file import TrainedModel
 
 _STEPS_BETWEEN_UPDATES = 100
+
+
+class _Extent(NamedTuple):
+    """The number of rounds, and how long each pod trains in one; exactly one of the two is given."""
+
+    rounds: int
+    local_epochs: int | None
+    local_steps: int | None
 
 
 class PyTorchTabularClassifier:
@@ -37,25 +45,25 @@ class PyTorchTabularClassifier:
     datastructure
         The target, and the columns to learn from.
     schema
-        What the pods publish, from `combine_pod_schemas`; training stops at once if they now publish another.
+        The schema that the pods publish, from `combine_pod_schemas`; training stops at once if it has changed.
     epochs, steps
-        How long each pod trains, in passes over its rows or in batches; exactly one of the two.
+        Length of each pod's training, in passes over its rows or in batches; exactly one of the two.
     batch_size
         Rows in a batch.
     optimizer
-        The pods' optimiser; AdamW at 0.001 if left out.
+        The pods' optimizer; AdamW with a learning rate of 0.001 by default.
     architecture
-        "mlp" (piecewise-linear numbers), "periodic" (periodic ones), "tabm" (an ensemble; some ten times slower), or
-        "tutorial" for the network with hidden layers of 1000 and 500.
+        "mlp" (numbers in piecewise-linear encoding), "periodic" (in periodic encoding), "tabm" (an ensemble, about ten
+        times slower), or "tutorial" (hidden layers of 1000 and 500).
     seed
-        What the network's first parameters and the order of rows are drawn from.
+        Seed of the network's first parameters and of the order of rows.
 
     Attributes
     ----------
     results : dict
-        All that the last `fit` came to: the content of its results.json.
+        The results of the last `fit`: the content of its results.json.
     run_directory : Path or None
-        Where the last `fit` left its files.
+        The directory of the last `fit`.
     """
 
     def __init__(
@@ -73,7 +81,7 @@ class PyTorchTabularClassifier:
             raise UsageError("PyTorchTabularClassifier: give exactly one of epochs and steps")
         if (epochs or steps or 0) < 1:
             raise UsageError("PyTorchTabularClassifier: epochs or steps must be 1 or more")
-        datastructure.features(schema)  # what is wrong with the two together is said here, not by the pods
+        datastructure.features(schema)  # an error in the two together is raised here, not by the pods
         self.datastructure, self.schema = datastructure, schema
         self.epochs, self.steps, self.batch_size = epochs, steps, batch_size
         self.optimizer, self.architecture, self.seed = optimizer, architecture, seed
@@ -89,7 +97,7 @@ class PyTorchTabularClassifier:
         *,
         epochs_between_parameter_updates: int = 1,
         steps_between_parameter_updates: int | None = None,
-        strategy: str = "FedAvg",
+        strategy: StrategyName = "FedAvg",
         strategy_params: Mapping[str, float] | None = None,
         lr_decay: float = 1.0,
         early_stopping: EarlyStopping | None = None,
@@ -100,83 +108,89 @@ class PyTorchTabularClassifier:
         step_timeout: float = 600.0,
         resume: str | Path | None = None,
     ) -> list[dict[str, float]]:
-        """Train over the pods named, from the start or on, and return one dictionary of metrics for each round.
+        """Train over the named pods, or resume a run, and return one dictionary of metrics for each round.
 
-        A round ends when the pods' updates are averaged. Its metrics are those of all pods' validation rows together
-        ("accuracy", "auc", "f1", "recall", "precision", "brier", "loss", "num_examples"), the mean training loss,
-        and, with a test file, the same of its rows ("test_auc" and so on). What no row defines is NaN, as are the
-        metrics of a last round whose model is not the one that is kept.
+        A round ends when the pods' updates have been averaged. Its metrics are those over all pods' validation rows
+        ("accuracy", "auc", "f1", "recall", "precision", "brier", "loss", "num_examples"), the mean training loss, and,
+        with a test file, the same metrics over its rows ("test_auc" and so on). Metrics that the rows do not define
+        are NaN, as are those of a last round whose model is not the one kept.
 
         Parameters
         ----------
         pod_identifiers
             The pods' names; None: all of the federation's.
         aggregator
-            `SecureAggregator()` if left out.
+            `SecureAggregator()` by default.
         federation
-            A federation, or its name as ``--federation`` takes it; None: the nearest, see `find_federation`.
+            A federation, or its name as for ``--federation``; None: the nearest, see `find_federation`.
         epochs_between_parameter_updates, steps_between_parameter_updates
-            Epochs or batches in a round, of which ``epochs`` or ``steps`` must be a multiple; batches: 100, or all of
-            them if they are fewer.
+            Epochs or batches in a round; ``epochs`` or ``steps`` must be a multiple of it. By default 100 batches, or
+            all of them if they are fewer.
         strategy, strategy_params
             FedAvg, FedAdam, FedAvgM or FedProx, and its own parameters.
         lr_decay
-            What the learning rate has fallen to in the last round, as a part of itself.
+            The learning rate in the last round, as a fraction of that in the first.
         early_stopping
-            When to end before the last round; None: never.
+            When to stop before the last round; None: never.
         callbacks
-            Code of one's own that looks at the run while it goes on, and may ask it to end. What a callback raises
-            stops the run, and is raised here.
+            Your own code that watches the run and may ask it to stop. An exception in a callback stops the run and is
+            raised here.
         test_file
-            Public rows of the modeller's own to score every round on; None: the federation's, if it has any.
+            Your own public rows on which every round is scored; None: the federation's, if it has any.
         runs
-            Where the run's directory is made.
+            The directory in which the run directory is made.
         hello_timeout, step_timeout
-            Seconds for the pods to connect, and to answer each step.
+            Seconds to wait for the pods to connect, and for their replies in each step.
         resume
-            A run that ended too early, by its name or directory, to go on with after its last completed round; all
-            other settings are those it began with, but for ``federation``, the deadlines and more rounds.
+            The name or directory of a run that ended early, to be resumed after its last completed round. All other
+            settings must be those it began with, except ``federation``, the time limits and a larger number of rounds.
 
         Raises
         ------
         UsageError
             If the settings are wrong, or the run cannot be resumed.
         DataError
-            If the pods' schemas do not go together, or are not the one given.
+            If the pods' schemas contradict each other or the one given.
         RunFailed
             If the run ended without a model, with the reason: a pod refuses, is missing or was lost.
         """
         check_callbacks(callbacks)
-        found = federation_of(federation)
-        names = found.pod_identifiers if pod_identifiers is None else tuple(pod_identifiers)
+        over = federation_of(federation)
+        names = over.pod_identifiers if pod_identifiers is None else tuple(pod_identifiers)
         _check_tables(self.datastructure, names)
-        settings: dict[str, Any] = {
-            **self._extent(epochs_between_parameter_updates, steps_between_parameter_updates),
-            **({"optimizer": self.optimizer} if self.optimizer else {}),
-            **(aggregator or SecureAggregator()).settings(),
-            "strategy": strategy,
-        }
+        extent = self._extent(epochs_between_parameter_updates, steps_between_parameter_updates)
         config = RunConfig(
             pods=names,
             datastructure=self.datastructure,
             architecture=self.architecture,
+            rounds=extent.rounds,
+            local_epochs=extent.local_epochs,
+            local_steps=extent.local_steps,
             batch_size=self.batch_size,
-            seed=self.seed,
+            optimizer=self.optimizer or DEFAULT_OPTIMIZER,
             lr_decay=lr_decay,
+            seed=self.seed,
+            strategy=strategy,
             strategy_params=dict(strategy_params or {}),
             early_stopping=early_stopping,
             hello_timeout=hello_timeout,
             step_timeout=step_timeout,
-            **settings,
+            **(aggregator or SecureAggregator()).settings(),
         )
         with Progress(progress_console()) as progress:
-            followed: dict[str, Any] = {"runs": Path(runs), "follow": progress, "callbacks": callbacks}
             if resume is not None:
-                elsewhere = None if federation is None else found
-                run = resume_named(resume, elsewhere, config, **followed)
+                elsewhere = None if federation is None else over
+                run = resume_named(resume, elsewhere, config, runs=Path(runs), follow=progress, callbacks=callbacks)
             else:
-                test = None if test_file is None else Path(test_file)
-                run = carry_out_fit(config, found, test_file=test, schema=self.schema, **followed)
+                run = carry_out_fit(
+                    config,
+                    over,
+                    runs=Path(runs),
+                    test_file=None if test_file is None else Path(test_file),
+                    schema=self.schema,
+                    follow=progress,
+                    callbacks=callbacks,
+                )
         self._load(run.model_path())
         results = run.results()
         self.run_directory, self.results = run.path, results.document()
@@ -188,8 +202,8 @@ class PyTorchTabularClassifier:
         Parameters
         ----------
         rows
-            A table, or the path of a CSV or Parquet file, with the columns that the model learnt from; others, and
-            the target, are not looked at. Values that are missing, or that no pod has published, may be there.
+            A table, or the path of a CSV or Parquet file, with the columns that the model was trained on. Other columns
+            and the target are ignored. Values may be missing, or be ones that no pod has published.
 
         Returns
         -------
@@ -201,37 +215,37 @@ class PyTorchTabularClassifier:
         UsageError
             If there is no trained model yet.
         DataError
-            If the file cannot be read, or a column is missing, or holds text or infinite numbers in place of numbers.
+            If the file cannot be read, a column is missing, or a column of numbers holds text or infinite numbers.
         """
         frame = _frame(rows)
         model = self._model
         return pd.DataFrame(model.predict_proba(frame), index=frame.index, columns=list(model.classes))
 
     def evaluate(self, rows: pd.DataFrame | str | Path) -> dict[str, float]:
-        """Return the metrics on labelled rows of one's own; rows whose label the model does not know are left out.
+        """Return the metrics on your own labelled rows; rows whose label the model does not know are left out.
 
         Parameters
         ----------
         rows
-            As for `predict`, and the target.
+            As for `predict`, with the target.
 
         Returns
         -------
         dict
-            "accuracy", "auc", "f1", "recall", "precision", "brier", "loss" (nats a row) and "num_examples"; those that
-            the rows do not define are NaN.
+            "accuracy", "auc", "f1", "recall", "precision", "brier", "loss" (nats a row) and "num_examples"; NaN where
+            the rows do not define one.
 
         Raises
         ------
         UsageError
             If there is no trained model yet.
         DataError
-            As `predict`; and if no row has a label that the model knows.
+            As for `predict`, or if no row has a label that the model knows.
         """
         return self._model.evaluate(_frame(rows))
 
     def serialize(self, path: str | Path) -> None:
-        """Write the model, with all that is needed to use it, to a ``.pt`` or ``.safetensors`` file.
+        """Write the model, with everything needed to use it, to a ``.pt`` or ``.safetensors`` file.
 
         Raises
         ------
@@ -241,23 +255,23 @@ class PyTorchTabularClassifier:
         self._model.save(path)
 
     def deserialize(self, path: str | Path) -> None:
-        """Take over the model in a file, in place of one's own.
+        """Replace the trained model by the one in a file.
 
         Raises
         ------
         DataError
-            If it is not a model file, or one of another target or of columns that the schema does not have.
+            If it is not a model file, or its model has another target or columns that the schema does not have.
         """
         self._load(Path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Return the classifier that a file holds, with the settings it was trained by.
+        """Return the classifier in a file, with the settings it was trained with.
 
         Raises
         ------
         UsageError, DataError
-            If there is no such file, or it is not a model that `fit` made.
+            If there is no such file, or its model was not made by `fit`.
         """
         from fl_app.tabular.model_file import TrainedModel
 
@@ -265,7 +279,9 @@ class PyTorchTabularClassifier:
         try:
             config = RunConfig(**trained.extra["settings"])
         except (KeyError, TypeError, UsageError) as error:
-            raise DataError(f"{path} does not say how it was trained; deserialize takes it: {error}") from error
+            raise DataError(
+                f"{path} does not hold the settings it was trained with; use deserialize for it: {error}"
+            ) from error
         encoding = trained.encoding
         made = cls(
             config.datastructure,
@@ -280,8 +296,8 @@ class PyTorchTabularClassifier:
         made._trained = trained
         return made
 
-    def _extent(self, epochs_between: int, steps_between: int | None) -> dict[str, int]:
-        """Return the number of rounds, and how far each pod trains in one, as fields of a `RunConfig`."""
+    def _extent(self, epochs_between: int, steps_between: int | None) -> _Extent:
+        """Divide the training into rounds; raises `UsageError` if they would not be of one length."""
         if self.epochs is not None:
             unit, total, between = "epochs", self.epochs, epochs_between
         else:
@@ -289,7 +305,8 @@ class PyTorchTabularClassifier:
             between = min(total, _STEPS_BETWEEN_UPDATES) if steps_between is None else steps_between
         if between < 1 or total % between:
             raise UsageError(f"{unit}={total} is not a multiple of {unit}_between_parameter_updates={between}")
-        return {"rounds": total // between, f"local_{unit}": between}
+        rounds = total // between
+        return _Extent(rounds, between, None) if unit == "epochs" else _Extent(rounds, None, between)
 
     @property
     def _model(self) -> "TrainedModel":
@@ -310,7 +327,7 @@ class PyTorchTabularClassifier:
 
 
 def _check_tables(datastructure: DataStructure, pods: Sequence[str]) -> None:
-    """Raise unless the tables named are those of the pods: each has one, which bears the pod's name."""
+    """Raise `UsageError` unless the tables named are those of the pods: each pod has one, of the pod's name."""
     tables = datastructure.table
     if isinstance(tables, dict):
         for pod in pods:

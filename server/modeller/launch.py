@@ -1,4 +1,4 @@
-"""Carrying out a run for the modeller: make its directory, launch it, follow it, say how it ended."""
+"""Launching a run for the modeller: make its directory, start it, follow it to its end, and report how it ended."""
 
 import os
 import time
@@ -24,7 +24,7 @@ Follow = Callable[[Results], None]
 
 
 class Launcher(Protocol):
-    """Something that carries a run out in other processes."""
+    """Runs a ServerApp in other processes."""
 
     def start(self, run_dir: Path, environment: dict[str, str], num_pods: int) -> None:
         """Start the run and return at once."""
@@ -33,11 +33,11 @@ class Launcher(Protocol):
         """Return the exit code, or raise TimeoutError."""
 
     def stop(self) -> None:
-        """End it with everything that belongs to it."""
+        """End the run with all of its processes."""
 
 
 class FitFailed(RunFailed):
-    """A run that ended without a model; ``approvals`` is the approval matrix where that is why."""
+    """A run that ended without a model; ``approvals`` is the approval matrix if missing approvals were the reason."""
 
     def __init__(self, text: str, run: RunDirectory, approvals: Sequence[Sequence[str]] = ()) -> None:
         super().__init__(text)
@@ -45,7 +45,7 @@ class FitFailed(RunFailed):
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run that was stopped by whoever started it; the text says how to go on with it."""
+    """A run that SIGINT or SIGTERM has stopped; the message says how to resume it."""
 
 
 class UnfitData(FitFailed, DataError):
@@ -53,7 +53,7 @@ class UnfitData(FitFailed, DataError):
 
 
 def launcher_for(federation: Federation) -> Launcher:
-    """Return what carries runs of this federation out."""
+    """Return the launcher for runs over this federation."""
     if isinstance(federation, DeployedFederation):
         from server.deployed.deployed_run import DeployedRun
 
@@ -80,17 +80,17 @@ def fit(
     test_file : Path or None
         The modeller's public test rows; None takes the federation's.
     schema : Schema or None
-        What the modeller takes the pods to publish; the run ends before it trains if they do not.
+        The schema that the modeller expects; if the pods publish another, the run ends before it trains.
     follow : callable
         Called a few times a second with the results so far.
     callbacks : sequence of Callback
-        The modeller's own code, see `server.modeller.callbacks`; what it raises stops the run and is raised here.
+        See `server.modeller.callbacks`; an exception that one raises stops the run and is raised here.
 
     Raises
     ------
     FitFailed
-        If the run ended without a model; what it had saved stays in its directory. A `DataError` too (`UnfitData`)
-        where the pods' schemas are why.
+        If the run ended without a model; its files remain. It is a `DataError` too (`UnfitData`) if the pods' schemas
+        were the reason.
     """
     request = request_for(federation, test_file)
     if schema:
@@ -102,10 +102,10 @@ def fit(
 
 
 def deadline_of(config: RunConfig) -> float:
-    """Return the seconds after which a run of these settings has taken longer than its own deadlines allow."""
+    """Return the seconds that a run with these settings can take at most, by its own time limits and a margin."""
     timing, changes = config.timing, config.dropouts.membership_changes
     sessions = 2 * timing.hello + 2 * changes * timing.rejoin
-    step = timing.step + 2 * timing.unmask  # two small trips may follow a step
+    step = timing.step + 2 * timing.unmask  # two short exchanges may follow a step
     return sessions + step * (config.rounds + changes + 2) + MARGIN
 
 
@@ -116,56 +116,58 @@ def carry_out(
     follow: Follow | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> None:
-    """Launch the run whose directory is ``run``, follow it to its end, and raise if it did not get there.
+    """Launch the run whose directory is ``run``, follow it to its end, and raise unless it was completed.
 
     Raises
     ------
     FitFailed
         If it failed.
     Interrupted
-        If this process got SIGINT or SIGTERM; nothing of the run is left behind.
+        If this process received SIGINT or SIGTERM; no process of the run is left behind.
     Exception
-        Whatever a callback raised; the same holds.
+        Whatever a callback raised; no process is left behind either.
     """
-    told = Callbacks(callbacks, run.path, run.results())
+    observers = Callbacks(callbacks, run.path, run.results())
     run.forget_stop()
     try:
         try:
-            _launch(run, federation, deadline, follow, told)
+            _launch(run, federation, deadline, follow, observers)
         except CallbackFailed:
             raise
         except BaseException as error:
             try:
-                told.end(run.results())
+                observers.end(run.results())
             except CallbackFailed as failed:
                 error.add_note(f"afterwards {failed}")
             raise
-        told.end(run.results())
+        observers.end(run.results())
     except CallbackFailed as failed:
         raise failed.raised from None
     finally:
         run.forget_stop()
 
 
-def _launch(run: RunDirectory, federation: Federation, deadline: float, follow: Follow | None, told: Callbacks) -> None:
+def _launch(
+    run: RunDirectory, federation: Federation, deadline: float, follow: Follow | None, observers: Callbacks
+) -> None:
     launcher = launcher_for(federation)
     num_pods = len(federation.pods) if isinstance(federation, SimulatedFederation) else 0
     with interruptible():
         try:
             launcher.start(run.path, {**os.environ, "FL_APP_FEDERATION": federation.source}, num_pods)
-            told.start(run.results())
-            code = _follow(launcher, run, deadline, follow, told)
+            observers.start(run.results())
+            code = _follow(launcher, run, deadline, follow, observers)
         except CallbackFailed as failed:
-            launcher.stop()  # first, since the ServerApp writes results too
-            _note_end(run, "interrupted", str(failed), over=("running", "failed"))
+            launcher.stop()  # first: until then, the ServerApp writes results too
+            _record_end(run, "interrupted", str(failed), over=("running", "failed"))
             raise
         except KeyboardInterrupt:
             launcher.stop()
-            _note_end(run, "interrupted", "stopped by whoever started it", over=("running", "failed"))
-            raise Interrupted(f"stopped; {_how_to_go_on(run)}") from None
+            _record_end(run, "interrupted", "stopped by the modeller", over=("running", "failed"))
+            raise Interrupted(f"stopped; {_how_to_resume(run)}") from None
         except BaseException as error:
             launcher.stop()
-            _note_end(run, "failed", str(error))
+            _record_end(run, "failed", str(error))
             if isinstance(error, RunFailed):
                 raise FitFailed(_with_advice(str(error), run), run) from error
             raise
@@ -175,23 +177,23 @@ def _launch(run: RunDirectory, federation: Federation, deadline: float, follow: 
     if code != 0 or results.status != "completed":
         log = run.path / FLOWER_LOG
         text = results.error or f"the ServerApp was killed (exit code {code}); {log} may say why"
-        _note_end(run, "failed", text)
+        _record_end(run, "failed", text)
         kind = UnfitData if results.data_error else FitFailed
         raise kind(_with_advice(text, run), run, results.approvals)
 
 
 def _with_advice(text: str, run: RunDirectory) -> str:
-    return f"{text}; {_how_to_go_on(run)}" if run.checkpoint_path.exists() else text
+    return f"{text}; {_how_to_resume(run)}" if run.checkpoint_path.exists() else text
 
 
-def _how_to_go_on(run: RunDirectory) -> str:
+def _how_to_resume(run: RunDirectory) -> str:
     if not run.checkpoint_path.exists():
-        return "no round was completed, so begin anew"
+        return "no round was completed: start a new run"
     named = run.name if run.path.parent == Path("runs").resolve() else run.path
-    return f"`fl-app fit --resume {named}` goes on from its last completed round"
+    return f"`fl-app fit --resume {named}` resumes it after its last completed round"
 
 
-def _follow(launcher: Launcher, run: RunDirectory, deadline: float, follow: Follow | None, told: Callbacks) -> int:
+def _follow(launcher: Launcher, run: RunDirectory, deadline: float, follow: Follow | None, observers: Callbacks) -> int:
     until, code = time.monotonic() + deadline, None
     while code is None and time.monotonic() < until:
         with suppress(TimeoutError):
@@ -199,14 +201,14 @@ def _follow(launcher: Launcher, run: RunDirectory, deadline: float, follow: Foll
         results = run.results()
         if follow:
             follow(results)
-        told(results)
+        observers.update(results)
     if code is None:
         raise FitFailed(f"the run did not end within {deadline:.0f} seconds and was stopped", run)
     return code
 
 
-def _note_end(run: RunDirectory, status: Status, text: str, over: Sequence[Status] = ("running",)) -> None:
-    """Write how the run ended where the ServerApp could not, or where it does not know better."""
+def _record_end(run: RunDirectory, status: Status, text: str, over: Sequence[Status] = ("running",)) -> None:
+    """Record how the run ended, unless the ServerApp has recorded it; ``over`` are the statuses that are replaced."""
     with suppress(FlAppError, ProtocolError):
         results = run.results()
         if results.status in (None, *over):

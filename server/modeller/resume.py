@@ -1,4 +1,4 @@
-"""Going on with a run that ended too early: the same directory, the next round, the model of the last one."""
+"""Resuming a run that ended early: in the same directory, from the model of the last completed round."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from server.app.run_directory import RunDirectory
 from server.modeller.callbacks import Callback
 from server.modeller.launch import Follow, carry_out, deadline_of
 
-_OF_THE_END = ("error", "data_error", "approvals", "step")
+_FIELDS_OF_THE_END = ("error", "data_error", "approvals", "step")
 
 
 def resume(
@@ -26,36 +26,38 @@ def resume(
     follow: Follow | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> RunDirectory:
-    """Train on from the run's checkpoint until all its rounds are completed, and return its directory.
+    """Continue from the run's checkpoint until all its rounds are completed, and return its directory.
 
-    Everything else is as the run began. A round that pods have answered is never asked again.
+    All other settings remain. A round that pods have answered is never requested again.
 
     Parameters
     ----------
     federation : Federation or None
-        Where its pods are now; None: as before.
+        Where to reach its pods; None: as before.
     rounds : int or None
-        More rounds than it began with, over which the learning rate falls.
+        A larger number of rounds than it began with; the learning rate decays over all of them.
     hello_timeout, step_timeout : float or None
-        Other deadlines, in seconds.
+        Other time limits, in seconds.
     follow, callbacks
         See `server.modeller.launch.fit`.
 
     Raises
     ------
     UsageError
-        If the run is completed or under way, or has no checkpoint.
+        If the run is completed or in progress, or has no checkpoint.
     FitFailed, Interrupted
-        If it ended too early again; it can be resumed again.
+        If it ended early once more; it can be resumed again.
     """
     config = _changed(run.config(), rounds, hello_timeout, step_timeout)
     with run.carried_out():
         checkpoint = _checkpoint_of(run)
-        found = federation or find_federation(run.request().source, Path.cwd())
-        request = run.request().changed(run=config.model_dump(mode="json"), federation=found.name, source=found.source)
+        reached = federation or find_federation(run.request().source, Path.cwd())
+        request = run.request().changed(
+            run=config.model_dump(mode="json"), federation=reached.name, source=reached.source
+        )
         run.write_request(request)
         _note_resumption(run, checkpoint)
-        carry_out(run, found, deadline_of(config), follow, callbacks)
+        carry_out(run, reached, deadline_of(config), follow, callbacks)
     return run
 
 
@@ -68,36 +70,42 @@ def resume_named(
     follow: Follow | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> RunDirectory:
-    """Resume the run ``named``, as `RunDirectory.find` takes it, whose settings must be ``config``.
+    """Resume the run ``named`` (see `RunDirectory.find`), whose settings must be those in ``config``.
 
     Raises
     ------
     UsageError
-        If it was begun with other settings than these, but for deadlines and fewer rounds; else see `resume`.
+        If it began with other settings, apart from time limits and the number of rounds; or as for `resume`.
     """
     run = RunDirectory.find(named, runs)
-    begun = run.config()
-    free = {"rounds", "hello_timeout", "step_timeout"}
-    if others := [name for name, value in begun if name not in free and value != getattr(config, name)]:
+    changeable = {"rounds", "hello_timeout", "step_timeout"}
+    if others := [name for name, value in run.config() if name not in changeable and value != getattr(config, name)]:
         raise UsageError(
             f"run {run.name} was begun with other settings of {', '.join(others)}: give those it began with"
         )
-    changes = {name: getattr(config, name) for name in free}
-    return resume(run, federation, **changes, follow=follow, callbacks=callbacks)
+    return resume(
+        run,
+        federation,
+        rounds=config.rounds,
+        hello_timeout=config.hello_timeout,
+        step_timeout=config.step_timeout,
+        follow=follow,
+        callbacks=callbacks,
+    )
 
 
 def _changed(config: RunConfig, rounds: int | None, hello: float | None, step: float | None) -> RunConfig:
     if rounds is not None and rounds < config.rounds:
         raise UsageError(f"the run was begun with {config.rounds} rounds; a resumed run may have more, not {rounds}")
-    given = {"rounds": rounds, "hello_timeout": hello, "step_timeout": step}
-    return RunConfig(**{**dict(config), **{name: value for name, value in given.items() if value is not None}})
+    changes = {"rounds": rounds, "hello_timeout": hello, "step_timeout": step}
+    return RunConfig(**{**dict(config), **{name: value for name, value in changes.items() if value is not None}})
 
 
 def _checkpoint_of(run: RunDirectory) -> Checkpoint:
-    """Return where the run goes on; raises `UsageError` if it cannot."""
+    """Return the checkpoint from which the run continues; raises `UsageError` if it cannot be resumed."""
     results = run.results()
     if results.status == "completed":
-        raise UsageError(f"run {run.name} is completed, there is nothing to resume; `fl-app runs show` shows it")
+        raise UsageError(f"run {run.name} is completed: there is nothing to resume; `fl-app runs show` shows it")
     if not run.checkpoint_path.exists():
         raise UsageError(
             f"run {run.name} has no checkpoint: it ended before its first round was completed, and the pods sum their "
@@ -115,9 +123,9 @@ def _note_resumption(run: RunDirectory, checkpoint: Checkpoint) -> None:
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         after=checkpoint.number,
         status=results.status,
-        why=results.error or "the process that carried it out ended",
+        why=results.error or "the process that ran it ended",
     )
-    continued = results.without(*_OF_THE_END).changed(
+    continued = results.without(*_FIELDS_OF_THE_END).changed(
         run_id=run.name, status="running", rounds=checkpoint.rounds, resumed=(*results.resumed, resumption)
     )
     run.write_results(continued)

@@ -75,7 +75,7 @@ WRONG_WORDS = [
     ("fit --strategy-params {", 2, "--strategy-params: not JSON"),
     ("fit --pods north", 2, "pods: should have at least 2 items, not 1"),
     ("fit --pods north,north", 2, "a pod is named twice"),
-    ("fit --resume good --lr 1", 2, "--lr: a resumed run goes on with the settings it began with"),
+    ("fit --resume good --lr 1", 2, "--lr: a resumed run keeps the settings it began with"),
     ("export good --format h5", 2, "is not one of 'safetensors', 'pt', 'onnx', 'pt2'"),
     ("export good -o m.h5", 2, "ends in .safetensors, .pt, .onnx, .pt2"),
     ("export good --format pt -o m.onnx", 2, "ends in .pt"),

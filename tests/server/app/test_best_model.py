@@ -244,7 +244,7 @@ def test_an_error_at_the_end_does_not_hide_why_the_run_failed(
 
 def test_what_is_no_callback_is_refused_before_a_run_begins(small: SimulatedFederation) -> None:
     model = PyTorchTabularClassifier(DataStructure(target="outcome"), combine_pod_schemas(PODS), epochs=1)
-    with pytest.raises(UsageError, match="give an object of it, not the class"):
+    with pytest.raises(UsageError, match="give an instance, not the class"):
         model.fit(PODS, callbacks=[Notes])  # type: ignore[list-item]
     with pytest.raises(UsageError, match="is no Callback"):
         model.fit(PODS, callbacks=[print])  # type: ignore[list-item]

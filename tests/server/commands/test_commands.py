@@ -188,7 +188,7 @@ def test_a_card_stands_beside_the_export(project: Path, call: Call, report: Call
         assert part in page
     assert f"| auc | {results['final']['auc']:.4f} |" in page
     assert all(pod["key"] in page for pod in results["pods"])
-    assert "only if at least 2 of 2 pods were in it" in page
+    assert "only if at least 2 of 2 pods contributed" in page
     # From the file alone it tells what the file knows.
     alone = Path(report("export", "m.safetensors", "-o", "n.pt")["card"]).read_text()
     assert f"| auc | {results['final']['auc']:.4f} |" in alone

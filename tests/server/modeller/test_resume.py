@@ -338,7 +338,7 @@ def test_the_command_says_how_to_resume_and_resumes(
     code, _, err = call(capsys, *FIT)
     name = last_run().name
     assert code == 1
-    assert err.splitlines()[-1].endswith(f"`fl-app fit --resume {name}` goes on from its last completed round")
+    assert err.splitlines()[-1].endswith(f"`fl-app fit --resume {name}` resumes it after its last completed round")
     mended()
     code, out, err = call(capsys, "fit", "--resume", name, "--json")
     assert code == 0
@@ -355,7 +355,7 @@ def test_what_a_resumed_run_may_not_change(
 ) -> None:
     code, _, err = call(capsys, "fit", "--resume", "latest", *options)
     assert code == 2
-    assert f"{options[0]}: a resumed run goes on with the settings it began with" in err
+    assert f"{options[0]}: a resumed run keeps the settings it began with" in err
 
 
 def test_a_run_that_there_is_not(small: SimulatedFederation, capsys: pytest.CaptureFixture[str]) -> None:
@@ -398,7 +398,7 @@ def test_a_signal_ends_the_run_cleanly(
     before = signal.getsignal(number)
     code, _, err = call(capsys, *FIT)
     assert code == 130
-    assert err.splitlines()[-1] == "fl-app: stopped; no round was completed, so begin anew"
+    assert err.splitlines()[-1] == "fl-app: stopped; no round was completed: start a new run"
     assert launcher.stopped
     assert last_run().results().document()["status"] == "interrupted"
     assert signal.getsignal(number) is before
@@ -412,5 +412,5 @@ def test_after_a_signal_the_last_line_says_how_to_resume(
     dying(MASKED_TRAIN, 3)
     broken = broken_run(small)
     monkeypatch.setattr("server.modeller.launch.launcher_for", lambda federation: Endless(signal.SIGINT))
-    with pytest.raises(Interrupted, match=f"stopped; `fl-app fit --resume {broken.name}` goes on"):
+    with pytest.raises(Interrupted, match=f"stopped; `fl-app fit --resume {broken.name}` resumes"):
         resume(broken)

@@ -13,7 +13,7 @@ from fl_app.flower import records
 from fl_app.secagg.messages import Hello
 from server.app.results import Discovery, RunRequest
 from server.app.run_directory import RunDirectory
-from server.modeller.schemas import ask_pods
+from server.modeller.schema_discovery import discover_schemas
 from strategies import CohortRefused
 from strategies.discovery import discover_pods
 from tests.support.in_process import InProcessGrid
@@ -83,12 +83,12 @@ def test_one_name_from_two_nodes_is_told(grid: InProcessGrid) -> None:
 
 def test_pods_answer_in_the_order_in_which_they_were_asked(small: SimulatedFederation, tmp_path: Path) -> None:
     write_pod(tmp_path, "north", approved=())
-    found = ask_pods(("south", "north"), small, timeout=5)
+    found = discover_schemas(("south", "north"), small, timeout=5)
     assert list(found) == ["south", "north"]
     assert found["south"].approves == ("north",)
     assert found["north"].approves == ()
     with pytest.raises(RunFailed, match="the pods could not be asked: no cohort: pod 'east' did not answer"):
-        ask_pods(("east",), small, timeout=0.3)
+        discover_schemas(("east",), small, timeout=0.3)
 
 
 def test_a_run_that_trains_nothing_has_no_settings(tmp_path: Path) -> None:

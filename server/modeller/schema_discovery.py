@@ -1,0 +1,151 @@
+"""Schema discovery: asking pods what they publish, before anything is trained.
+
+It is a run that consists of a hello only, in a temporary directory. Pods record it in their ledgers.
+"""
+
+import json
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fl_app.errors import RunFailed, UsageError
+from fl_app.federation.kinds import Federation, find_federation
+from fl_app.tabular.schema import CombinedSchema, Schema, combine
+from server.app.results import Discovery, RunRequest
+from server.app.run_directory import RunDirectory
+from server.modeller.launch import MARGIN, FitFailed, carry_out
+from server.modeller.loggers import PROGRESS, progress_console
+
+_log = logging.getLogger(PROGRESS)
+
+
+@dataclass(frozen=True)
+class PodInfo:
+    """What a pod publishes.
+
+    Attributes
+    ----------
+    schema
+        The columns of its table.
+    key
+        The fingerprint of its identity key.
+    approves
+        Those of the other pods asked that it approves.
+    online_since
+        When its node connected, in ISO 8601; None if the SuperLink does not tell.
+    last_seen
+        When it answered, in ISO 8601.
+    versions
+        The versions that it has installed, by package.
+    """
+
+    schema: Schema
+    key: str
+    approves: tuple[str, ...]
+    online_since: str | None = None
+    last_seen: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def get_pod_schema(pod_identifier: str, federation: str | Federation | None = None, *, timeout: float = 60.0) -> Schema:
+    """Return the schema that a pod publishes at present.
+
+    Parameters
+    ----------
+    pod_identifier
+        The pod's name.
+    federation, timeout
+        As for `combine_pod_schemas`.
+
+    Raises
+    ------
+    RunFailed
+        If the pod does not answer.
+    """
+    return _schemas_of([pod_identifier], federation_of(federation), timeout)[0]
+
+
+def combine_pod_schemas(
+    pod_identifiers: Sequence[str] | None = None,
+    federation: str | Federation | None = None,
+    *,
+    ignore_cols: Sequence[str] = (),
+    timeout: float = 60.0,
+) -> CombinedSchema:
+    """Ask pods for their schemas and combine them into one: the union of categories, the widest bounds.
+
+    Parameters
+    ----------
+    pod_identifiers
+        The pods' names; None: all of the federation's.
+    federation
+        A federation, or its name as for ``--federation``; None: the nearest, see `find_federation`.
+    ignore_cols
+        Columns to leave out, such as those whose types differ between pods.
+    timeout
+        Seconds to wait for the pods to connect and answer.
+
+    Raises
+    ------
+    RunFailed
+        If a pod does not answer.
+    SchemaMismatch
+        If the schemas contradict each other; the error names pods, column and types.
+    """
+    asked = federation_of(federation)
+    names = asked.pod_identifiers if pod_identifiers is None else pod_identifiers
+    return combine(_schemas_of(names, asked, timeout), ignore_cols=ignore_cols)
+
+
+def discover_schemas(pods: Sequence[str], federation: Federation, timeout: float = 60.0) -> dict[str, PodInfo]:
+    """Return what pods publish at present, by their names.
+
+    Parameters
+    ----------
+    pods
+        Names of the pods to ask, in the order of the result. If it is empty, every connected pod is asked, and a node
+        that cannot answer is reported in a warning.
+    timeout
+        Seconds to wait for the pods to connect and answer.
+
+    Raises
+    ------
+    RunFailed
+        If a named pod does not answer, or no pod at all does.
+    """
+    discovery = Discovery(names=tuple(pods) or federation.pod_identifiers, timeout=timeout, required=bool(pods))
+    with tempfile.TemporaryDirectory(prefix="fl-app-") as scratch:
+        run = RunDirectory.create(Path(scratch), None, RunRequest(look=discovery))
+        try:
+            carry_out(run, federation, 2 * timeout + MARGIN)
+        except FitFailed as error:
+            raise RunFailed(f"the pods could not be asked: {error}") from error
+        results = run.results()
+    for problem in results.problems:
+        _log.warning(problem)
+    return {
+        pod.name: PodInfo(
+            Schema.from_json(json.dumps(pod.published)),
+            pod.key,
+            pod.approves,
+            pod.online_since,
+            pod.last_seen,
+            pod.versions,
+        )
+        for pod in results.pods
+    }
+
+
+def federation_of(given: str | Federation | None) -> Federation:
+    """Return the federation itself, the one of that name, or for None the nearest."""
+    return find_federation(given, Path.cwd()) if given is None or isinstance(given, str) else given
+
+
+def _schemas_of(names: Sequence[str], federation: Federation, timeout: float) -> list[Schema]:
+    if not names:
+        raise UsageError("name at least one pod")
+    progress_console().print(f"asking for schemas: {', '.join(names)} ({federation.kind})", highlight=False)
+    published = discover_schemas(names, federation, timeout)
+    return [published[name].schema for name in names]
