@@ -1,9 +1,18 @@
-"""Settings that all tests share."""
+"""Settings and fixtures that all tests share."""
 
 import os
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 # No deadline, for machines of any speed; in CI the same examples each time, elsewhere new ones.
 settings.register_profile("fl-app", deadline=None, max_examples=60, derandomize="CI" in os.environ)
 settings.load_profile("fl-app")
+
+
+@pytest.fixture
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home of keys and a working directory that are the test's own."""
+    monkeypatch.setenv("FL_APP_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)

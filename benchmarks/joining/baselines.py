@@ -8,7 +8,7 @@ from client.app.main import lr_factor
 from client.app.table import PodTable
 from fl_app.config import RunConfig
 from fl_app.tabular.encoding import Encoded, Encoding, statistic_sums
-from fl_app.tabular.metrics import metrics_of
+from fl_app.tabular.evaluation import metrics_of
 from fl_app.tabular.model_file import TrainedModel
 from fl_app.tabular.network import build_network, load_state, state_of
 from fl_app.tabular.schema import Schema

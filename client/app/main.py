@@ -26,7 +26,7 @@ from fl_app.pod.pod_file import load_pod
 from fl_app.pod.policy import TrainingLimit
 from fl_app.system.home import ENCODED_DIRECTORY, pod_home
 from fl_app.tabular.encoding import Encoded, Encoding, statistic_sums
-from fl_app.tabular.metrics import MAX_LOSS, Counts
+from fl_app.tabular.evaluation import MAX_LOSS, Counts
 from fl_app.tabular.schema import CombinedSchema
 from fl_app.tabular.settings import DataStructure
 

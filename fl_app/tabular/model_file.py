@@ -17,7 +17,7 @@ from safetensors import safe_open
 from fl_app.errors import DataError, UsageError
 from fl_app.system.files import replace_file
 from fl_app.tabular.encoding import Encoding
-from fl_app.tabular.metrics import score
+from fl_app.tabular.evaluation import score
 from fl_app.tabular.network import build_network, load_state
 from fl_app.tabular.training import predict_proba
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fl_app.errors import DataError, RunFailed, UsageError
 from fl_app.tabular.encoding import Encoded
-from fl_app.tabular.metrics import SCORE_BINS, Counts, count
+from fl_app.tabular.evaluation import SCORE_BINS, Counts, count
 from fl_app.tabular.settings import Optimizer
 
 EVALUATION_ROWS = 8192

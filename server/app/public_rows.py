@@ -9,7 +9,7 @@ import numpy.typing as npt
 from fl_app.errors import DataError
 from fl_app.tabular.columns import read_rows
 from fl_app.tabular.encoding import Encoding
-from fl_app.tabular.metrics import score
+from fl_app.tabular.evaluation import score
 from server.app.results import Metrics
 from server.app.summaries import defined_metrics
 

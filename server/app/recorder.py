@@ -15,7 +15,7 @@ from fl_app.config import RunConfig
 from fl_app.errors import DataError, FlAppError
 from fl_app.flower.names import LOSS, TEST_PREFIX
 from fl_app.tabular.encoding import Encoding
-from fl_app.tabular.metrics import Counts
+from fl_app.tabular.evaluation import Counts
 from fl_app.tabular.schema import CombinedSchema
 from server.app.best_model import Arrays, Stopping
 from server.app.checkpoint import Checkpoint

@@ -55,7 +55,7 @@ class Document(BaseModel):
 
 
 class Metrics(Document):
-    """Metrics over rows that no model was trained on; see `fl_app.tabular.metrics.metrics_of`."""
+    """Metrics over rows that no model was trained on; see `fl_app.tabular.evaluation.metrics_of`."""
 
     accuracy: Number = None
     auc: Number = None

@@ -16,7 +16,7 @@ from fl_app.flower.names import (
     segment,
 )
 from fl_app.tabular.encoding import continuous_features
-from fl_app.tabular.metrics import MAX_BRIER, MAX_LOSS, Counts
+from fl_app.tabular.evaluation import MAX_BRIER, MAX_LOSS, Counts
 from fl_app.tabular.schema import CombinedSchema
 from fl_app.tabular.statistics import Statistics
 from strategies import Count, Hooks, Mean, SecureAggregation, StartingPoint, Sum

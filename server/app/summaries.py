@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from fl_app.flower.names import EVALUATE, segment
 from fl_app.secagg.crypto import fingerprint
-from fl_app.tabular.metrics import Counts, metrics_of
+from fl_app.tabular.evaluation import Counts, metrics_of
 from server.app.results import AggregationResult, Loss, Metrics, PodResult, StepCost
 from strategies import SecureAggregation
 from strategies.cohort import Cohort

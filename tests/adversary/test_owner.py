@@ -37,13 +37,6 @@ LABEL = b"L" * 32
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Server:
-    server = Server(tmp_path, 3)
-    server.join()
-    return server
-
-
-@pytest.fixture
 def fresh(tmp_path: Path) -> Server:
     return Server(tmp_path, 3)
 

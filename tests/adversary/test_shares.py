@@ -1,7 +1,6 @@
 """Sealed share seeds that are withheld, replayed, redirected, altered or forged on their way."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -13,13 +12,6 @@ from tests.adversary.server import Server, assert_refused, signed
 from tests.support.pods_in_process import NAMES, identity
 
 A, B, C = NAMES[:3]
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Server:
-    server = Server(tmp_path, 3)
-    server.join()
-    return server
 
 
 def resigned(server: Server, share: SealedShare) -> SealedShare:

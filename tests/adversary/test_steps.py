@@ -26,13 +26,6 @@ A, B, C = NAMES[:3]
 VALUES = {"update": np.zeros(SIZE), "train.loss": np.zeros(1), "evaluate.hits": np.array([1])}
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Server:
-    server = Server(tmp_path, 3)
-    server.join()
-    return server
-
-
 # -- told different things ------------------------------------------------------------------------------------------
 
 

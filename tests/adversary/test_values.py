@@ -19,13 +19,6 @@ from tests.support.pods_in_process import NAMES, identity
 A, B, C = NAMES[:3]
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Server:
-    server = Server(tmp_path, 3)
-    server.join()
-    return server
-
-
 # -- at the pod -----------------------------------------------------------------------------------------------------
 
 

@@ -31,11 +31,6 @@ def authenticated(pods: LinearPods, says: Sequence[str], registered: Sequence[st
     return Authenticated(**given, registered=dict(enumerate(registered, start=101)))
 
 
-@pytest.fixture
-def pods(tmp_path: Path) -> LinearPods:
-    return LinearPods(tmp_path)
-
-
 def roster_answered(grid: InProcessGrid) -> int:
     return sum(message.metadata.message_type == "query.roster" for message in grid.replies)
 

@@ -28,11 +28,6 @@ INNER: dict[str, Callable[[], Strategy]] = {
 MARKER = "/srv/patients.csv"
 
 
-@pytest.fixture
-def pods(tmp_path: Path) -> LinearPods:
-    return LinearPods(tmp_path)
-
-
 class Died(BaseException):
     """The ServerApp's process ends."""
 

@@ -136,7 +136,7 @@ def calibration_points(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     """Give mean score, observed share and rows of each group of scores that has rows, from int64 [2, cells].
 
-    A row counts with the middle of its cell; cells are even in arcsin(sqrt p), see `fl_app.tabular.metrics.count`.
+    A row counts with the middle of its cell; cells are even in arcsin(sqrt p), see `fl_app.tabular.evaluation.count`.
     """
     cells = histogram.shape[1]
     scores = np.sin(np.pi / 2 * (np.arange(cells) + 0.5) / cells) ** 2

@@ -12,18 +12,14 @@ from fl_app.identity.card import Card
 from fl_app.identity.keys import KEY_FILE, Identity, Keyring, fingerprint, known_pods, pod_card, public_line
 from fl_app.pod.pod_file import load_pod
 
+pytestmark = pytest.mark.usefixtures("own_home")
+
 HEAD = "name: hospital-a\ndatasource: CSVSource\ndatasource_args: {path: a.csv}\n"
 
 PYTHON = (
     'from fl_app.pod.definition import CSVSource, Pod\npod = Pod(name="hospital-a", datasource=CSVSource("a.csv"), '
 )
 PYTHON += "approved_pods=['hospital-c'])\n"
-
-
-@pytest.fixture(autouse=True)
-def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FL_APP_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:

@@ -7,7 +7,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from fl_app.errors import DataError, RunFailed, UsageError
-from fl_app.tabular.metrics import metrics_of
+from fl_app.tabular.evaluation import metrics_of
 from fl_app.tabular.network import PiecewiseLinear, build_network, load_state, state_of
 from fl_app.tabular.settings import ARCHITECTURES, DataStructure, Optimizer
 from fl_app.tabular.training import _loss, evaluate, predict_proba, train
@@ -165,7 +165,7 @@ def test_a_diverged_training_says_so() -> None:
 
 
 def test_torch_is_loaded_only_where_a_network_is() -> None:
-    light = ("columns", "settings", "schema", "statistics", "encoding", "metrics", "early_stopping")
+    light = ("columns", "settings", "schema", "statistics", "encoding", "evaluation", "early_stopping")
     code = (
         "import sys\n" + "".join(f"import fl_app.tabular.{name}\n" for name in light) + "print('torch' in sys.modules)"
     )

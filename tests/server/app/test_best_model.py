@@ -21,17 +21,11 @@ from server.app.run_directory import RunDirectory
 from server.modeller.launch import FitFailed, fit
 from server.modeller.resume import resume
 from tests.support.in_process import InProcessGrid
-from tests.support.small_federation import PODS, InThread, settle, small_federation
+from tests.support.small_federation import PODS, InThread
 
 ASKED = EarlyStopping(metric="loss", patience=2)
 BEST, LAST = 3, 6
 """The third round's model is the best, the next two are no better, and the sixth round shows it."""
-
-
-@pytest.fixture
-def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimulatedFederation:
-    settle(monkeypatch, tmp_path)
-    return small_federation(tmp_path)
 
 
 @pytest.fixture

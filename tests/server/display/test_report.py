@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from fl_app.config import RunConfig
-from fl_app.tabular.metrics import count, metrics_of
+from fl_app.tabular.evaluation import count, metrics_of
 from fl_app.tabular.settings import DataStructure
 from server.app.results import Results
 from server.app.run_directory import RunDirectory

@@ -24,16 +24,10 @@ from fl_app.errors import DataError, RunFailed, UsageError
 from fl_app.federation.kinds import SimulatedFederation
 from fl_app.tabular.schema import Column
 from server.app.schema_agreement import SchemaChanged, check_agreement
-from tests.support.small_federation import PODS, settle, small_federation, table, write_pod
+from tests.support.small_federation import PODS, small_federation, table, write_pod
 
 STRUCTURE = DataStructure(target="outcome")
 ADAM = Optimizer(name="AdamW", params={"lr": 0.01})
-
-
-@pytest.fixture
-def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimulatedFederation:
-    settle(monkeypatch, tmp_path)
-    return small_federation(tmp_path)
 
 
 def classifier(schema: Schema, epochs: int = 2) -> PyTorchTabularClassifier:

@@ -27,7 +27,7 @@ from server.app.run_directory import RunDirectory
 from server.modeller.launch import FitFailed, Interrupted, UnfitData, fit
 from server.modeller.resume import resume
 from tests.support.in_process import InProcessGrid
-from tests.support.small_federation import PODS, settle, small_federation, table
+from tests.support.small_federation import PODS, table
 
 ROUNDS, DONE = 4, 2
 STRATEGIES: dict[str, dict[str, float]] = {
@@ -35,12 +35,6 @@ STRATEGIES: dict[str, dict[str, float]] = {
     "FedAdam": {"eta": 0.01, "tau": 0.01},
     "FedAvgM": {"server_learning_rate": 0.7, "server_momentum": 0.9},
 }
-
-
-@pytest.fixture
-def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimulatedFederation:
-    settle(monkeypatch, tmp_path)
-    return small_federation(tmp_path)
 
 
 @pytest.fixture

@@ -17,13 +17,7 @@ from server.modeller.schema_discovery import discover_schemas
 from strategies import CohortRefused
 from strategies.discovery import discover_pods
 from tests.support.in_process import InProcessGrid
-from tests.support.small_federation import PODS, settle, small_federation, write_pod
-
-
-@pytest.fixture
-def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimulatedFederation:
-    settle(monkeypatch, tmp_path)
-    return small_federation(tmp_path)
+from tests.support.small_federation import PODS, write_pod
 
 
 @pytest.fixture

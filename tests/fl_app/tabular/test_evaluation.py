@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from sklearn import metrics as sk
 
 from fl_app.errors import RunFailed
-from fl_app.tabular.metrics import MAX_BRIER, MAX_LOSS, Counts, count, metrics_of
+from fl_app.tabular.evaluation import MAX_BRIER, MAX_LOSS, Counts, count, metrics_of
 
 
 def rows_of(n: int, classes: int, seed: int, signal: float = 1.5) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
