@@ -25,7 +25,7 @@ def check_minima(inner: Strategy, pods: int) -> None:
 
 
 def common_request(inner: Strategy, messages: Sequence[Message], kind: str, pods: int) -> Message:
-    """Return the message that stands for all; raises `UsageError` unless every pod is told the same."""
+    """Return the message that stands for all; raises `UsageError` unless every pod is sent the same."""
     if len(messages) != pods:
         raise UsageError(
             f"{type(inner).__name__} asks {len(messages)} of {pods} pods to {kind}: secure aggregation needs them all"
@@ -60,22 +60,22 @@ def server_state(inner: Strategy) -> dict[str, npt.NDArray[Any]]:
     """Return copies of the arrays that the strategy carries from round to round, such as momenta, by name."""
     state = {}
     for attribute in _STATE:
-        kept = getattr(inner, attribute, None) or {}
-        for place, array in kept.items() if isinstance(kept, Mapping) else enumerate(kept):
-            state[f"{attribute}.{place}"] = np.array(array)
+        arrays = getattr(inner, attribute, None) or {}
+        for key, array in arrays.items() if isinstance(arrays, Mapping) else enumerate(arrays):
+            state[f"{attribute}.{key}"] = np.array(array)
     return state
 
 
 def restore(inner: Strategy, state: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Give the strategy back what `server_state` returned; raises `UsageError` if it keeps no such thing."""
-    kept: dict[str, dict[str, npt.NDArray[Any]]] = {}
+    """Restore what `server_state` returned; raises `UsageError` if the strategy has no such state."""
+    attributes: dict[str, dict[str, npt.NDArray[Any]]] = {}
     for name, array in state.items():
-        attribute, _, place = name.partition(".")
-        kept.setdefault(attribute, {})[place] = np.array(array)
-    for attribute, arrays in kept.items():
+        attribute, _, key = name.partition(".")
+        attributes.setdefault(attribute, {})[key] = np.array(array)
+    for attribute, arrays in attributes.items():
         if attribute not in _STATE or not hasattr(inner, attribute):
             raise UsageError(f"{type(inner).__name__} keeps no '{attribute}': the checkpoint is of another strategy")
-        ordered = [arrays[place] for place in sorted(arrays, key=int)] if _STATE[attribute] is list else arrays
+        ordered = [arrays[key] for key in sorted(arrays, key=int)] if _STATE[attribute] is list else arrays
         setattr(inner, attribute, ordered)
 
 

@@ -10,7 +10,7 @@ from flwr.serverapp import Grid, ServerApp
 from fl_app.config import RunConfig
 from fl_app.errors import FlAppError
 from fl_app.federation.kinds import find_federation
-from fl_app.flower.names import ENCODING, RUN
+from fl_app.flower.names import ENCODING, RUN, STATISTICS
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.schema import CombinedSchema, Schema, combine
 from server.app.checkpoint import Checkpoint
@@ -77,7 +77,7 @@ def train(grid: Grid, run: RunDirectory, recorder: Recorder, checkpoint: Checkpo
     if checkpoint:
         encoding = _encoding_of_resumed_run(run, schema, config)
     else:
-        recorder.step("statistics")
+        recorder.step(STATISTICS)
         statistics = gather_statistics(strategy, schema, config)
         encoding = Encoding.of(schema, config.datastructure, statistics, min_bin_rows=config.min_bin_rows)
     recorder.schema(schema, encoding)

@@ -12,6 +12,7 @@ import pandas as pd
 from fl_app.config import DEFAULT_OPTIMIZER, Aggregator, RunConfig, SecureAggregator, StrategyName
 from fl_app.errors import DataError, UsageError
 from fl_app.federation.kinds import Federation
+from fl_app.flower.protocol_settings import Timing
 from fl_app.tabular.columns import read_rows
 from fl_app.tabular.early_stopping import EarlyStopping
 from fl_app.tabular.schema import Schema
@@ -104,8 +105,8 @@ class PyTorchTabularClassifier:
         callbacks: Sequence[Callback] = (),
         test_file: str | Path | None = None,
         runs: str | Path = "runs",
-        hello_timeout: float = 60.0,
-        step_timeout: float = 600.0,
+        hello_timeout: float = Timing.hello,
+        step_timeout: float = Timing.step,
         resume: str | Path | None = None,
     ) -> list[dict[str, float]]:
         """Train over the named pods, or resume a run, and return one dictionary of metrics for each round.

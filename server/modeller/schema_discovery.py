@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fl_app.errors import RunFailed, UsageError
 from fl_app.federation.kinds import Federation, find_federation
+from fl_app.flower.protocol_settings import Timing
 from fl_app.tabular.schema import CombinedSchema, Schema, combine
 from server.app.results import Discovery, RunRequest
 from server.app.run_directory import RunDirectory
@@ -49,7 +50,9 @@ class PodInfo:
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
-def get_pod_schema(pod_identifier: str, federation: str | Federation | None = None, *, timeout: float = 60.0) -> Schema:
+def get_pod_schema(
+    pod_identifier: str, federation: str | Federation | None = None, *, timeout: float = Timing.hello
+) -> Schema:
     """Return the schema that a pod publishes at present.
 
     Parameters
@@ -72,7 +75,7 @@ def combine_pod_schemas(
     federation: str | Federation | None = None,
     *,
     ignore_cols: Sequence[str] = (),
-    timeout: float = 60.0,
+    timeout: float = Timing.hello,
 ) -> CombinedSchema:
     """Ask pods for their schemas and combine them into one: the union of categories, the widest bounds.
 
@@ -99,7 +102,7 @@ def combine_pod_schemas(
     return combine(_schemas_of(names, asked, timeout), ignore_cols=ignore_cols)
 
 
-def discover_schemas(pods: Sequence[str], federation: Federation, timeout: float = 60.0) -> dict[str, PodInfo]:
+def discover_schemas(pods: Sequence[str], federation: Federation, timeout: float = Timing.hello) -> dict[str, PodInfo]:
     """Return what pods publish at present, by their names.
 
     Parameters
