@@ -15,8 +15,8 @@ from benchmarks import rivals
 from benchmarks.measure import Contender, Measured, race
 from fl_app.secagg.codec import Encoder, Layout, Segment
 from fl_app.secagg.field import FIELD_31, FIELD_61, Field
-from fl_app.secagg.keystream import BLOCK, MaskStream, aligned, room
-from fl_app.secagg.mask_pipeline import in_turn, reading, span_of
+from fl_app.secagg.keystream import BLOCK, MaskStream, aligned, word_buffer
+from fl_app.secagg.mask_pipeline import read_ahead, read_in_turn, span_of
 from fl_app.secagg.masking import Sum, check_vector, mask
 
 _BOUND = 8.0
@@ -67,7 +67,7 @@ def _vector(size: int) -> npt.NDArray[np.float32]:
 
 def _limits(size: int) -> list[Contender]:
     """AES into a buffer that stays in the cache; memory to memory; the digest that a vector is signed by."""
-    zeros, buffer = bytes(BLOCK * 8), room(FIELD_61).data.cast("B")
+    zeros, buffer = bytes(BLOCK * 8), word_buffer(FIELD_61).data.cast("B")
     source, target = np.ones(size), np.ones(size)
     blocks = max(1, size // BLOCK)
 
@@ -100,11 +100,11 @@ def _one_mask(size: int, field: Field, alone: bool = False) -> Contender:
     """
     span = span_of(size)
     total, scratch = np.zeros(span * BLOCK, np.int64), aligned(span * BLOCK, np.dtype(np.int64))
-    into = room(field, span)
+    into = word_buffer(field, span)
 
     def work() -> None:
         stream = MaskStream(bytes(32), field)
-        with nullcontext(in_turn([stream], into, size)) if alone else reading([stream], field, size) as words:
+        with nullcontext(read_in_turn([stream], into, size)) if alone else read_ahead([stream], field, size) as words:
             for number, part in enumerate(words):
                 sums = total[: len(part)]
                 signed = part.view(np.int64) if part.itemsize == 8 else part

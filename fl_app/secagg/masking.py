@@ -1,8 +1,12 @@
-"""One pass over a pod's vector: encode, add the masks, reduce, span by span, so that all stays in the cache."""
+"""A pod's vector masked, and masked vectors summed: one pass each, span by span, so that all stays in the cache.
+
+The way of a mask is short. `keystream` makes words of a 32-byte seed and field elements of these; `mask_pipeline` reads
+them, span after span, a thread ahead; `mask` below adds them to the encoded values and leaves the result in the bytes
+that are sent.
+"""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +18,7 @@ from fl_app.secagg.codec import Aggregate, Decoder, Encoder, Layout
 from fl_app.secagg.errors import AggregateRefused
 from fl_app.secagg.field import Field, Int64, Words
 from fl_app.secagg.keystream import BLOCK, MaskStream, aligned
-from fl_app.secagg.mask_pipeline import over_blocks, reading, span_of, spans
+from fl_app.secagg.mask_pipeline import over_blocks, read_ahead, span_of, spans
 
 _INT64, _UINT64 = np.dtype(np.int64), np.dtype(np.uint64)
 
@@ -35,63 +39,63 @@ def mask(layout: Layout, encoder: Encoder, add: Sequence[bytes], subtract: Seque
         Elements in [0, q); read-only, and lying in the bytes of a .npy file (`npy.file_of`).
     """
     field = layout.field
+    seeds, signs = _alternating(add, subtract)
 
     def fill(out: Words) -> None:
         sums, scratch = (_scratch(len(out), _INT64) for _ in range(2))
-        with _masks(field, len(out), add, subtract) as apply:
+        with read_ahead([MaskStream(seed, field) for seed in seeds], field, len(out)) as elements:
             for block, at in spans(len(out)):
                 part = out[at]
                 total, spare = sums[: len(part)], scratch[: len(part)]
                 encoder.write(block, total)
-                apply(total, spare)
+                _add_masks(field, total, spare, elements, signs)
                 field.canonicalise(total, spare, part)
 
     return npy.filled(layout.length, field.dtype, fill)
 
 
 def _scratch(length: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Return an array for one span of a vector of ``length`` elements."""
+    """Return uninitialised memory for one span of a vector of ``length`` elements."""
     return aligned(span_of(length) * BLOCK, dtype)
 
 
-@contextmanager
-def _masks(
-    field: Field, length: int, add: Sequence[bytes], subtract: Sequence[bytes]
-) -> Iterator[Callable[[Int64, Int64], None]]:
-    """Give what adds the masks of all seeds to the first span of a vector, then to the second, and so on.
+def _alternating(add: Sequence[bytes], subtract: Sequence[bytes]) -> tuple[list[bytes], list[bool]]:
+    """Return all seeds, and for each whether its mask is added; both kinds in turn, as long as there are both.
 
-    Both kinds are taken in turn, so that sums stay small and are folded half as often.
+    So the running sums stay small, and are folded half as often.
     """
     shorter = min(len(add), len(subtract))
     turns = [turn for pair in zip(add, subtract, strict=False) for turn in ((pair[0], True), (pair[1], False))]
     turns += [(seed, True) for seed in add[shorter:]] + [(seed, False) for seed in subtract[shorter:]]
-    with reading([MaskStream(seed, field) for seed, _ in turns], field, length) as words:
+    return [seed for seed, _ in turns], [positive for _, positive in turns]
 
-        def apply(total: Int64, spare: Int64) -> None:
-            up = down = 0
-            for _, positive in turns:
-                if max(up, down) == field.adds_between_folds:
-                    field.fold(total, spare)
-                    up = down = 0
-                part = next(words)
-                signed = part.view(np.int64) if part.itemsize == 8 else part
-                (np.add if positive else np.subtract)(total, signed, out=total, casting="unsafe")
-                up, down = up + positive, down + (not positive)
 
-        yield apply
+def _add_masks(field: Field, total: Int64, spare: Int64, elements: Iterator[Words], signs: Sequence[bool]) -> None:
+    """Add to one span of sums the next elements of every mask, or subtract them where its sign is False."""
+    added = subtracted = 0
+    for positive in signs:
+        # int64 overflows silently. What was added and what was subtracted are counted apart, because a sum may lie
+        # anywhere between all of the one and all of the other.
+        if max(added, subtracted) == field.adds_between_folds:
+            field.fold(total, spare)
+            added = subtracted = 0
+        part = next(elements)
+        signed = part.view(np.int64) if part.itemsize == 8 else part
+        (np.add if positive else np.subtract)(total, signed, out=total, casting="unsafe")
+        added, subtracted = added + positive, subtracted + (not positive)
 
 
 def vector_digest(vector: Words) -> bytes:
     """Return the 32 bytes that a pod signs for a vector: the digest of its type, its length and its blocks' digests."""
     blocks = -(-len(vector) // BLOCK)
-    found = [b""] * blocks
+    digests = [b""] * blocks
 
     def work(first: int, end: int) -> None:
         for block in range(first, end):
-            found[block] = hashlib.sha256(vector[block * BLOCK : (block + 1) * BLOCK].data).digest()
+            digests[block] = hashlib.sha256(vector[block * BLOCK : (block + 1) * BLOCK].data).digest()
 
     over_blocks(blocks, work)
-    return digest("fl-app/secagg/1/vector", encode([vector.dtype.str, len(vector), *found]))
+    return digest("fl-app/secagg/1/vector", encode([vector.dtype.str, len(vector), *digests]))
 
 
 class Sum:
@@ -124,7 +128,7 @@ class Sum:
                 self._field.fold(part, spare)
             words = vector[at]
             bad = bad or int(np.maximum.reduce(words)) >= self._field.prime
-            np.add(part, words, out=part)  # of bad words too: modulo 2^64 it can be undone
+            np.add(part, words, out=part)  # before the verdict, in one pass; modulo 2^64 it can be undone
         self._since_fold = 1 if full else self._since_fold + 1
         if bad:
             np.subtract(self._total, vector, out=self._total)
@@ -133,11 +137,12 @@ class Sum:
     def remove(self, added: Sequence[bytes], subtracted: Sequence[bytes]) -> None:
         """Take masks off the sum: those of ``added`` had been added to it, those of ``subtracted`` subtracted."""
         field = self._field
-        with _masks(field, len(self._total), subtracted, added) as apply:
+        seeds, signs = _alternating(add=subtracted, subtract=added)
+        with read_ahead([MaskStream(seed, field) for seed in seeds], field, len(self._total)) as elements:
             for _, _, part, spare in self._parts():
-                field.canonicalise(part, spare)
+                field.canonicalise(part, spare)  # to below q, which as int64 leaves room for the masks
                 signed, signed_spare = part.view(np.int64), spare.view(np.int64)
-                apply(signed, signed_spare)
+                _add_masks(field, signed, signed_spare, elements, signs)
                 field.canonicalise(signed, signed_spare)
         self._since_fold = 0
 
@@ -149,7 +154,13 @@ class Sum:
         return out
 
     def decoded(self, layout: Layout, pods: int | None = None) -> Aggregate:
-        """Return what `fixed_point.decode` makes of the centred sum. It lies where the sum lay, which is used up."""
+        """Return the decoded sum. Its values lie where the sum lay, which is used up: call nothing after this.
+
+        Raises
+        ------
+        AggregateRefused
+            For what `Decoder` refuses.
+        """
         decoder = Decoder(layout, pods, self._total)
         for block, _, part in self._centred():
             decoder.read(block, part)
@@ -160,23 +171,24 @@ class Sum:
         return self._since_fold == self._field.unsigned_adds_between_folds
 
     def _parts(self) -> Iterator[tuple[int, slice, npt.NDArray[np.uint64], npt.NDArray[np.uint64]]]:
-        """Yield of each span the first block, where it lies, its elements, and scratch of their size."""
+        """Yield for each span: its first block, its place in the vector, its elements, and scratch of their size."""
         scratch = _scratch(len(self._total), _UINT64)
         for block, at in spans(len(self._total)):
             part = self._total[at]
             yield block, at, part, scratch[: len(part)]
 
     def _centred(self) -> Iterator[tuple[int, slice, Int64]]:
-        """Yield of each span the first block, where it lies, and its centred elements, which the next overwrites."""
+        """Yield for each span: its first block, its place, and its centred elements, which the next overwrites."""
         field, moved = self._field, _scratch(len(self._total), _UINT64)
         half = (field.prime - 1) // 2
         for block, at, part, spare in self._parts():
             if self._full:
                 field.fold(part, spare)
-            found = moved[: len(part)]
-            np.add(part, half, out=found)  # moved up by half of q, reduced, and moved back
-            field.canonicalise(found, spare)
-            centred = found.view(np.int64)
+            shifted = moved[: len(part)]
+            # Up by half of q, reduced, and down again: no comparison per element tells which ones are negative.
+            np.add(part, half, out=shifted)
+            field.canonicalise(shifted, spare)
+            centred = shifted.view(np.int64)
             np.subtract(centred, half, out=centred)
             yield block, at, centred
 

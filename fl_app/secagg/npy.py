@@ -1,6 +1,15 @@
 """Arrays that lie in the bytes of a .npy file: what `numpy.save` writes and `numpy.load` reads, without a copy.
 
-A masked vector is computed straight into the bytes that are sent, and summed straight from those that came.
+A masked vector is computed straight into the bytes that are sent, and summed straight from those that came. Processor
+time of the plain way, as a multiple of this one (medians in processes of their own, vectors of 2^61-1):
+
+==========================  ==========  ===========
+elements                     1,000,000   10,000,000
+==========================  ==========  ===========
+filled, then `numpy.save`          12            6
+`numpy.load`, then summed           4            7
+without large pages                  1           2
+==========================  ==========  ===========
 """
 
 import ctypes
@@ -33,7 +42,7 @@ def filled(length: int, dtype: np.dtype[Any], fill: Callable[[npt.NDArray[Any]],
 
 
 def _use_large_pages(buffer: memoryview) -> None:
-    """Ask Linux for large pages, as numpy does for arrays of its own: the first write to small ones costs too much."""
+    """Ask Linux for large pages, as numpy does for arrays of its own: the first write to each small one is a fault."""
     if len(buffer) < _LARGE or not sys.platform.startswith("linux"):
         return
     start = np.frombuffer(buffer, np.uint8).ctypes.data

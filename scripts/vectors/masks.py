@@ -7,7 +7,7 @@ from fl_app.secagg import canonical
 from fl_app.secagg.binding import PAIR_KEY, PAIR_SEED, label
 from fl_app.secagg.codec import Encoder, Segment
 from fl_app.secagg.field import FIELD_31, FIELD_61, Field
-from fl_app.secagg.keystream import BLOCK, MaskStream, derive, keystream, room
+from fl_app.secagg.keystream import BLOCK, MaskStream, derive, keystream, word_buffer
 from fl_app.secagg.masking import mask
 from scripts.vectors.codec import arrays_of, coded, layout_of
 from scripts.vectors.material import REQUEST, ROSTER, STEP, Vectors, constant, tagged
@@ -16,7 +16,7 @@ from scripts.vectors.material import REQUEST, ROSTER, STEP, Vectors, constant, t
 def expanded(seed: bytes, field: Field, start: int, count: int) -> list[str]:
     """Return ``count`` mask elements from ``start`` on, as text."""
     stream, places = MaskStream(seed, field), [divmod(index, BLOCK) for index in range(start, start + count)]
-    return [str(stream.read(block, room(field), at + 1)[-1]) for block, at in places]
+    return [str(stream.read(block, word_buffer(field), at + 1)[-1]) for block, at in places]
 
 
 def first_bytes(seed: bytes) -> str:

@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 from fl_app.secagg import keystream
 from fl_app.secagg.canonical import Value, encode
 from fl_app.secagg.field import FIELD_31, FIELD_61, Field
-from fl_app.secagg.keystream import BLOCK, Keystream, MaskStream, by_ctr, by_gcm, derive, expand, faster_way, room
+from fl_app.secagg.keystream import (
+    BLOCK,
+    Keystream,
+    MaskStream,
+    by_ctr,
+    by_gcm,
+    derive,
+    expand,
+    faster_keystream,
+    word_buffer,
+)
 
 fields = pytest.mark.parametrize("field", [FIELD_61, FIELD_31], ids=["61", "31"])
 ways = pytest.mark.parametrize("way", [by_gcm, by_ctr])
@@ -51,24 +61,24 @@ def test_derive_is_hkdf_bound_to_purpose_and_context(secret: bytes, salt: bytes 
 @given(seed=seeds, index=st.integers(0, 3 * BLOCK))
 def test_an_element_is_what_the_protocol_says(field: Field, way: Way, seed: bytes, index: int) -> None:
     block, at = divmod(index, BLOCK)
-    with mock.patch.object(keystream, "faster_way", return_value=way):
-        assert int(MaskStream(seed, field).read(block, room(field), at + 1)[-1]) == element(seed, field, index)
+    with mock.patch.object(keystream, "faster_keystream", return_value=way):
+        assert int(MaskStream(seed, field).read(block, word_buffer(field), at + 1)[-1]) == element(seed, field, index)
 
 
 @fields
 @given(seed=seeds, block=st.integers(0, 2**32), sizes=st.lists(st.integers(1, BLOCK), min_size=1, max_size=8))
 def test_neither_order_nor_size_matters(field: Field, seed: bytes, block: int, sizes: list[int]) -> None:
-    whole, stream = MaskStream(seed, field).read(block, room(field)), MaskStream(seed, field)
+    whole, stream = MaskStream(seed, field).read(block, word_buffer(field)), MaskStream(seed, field)
     for size in sizes:
-        stream.read(block + 1, room(field))
-        assert (stream.read(block, room(field), size) == whole[:size]).all()
+        stream.read(block + 1, word_buffer(field))
+        assert (stream.read(block, word_buffer(field), size) == whole[:size]).all()
 
 
 @fields
 def test_blocks_follow_each_other(field: Field) -> None:
     stream, found = MaskStream(SEED, field), expand(SEED, field, 2 * BLOCK + 7)
-    assert (found[BLOCK : 2 * BLOCK] == stream.read(1, room(field))).all()
-    assert (found[2 * BLOCK :] == stream.read(2, room(field), 7)).all()
+    assert (found[BLOCK : 2 * BLOCK] == stream.read(1, word_buffer(field))).all()
+    assert (found[2 * BLOCK :] == stream.read(2, word_buffer(field), 7)).all()
     assert len(expand(SEED, field, 0)) == 0
 
 
@@ -81,8 +91,8 @@ def test_both_ways_to_a_keystream_write_the_same(key: bytes, block: int, size: i
 
 
 def test_one_of_the_two_ways_is_taken() -> None:
-    assert faster_way() in (by_gcm, by_ctr)
-    assert faster_way() is faster_way()
+    assert faster_keystream() in (by_gcm, by_ctr)
+    assert faster_keystream() is faster_keystream()
 
 
 @fields
@@ -121,9 +131,9 @@ def test_a_word_that_equals_q_is_drawn_again_from_the_next_stream(
 def test_a_redraw_that_really_happens_at_31_bits() -> None:
     # Found by search among 2^32 words: the first that equals q.
     seed, block, at = hashlib.sha256(b"fl-app redraw 32").digest(), 927, 7378
-    raw = room(FIELD_31)
+    raw = word_buffer(FIELD_31)
     keystream.keystream(seed, 0)(block, 4 * BLOCK, raw.data.cast("B"))
     assert int(raw[at]) & FIELD_31.prime == FIELD_31.prime
     index = block * BLOCK + at
-    found = int(MaskStream(seed, FIELD_31).read(block, room(FIELD_31))[at])
+    found = int(MaskStream(seed, FIELD_31).read(block, word_buffer(FIELD_31))[at])
     assert found == element(seed, FIELD_31, index) == element(seed, FIELD_31, index, stream=1)

@@ -7,7 +7,7 @@ import pytest
 from fl_app.secagg import mask_pipeline
 from fl_app.secagg.field import FIELD_31, FIELD_61, Field, Words
 from fl_app.secagg.keystream import BLOCK, MaskStream, expand
-from fl_app.secagg.mask_pipeline import reading, span_of, spans
+from fl_app.secagg.mask_pipeline import read_ahead, span_of, spans
 
 fields = pytest.mark.parametrize("field", [FIELD_61, FIELD_31], ids=["61", "31"])
 EACH = span_of(1 << 30) * BLOCK
@@ -37,7 +37,7 @@ def test_every_stream_is_read_span_by_span(
     wanted = [expand(key, field, length) for key in keys]
     with (
         mock.patch.object(mask_pipeline, "processors", return_value=processors),
-        reading([MaskStream(key, field) for key in keys], field, length) as words,
+        read_ahead([MaskStream(key, field) for key in keys], field, length) as words,
     ):
         assert bool(threads()) == ahead_of_use
         for _, at in spans(length):
@@ -49,17 +49,17 @@ def test_every_stream_is_read_span_by_span(
 
 def test_a_word_that_equals_q_is_drawn_again_when_read_ahead() -> None:
     class AllOnes(MaskStream):
-        def write(self, block: int, out: Words, size: int) -> None:
+        def write_words(self, block: int, out: Words, size: int) -> None:
             out[:size] = np.iinfo(out.dtype).max
 
-    with reading([AllOnes(bytes(32), FIELD_61)] * 10, FIELD_61, LONG) as words:
+    with read_ahead([AllOnes(bytes(32), FIELD_61)] * 10, FIELD_61, LONG) as words:
         first = next(words).copy()
     assert int(first.max()) < FIELD_61.prime
     assert len(np.unique(first)) == len(first)
 
 
 def test_the_thread_ends_where_its_words_are_no_longer_wanted() -> None:
-    with reading([MaskStream(bytes(32), FIELD_61)] * 5, FIELD_61, 20 * EACH) as words:
+    with read_ahead([MaskStream(bytes(32), FIELD_61)] * 5, FIELD_61, 20 * EACH) as words:
         next(words)
         assert threads()
     assert not threads()
@@ -67,12 +67,12 @@ def test_the_thread_ends_where_its_words_are_no_longer_wanted() -> None:
 
 def test_an_error_of_the_cipher_is_raised_where_its_words_are_waited_for() -> None:
     class Broken(MaskStream):
-        def write(self, block: int, out: Words, size: int) -> None:
+        def write_words(self, block: int, out: Words, size: int) -> None:
             if block:
                 raise MemoryError("no room")
-            super().write(block, out, size)
+            super().write_words(block, out, size)
 
     streams = [Broken(bytes(32), FIELD_61)] * 10
-    with reading(streams, FIELD_61, LONG) as words, pytest.raises(MemoryError, match="no room"):
+    with read_ahead(streams, FIELD_61, LONG) as words, pytest.raises(MemoryError, match="no room"):
         list(words)
     assert not threads()

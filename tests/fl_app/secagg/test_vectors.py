@@ -14,7 +14,7 @@ from fl_app.secagg.binding import PAIR_KEY, PAIR_SEED, label
 from fl_app.secagg.codec import Encoder, Layout, Segment, decode
 from fl_app.secagg.crypto import statement, unseal
 from fl_app.secagg.field import field_of
-from fl_app.secagg.keystream import BLOCK, MaskStream, by_ctr, by_gcm, derive, expand, room
+from fl_app.secagg.keystream import BLOCK, MaskStream, by_ctr, by_gcm, derive, expand, word_buffer
 from fl_app.secagg.masking import mask
 from fl_app.secagg.roster import CohortPolicy, Roster, check_roster
 from scripts import make_vectors
@@ -101,8 +101,8 @@ def test_bytes_that_are_no_message(vector: Any) -> None:
 def test_mask_elements(vector: Any) -> None:
     field = field_of(int(vector["prime_q"]))
     stream, block, at = MaskStream(bytes.fromhex(vector["seed"]), field), *divmod(vector["start"], BLOCK)
-    found = stream.read(block, room(field))[at:].tolist()
-    found += stream.read(block + 1, room(field)).tolist()
+    found = stream.read(block, word_buffer(field))[at:].tolist()
+    found += stream.read(block + 1, word_buffer(field)).tolist()
     assert [str(word) for word in found[: len(vector["elements"])]] == vector["elements"]
 
 
@@ -111,7 +111,7 @@ def test_mask_elements_with_an_injected_redraw(vector: Any, monkeypatch: pytest.
     field = field_of(int(vector["prime_q"]))
     streams = [np.frombuffer(bytes.fromhex(raw), field.dtype).tolist() for raw in vector["streams"]]
     monkeypatch.setattr(keystream, "keystream", FixedStreams(field, *streams))
-    found = MaskStream(bytes(32), field).read(0, room(field), len(vector["elements"]))
+    found = MaskStream(bytes(32), field).read(0, word_buffer(field), len(vector["elements"]))
     assert [str(word) for word in found.tolist()] == vector["elements"]
 
 
