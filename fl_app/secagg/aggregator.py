@@ -114,8 +114,8 @@ class Collection:
         for share in self._self_shares(
             sender, reply
         ):  # or every honest holder would refuse it later, and nobody would know whose it was
-            said = statement(SELF_SHARE, self.label, sender, share.receiver, share.sealed)
-            verify(self._key(sender), share.signature, said, sender)
+            message = statement(SELF_SHARE, self.label, sender, share.receiver, share.sealed)
+            verify(self._key(sender), share.signature, message, sender)
         try:
             self._sum.add(vector)
         except AggregateRefused as error:

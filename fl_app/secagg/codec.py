@@ -129,13 +129,13 @@ class Layout:
 
     def _within(self, start: int, end: int) -> list[tuple[Segment, slice, slice]]:
         """Return (segment, slice of the segment, slice from ``start`` on) for what lies in a range of the payload."""
-        found, at = [], 0
+        pieces, at = [], 0
         for segment in self.segments:
             low, high = max(start, at), min(end, at + segment.size)
             if low < high:
-                found.append((segment, slice(low - at, high - at), slice(low - start, high - start)))
+                pieces.append((segment, slice(low - at, high - at), slice(low - start, high - start)))
             at += segment.size
-        return found
+        return pieces
 
 
 class Encoder:
@@ -271,7 +271,7 @@ class Decoder:
         if (total[::BLOCK] != self._pods).any():
             raise AggregateRefused("a roll call failed: the vectors summed are not one masked vector from each pod")
         for segment, source, part in self._layout.pieces(block, total):
-            found = self._values[segment.name][source].reshape(part.shape)
+            values = self._values[segment.name][source].reshape(part.shape)
             low, high = int(part.min()), int(part.max())
             least = 0 if segment.kind == "count" else -self._layout.capacity(segment)
             if low < least or high > self._layout.capacity(segment):
@@ -279,10 +279,10 @@ class Decoder:
             if segment.name == WEIGHT:
                 self._weight = int(part[0])
             if segment.kind == "count":
-                found[:] = part
+                values[:] = part
             else:
-                _to_reals(part, found, max(-low, high))
-                found /= self._layout.scales[segment.name] * (self._weight or 1 if segment.weighted else 1)
+                _to_reals(part, values, max(-low, high))
+                values /= self._layout.scales[segment.name] * (self._weight or 1 if segment.weighted else 1)
 
     def aggregate(self) -> Aggregate:
         """Return what all blocks hold; raises `AggregateRefused` if weighted values have no weight."""

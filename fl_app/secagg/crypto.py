@@ -49,10 +49,10 @@ def statement(purpose: str, scope: bytes, sender: str, receiver: str, content: b
     return encode([purpose, scope, sender, receiver, hashlib.sha256(content).digest()])
 
 
-def verify(key: bytes, signature: bytes, said: bytes, who: str) -> None:
-    """Raise `BadSignature`, naming ``who``, unless ``signature`` is that of ``key`` over ``said``."""
+def verify(key: bytes, signature: bytes, message: bytes, who: str) -> None:
+    """Raise `BadSignature`, naming ``who``, unless ``signature`` is that of ``key`` over ``message``."""
     try:
-        Ed25519PublicKey.from_public_bytes(key).verify(signature, said)
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
     except (InvalidSignature, ValueError) as error:
         raise BadSignature(f"the signature of pod '{who}' does not verify") from error
 

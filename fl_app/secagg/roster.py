@@ -70,8 +70,8 @@ def threshold_for(declared: int, pods: int) -> int:
 
 def verify_hello(hello: Hello) -> None:
     """Raise `BadSignature` unless the hello is signed by the identity key it names."""
-    said = statement(HELLO, hello.session, hello.name, "", hello.unsigned())
-    verify(hello.identity_key, hello.signature, said, hello.name)
+    message = statement(HELLO, hello.session, hello.name, "", hello.unsigned())
+    verify(hello.identity_key, hello.signature, message, hello.name)
 
 
 def check_approved(name: str, key: bytes, policy: CohortPolicy, owner: str) -> None:

@@ -54,24 +54,24 @@ def combine(shares: Mapping[int, bytes], threshold: int, expected: bytes, who: s
 
 def _secret(holders: tuple[int, ...], shares: Sequence[bytes]) -> bytes:
     """Return the secret of 16 bytes of which these are the holders' shares."""
-    found = 0
+    secret = 0
     for multiples, share in zip(_coefficients(holders), shares, strict=True):
         bits = int.from_bytes(share, "big")
         for place, multiple in enumerate(multiples):
             if bits >> place & 1:
-                found ^= multiple
-    return found.to_bytes(_HALF, "big")
+                secret ^= multiple
+    return secret.to_bytes(_HALF, "big")
 
 
 @lru_cache(maxsize=16)
 def _coefficients(holders: tuple[int, ...]) -> list[list[int]]:
     """Return for each holder its coefficient times x^0 to x^127, as elements of the field."""
-    found = []
+    coefficients = []
     for one in holders:
         unit = [(holder, int(holder == one).to_bytes(_HALF, "big")) for holder in holders]
         multiples = [int.from_bytes(Shamir.combine(unit, ssss=False), "big")]
         while len(multiples) < _BITS:
             doubled = multiples[-1] << 1
             multiples.append(doubled ^ _POLYNOMIAL if doubled >> _BITS else doubled)
-        found.append(multiples)
-    return found
+        coefficients.append(multiples)
+    return coefficients

@@ -102,7 +102,7 @@ def codec_vectors() -> Vectors:
         "no weight at all": [total[0], 0, *total[2:]],
         "an element short": total[:-1],
     }
-    found = decode(layout_of(three), np.array(total, np.int64))
+    aggregate = decode(layout_of(three), np.array(total, np.int64))
     return {
         "good": [
             {
@@ -116,10 +116,10 @@ def codec_vectors() -> Vectors:
         "sum": {
             **{key: three[key] for key in ("prime_q", "pods", "max_weight", "segments")},
             "total": total,
-            "weight": found.weight,
-            "clipped": found.clipped,
+            "weight": aggregate.weight,
+            "clipped": aggregate.clipped,
             "values": {name: [value.hex() if isinstance(value, float) else value for value in array.tolist()]
-                       for name, array in found.values.items()},
+                       for name, array in aggregate.values.items()},
         },
         "bad_sums": [{"what": what, "total": words, "error": "AggregateRefused"} for what, words in spoiled.items()],
     }  # fmt: skip

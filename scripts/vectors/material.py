@@ -45,7 +45,7 @@ STEP = Step(SESSION, "train", 1, ("update", "loss", "n"), (4, 1, 2))
 def hello(name: str, signer: str = "", **changes: Any) -> Hello:
     """Return the signed hello of a pod; ``signer`` shows its own key under that name."""
     signer = signer or name
-    said = Hello(
+    unsigned = Hello(
         session=SESSION,
         name=name,
         identity_key=SIGNERS[signer].public_key().public_bytes_raw(),
@@ -54,8 +54,10 @@ def hello(name: str, signer: str = "", **changes: Any) -> Hello:
         published=b"{}",
         signature=bytes(64),
     )
-    said = replace(said, **changes)
-    return replace(said, signature=SIGNERS[signer].sign(statement(HELLO, said.session, name, "", said.unsigned())))
+    unsigned = replace(unsigned, **changes)
+    return replace(
+        unsigned, signature=SIGNERS[signer].sign(statement(HELLO, unsigned.session, name, "", unsigned.unsigned()))
+    )
 
 
 ROSTER = Roster.of([hello("a"), hello("b"), hello("c")])

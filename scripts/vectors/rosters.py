@@ -25,7 +25,7 @@ from scripts.vectors.material import (
 
 def statement_vectors() -> Vectors:
     """Return what signatures cover, digests by purpose, and labels."""
-    said = [(HELLO, SESSION, "a", "", b"content"), (SHARE, ROSTER.digest, "a", "b", b""),
+    examples = [(HELLO, SESSION, "a", "", b"content"), (SHARE, ROSTER.digest, "a", "b", b""),
             (REPLY, constant("label"), "b", "", bytes(100)), ("", b"", "", "", b"")]  # fmt: skip
     digests: list[tuple[str, list[canonical.Value]]] = [("purpose", []), ("purpose", ["a", b"b", 1]), ("", [[]])]
     steps = [STEP, replace(STEP, round=2), replace(STEP, sizes=(5, 1, 2))]
@@ -33,7 +33,7 @@ def statement_vectors() -> Vectors:
         "statements": [
             {"purpose": p, "scope": scope.hex(), "sender": s, "receiver": r, "content": c.hex(),
              "statement": statement(p, scope, s, r, c).hex()}
-            for p, scope, s, r, c in said
+            for p, scope, s, r, c in examples
         ],
         "digests": [
             {"purpose": purpose, "parts": tagged(parts), "digest": canonical.digest(purpose, *parts).hex()}

@@ -99,7 +99,7 @@ ATTACKS: tuple[Attack, ...] = (
     _roster(LINES[0], "the same", "test_a_sealing_key_swapped_by_the_server_is_refused",
             Check(IDENTITY, "verify", "does not verify")),
     _roster(LINES[0], "the same", "test_a_sealing_key_swapped_by_the_server_is_refused",
-            Check(IDENTITY, "verify", "Ed25519PublicKey.from_public_bytes(key).verify(signature, said)")),
+            Check(IDENTITY, "verify", "Ed25519PublicKey.from_public_bytes(key).verify(signature, message)")),
     _roster(LINES[9], "own key under an approved name", "test_an_approved_name_with_another_key_is_refused",
             Check(ROSTER, "check_approved", "by another key")),
     _roster(LINES[8], "approval withdrawn after the hello", "test_an_unapproved_pod_is_refused_in_the_roster",

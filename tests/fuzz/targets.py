@@ -55,7 +55,7 @@ class MemoryLedger:
     """A ledger that forgets everything after each input, and needs no disk."""
 
     def __init__(self) -> None:
-        self.said: dict[object, object] = {}
+        self.survivors: dict[object, object] = {}
 
     def enter_session(self, account: Account, session: bytes, head: bytes, at_most: int = 1, size: int = 0) -> bytes:
         return b"head"
@@ -67,11 +67,11 @@ class MemoryLedger:
         return b"head"
 
     def enter_survivors(self, account: Account, event: str, label: bytes, head: bytes, size: int = 0) -> bytes:
-        if self.said.setdefault(label, account.cohort) != account.cohort:
+        if self.survivors.setdefault(label, account.cohort) != account.cohort:
             raise AlreadyAnswered("other survivors")
         return b"head"
 
-    def enter(self, account: Account, event: str, kind: str, **said: Any) -> bytes:
+    def enter(self, account: Account, event: str, kind: str, **entry: Any) -> bytes:
         return b"head"
 
     def enter_refusal(self, account: Account, kind: str, round: int, why: str, size: int = 0) -> None:
@@ -149,7 +149,7 @@ class Bench:
         def take(content: RecordDict) -> None:
             context.state.clear()
             context.state.update(self.states[message_type])
-            ledger.said.clear()
+            ledger.survivors.clear()
             self.server.pods.pods[ME].owner = replace(owner, ledger=ledger)  # type: ignore[arg-type]
             reply = self.grid.app(Message(content, dst_node_id=self.node, message_type=message_type), context)
             record = reply.content[SECAGG_RECORD]
@@ -214,10 +214,10 @@ class Bench:
 
     def _sign(self, content: RecordDict) -> RecordDict:
         try:
-            found = records.take(
+            record = records.take(
                 content, Hello, records.RosterRequest, MaskedReply, UnmaskReply, messages.UnmaskRequest
             )
-            return records.put(RecordDict(dict(content)), self._signed(found, content))
+            return records.put(RecordDict(dict(content)), self._signed(record, content))
         except (ProtocolError, ValueError):  # nothing that can be signed
             return content
 
@@ -226,16 +226,16 @@ class Bench:
         label = self.collection.label
         match record:
             case Hello():
-                said = statement(HELLO, record.session, record.name, "", record.unsigned())
-                return replace(record, signature=identity(record.name).sign(said))
+                message = statement(HELLO, record.session, record.name, "", record.unsigned())
+                return replace(record, signature=identity(record.name).sign(message))
             case records.RosterRequest():
                 own = [hello for hello in record.hellos if hello.name == ME]
                 others = [self._signed(hello, content) for hello in record.hellos if hello.name != ME]
                 return replace(record, hellos=tuple(sorted([*own, *others], key=lambda h: h.identity_key)))  # type: ignore[attr-defined,type-var]
             case MaskedReply():
                 vector = records.take_vector(content)
-                said = reply_statement(label, ME, vector, record)
-                return replace(record, signature=signer.sign(said))
+                message = reply_statement(label, ME, vector, record)
+                return replace(record, signature=signer.sign(message))
             case UnmaskReply():
                 return replace(record, signature=signer.sign(statement(UNMASK, label, ME, "", record.content())))
             case messages.UnmaskRequest():
@@ -244,8 +244,8 @@ class Bench:
 
 
 def _signed_share(purpose: str, scope: bytes, share: SealedShare) -> SealedShare:
-    said = statement(purpose, scope, share.sender, share.receiver, share.sealed)
-    return replace(share, signature=identity(share.sender).sign(said))
+    message = statement(purpose, scope, share.sender, share.receiver, share.sealed)
+    return replace(share, signature=identity(share.sender).sign(message))
 
 
 def _typed(take: Callable[[Any], None]) -> Callable[[Any], None]:

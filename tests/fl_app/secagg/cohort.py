@@ -73,8 +73,8 @@ def parameters(names: Sequence[str], **changes: Any) -> Parameters:
 
 def signed(hello: Hello, signer: Identity) -> Hello:
     """Return ``hello`` with a good signature by ``signer``."""
-    said = statement(HELLO, hello.session, hello.name, "", hello.unsigned())
-    return replace(hello, signature=signer.sign(said))
+    message = statement(HELLO, hello.session, hello.name, "", hello.unsigned())
+    return replace(hello, signature=signer.sign(message))
 
 
 def policy_of(name: str, names: Sequence[str], **changes: Any) -> CohortPolicy:

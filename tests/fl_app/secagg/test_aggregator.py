@@ -71,9 +71,9 @@ def test_the_order_of_arrival_does_not_matter(order: list[str]) -> None:
     collection = world.collect(STEP)
     for name in order:
         collection.add(name, *ANSWERS[name])
-    found = collection.result()
-    assert (found.pods, found.weight) == (4, 100)
-    np.testing.assert_allclose(found.values["update"], np.full(5, 3.0), atol=1e-12)  # (1 + 4 + 9 + 16) / 10
+    aggregate = collection.result()
+    assert (aggregate.pods, aggregate.weight) == (4, 100)
+    np.testing.assert_allclose(aggregate.values["update"], np.full(5, 3.0), atol=1e-12)  # (1 + 4 + 9 + 16) / 10
 
 
 WORLD = World(("a", "b", "c", "d"))
@@ -144,14 +144,14 @@ def collected(world: World, answers: dict[str, Any], step: Any) -> Collection:
 
 
 def test_pods_that_were_told_different_things_have_masks_that_do_not_cancel() -> None:
-    for told in itertools.product((REQUEST, bytes(32)), repeat=3):
+    for requests in itertools.product((REQUEST, bytes(32)), repeat=3):
         world = World()
         step = world.step()
         answers = {
-            name: world.answer(name, step, request=request) for name, request in zip(world.names, told, strict=True)
+            name: world.answer(name, step, request=request) for name, request in zip(world.names, requests, strict=True)
         }
         collection = collected(world, answers, step)
-        if len(set(told)) == 1:
+        if len(set(requests)) == 1:
             assert collection.result().pods == 3
         else:
             with pytest.raises(AggregateRefused, match="roll call"):

@@ -71,10 +71,10 @@ def test_damaged_bytes_decode_to_another_value_or_raise_our_error(value: Any, da
     damaged = bytearray(good)
     damaged[at] ^= data.draw(st.integers(1, 255))
     try:
-        found = decode(bytes(damaged))
+        value = decode(bytes(damaged))
     except ProtocolError:
         return
-    assert encode(found) == bytes(damaged)
+    assert encode(value) == bytes(damaged)
 
 
 @given(values, st.integers(1, 5))

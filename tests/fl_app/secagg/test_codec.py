@@ -64,10 +64,10 @@ def test_the_scale_is_the_largest_power_of_two_that_leaves_the_headroom(
 
 
 def test_the_protocols_own_figures() -> None:
-    found = [one("update", 8.0, pods=n, weight=16384).scales["x"] for n in (2, 10, 50)]
-    assert found == [2.0 ** (e - 8 - 1) for e in (42, 40, 38)]  # PROTOCOL's 2^41, 2^39, 2^37, less the headroom
-    found = [one("update", 8.0, pods=n, weight=16384, field=FIELD_31).scales["x"] for n in (2, 10, 50)]
-    assert found == [2.0 ** (e - 2 - 1) for e in (12, 10, 8)]
+    scales = [one("update", 8.0, pods=n, weight=16384).scales["x"] for n in (2, 10, 50)]
+    assert scales == [2.0 ** (e - 8 - 1) for e in (42, 40, 38)]  # PROTOCOL's 2^41, 2^39, 2^37, less the headroom
+    scales = [one("update", 8.0, pods=n, weight=16384, field=FIELD_31).scales["x"] for n in (2, 10, 50)]
+    assert scales == [2.0 ** (e - 2 - 1) for e in (12, 10, 8)]
 
 
 @fields
@@ -104,8 +104,8 @@ def test_the_sum_of_unweighted_values_is_off_by_at_most_half_a_step_each(
 ) -> None:
     layout = one("sum", bound, 4, pods=pods, field=field)
     rows = [data.draw(st.lists(st.floats(-bound, bound), min_size=4, max_size=4)) for _ in range(pods)]
-    found = reals(layout, *rows).values["x"]
-    for column, value in enumerate(found):
+    decoded = reals(layout, *rows).values["x"]
+    for column, value in enumerate(decoded):
         exact = sum(Fraction(row[column]) for row in rows)
         assert abs(Fraction(float(value)) - exact) * Fraction(layout.scales["x"]) <= Fraction(pods, 2)
 
@@ -118,9 +118,9 @@ def test_the_weighted_mean_is_off_by_at_most_half_a_step(
     layout = one(kind, 8.0, 3, pods=pods, weight=500, field=field)
     rows = [data.draw(st.lists(st.floats(-8, 8), min_size=3, max_size=3)) for _ in range(pods)]
     weights = tuple(data.draw(st.integers(1, 500)) for _ in range(pods))
-    found = reals(layout, *rows, weights=weights)
-    assert (found.weight, found.pods, found.clipped) == (sum(weights), pods, 0)
-    for column, value in enumerate(found.values["x"]):
+    decoded = reals(layout, *rows, weights=weights)
+    assert (decoded.weight, decoded.pods, decoded.clipped) == (sum(weights), pods, 0)
+    for column, value in enumerate(decoded.values["x"]):
         exact = sum(w * Fraction(row[column]) for w, row in zip(weights, rows, strict=True)) / sum(weights)
         step = 1 / Fraction(layout.scales["x"])  # of one pod's weighted value; there are `pods` of them in the sum
         tolerance = step * pods / 2 / sum(weights) + Fraction(8, 2**52)  # and float64's own rounding
@@ -137,17 +137,17 @@ def test_the_weighted_mean_is_off_by_at_most_half_a_step(
 def test_every_pod_may_be_at_its_bound(field: Field, bound: float, pods: int, weight: int, kind: Any) -> None:
     layout = one(kind, bound, pods=pods, weight=weight, field=field)
     for sign in (1, -1):
-        found = reals(layout, *[[sign * bound]] * pods, weights=(weight,) * pods)
-        assert found.values["x"][0] == pytest.approx(sign * bound, abs=1 / layout.scales["x"])
+        decoded = reals(layout, *[[sign * bound]] * pods, weights=(weight,) * pods)
+        assert decoded.values["x"][0] == pytest.approx(sign * bound, abs=1 / layout.scales["x"])
 
 
 @given(st.lists(st.integers(0, 20), min_size=3, max_size=3), st.lists(st.integers(0, 20), min_size=3, max_size=3))
 def test_counts_are_summed_exactly(one_row: list[int], other: list[int]) -> None:
     layout = one("count", 20.0, 3)
     total = sum(encode(layout, 1, {"x": np.array(row)}) for row in (one_row, other))
-    found = decode(layout, total).values["x"]  # type: ignore[arg-type]
-    assert found.dtype == np.int64
-    assert found.tolist() == [a + b for a, b in zip(one_row, other, strict=True)]
+    decoded = decode(layout, total).values["x"]  # type: ignore[arg-type]
+    assert decoded.dtype == np.int64
+    assert decoded.tolist() == [a + b for a, b in zip(one_row, other, strict=True)]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -156,10 +156,10 @@ def test_clipping_is_exact_and_exactly_counted(dtype: Any, mine: list[float], ot
     size = max(len(mine), len(others))
     rows = [np.array(row + [0.0] * (size - len(row)), dtype) for row in (mine, others)]
     layout = one("update", 1.1, size)
-    found = decode(layout, sum(encode(layout, 1, {"x": row}) for row in rows))  # type: ignore[arg-type]
-    assert found.clipped == sum(int((np.abs(row.astype(np.float64)) > 1.1).sum()) for row in rows)
+    decoded = decode(layout, sum(encode(layout, 1, {"x": row}) for row in rows))  # type: ignore[arg-type]
+    assert decoded.clipped == sum(int((np.abs(row.astype(np.float64)) > 1.1).sum()) for row in rows)
     want = sum(np.clip(row.astype(np.float64), -1.1, 1.1) for row in rows) / 2
-    np.testing.assert_allclose(found.values["x"], want, atol=1 / layout.scales["x"], rtol=0)
+    np.testing.assert_allclose(decoded.values["x"], want, atol=1 / layout.scales["x"], rtol=0)
 
 
 def test_clipping_is_counted_over_all_blocks() -> None:
@@ -209,10 +209,10 @@ def test_it_does_not_matter_how_many_blocks_are_written_and_read_at_once(size: i
             decoder.read(block, total[block * BLOCK : (block + at_once) * BLOCK].copy())
         read.append(decoder.aggregate())
     whole = decode(layout, 2 * written[0])
-    for out, found in zip(written, read, strict=True):
+    for out, decoded in zip(written, read, strict=True):
         assert (out == written[0]).all()
-        assert (found.weight, found.clipped) == (whole.weight, whole.clipped) == (6, clipped)
-        assert all((found.values[name] == whole.values[name]).all() for name in ("x", "n", "m"))
+        assert (decoded.weight, decoded.clipped) == (whole.weight, whole.clipped) == (6, clipped)
+        assert all((decoded.values[name] == whole.values[name]).all() for name in ("x", "n", "m"))
 
 
 # --- what is refused
@@ -257,9 +257,9 @@ def test_float32s_rounding_of_a_bound_does_not_pass_for_it() -> None:
 
 
 def test_huge_updates_are_clipped_and_counted() -> None:
-    found = reals(one("update", 8.0, 2), [1e308, -1e308], [0.0, 0.0])
-    assert found.clipped == 2
-    assert found.values["x"].tolist() == [4.0, -4.0]
+    decoded = reals(one("update", 8.0, 2), [1e308, -1e308], [0.0, 0.0])
+    assert decoded.clipped == 2
+    assert decoded.values["x"].tolist() == [4.0, -4.0]
 
 
 def test_the_count_of_clipped_elements_stops_at_what_fits_in_the_small_field() -> None:
@@ -293,8 +293,8 @@ def good_sum() -> tuple[Layout, npt.NDArray[np.int64]]:
 
 def test_the_sum_that_the_next_tests_spoil_is_good() -> None:
     layout, total = good_sum()
-    found = decode(layout, total)
-    assert (found.pods, found.weight, found.clipped, found.values["n"].tolist()) == (3, 30, 0, [6])
+    decoded = decode(layout, total)
+    assert (decoded.pods, decoded.weight, decoded.clipped, decoded.values["n"].tolist()) == (3, 30, 0, [6])
 
 
 @pytest.mark.parametrize("block", [0, 1, 2])

@@ -46,9 +46,9 @@ def test_arbitrary_keys_and_signatures_raise_our_error(signature: bytes, key: by
 
 def test_another_ones_signature_and_another_statement_are_refused() -> None:
     signature = Identity("a").sign(b"said")
-    for key, said in ((Identity("b").public_bytes, b"said"), (Identity("a").public_bytes, b"not said")):
+    for key, message in ((Identity("b").public_bytes, b"said"), (Identity("a").public_bytes, b"not said")):
         with pytest.raises(BadSignature):
-            verify(key, signature, said, "a")
+            verify(key, signature, message, "a")
 
 
 def test_what_is_sealed_opens_for_its_receiver_and_differs_each_time() -> None:

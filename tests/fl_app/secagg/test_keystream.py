@@ -76,9 +76,9 @@ def test_neither_order_nor_size_matters(field: Field, seed: bytes, block: int, s
 
 @fields
 def test_blocks_follow_each_other(field: Field) -> None:
-    stream, found = MaskStream(SEED, field), expand(SEED, field, 2 * BLOCK + 7)
-    assert (found[BLOCK : 2 * BLOCK] == stream.read(1, word_buffer(field))).all()
-    assert (found[2 * BLOCK :] == stream.read(2, word_buffer(field), 7)).all()
+    stream, elements = MaskStream(SEED, field), expand(SEED, field, 2 * BLOCK + 7)
+    assert (elements[BLOCK : 2 * BLOCK] == stream.read(1, word_buffer(field))).all()
+    assert (elements[2 * BLOCK :] == stream.read(2, word_buffer(field), 7)).all()
     assert len(expand(SEED, field, 0)) == 0
 
 
@@ -135,5 +135,5 @@ def test_a_redraw_that_really_happens_at_31_bits() -> None:
     keystream.keystream(seed, 0)(block, 4 * BLOCK, raw.data.cast("B"))
     assert int(raw[at]) & FIELD_31.prime == FIELD_31.prime
     index = block * BLOCK + at
-    found = int(MaskStream(seed, FIELD_31).read(block, word_buffer(FIELD_31))[at])
-    assert found == element(seed, FIELD_31, index) == element(seed, FIELD_31, index, stream=1)
+    redrawn = int(MaskStream(seed, FIELD_31).read(block, word_buffer(FIELD_31))[at])
+    assert redrawn == element(seed, FIELD_31, index) == element(seed, FIELD_31, index, stream=1)

@@ -20,9 +20,9 @@ def threads() -> list[str]:
 
 @pytest.mark.parametrize("length", [1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, LONG - 7, LONG])
 def test_spans_follow_each_other_to_the_end(length: int) -> None:
-    found, each = spans(length), span_of(length) * BLOCK
-    assert [at.start for _, at in found] == [block * BLOCK for block, _ in found] == list(range(0, length, each))
-    assert [at.stop for _, at in found] == [*range(each, length, each), length]
+    pieces, each = spans(length), span_of(length) * BLOCK
+    assert [at.start for _, at in pieces] == [block * BLOCK for block, _ in pieces] == list(range(0, length, each))
+    assert [at.stop for _, at in pieces] == [*range(each, length, each), length]
 
 
 @fields

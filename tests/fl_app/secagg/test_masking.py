@@ -78,9 +78,9 @@ def test_a_mask_is_the_expanded_seed_added_or_subtracted(field: Field) -> None:
     plain = encode(layout, 3, {"x": row}).astype(object)
     expanded = expand(seed, field, layout.length).astype(object)
     for add, subtract, sign in (([seed], [], 1), ([], [seed], -1)):
-        found = mask(layout, Encoder(layout, 3, {"x": row}), add, subtract)
-        assert found.dtype == field.dtype
-        assert (found == (plain + sign * expanded) % field.prime).all()
+        masked = mask(layout, Encoder(layout, 3, {"x": row}), add, subtract)
+        assert masked.dtype == field.dtype
+        assert (masked == (plain + sign * expanded) % field.prime).all()
 
 
 class Largest:
@@ -103,8 +103,8 @@ def test_the_largest_masks_do_not_overflow(
     layout = layout_of(4, 2, field)
     row = np.array([8.0, -8.0, 0.0, 1.0])
     plain = encode(layout, 100, {"x": row}).astype(object)
-    found = mask(layout, Encoder(layout, 100, {"x": row}), [b""] * plus, [b""] * minus)
-    assert (found == (plain + (plus - minus) * (field.prime - 1)) % field.prime).all()
+    masked = mask(layout, Encoder(layout, 100, {"x": row}), [b""] * plus, [b""] * minus)
+    assert (masked == (plain + (plus - minus) * (field.prime - 1)) % field.prime).all()
 
 
 @fields
@@ -191,9 +191,9 @@ def attack(vector: npt.NDArray[Any], layout: Layout) -> tuple[int, npt.NDArray[n
     Returns how often that word occurs, and the update so found.
     """
     (word, times), *_ = Counter(vector.tolist()).most_common(1)
-    found = np.array([int(v) - int(word) for v in vector.tolist()], object) % layout.field.prime
+    unmasked = np.array([int(v) - int(word) for v in vector.tolist()], object) % layout.field.prime
     half = (layout.field.prime - 1) // 2
-    centred = np.array([v - layout.field.prime if v > half else v for v in found], np.float64)
+    centred = np.array([v - layout.field.prime if v > half else v for v in unmasked], np.float64)
     payload = np.delete(centred, np.arange(0, layout.length, BLOCK))
     return times, payload[1 : 1 + layout.segments[1].size] / layout.scales["x"]
 
@@ -208,9 +208,9 @@ def sparse_update(size: int = 5_000) -> npt.NDArray[np.float64]:
 def test_the_most_frequent_difference_recovers_an_update_under_a_scalar_mask(field: Field) -> None:
     layout, update = layout_of(5_000, 2, field), sparse_update()
     scalar = int(expand(bytes(32), field, 1)[0])
-    times, found = attack(scalar_masked(layout, update, scalar), layout)
+    times, unmasked = attack(scalar_masked(layout, update, scalar), layout)
     assert times > 4_000
-    np.testing.assert_allclose(found, update, atol=1 / layout.scales["x"])
+    np.testing.assert_allclose(unmasked, update, atol=1 / layout.scales["x"])
 
 
 @fields
@@ -218,10 +218,10 @@ def test_the_same_attack_recovers_nothing_from_ours(field: Field) -> None:
     layout, update = layout_of(5_000, 2, field), sparse_update()
     label = np.random.default_rng().bytes(8)
     for vector in masked([update, np.zeros_like(update)], layout, label):
-        times, found = attack(vector, layout)
+        times, unmasked = attack(vector, layout)
         assert times <= 3  # at 31 bits two of 5,000 words may agree by chance
-        assert abs(np.corrcoef(found, update)[0, 1]) < 0.1
-        assert np.mean(np.abs(found - update) < 0.01) < 0.01
+        assert abs(np.corrcoef(unmasked, update)[0, 1]) < 0.1
+        assert np.mean(np.abs(unmasked - update) < 0.01) < 0.01
 
 
 # --- what the server takes for a masked vector

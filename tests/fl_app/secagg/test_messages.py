@@ -76,10 +76,10 @@ def test_wrong_values_under_the_right_names_raise_our_error_or_make_a_whole_mess
     content[data.draw(st.sampled_from(sorted(content)))] = data.draw(values)  # type: ignore[call-overload,index]
     changed = encode([name, version, content])
     try:
-        found = type(message).from_bytes(changed)
+        parsed = type(message).from_bytes(changed)
     except ProtocolError:
         return
-    assert found.to_bytes() == changed
+    assert parsed.to_bytes() == changed
 
 
 @messages

@@ -32,10 +32,10 @@ def test_the_file_of_an_array_is_the_one_numpy_saves(length: int, dtype: str) ->
 def test_the_array_in_a_file_is_the_one_numpy_loads(shape: list[int], dtype: str, turned: bool) -> None:
     values = np.arange(int(np.prod(shape))).astype(dtype).reshape(shape)
     file = saved(values.T if turned else values)
-    found = npy.array_in(file)
+    array = npy.array_in(file)
     want = np.load(io.BytesIO(file))
-    assert (found.dtype, found.shape, found.tolist()) == (want.dtype, want.shape, want.tolist())
-    assert not found.flags.writeable
+    assert (array.dtype, array.shape, array.tolist()) == (want.dtype, want.shape, want.tolist())
+    assert not array.flags.writeable
 
 
 def test_a_part_or_a_result_of_a_filed_array_is_saved_as_itself() -> None:

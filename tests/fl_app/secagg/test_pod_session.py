@@ -80,8 +80,8 @@ def resealed(world: World, share: SealedShare, secret: bytes, signer: str) -> Se
     """Return ``share`` with another content, sealed rightly and signed by ``signer``."""
     info = share_info(world.roster, share.sender, share.receiver)
     box = seal(secret, world.sessions[share.receiver].own.sealing_key, info)
-    said = statement(SHARE, world.roster.digest, share.sender, share.receiver, box)
-    return replace(share, sealed=box, signature=world.identities[signer].sign(said))
+    message = statement(SHARE, world.roster.digest, share.sender, share.receiver, box)
+    return replace(share, sealed=box, signature=world.identities[signer].sign(message))
 
 
 def flipped(share: SealedShare, field: str, bit: int) -> SealedShare:
@@ -123,8 +123,8 @@ def replay(world: World) -> list[SealedShare]:
 
 
 def signed_box(world: World, share: SealedShare, box: bytes) -> SealedShare:
-    said = statement(SHARE, world.roster.digest, share.sender, share.receiver, box)
-    return replace(share, sealed=box, signature=world.identities[share.sender].sign(said))
+    message = statement(SHARE, world.roster.digest, share.sender, share.receiver, box)
+    return replace(share, sealed=box, signature=world.identities[share.sender].sign(message))
 
 
 @pytest.mark.parametrize("what", SPOILED)
@@ -187,14 +187,14 @@ def test_a_whole_session_gives_the_weighted_mean(size: int, count: int, prime_q:
         }
         for name in names
     }
-    found, total = world.sum(step, values, weights), sum(weights.values())
+    aggregate, total = world.sum(step, values, weights), sum(weights.values())
     layout = layout_for(world.parameters, step, count)
-    assert (found.pods, found.weight, found.clipped) == (count, total, 0)
-    assert found.values["n"].tolist() == sum(values[name]["n"] for name in names).tolist()  # type: ignore[union-attr]
+    assert (aggregate.pods, aggregate.weight, aggregate.clipped) == (count, total, 0)
+    assert aggregate.values["n"].tolist() == sum(values[name]["n"] for name in names).tolist()  # type: ignore[union-attr]
     for what in ("update", "loss"):
         want = sum(weights[name] * values[name][what] for name in names) / total
         step_size = count / 2 / total / layout.scales[what]
-        np.testing.assert_allclose(found.values[what], want, rtol=0, atol=step_size + 1e-14)
+        np.testing.assert_allclose(aggregate.values[what], want, rtol=0, atol=step_size + 1e-14)
 
 
 def test_statistics_and_evaluation_use_the_large_field_whatever_training_uses() -> None:
@@ -280,8 +280,8 @@ def test_no_step_is_answered_but_the_one_that_has_begun() -> None:
     world = World()
     begun = world.sessions["a"].begin(world.step(), REQUEST, world.ledgers["a"])
     early = world.sessions["a"]
-    asked = (early, world.step(), REQUEST), (begun, world.step(round=2), REQUEST), (begun, world.step(), bytes(32))
-    for session, step, request in asked:
+    attempts = (early, world.step(), REQUEST), (begun, world.step(round=2), REQUEST), (begun, world.step(), bytes(32))
+    for session, step, request in attempts:
         with pytest.raises(SessionRefused, match="has not begun this step"):
             session.mask(step, request, 1, constant(step), world.ledgers["a"], world.identities["a"])
     assert world.ledgers["a"].answers == []
@@ -372,9 +372,9 @@ def test_a_closed_session_keeps_no_secret_and_answers_nothing() -> None:
 def secrets_of(world: World) -> list[bytes]:
     """Return every secret of pod "a", some of them of before the shares were opened."""
     session = world.sessions["a"]
-    found = [session.sealing_secret, *session.shares.values(), *session.pair_keys.values()]
-    assert all(len(secret) == 32 for secret in found)
-    return found
+    held = [session.sealing_secret, *session.shares.values(), *session.pair_keys.values()]
+    assert all(len(secret) == 32 for secret in held)
+    return held
 
 
 def shown(secret: bytes, text: str) -> bool:

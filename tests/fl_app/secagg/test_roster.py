@@ -74,7 +74,7 @@ def cases() -> list[Case]:
     wrong_key = hello("c", signer="mallory")
     twice = {"name": hello("c", signer="c2"), "identity key": hello("c2", signer="c"),
              "sealing key": hello("e", sealing_key=c.sealing_key)}  # fmt: skip
-    told = "'d' was told another session or other parameters"
+    mismatch = "'d' was told another session or other parameters"
     backwards = canonical([a, x, other_session])[::-1]
     return [
         (RosterRefused, "own hello", [tampered(a), tampered(b), c, c, other_session, x], small),
@@ -86,8 +86,8 @@ def cases() -> list[Case]:
         *((RosterRefused, f"one {what} twice", [a, c, same, other_session, x], small) for what, same in twice.items()),
         (RosterRefused, "one name twice", [a, b, b, other_session, x], small),
         (RosterRefused, "canonical order", backwards, small),
-        (RosterRefused, told, canonical([a, wrong_key, other_session]), small),
-        (RosterRefused, told, canonical([a, wrong_key, other_parameters]), small),
+        (RosterRefused, mismatch, canonical([a, wrong_key, other_session]), small),
+        (RosterRefused, mismatch, canonical([a, wrong_key, other_parameters]), small),
         (RosterRefused, "'x' was not among the pods requested", canonical([a, x, wrong_key]), small),
         (NotApproved, "'a' does not approve pod 'b'", canonical([a, b]), {**small, "approved": ("c",)}),
         (WrongKey, "'a' knows pod 'c' by another key", canonical([a, wrong_key]), small),
@@ -125,9 +125,9 @@ def test_no_bit_of_a_signature_may_differ(name: str, bit: int) -> None:
 
 def test_a_hello_signed_for_another_purpose_does_not_verify() -> None:
     plain = hello("b")
-    for said in (plain.unsigned(), statement(HELLO + "2", SESSION, "b", "", plain.unsigned())):
+    for message in (plain.unsigned(), statement(HELLO + "2", SESSION, "b", "", plain.unsigned())):
         with pytest.raises(BadSignature, match="pod 'b'"):
-            verify_hello(replace(plain, signature=Identity("b").sign(said)))
+            verify_hello(replace(plain, signature=Identity("b").sign(message)))
 
 
 @given(st.permutations(GOOD))

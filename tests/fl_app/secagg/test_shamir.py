@@ -17,9 +17,9 @@ def test_any_threshold_of_holders_give_the_seed_back(seed: bytes, data: st.DataO
     threshold = data.draw(st.integers(2, holders))
     shares = split(seed, threshold, holders)
     chosen = data.draw(st.permutations(range(holders)))[:threshold]
-    found = {place + 1: shares[place] for place in chosen}
-    assert combine(found, threshold, commitment(seed), "a") == seed
-    halves = [[(index, share[part : part + 16]) for index, share in found.items()] for part in (0, 16)]
+    held = {place + 1: shares[place] for place in chosen}
+    assert combine(held, threshold, commitment(seed), "a") == seed
+    halves = [[(index, share[part : part + 16]) for index, share in held.items()] for part in (0, 16)]
     assert b"".join(Shamir.combine(half, ssss=False) for half in halves) == seed
 
 

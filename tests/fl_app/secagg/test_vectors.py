@@ -29,9 +29,9 @@ def load(kind: str) -> Any:
 
 
 def each(kind: str, part: str) -> pytest.MarkDecorator:
-    found = load(kind)[part]
-    assert found
-    return pytest.mark.parametrize("vector", found, ids=[v.get("what", str(i)) for i, v in enumerate(found)])
+    vectors = load(kind)[part]
+    assert vectors
+    return pytest.mark.parametrize("vector", vectors, ids=[v.get("what", str(i)) for i, v in enumerate(vectors)])
 
 
 @contextmanager
@@ -81,11 +81,11 @@ def test_bytes_that_are_not_canonical(vector: Any) -> None:
 @each("messages", "good")
 def test_messages_both_ways(vector: Any) -> None:
     raw = bytes.fromhex(vector["bytes"])
-    found = getattr(messages, vector["message"]).from_bytes(raw)
-    assert found.to_bytes() == raw
+    result = getattr(messages, vector["message"]).from_bytes(raw)
+    assert result.to_bytes() == raw
     assert canonical.encode([vector["message"], 1, value_of(vector["fields"])]) == raw
-    if isinstance(found, messages.Parameters):
-        assert found.digest().hex() == load("messages")["parameters_digest"]
+    if isinstance(result, messages.Parameters):
+        assert result.digest().hex() == load("messages")["parameters_digest"]
 
 
 @each("messages", "bad")
@@ -101,9 +101,9 @@ def test_bytes_that_are_no_message(vector: Any) -> None:
 def test_mask_elements(vector: Any) -> None:
     field = field_of(int(vector["prime_q"]))
     stream, block, at = MaskStream(bytes.fromhex(vector["seed"]), field), *divmod(vector["start"], BLOCK)
-    found = stream.read(block, word_buffer(field))[at:].tolist()
-    found += stream.read(block + 1, word_buffer(field)).tolist()
-    assert [str(word) for word in found[: len(vector["elements"])]] == vector["elements"]
+    result = stream.read(block, word_buffer(field))[at:].tolist()
+    result += stream.read(block + 1, word_buffer(field)).tolist()
+    assert [str(word) for word in result[: len(vector["elements"])]] == vector["elements"]
 
 
 @each("expander", "injected")
@@ -111,8 +111,8 @@ def test_mask_elements_with_an_injected_redraw(vector: Any, monkeypatch: pytest.
     field = field_of(int(vector["prime_q"]))
     streams = [np.frombuffer(bytes.fromhex(raw), field.dtype).tolist() for raw in vector["streams"]]
     monkeypatch.setattr(keystream, "keystream", FixedStreams(field, *streams))
-    found = MaskStream(bytes(32), field).read(0, word_buffer(field), len(vector["elements"]))
-    assert [str(word) for word in found.tolist()] == vector["elements"]
+    result = MaskStream(bytes(32), field).read(0, word_buffer(field), len(vector["elements"]))
+    assert [str(word) for word in result.tolist()] == vector["elements"]
 
 
 @each("expander", "bad")
@@ -124,8 +124,8 @@ def test_fields_there_are_not(vector: Any) -> None:
 @each("keys", "derive")
 def test_key_derivation(vector: Any) -> None:
     salt = None if vector["salt"] is None else bytes.fromhex(vector["salt"])
-    found = derive(bytes.fromhex(vector["secret"]), vector["purpose"], *value_of(vector["context"]), salt=salt)
-    assert found.hex() == vector["key"]
+    result = derive(bytes.fromhex(vector["secret"]), vector["purpose"], *value_of(vector["context"]), salt=salt)
+    assert result.hex() == vector["key"]
 
 
 def test_from_two_shares_to_a_mask() -> None:
@@ -177,11 +177,11 @@ def test_what_is_not_encoded(vector: Any) -> None:
 
 def test_a_sum_decodes() -> None:
     vector = load("codec")["sum"]
-    found = decode(layout_of(vector), np.array(vector["total"], np.int64))
+    result = decode(layout_of(vector), np.array(vector["total"], np.int64))
     values = {name: [float.fromhex(v) if isinstance(v, str) else v for v in row]
               for name, row in vector["values"].items()}  # fmt: skip
-    assert (found.weight, found.clipped) == (vector["weight"], vector["clipped"])
-    assert {name: array.tolist() for name, array in found.values.items()} == values
+    assert (result.weight, result.clipped) == (vector["weight"], vector["clipped"])
+    assert {name: array.tolist() for name, array in result.values.items()} == values
 
 
 @each("codec", "bad_sums")
@@ -195,8 +195,8 @@ def test_sums_that_are_refused(vector: Any) -> None:
 def test_masked_vectors(vector: Any) -> None:
     layout = layout_of(vector)
     add, subtract = ([bytes.fromhex(seed) for seed in vector[what]] for what in ("add", "subtract"))
-    found = mask(layout, encoder_of(vector, layout), add, subtract)
-    assert [str(word) for word in found.tolist()] == vector["masked"]
+    result = mask(layout, encoder_of(vector, layout), add, subtract)
+    assert [str(word) for word in result.tolist()] == vector["masked"]
 
 
 # --- statements, labels, rosters
@@ -205,8 +205,8 @@ def test_masked_vectors(vector: Any) -> None:
 @each("statements", "statements")
 def test_what_signatures_cover(vector: Any) -> None:
     scope, content = bytes.fromhex(vector["scope"]), bytes.fromhex(vector["content"])
-    found = statement(vector["purpose"], scope, vector["sender"], vector["receiver"], content)
-    assert found.hex() == vector["statement"]
+    result = statement(vector["purpose"], scope, vector["sender"], vector["receiver"], content)
+    assert result.hex() == vector["statement"]
 
 
 @each("statements", "digests")
@@ -235,8 +235,8 @@ def checked(names: list[str], policy: dict[str, Any]) -> Roster:
 
 def test_a_good_roster_and_its_digest() -> None:
     whole = load("roster")
-    found = checked(whole["good"]["hellos"], whole["policy"])
-    assert (list(found.names), found.digest.hex()) == (whole["good"]["names"], whole["good"]["digest"])
+    result = checked(whole["good"]["hellos"], whole["policy"])
+    assert (list(result.names), result.digest.hex()) == (whole["good"]["names"], whole["good"]["digest"])
 
 
 @each("roster", "bad")
