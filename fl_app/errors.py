@@ -1,6 +1,6 @@
 """The root of every error this project raises on purpose.
 
-An error's text is written for the person who reads it: what was expected, what came, what to do next.
+An error's text tells its reader what was expected, what came instead, and what to do next.
 Errors whose text may leave a pod never contain a data value, a path or a key: see ``fl_app.secagg.errors``.
 """
 

@@ -1,4 +1,4 @@
-"""What is wrong with a file that a user wrote, said all at once and in the user's terms."""
+"""Everything that is wrong with a file that a user wrote, in one message and in the user's terms."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -30,10 +30,10 @@ class Problem:
 
 def refusal(file: Path, problems: Iterable[Problem]) -> UsageError:
     """Return the error that names ``file`` and lists its problems in the order of their lines."""
-    found = [str(problem) for problem in sorted(set(problems))]
-    if len(found) == 1:
-        return UsageError(f"{file}: {found[0]}")
-    return UsageError("\n  ".join([f"{file}: {len(found)} problems", *found]))
+    lines = [str(problem) for problem in sorted(set(problems))]
+    if len(lines) == 1:
+        return UsageError(f"{file}: {lines[0]}")
+    return UsageError("\n  ".join([f"{file}: {len(lines)} problems", *lines]))
 
 
 def explain(error: ValidationError, schema: Mapping[str, Any]) -> list[tuple[Location, str]]:
@@ -79,8 +79,8 @@ def _keys_at(location: Location, schema: Mapping[str, Any]) -> list[str]:
     definitions = schema.get("$defs", {})
 
     def resolve(node: Mapping[str, Any]) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = definitions.get(node.get("$ref", "").rpartition("/")[2], node)
-        return found
+        target: Mapping[str, Any] = definitions.get(node.get("$ref", "").rpartition("/")[2], node)
+        return target
 
     node = resolve(schema)
     for step in location:

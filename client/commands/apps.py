@@ -22,9 +22,9 @@ _SHOWN = 400
 @click.argument("name")
 @click.argument("version", required=False, metavar="[BUNDLE.fab | HASH]")
 @click.option("--yes", is_flag=True, help="Approve without asking.")
-@click.option("--full", is_flag=True, help="Show every line that changed.")
-@click.option("--list", "listing", is_flag=True, help="List the approved and the refused versions, and change nothing.")
-@click.option("--revoke", metavar="HASH", help="Let an approved version run no more.")
+@click.option("--full", is_flag=True, help="Show every changed line.")
+@click.option("--list", "listing", is_flag=True, help="List the approved and the refused versions and change nothing.")
+@click.option("--revoke", metavar="HASH", help="Withdraw the approval of a version.")
 @home_option
 @json_option
 def approve_app(
@@ -37,9 +37,9 @@ def approve_app(
     home: Path | None,
     as_json: bool,
 ) -> None:
-    """Show what changed in the app since the last approved version, and let it run at pod NAME.
+    """Show what changed in the app since the last approved version, and approve it for pod NAME.
 
-    Approved is the version installed here, or a bundle in a file, or one that the pod has refused, by the beginning
+    The version is the one installed here, a bundle in a file, or one that the pod has refused, given by the beginning
     of its hash. A pod runs approved versions only.
     """
     from client.site.approved_apps import Apps
@@ -53,7 +53,7 @@ def approve_app(
     elif revoke:
         whole = apps.find_approved(revoke)
         apps.revoke(whole)
-        _emit({"revoked": whole}, as_json, [f"pod '{name}' runs version {whole[:12]} no more"])
+        _emit({"revoked": whole}, as_json, [f"pod '{name}' no longer runs version {whole[:12]}"])
     else:
         _approve(apps, name, version, yes, full, as_json)
 
@@ -62,9 +62,9 @@ def _approve(apps: "Apps", name: str, version: str | None, yes: bool, full: bool
     from client.site.app_diff import difference
     from client.site.approved_apps import hash_of
 
-    content, last = _wanted(apps, version), apps.last()
+    content, last = _bundle(apps, version), apps.last()
     if last is None and version is not None:
-        last = _wanted(apps, None)  # nothing is approved yet: the version installed here is what its owner knows
+        last = _bundle(apps, None)  # nothing is approved yet: the version installed here is what its owner knows
     hash_ = hash_of(content)
     try:
         changes = difference(last, content)
@@ -82,7 +82,7 @@ def _approve(apps: "Apps", name: str, version: str | None, yes: bool, full: bool
     _emit({**document, "approved": True}, as_json, [f"pod '{name}' runs version {hash_[:12]} from now on"])
 
 
-def _wanted(apps: "Apps", version: str | None) -> bytes:
+def _bundle(apps: "Apps", version: str | None) -> bytes:
     if version is None:
         from fl_app.host.bundle import build
 

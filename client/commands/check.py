@@ -1,4 +1,4 @@
-"""``fl-app pod check``: a look at a pod before it goes online."""
+"""``fl-app pod check``: checks of a pod before it goes online."""
 
 import json
 from dataclasses import asdict
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 @click.option(
     "--federation",
     metavar="FILE",
-    help="The operator's join file, or a federation in fl-app.toml: its SuperLink is looked at too.",
+    help="The operator's join file, or a federation in fl-app.toml: also check its SuperLink.",
 )
 @home_option
 @json_option
 @click.pass_context
 def check(context: click.Context, file: Path, federation: str | None, home: Path | None, as_json: bool) -> None:
-    """Look at a pod before it goes online: file, table, schema, keys, approvals, app, SuperLink.
+    """Check a pod before it goes online: file, table, schema, keys, approvals, app, SuperLink.
 
-    Exit code 1 if anything is wrong.
+    The exit code is 1 if anything is wrong.
     """
     from client.site.checks import examine
     from fl_app.host.findings import Finding
@@ -38,15 +38,15 @@ def check(context: click.Context, file: Path, federation: str | None, home: Path
     try:
         pod = load_pod(file)
     except UsageError as error:
-        found = [Finding("pod file", False, str(error))]
+        findings = [Finding("pod file", False, str(error))]
     else:
-        found = [Finding("pod file", True, f"{file}: pod {pod.name}"), *examine(pod, home, _deployed(federation))]
+        findings = [Finding("pod file", True, f"{file}: pod {pod.name}"), *examine(pod, home, _deployed(federation))]
         document = _document(pod, home)
     if as_json:
-        click.echo(json.dumps({**document, "findings": [asdict(finding) for finding in found]}, indent=1))
+        click.echo(json.dumps({**document, "findings": [asdict(finding) for finding in findings]}, indent=1))
     else:
-        click.echo("\n".join(map(str, found)))
-    if not all(finding.ok for finding in found):
+        click.echo("\n".join(map(str, findings)))
+    if not all(finding.ok for finding in findings):
         context.exit(1)
 
 
@@ -55,14 +55,14 @@ def _deployed(federation: str | None) -> "DeployedFederation | None":
 
     if federation is None:
         return None
-    found = find_federation(federation, Path.cwd())
-    if not isinstance(found, DeployedFederation):
-        raise UsageError(f"the federation '{found.name}' is a simulation: it has no SuperLink")
-    return found
+    chosen = find_federation(federation, Path.cwd())
+    if not isinstance(chosen, DeployedFederation):
+        raise UsageError(f"the federation '{chosen.name}' is a simulation: it has no SuperLink")
+    return chosen
 
 
 def _document(pod: "Pod", home: Path | None) -> dict[str, Any]:
-    """Return what is said of the pod beside the findings; None where a finding says why it is not known."""
+    """Return the facts about the pod that go with the findings; None where a finding explains why one is unknown."""
     from contextlib import suppress
 
     from client.app.table import PodTable

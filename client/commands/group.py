@@ -14,7 +14,7 @@ from client.commands.status import status
 
 @click.group(epilog="Example: fl-app pod init data.csv --name hospital-a")
 def pod() -> None:
-    """Run and look after a pod of your own."""
+    """Set up, run and maintain your own pod."""
 
 
 for command in (init, run, status, keygen, approve, approve_app, revoke, rotate, known, log, pause, resume, check):

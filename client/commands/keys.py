@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from client.commands.options import home_option, json_option
-from fl_app.host.card_output import hand_out, output_option
+from fl_app.host.card_output import output_card, output_option
 from fl_app.system.home import pod_home
 
 
@@ -16,10 +16,10 @@ from fl_app.system.home import pod_home
 @home_option
 @json_option
 def keygen(name: str, output: Path | None, home: Path | None, as_json: bool) -> None:
-    """Make the keys of pod NAME, if it has none, and print its card, which the other owners and the operator need."""
+    """Create keys for pod NAME, if it has none, and print its card for the operator and the other owners."""
     from fl_app.identity.keys import pod_card
 
-    hand_out(pod_card(name, home), output, as_json)
+    output_card(pod_card(name, home), output, as_json)
     if not as_json:
         click.echo(f"the private keys stay in {pod_home(name, home)}", err=True)
 
@@ -30,17 +30,17 @@ def keygen(name: str, output: Path | None, home: Path | None, as_json: bool) -> 
 @home_option
 @json_option
 def rotate(name: str, output: Path | None, home: Path | None, as_json: bool) -> None:
-    """Give pod NAME new keys, and print its new card, which the old key has signed too.
+    """Replace the keys of pod NAME and print its new card, which the old key has signed too.
 
-    The old keys are kept next to the new ones, named by the time; delete them once everyone has the new card.
+    The old keys stay next to the new ones, with the time in their names. Delete them once everyone has the new card.
     """
     from fl_app.host.rotation import rotate_pod
 
-    hand_out(rotate_pod(name, home), output, as_json)
+    output_card(rotate_pod(name, home), output, as_json)
     if not as_json:
         click.echo(
-            f"send the card to the operator and to the other owners, who enter it with `fl-app pod approve {name} "
-            "FILE`, and start the pod again; until then it is refused",
+            f"send the card to the operator, and to the other owners, who approve it with `fl-app pod approve {name} "
+            "FILE`; then restart the pod. Until they have it, the pod is refused",
             err=True,
         )
 
@@ -51,31 +51,38 @@ def rotate(name: str, output: Path | None, home: Path | None, as_json: bool) -> 
 @click.option(
     "--pod",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Your pod file, in YAML: NAME is entered in its approved_pods as well.",
+    help="Your pod file (YAML): also add NAME to its approved_pods.",
 )
-@click.option("--replace", is_flag=True, help="Take a key that does not follow from the known one, as after a loss.")
+@click.option(
+    "--replace", is_flag=True, help="Accept a key that the known one has not signed, for example after a loss."
+)
 @home_option
 @json_option
 def approve(name: str, keyfile: Path, pod: Path | None, replace: bool, home: Path | None, as_json: bool) -> None:
-    """Enter the key of pod NAME, as its owner has sent it in KEYFILE, in the list of known pods.
+    """Add the key of pod NAME, sent by its owner in KEYFILE, to the list of known pods.
 
-    KEYFILE is the pod's card. Compare its fingerprint with the owner by telephone. A new key that the known one has
-    signed is a rotation and is taken; any other needs --replace.
+    KEYFILE is the pod's card. Compare its fingerprint with the owner by telephone. A new key signed by the known one
+    is a rotation and is accepted; any other key needs --replace.
     """
-    from client.site.pod_approval import approve as take
+    from client.site.pod_approval import approve as approve_pod
     from fl_app.secagg.crypto import fingerprint
 
-    done = take(name, keyfile, pod=pod, home=home, replace=replace)
+    approval = approve_pod(name, keyfile, pod=pod, home=home, replace=replace)
     if as_json:
-        before = fingerprint(done.before) if done.before else None
-        document = {"name": name, "fingerprint": fingerprint(done.key), "outcome": done.outcome, "before": before}
-        click.echo(json.dumps({**document, "entered": done.entered}, indent=1))
+        before = fingerprint(approval.before) if approval.before else None
+        document = {
+            "name": name,
+            "fingerprint": fingerprint(approval.key),
+            "outcome": approval.outcome,
+            "before": before,
+        }
+        click.echo(json.dumps({**document, "entered": approval.entered}, indent=1))
         return
-    click.echo(done.text)
+    click.echo(approval.text)
     if pod is None:
         click.echo("approved_pods in the pod file says who may work with it")
     else:
-        click.echo(f"{pod}: {name} {'entered in' if done.entered else 'was in'} approved_pods")
+        click.echo(f"{pod}: {name} {'entered in' if approval.entered else 'was in'} approved_pods")
 
 
 @click.command(epilog="Example: fl-app pod revoke hospital-b")
@@ -83,7 +90,7 @@ def approve(name: str, keyfile: Path, pod: Path | None, replace: bool, home: Pat
 @home_option
 @json_option
 def revoke(name: str, home: Path | None, as_json: bool) -> None:
-    """Take the key of pod NAME out of the list of known pods: nothing more is answered in sessions with it."""
+    """Remove pod NAME from the list of known pods: your pods answer no more messages in sessions with it."""
     from fl_app.errors import UsageError
     from fl_app.identity.keys import KEY_FILE, Keyring, known_pods
     from fl_app.secagg.crypto import fingerprint
@@ -104,14 +111,14 @@ def revoke(name: str, home: Path | None, as_json: bool) -> None:
 @home_option
 @json_option
 def known(home: Path | None, as_json: bool) -> None:
-    """List the pods whose public keys this owner knows."""
+    """List the known pods and the fingerprints of their keys."""
     from fl_app.identity.keys import Keyring, known_pods
     from fl_app.secagg.crypto import fingerprint
 
-    found = [{"name": name, "fingerprint": fingerprint(key)} for name, key in Keyring.load(known_pods(home)).items()]
+    pods = [{"name": name, "fingerprint": fingerprint(key)} for name, key in Keyring.load(known_pods(home)).items()]
     if as_json:
-        click.echo(json.dumps(found, indent=1))
-    for entry in () if as_json else found:
-        click.echo(f"{entry['name']}  {entry['fingerprint']}")
-    if not found:
+        click.echo(json.dumps(pods, indent=1))
+    for pod in () if as_json else pods:
+        click.echo(f"{pod['name']}  {pod['fingerprint']}")
+    if not pods:
         click.echo("no pod is known here yet: `fl-app pod approve NAME CARD` enters one", err=True)

@@ -19,7 +19,9 @@ _NAMED = 3
 
 @click.command(epilog="Example: fl-app pod log hospital-a --json")
 @click.argument("name")
-@click.option("--since", metavar="HEAD", help="Only what came after this head, which the ledger must still hold.")
+@click.option(
+    "--since", metavar="HEAD", help="Show only the entries after this head, which the ledger must still contain."
+)
 @click.option("--lines", "as_lines", is_flag=True, help="Print each entry as one line of JSON.")
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file instead of the terminal."
@@ -27,10 +29,10 @@ _NAMED = 3
 @home_option
 @json_option
 def log(name: str, since: str | None, as_lines: bool, output: Path | None, home: Path | None, as_json: bool) -> None:
-    """Show and verify the ledger of pod NAME: every message answered or refused, and what has left in all.
+    """Show and verify the ledger of pod NAME: every message answered or refused, and totals of what has left.
 
-    Its last head stands for all entries up to it. Whoever notes it down can tell later, by --since, that none of them
-    was changed or cut off. An entry that was tampered with is named, and the exit code is 1.
+    The last head stands for all entries up to it. Note it down: --since HEAD shows later that none of them was changed
+    or cut off. If an entry was tampered with, it is named and the exit code is 1.
     """
     from client.app.ledger import Ledger
     from fl_app.system.files import replace_file
@@ -43,8 +45,10 @@ def log(name: str, since: str | None, as_lines: bool, output: Path | None, home:
     shown = entries if since is None else _after(entries, since)
     if as_json:
         head = entries[-1].head.hex() if entries else ""
-        said: dict[str, Any] = {"pod": name, "verified": broken is None, "altered": broken, "head": head}
-        text = json.dumps({**said, "left": _totals(shown), "entries": [entry.document() for entry in shown]}, indent=1)
+        summary: dict[str, Any] = {"pod": name, "verified": broken is None, "altered": broken, "head": head}
+        text = json.dumps(
+            {**summary, "left": _totals(shown), "entries": [entry.document() for entry in shown]}, indent=1
+        )
     elif as_lines:
         text = "\n".join(json.dumps(entry.document()) for entry in shown)
     else:

@@ -13,7 +13,7 @@ from fl_app.system.home import PAUSED_FILE, fl_app_home, pod_home
 @click.argument("name")
 @home_option
 def pause(name: str, home: Path | None) -> None:
-    """Let pod NAME answer nothing until it is resumed; sessions under way are over."""
+    """Stop pod NAME from answering until it is resumed; open sessions end."""
     file = _file(name, home)
     try:
         file.touch(mode=0o600)
@@ -26,7 +26,7 @@ def pause(name: str, home: Path | None) -> None:
 @click.argument("name")
 @home_option
 def resume(name: str, home: Path | None) -> None:
-    """Let pod NAME answer again. Runs from before the pause open a new session with it."""
+    """Let pod NAME answer again. Runs that started before the pause open a new session."""
     file = _file(name, home)
     if not file.exists():
         click.echo(f"{name} was not paused")

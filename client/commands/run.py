@@ -18,11 +18,21 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="The operator's join file, or a federation in fl-app.toml  [default: $FL_APP_FEDERATION, fl-app.toml]",
 )
 @click.option(
-    "--approve", "cards", multiple=True, type=_file, metavar="CARD", help="Approve this pod first; repeatable."
+    "--approve",
+    "cards",
+    multiple=True,
+    type=_file,
+    metavar="CARD",
+    help="Approve the pod of this card first; repeatable.",
 )
-@click.option("--superlink", metavar="HOST:PORT", help="Where to connect, instead of the federation's SuperLink.")
-@click.option("--insecure", is_flag=True, help="Without TLS; only to a SuperLink on this machine.")
-@click.option("--root-certificates", type=_file, metavar="PEM", help="To check the certificate of --superlink.")
+@click.option("--superlink", metavar="HOST:PORT", help="Connect to this SuperLink instead of the federation's.")
+@click.option("--insecure", is_flag=True, help="Connect without TLS; only to a SuperLink on this machine.")
+@click.option(
+    "--root-certificates",
+    type=_file,
+    metavar="PEM",
+    help="Certificates that --superlink's certificate is checked against.",
+)
 @home_option
 def run(
     file: Path,
@@ -33,9 +43,9 @@ def run(
     root_certificates: Path | None,
     home: Path | None,
 ) -> None:
-    """Serve the pod written in FILE until it is stopped.
+    """Serve the pod in FILE until it is stopped.
 
-    --approve does what `fl-app pod approve NAME CARD --pod FILE` does: compare the fingerprint with the other owner.
+    --approve is `fl-app pod approve NAME CARD --pod FILE`: compare the fingerprint with the other owner first.
     """
     from client.site.pod_approval import approve
     from client.site.serve_pod import start

@@ -16,7 +16,9 @@ from fl_app.errors import UsageError
 @click.option("--name", help="The pod's name  [default: the table's]")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Pod file  [default: NAME.yaml]")
 @click.option("--minimum-cohort", type=click.IntRange(min=2), metavar="N", help="Fewest pods in a sum  [default: 3]")
-@click.option("--ignore", metavar="COL,...", default="", help="Columns that never leave the pod, not even by name.")
+@click.option(
+    "--ignore", metavar="COL,...", default="", help="Columns of which nothing leaves the pod, not even the name."
+)
 @home_option
 @json_option
 def init(
@@ -28,9 +30,9 @@ def init(
     home: Path | None,
     as_json: bool,
 ) -> None:
-    """Look at TABLE (CSV or Parquet), write a pod file and a card, make the keys, approve the version installed here.
+    """Set up a pod for TABLE (CSV or Parquet): a pod file, keys, a card, and approval of the installed app version.
 
-    No file is overwritten but a card. Nothing leaves this machine.
+    Only a card is ever overwritten. Nothing leaves this machine.
     """
     from client.site.approved_apps import Apps
     from client.site.pod_template import describe_table, pod_text

@@ -13,7 +13,7 @@ from client.commands.options import home_option, json_option
 @home_option
 @json_option
 def status(name: str, home: Path | None, as_json: bool) -> None:
-    """Say whether pod NAME is online, and whether it is paused; the exit code is 1 unless it is online."""
+    """Show whether pod NAME is online, and whether it is paused; the exit code is 1 unless it is online."""
     from client.site.serve_pod import serves
     from fl_app.errors import UsageError
     from fl_app.system.home import PAUSED_FILE, fl_app_home, pod_home
@@ -21,6 +21,6 @@ def status(name: str, home: Path | None, as_json: bool) -> None:
     if not pod_home(name, home).is_dir():
         raise UsageError(f"{name}: no such pod in {home or fl_app_home()}; `fl-app pod keygen {name}` makes its key")
     online, paused = serves(name, home), (pod_home(name, home) / PAUSED_FILE).exists()
-    said = f"pod {name} is {'online' if online else 'not online'}{', and paused by its owner' if paused else ''}"
-    click.echo(json.dumps({"name": name, "online": online, "paused": paused}, indent=1) if as_json else said)
+    message = f"pod {name} is {'online' if online else 'not online'}{', and paused by its owner' if paused else ''}"
+    click.echo(json.dumps({"name": name, "online": online, "paused": paused}, indent=1) if as_json else message)
     raise SystemExit(0 if online else 1)

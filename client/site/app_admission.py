@@ -1,7 +1,7 @@
 """Whether a run's app may run at a pod: an approved version, started with settings that the owner's policy allows.
 
-The guard asks this before anything of the app is unpacked. What is refused is answered with a text made of public
-things, entered in the pod's ledger, and the bundle is kept for the owner to look at.
+The guard asks this before anything of the app is unpacked. A refusal's text is made of public facts only; it is entered
+in the pod's ledger, and the bundle is stored for the owner to inspect.
 """
 
 import io
@@ -80,10 +80,10 @@ def declared(content: bytes) -> dict[str, Any]:
 
 
 def _flat(table: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
+    settings: list[tuple[str, Any]] = []
     for key, value in table.items():
-        found += _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(f"{prefix}{key}", value)]
-    return found
+        settings += _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(f"{prefix}{key}", value)]
+    return settings
 
 
 def beyond(settings: Mapping[str, Any], known: Mapping[str, Any], policy: "Policy") -> str:
@@ -113,7 +113,7 @@ def _whole(value: object) -> bool:
 
 
 def refuse(request: Request, name: str, directory: Path, code: str, text: str) -> "RecordDict":
-    """Enter a refusal in the pod's ledger and return the answer that tells of it."""
+    """Enter a refusal in the pod's ledger and return the reply that states it."""
     from flwr.app import RecordDict
 
     from client.app.ledger import Ledger

@@ -40,7 +40,7 @@ def files_of(content: bytes) -> dict[str, bytes]:
     UsageError
         If it is no bundle, is too large once unpacked, or names a file twice or in a way that hides where it goes.
     """
-    found: dict[str, bytes] = {}
+    files: dict[str, bytes] = {}
     total = 0
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -50,19 +50,19 @@ def files_of(content: bytes) -> dict[str, bytes]:
             for member in members:
                 name = member.filename
                 plain = not name.startswith("/") and ".." not in name.split("/") and "\\" not in name
-                if not plain or str(PurePosixPath(name)) != name or name in found:
+                if not plain or str(PurePosixPath(name)) != name or name in files:
                     raise UsageError(f"not an app's bundle: the file name {name!r} is repeated or not a plain one")
                 with archive.open(member) as file:
                     data = file.read(MAX_FILE + 1)
                 total += len(data)
                 if len(data) > MAX_FILE or total > MAX_TOTAL:
                     raise UsageError(f"not an app's bundle: {name!r} is larger than source code is")
-                found[name] = data
+                files[name] = data
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
         raise UsageError("not an app's bundle: it cannot be read as a zip archive") from error
-    if "pyproject.toml" not in found:
+    if "pyproject.toml" not in files:
         raise UsageError("not an app's bundle: it has no pyproject.toml")
-    return found
+    return files
 
 
 def difference(old: bytes | None, new: bytes) -> list[FileChange]:
@@ -92,9 +92,9 @@ def _change(name: str, before: bytes | None, after: bytes | None) -> FileChange:
     if old is None or new is None:
         sizes = " to ".join(f"{len(data)} bytes" for data in (before, after) if data is not None)
         return FileChange(visible(name), kind, 0, 0, (f"not text: {sizes}",))
-    found = list(difflib.unified_diff(old, new, "approved", "new", lineterm="", n=_CONTEXT))[2:]
-    added, removed = (sum(line.startswith(sign) for line in found) for sign in "+-")
-    return FileChange(visible(name), kind, added, removed, tuple(visible(line) for line in found))
+    changed = list(difflib.unified_diff(old, new, "approved", "new", lineterm="", n=_CONTEXT))[2:]
+    added, removed = (sum(line.startswith(sign) for line in changed) for sign in "+-")
+    return FileChange(visible(name), kind, added, removed, tuple(visible(line) for line in changed))
 
 
 def _lines(data: bytes | None) -> list[str] | None:

@@ -3,7 +3,7 @@
 In Flower the code that a pod runs arrives with every run, and checks inside that code bind nobody. So the SuperNode
 of a pod finds this in the place of ``flwr-clientapp``. The bundle is judged before anything of it is unpacked; an
 approved one is unpacked into a new directory of the guard's own and loaded from there, whatever the server says its
-name is; of any other, nothing is ever looked at as code. Errors that escape the app stay at the pod.
+name is; of any other, nothing is ever treated as code. Errors that escape the app stay at the pod.
 
 Run as a script. The packages of this product are there twice, installed at the site and in the bundle, under the same
 names: the guard's own are imported for the judgement, and forgotten before the app is loaded.
@@ -40,7 +40,7 @@ _OWN = ("client", "fl_app")
 
 
 class PodError(Exception):
-    """What the server is told of an error at the pod."""
+    """All that the server learns of an error at the pod."""
 
 
 class Guard:
@@ -143,7 +143,7 @@ class Guard:
 
     @contextmanager
     def _quietly(self) -> Iterator[None]:
-        """Write an error into the pod's log, and tell the server that there was one, and no more."""
+        """Write an error to the pod's log, and let the server learn only that there was one."""
         try:
             yield
         except Exception:
@@ -231,8 +231,8 @@ def main(arguments: Sequence[str]) -> int | str:
             text = f"a run asked for {command}, which a pod does not run"
             Ledger(directory / LEDGER_FILE).enter_refusal("", command, 0, text)
         return text
-    if not (found := version("flwr")).startswith(FLOWER):
-        return f"pod '{name}' runs no app under flwr {found}: it knows flwr {FLOWER}* only"
+    if not (installed := version("flwr")).startswith(FLOWER):
+        return f"pod '{name}' runs no app under flwr {installed}: its guard supports flwr {FLOWER}* only; install that"
     command_of_flower = _flwr_clientapp()
     Guard(name, directory, file).attach(sys.modules[MODULE])
     sys.argv = [command, *arguments[4:]]

@@ -4,7 +4,7 @@
 
     $FL_APP_HOME/pods/NAME/
         apps/SHA256.fab         approved: the bundle itself, so that it can be compared with the next one
-        refused/SHA256.fab      refused: kept for the owner to look at, a few at most
+        refused/SHA256.fab      refused: the last few, for the owner to inspect
 
 A bundle is known by the SHA-256 of its bytes, and by nothing that the server says about it.
 """
@@ -18,7 +18,7 @@ from fl_app.errors import UsageError
 from fl_app.system.files import replace_file
 
 MAX_BYTES = 10 << 20
-"""The largest bundle that is kept; Flower makes none that is larger."""
+"""The largest bundle that is stored; Flower makes none that is larger."""
 MAX_REFUSED = 5
 _HASH = re.compile("[0-9a-f]{64}")
 
@@ -34,7 +34,7 @@ class Apps:
     Parameters
     ----------
     directory : Path
-        The pod's home. Nothing in it is made before something is to be kept.
+        The pod's home. Nothing is created in it before there is something to store.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -45,7 +45,7 @@ class Apps:
         return _read(self._approved, name) is not None
 
     def approve(self, content: bytes) -> str:
-        """Let the bundle ``content`` run at this pod from now on, and return its hash."""
+        """Approve the bundle ``content`` for this pod, and return its hash."""
         name = hash_of(content)
         _write(self._approved, name, content)
         with suppress(OSError):
@@ -53,7 +53,7 @@ class Apps:
         return name
 
     def revoke(self, name: str) -> None:
-        """Let the bundle ``name`` run no more.
+        """Withdraw the approval of the bundle ``name``.
 
         Raises
         ------
@@ -65,7 +65,7 @@ class Apps:
         (self._approved / f"{name}.fab").unlink()
 
     def refuse(self, content: bytes) -> str:
-        """Keep the bundle ``content`` for the owner to look at, unless it is too large, and return its hash."""
+        """Store the refused bundle ``content`` for its owner to inspect, unless too large, and return its hash."""
         name = hash_of(content)
         if len(content) <= MAX_BYTES:
             _write(self._refused, name, content)
@@ -78,7 +78,7 @@ class Apps:
         return [path.stem for path in _newest_first(self._approved)]
 
     def refused(self) -> list[str]:
-        """Return the hashes of the refused bundles that are kept, the last refused first."""
+        """Return the hashes of the stored refused bundles, the last refused first."""
         return [path.stem for path in _newest_first(self._refused)]
 
     def last(self) -> bytes | None:
@@ -93,25 +93,25 @@ class Apps:
         UsageError
             If there is not exactly one.
         """
-        found = [name for name in self.refused() if name.startswith(start)]
-        content = _read(self._refused, found[0]) if len(found) == 1 else None
+        matches = [name for name in self.refused() if name.startswith(start)]
+        content = _read(self._refused, matches[0]) if len(matches) == 1 else None
         if content is None:
-            kept = ", ".join(name[:12] for name in self.refused()) or "none"
-            raise UsageError(f"{start}: not the hash of one refused version that is kept here ({kept})")
+            stored = ", ".join(name[:12] for name in self.refused()) or "none"
+            raise UsageError(f"{start}: not the hash of one refused version stored here ({stored})")
         return content
 
     def find_approved(self, start: str) -> str:
         """Return the whole hash of the approved bundle whose hash begins with ``start``; raises as `find_refused`."""
-        found = [name for name in self.names() if name.startswith(start)]
-        if len(found) != 1:
-            kept = ", ".join(name[:12] for name in self.names()) or "none"
-            raise UsageError(f"{start}: not the hash of one approved version ({kept})")
-        return found[0]
+        matches = [name for name in self.names() if name.startswith(start)]
+        if len(matches) != 1:
+            approved = ", ".join(name[:12] for name in self.names()) or "none"
+            raise UsageError(f"{start}: not the hash of one approved version ({approved})")
+        return matches[0]
 
 
 def _newest_first(directory: Path) -> list[Path]:
-    found = [path for path in directory.glob("*.fab") if _HASH.fullmatch(path.stem)]
-    return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.stem), reverse=True)
+    bundles = [path for path in directory.glob("*.fab") if _HASH.fullmatch(path.stem)]
+    return sorted(bundles, key=lambda path: (path.stat().st_mtime_ns, path.stem), reverse=True)
 
 
 def _read(directory: Path, name: str) -> bytes | None:
@@ -130,4 +130,4 @@ def _write(directory: Path, name: str, content: bytes) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         replace_file(directory / f"{name}.fab", content, mode=0o600)
     except OSError as error:
-        raise UsageError(f"{directory}: the app's bundle cannot be kept there: {error.strerror}") from error
+        raise UsageError(f"{directory}: the app's bundle cannot be stored there: {error.strerror}") from error

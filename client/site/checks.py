@@ -1,4 +1,4 @@
-"""What may be wrong with a pod before it goes online, found without changing anything or asking another pod."""
+"""Checks of a pod before it goes online. They change nothing and contact no other pod."""
 
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -10,7 +10,7 @@ from client.site.approved_apps import Apps, hash_of
 from fl_app.errors import DataError, FlAppError, UsageError
 from fl_app.federation.kinds import DeployedFederation
 from fl_app.host.findings import Finding
-from fl_app.host.probe import look_at_superlink
+from fl_app.host.probe import check_superlink
 from fl_app.pod.definition import Pod
 from fl_app.system.home import PAUSED_FILE, pod_home
 
@@ -18,7 +18,7 @@ _CLASSES = 20
 
 
 def examine(pod: Pod, home: Path | None, federation: DeployedFederation | None) -> list[Finding]:
-    """Look at a pod whose file has been read, and at the SuperLink of ``federation`` if there is one.
+    """Check a pod whose file has been read, and the SuperLink of ``federation`` if one is given.
 
     Parameters
     ----------
@@ -27,12 +27,12 @@ def examine(pod: Pod, home: Path | None, federation: DeployedFederation | None) 
     home
         Where its keys are; None means `fl_app_home`.
     federation
-        How to reach the SuperLink; None leaves that out.
+        How to reach the SuperLink; None skips that check.
     """
-    found = [*_table(pod), *_keys(pod, home), *_approvals(pod, home), *_apps(pod, home), _flower()]
+    findings = [*_table(pod), *_keys(pod, home), *_approvals(pod, home), *_apps(pod, home), _flower()]
     if federation is None:
-        return [*found, Finding("SuperLink", True, "not looked at: --federation names the operator's join file")]
-    return [*found, *look_at_superlink(federation)]
+        return [*findings, Finding("SuperLink", True, "not checked: give the operator's join file with --federation")]
+    return [*findings, *check_superlink(federation)]
 
 
 def _table(pod: Pod) -> Iterator[Finding]:
@@ -145,12 +145,14 @@ def _apps(pod: Pod, home: Path | None) -> Iterator[Finding]:
     else:
         yield Finding("app", False, f"no version is approved, so none runs: `fl-app pod approve-app {pod.name}`")
     if spoiled := [name[:12] for name in apps.names() if name not in names]:
-        yield Finding("app", False, f"the bundle kept of {', '.join(spoiled)} is not the one that was approved")
+        yield Finding("app", False, f"the stored bundle of {', '.join(spoiled)} is not the one that was approved")
     if refused := apps.refused():
         yield Finding("refused", True, f"{len(refused)} versions were refused of late; `approve-app --list` shows them")
 
 
 def _flower() -> Finding:
-    found = version("flwr")
-    fits = found.startswith(FLOWER)
-    return Finding("Flower here", fits, found if fits else f"{found}, but the guard knows {FLOWER}* only: nothing runs")
+    installed = version("flwr")
+    fits = installed.startswith(FLOWER)
+    return Finding(
+        "Flower here", fits, installed if fits else f"{installed}, but the guard knows {FLOWER}* only: nothing runs"
+    )

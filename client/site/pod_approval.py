@@ -71,7 +71,7 @@ def approve(
         If the card is not that pod's or not sound, if another key is known and neither has signed this one nor is to
         be replaced, or if the pod file cannot be changed so; then nothing is.
     """
-    key, predecessor = _sent(name, card)
+    key, predecessor = _key_in_file(name, card)
     ring = Keyring.load(known_pods(home))
     before = ring.get(name)
     outcome = _outcome(name, key, predecessor, before, replace)
@@ -83,7 +83,7 @@ def approve(
     return Approval(name, key, before, outcome, entered)
 
 
-def _sent(name: str, path: Path) -> tuple[bytes, bytes | None]:
+def _key_in_file(name: str, path: Path) -> tuple[bytes, bytes | None]:
     """Return the key that the file ``path`` gives pod ``name``, and the one it replaces with that one's signature."""
     lines = [words for line in read_card_file(path).split("\n") if (words := line.partition("#")[0].split())]
     if all(len(words) == 3 and words[1] == "ed25519" for words in lines):
@@ -137,7 +137,7 @@ def enter(path: Path, name: str) -> bool:
     changed = _with_name(path, name)
     try:
         if _read_as(path, changed) != pod.model_copy(update={"approved_pods": (*pod.approved_pods, name)}):
-            raise _odd(path, name)
+            raise _cannot_add(path, name)
         replace_file(path, changed, mode=path.stat().st_mode & 0o777)
     except OSError as error:
         raise UsageError(f"{path}: cannot be changed: {error.strerror}") from error
@@ -167,9 +167,9 @@ def _with_name(path: Path, name: str) -> bytes:
     try:
         text = path.read_bytes().decode()
     except UnicodeDecodeError as error:
-        raise _odd(path, name) from error
+        raise _cannot_add(path, name) from error
     if not isinstance(root, yaml.MappingNode) or root.flow_style:
-        raise _odd(path, name)
+        raise _cannot_add(path, name)
     newline = "\r\n" if "\r\n" in text else "\n"
     word = name if yaml.safe_load(name) == name else f'"{name}"'  # what YAML takes for a number or a date is quoted
     listed = next((value for key, value in root.value if key.value in ("approved_pods", "other_pods")), None)
@@ -177,7 +177,7 @@ def _with_name(path: Path, name: str) -> bytes:
         gap = ("" if text.endswith("\n") else newline) + " " * root.start_mark.column
         return f"{text}{gap}approved_pods: [{word}]{newline}".encode()
     if not isinstance(listed, yaml.SequenceNode):
-        raise _odd(path, name)
+        raise _cannot_add(path, name)
     last = listed.value[-1] if listed.value else None
     if listed.flow_style:
         at = last.end_mark.index if last else listed.start_mark.index + 1
@@ -185,14 +185,14 @@ def _with_name(path: Path, name: str) -> bytes:
     start = text.rfind("\n", 0, last.start_mark.index) + 1 if last else 0
     dash = re.match(r"[ ]*-[ ]+", text[start:])
     if last is None or dash is None:
-        raise _odd(path, name)
+        raise _cannot_add(path, name)
     end = text.find("\n", last.end_mark.index) + 1
     if not end:
         return f"{text}{newline}{dash[0]}{word}{newline}".encode()
     return f"{text[:end]}{dash[0]}{word}{newline}{text[end:]}".encode()
 
 
-def _odd(path: Path, name: str) -> UsageError:
+def _cannot_add(path: Path, name: str) -> UsageError:
     return UsageError(
         f"{path}: approved_pods is written in a way that cannot be added to from here; add '{name}' to it by hand"
     )

@@ -31,11 +31,11 @@ LOG = "supernode.log"
 LOCK = ".serving"
 _TICK = 0.1
 _POLL_SECONDS = "0.2"
-"""How often the SuperNode's executor looks for a message; at 0.05 a pod that waits takes 9 % of a processor, not 4."""
+"""Seconds between the SuperNode executor's polls for a message; at 0.05 an idle pod takes 9 % of a processor, not 4."""
 _ONLINE = "SuperNode ID:"
 _LAST_LINES = 5
-_TURNED_AWAY = ("key is not registered", "SuperNode terminated gracefully")
-"""Of what a SuperNode writes whose key is turned away: at first the gate's words; later, or elsewhere, it just ends."""
+_REJECTED = ("key is not registered", "SuperNode terminated gracefully")
+"""In the log of a SuperNode whose key is rejected: on connecting the gate's words; later, only its end."""
 _COLOUR = re.compile("\x1b\\[[0-9;]*m")
 
 
@@ -62,13 +62,13 @@ def start(
         Whether the connection is not encrypted; or else the certificates (PEM) to check the SuperLink's by, where
         None means the system's. Over TLS the pod's node shows its own key (`fl_app.identity.keys.node_key`).
     federation
-        The join file, or whatever `find_federation` takes; None: the federation that is found from here.
+        The join file, or whatever `find_federation` takes; None: the nearest one, from the working directory.
     home
         Where keys and ledgers are kept; None means `fl_app_home`. The SuperNode's files go into the pod's part of it.
     port
         On which the SuperNode serves its own ClientApps on this machine; None takes a free one.
     connect_seconds
-        How long the SuperLink is waited for.
+        Seconds to wait for the connection to the SuperLink.
 
     Raises
     ------
@@ -78,13 +78,13 @@ def start(
         If the SuperLink cannot be reached, or the SuperNode ends by itself.
     """
     if superlink is None:
-        found = find_federation(federation, Path.cwd())
-        if not isinstance(found, DeployedFederation):
+        chosen = find_federation(federation, Path.cwd())
+        if not isinstance(chosen, DeployedFederation):
             raise UsageError(
-                f"the federation '{found.name}' is a simulation: give the operator's join file with --federation, "
+                f"the federation '{chosen.name}' is a simulation: give the operator's join file with --federation, "
                 "or name the SuperLink to connect to"
             )
-        superlink, insecure, root_certificates = found.superlink, found.insecure, found.root_certificates
+        superlink, insecure, root_certificates = chosen.superlink, chosen.insecure, chosen.root_certificates
     if not insecure and (why := why_no_certificates(root_certificates)):
         raise UsageError(why)
     home = (home or fl_app_home()).absolute()
@@ -111,8 +111,8 @@ def start(
     environment = flower_environment({"FLWR_HOME": str(directory), "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": _POLL_SECONDS})
     guarded = write_guard(name, pod_home(name, home), file)
     if not Apps(pod_home(name, home)).names():
-        told = f"pod {name} has approved no version of the app, and refuses all: `fl-app pod approve-app {name}`"
-        print(told, file=sys.stderr, flush=True)
+        warning = f"pod {name} has approved no version of the app, and refuses all: `fl-app pod approve-app {name}`"
+        print(warning, file=sys.stderr, flush=True)
     environment["PATH"] = os.pathsep.join([str(guarded), environment["PATH"]])
     why_not = partial(_why_not, name, superlink, insecure, root_certificates, log)
     ledger = Ledger(pod_home(name, home) / LEDGER_FILE)
@@ -123,12 +123,12 @@ def start(
             _wait_for_connection(node, log, connect_seconds, why_not)
             print(f"pod {name} is online at {superlink}", flush=True)
             code = node.wait()
-            if _turned_away(log):
-                raise RunFailed(_unknown(name, superlink))
+            if _was_rejected(log):
+                raise RunFailed(_not_registered(name, superlink))
             raise RunFailed(f"pod {name}: Flower's SuperNode ended with exit code {code}:\n{_last_lines(log)}")
         finally:
             node.stop()
-            if _turned_away(log):
+            if _was_rejected(log):
                 ledger.enter_refusal("", "connection", 0, f"{superlink} turned this pod's key away")
 
 
@@ -169,22 +169,22 @@ def _why_not(
     name: str, superlink: str, insecure: bool, root_certificates: Path | None, log: Path, waited: float
 ) -> str:
     """Return why the SuperNode of pod ``name`` has not connected within ``waited`` seconds."""
-    if _turned_away(log):
-        return _unknown(name, superlink)
+    if _was_rejected(log):
+        return _not_registered(name, superlink)
     if why := why_unreachable(superlink, insecure=insecure, root_certificates=root_certificates):
         return f"{why} (waited {waited:.0f} seconds)"
     return (
         f"{superlink} answers, but not as a SuperLink that takes this pod; waited {waited:.0f} seconds. Check that "
-        f"both sides use TLS, or both do not, and the certificates. What Flower said last:\n{_last_lines(log)}"
+        f"both sides use TLS, or both do not, and the certificates. The last lines of Flower's log:\n{_last_lines(log)}"
     )
 
 
-def _turned_away(log: Path) -> bool:
-    """Say whether the SuperLink has turned the node's key away, at first or, after a revocation, later."""
-    return any(sign in log.read_text("utf-8", "replace") for sign in _TURNED_AWAY)
+def _was_rejected(log: Path) -> bool:
+    """Say whether the SuperLink has rejected the node's key, on connecting or, after a revocation, later."""
+    return any(sign in log.read_text("utf-8", "replace") for sign in _REJECTED)
 
 
-def _unknown(name: str, superlink: str) -> str:
+def _not_registered(name: str, superlink: str) -> str:
     return (
         f"this pod's key is not registered at {superlink}, or not any more: give its operator the card {name}.card "
         f"(`fl-app pod keygen {name} -o {name}.card`); if it was revoked, rotate it first (`fl-app pod rotate {name}`)"
@@ -194,8 +194,8 @@ def _unknown(name: str, superlink: str) -> str:
 def _last_lines(log: Path) -> str:
     """Return the last lines that are neither empty, nor of no consequence, nor coloured."""
     lines = [line.strip() for line in _COLOUR.sub("", log.read_text("utf-8", "replace")).splitlines()]
-    told = [line for line in lines if line and not line.startswith(("INFO", "For more information"))]
-    return "\n".join(f"  {line}" for line in told[-_LAST_LINES:])
+    relevant = [line for line in lines if line and not line.startswith(("INFO", "For more information"))]
+    return "\n".join(f"  {line}" for line in relevant[-_LAST_LINES:])
 
 
 def _free_port() -> int:

@@ -20,9 +20,9 @@ _PACKAGED = Path(__file__).with_name("data")
 def prepare(home: Path) -> Path:
     """Make ``home/census`` hold the demonstration as packaged, and give both pods a key; return that directory.
 
-    Files that differ from the packaged ones are replaced, keys that exist are kept. It may be done again at any
-    time, also by several processes at once. A run that Flower has unpacked from a bundle has the Python files only;
-    it takes the directory as it was prepared before.
+    Files that differ from the packaged ones are replaced, existing keys stay. It may be repeated at any time,
+    also by several processes at once. A run that Flower has unpacked from a bundle has the Python files only, and
+    uses the directory as it was prepared before.
 
     Raises
     ------

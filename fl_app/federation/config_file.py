@@ -46,7 +46,7 @@ class Entry:
 
 
 def locate(name: str | None, directory: Path) -> Entry | None:
-    """Return the entry of the federation that was asked for, or else of the nearest one; None: the demonstration.
+    """Return the entry of the chosen federation, or else of the nearest one; None means the demonstration.
 
     Parameters
     ----------
@@ -58,21 +58,21 @@ def locate(name: str | None, directory: Path) -> Entry | None:
     UsageError
         If there is no such federation, or its file is not made of federations.
     """
-    asked = name or os.environ.get(VARIABLE)
+    chosen = name or os.environ.get(VARIABLE)
     nearest = directory / FILE_NAME
-    if not asked:
+    if not chosen:
         return read_entry(nearest) if nearest.exists() else None
-    file, _, part = asked.partition("#")
+    file, _, part = chosen.partition("#")
     if file.endswith(".toml"):
         return read_entry(absolute(file, directory), part or None)
-    if asked == CENSUS and not (nearest.exists() and CENSUS in _read(nearest)[1]):
+    if chosen == CENSUS and not (nearest.exists() and CENSUS in _read(nearest)[1]):
         return None
     if not nearest.exists():
         raise UsageError(
-            f"federation '{asked}': there is no {FILE_NAME} in {directory}; "
+            f"federation '{chosen}': there is no {FILE_NAME} in {directory}; "
             f"give the path of a toml file, or '{CENSUS}' for the demonstration"
         )
-    return read_entry(nearest, asked)
+    return read_entry(nearest, chosen)
 
 
 def read_entry(path: Path, name: str | None = None) -> Entry:

@@ -66,7 +66,7 @@ class Federation(BaseModel):
             Their files (``.yaml``, ``.py``), or pods made in Python. A relative path is seen from the working
             directory.
         home
-            Where their keys and ledgers are kept; None: `fl_app_home`.
+            Directory of their keys and ledgers; None: `fl_app_home`.
         test_file, test_target, test_read_options
             See `Federation`.
 
@@ -230,7 +230,7 @@ def _save_certificates_of(table: Mapping[str, Any]) -> None:
 
 
 def find_federation(name: str | None, directory: Path) -> Federation:
-    """Return the federation that was asked for, or else the nearest one.
+    """Return the chosen federation, or else the nearest one.
 
     Parameters
     ----------

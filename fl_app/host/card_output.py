@@ -1,4 +1,4 @@
-"""How a command hands out a card: on standard output or in a file, its fingerprint on standard error."""
+"""How a command outputs a card: to standard output or a file, with the fingerprint on standard error."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def _checked(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
-    """Refuse a file that must not be overwritten before the command has made or changed anything."""
+    """Refuse a file that must not be overwritten, before the command makes or changes anything."""
     from fl_app.identity.card import check_writable
 
     if path:
@@ -24,12 +24,12 @@ output_option = click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     callback=_checked,
-    help="Write the card to this file instead of printing it.",
+    help="Write the card to this file instead of standard output.",
 )
 
 
-def hand_out(card: "Card", output: Path | None, as_json: bool) -> None:
-    """Write the card to ``output``, if given, or print it; with ``as_json``, print what it says as JSON."""
+def output_card(card: "Card", output: Path | None, as_json: bool) -> None:
+    """Write the card to ``output``, if given, or print it; with ``as_json``, print its document as JSON."""
     if output:
         card.write(output)
     if as_json:

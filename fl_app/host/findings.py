@@ -1,16 +1,16 @@
-"""What an examination found, one thing at a time."""
+"""The result of one check, as `fl-app doctor` and `fl-app pod check` list it."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: ``text`` says what was found and, where it is wrong, what to do."""
+    """The result of one check: ``text`` says what is there and, unless it is ``ok``, what to do about it."""
 
     about: str
     ok: bool
     text: str
 
     def __str__(self) -> str:
-        """Return the line of it that is shown to people."""
+        """Return the line that is shown to people."""
         return f"{'ok   ' if self.ok else 'WRONG'}  {self.about}: {self.text}"

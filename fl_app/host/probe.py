@@ -1,4 +1,8 @@
-"""Why a SuperLink cannot be reached, found out before Flower is asked to: its own programs say little about it."""
+"""Checks of a SuperLink before Flower connects to it: Flower's own programs say little about why they cannot.
+
+`why_no_certificates` and `why_unreachable` explain in one line why a connection would fail; `check_superlink` checks
+everything a SuperLink tells anybody, as findings; `ask` fetches that.
+"""
 
 import http.client
 import json
@@ -17,9 +21,32 @@ from typing import Any
 from fl_app.federation.kinds import DeployedFederation
 from fl_app.host.findings import Finding
 
-_EXPIRED, _NOT_YET = 10, 9
-_OTHER_NAMES = (62, 64)
-"""Numbers of OpenSSL's X509_V_ERR: what is wrong with a certificate."""
+CLOCK_SECONDS = 5.0
+"""A SuperLink rejects a pod whose clock is further ahead (Flower's SYSTEM_TIME_TOLERANCE), or 305 s behind."""
+_TIMEOUT = 10.0
+_WARN_DAYS = 14
+"""Fewer days than this until a certificate expires are a fault."""
+_EXPIRED, _NOT_YET, _OTHER_NAMES = 10, 9, (62, 64)
+"""OpenSSL's X509_V_ERR codes: what is wrong with a certificate."""
+
+
+@dataclass(frozen=True)
+class SuperLinkFacts:
+    """What a SuperLink tells anybody; None for what it keeps to itself.
+
+    Attributes
+    ----------
+    clock_ahead
+        Seconds by which this machine's clock is ahead of the SuperLink's.
+    flower
+        Its version of Flower.
+    days
+        Days until its certificate expires.
+    """
+
+    clock_ahead: float | None
+    flower: str | None
+    days: int | None
 
 
 def why_no_certificates(path: Path | None) -> str | None:
@@ -47,7 +74,7 @@ def why_unreachable(
     root_certificates
         Certificates (PEM) by which the SuperLink's is checked; None means the system's.
     seconds
-        How long to wait.
+        How long to wait for the connection.
     """
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
@@ -80,29 +107,14 @@ def _about_certificate(address: str, error: ssl.SSLCertVerificationError) -> str
         return f"the SuperLink at {address} has a certificate for another address: use the one in the join file"
     return (
         f"the SuperLink at {address} shows a certificate that was not signed by the authority in the join file: "
-        "either it is not that SuperLink, or its operator has a new join file to hand out"
+        "either it is not that SuperLink, or its operator has a new join file: ask for it"
     )
 
 
-CLOCK_SECONDS = 5.0
-"""A SuperLink turns a pod away whose clock is further ahead (Flower's SYSTEM_TIME_TOLERANCE), or 305 s behind."""
-_DAYS = 14
-_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class Answered:
-    """What a SuperLink said to one question: how far this clock is ahead of its own, and its Flower, if it tells."""
-
-    ahead: float | None
-    flower: str | None
-    days: int | None
-
-
-def look_at_superlink(federation: DeployedFederation) -> Iterator[Finding]:
-    """Look at a federation's SuperLink: reachable, certificates, clock, Flower."""
+def check_superlink(federation: DeployedFederation) -> Iterator[Finding]:
+    """Check a federation's SuperLink: reachable, certificates, clock, Flower."""
     address, roots = federation.superlink, federation.root_certificates
-    why = why_unreachable(address, insecure=federation.insecure, root_certificates=roots, seconds=_SECONDS)
+    why = why_unreachable(address, insecure=federation.insecure, root_certificates=roots, seconds=_TIMEOUT)
     if why is not None:
         yield Finding("SuperLink", False, why)
         return
@@ -111,20 +123,23 @@ def look_at_superlink(federation: DeployedFederation) -> Iterator[Finding]:
     if roots is not None:
         yield from _authority(roots)
     try:
-        told = ask(address, insecure=federation.insecure, root_certificates=roots)
+        facts = ask(address, insecure=federation.insecure, root_certificates=roots)
     except (OSError, http.client.HTTPException) as error:
         yield Finding("SuperLink", False, f"{address} does not answer as a SuperLink does ({type(error).__name__})")
         return
-    if told.days is not None:
-        yield _expiry("certificate", told.days, "its operator runs `fl-app superlink renew`")
-    if told.ahead is None:
-        yield Finding("clock", True, "the SuperLink does not tell the time")
-    else:
-        fits = abs(told.ahead) <= CLOCK_SECONDS
-        text = f"{abs(told.ahead):.0f} s {'ahead of' if told.ahead > 0 else 'behind'} the SuperLink's"
-        advice = "" if fits else f"; more than {CLOCK_SECONDS:.0f} s may be refused: set it by NTP"
-        yield Finding("clock", fits, text + advice)
-    yield _flower(told.flower)
+    if facts.days is not None:
+        yield _expiry("certificate", facts.days, "its operator runs `fl-app superlink renew`")
+    yield _clock(facts.clock_ahead)
+    yield _flower(facts.flower)
+
+
+def _clock(ahead: float | None) -> Finding:
+    if ahead is None:
+        return Finding("clock", True, "the SuperLink does not tell the time")
+    fits = abs(ahead) <= CLOCK_SECONDS
+    text = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the SuperLink's"
+    advice = "" if fits else f"; more than {CLOCK_SECONDS:.0f} s may be refused: set it by NTP"
+    return Finding("clock", fits, text + advice)
 
 
 def _flower(there: str | None) -> Finding:
@@ -141,15 +156,15 @@ def _authority(roots: Path) -> Iterator[Finding]:
     with suppress(OSError, ValueError):
         ends = [certificate.not_valid_after_utc for certificate in load_pem_x509_certificates(roots.read_bytes())]
         days = (min(ends) - datetime.now(UTC)).days
-        yield _expiry("CA certificate", days, "its operator hands out a new join file")
+        yield _expiry("CA certificate", days, "its operator sends out a new join file")
 
 
 def _expiry(about: str, days: int, advice: str) -> Finding:
-    return Finding(about, days >= _DAYS, f"valid for {days} days" + ("" if days >= _DAYS else f": {advice}"))
+    return Finding(about, days >= _WARN_DAYS, f"valid for {days} days" + ("" if days >= _WARN_DAYS else f": {advice}"))
 
 
-def ask(address: str, *, insecure: bool, root_certificates: Path | None) -> Answered:
-    """Ask the SuperLink at ``host:port`` what it tells anybody.
+def ask(address: str, *, insecure: bool, root_certificates: Path | None) -> SuperLinkFacts:
+    """Return what the SuperLink at ``host:port`` tells anybody.
 
     Raises
     ------
@@ -159,22 +174,22 @@ def ask(address: str, *, insecure: bool, root_certificates: Path | None) -> Answ
     host, _, port = address.rpartition(":")
     connection: http.client.HTTPConnection
     if insecure:
-        connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=_SECONDS)
+        connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=_TIMEOUT)
     else:
         context = ssl.create_default_context(cafile=str(root_certificates) if root_certificates else None)
-        connection = http.client.HTTPSConnection(host.strip("[]"), int(port), timeout=_SECONDS, context=context)
+        connection = http.client.HTTPSConnection(host.strip("[]"), int(port), timeout=_TIMEOUT, context=context)
     try:
         connection.connect()
         days = _days_left(connection.sock)
         _, ahead = _get(connection, "/health")
-        described, _ = _get(connection, "/openapi.json")  # a SuperLink behind a gate keeps it to itself
-        return Answered(ahead, _flower_in(described), days)
+        description, _ = _get(connection, "/openapi.json")  # a SuperLink behind a gate keeps it to itself
+        return SuperLinkFacts(ahead, _flower_in(description), days)
     finally:
         connection.close()
 
 
 def _get(connection: http.client.HTTPConnection, path: str) -> tuple[bytes, float | None]:
-    """Return the body of an answer, b"" for a refusal, and how far this clock is ahead, in seconds."""
+    """Return the body of an answer, b"" for a refusal, and the seconds by which this clock is ahead."""
     before = time.time()
     connection.request("GET", path)
     answer = connection.getresponse()
@@ -182,14 +197,14 @@ def _get(connection: http.client.HTTPConnection, path: str) -> tuple[bytes, floa
     ahead = None
     if date is not None:
         with suppress(ValueError, TypeError):
-            # The header is cut to whole seconds, and was written some time between the two looks at this clock.
+            # The header is cut to whole seconds, and was written some time between the two readings of this clock.
             ahead = (before + after) / 2 - (parsedate_to_datetime(date).timestamp() + 0.5)
     return (body if answer.status == http.client.OK else b""), ahead
 
 
-def _flower_in(described: bytes) -> str | None:
+def _flower_in(description: bytes) -> str | None:
     with suppress(ValueError, KeyError, TypeError):
-        return str(json.loads(described)["info"]["version"])
+        return str(json.loads(description)["info"]["version"])
     return None
 
 

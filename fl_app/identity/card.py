@@ -44,7 +44,7 @@ MAX_CARD_BYTES = 8192
 
 @dataclass(frozen=True)
 class Card:
-    """What a party hands out. One made by `issue` or read by `from_text` or `load` has signatures that hold.
+    """A party's card. One made by `issue` or read by `from_text` or `load` has signatures that hold.
 
     Attributes
     ----------
@@ -83,9 +83,9 @@ class Card:
         """
         key, old = identity.public_bytes, predecessor.public_bytes if predecessor else None
         _check_facts(role, name, key, node_key, old)
-        said = _said(role, name, key, node_key, old)
-        replaced = predecessor.sign(said) if predecessor else None
-        return cls(role, name, key, node_key, old, identity.sign(said), replaced)
+        signed = _signed_bytes(role, name, key, node_key, old)
+        replaced = predecessor.sign(signed) if predecessor else None
+        return cls(role, name, key, node_key, old, identity.sign(signed), replaced)
 
     @classmethod
     def from_text(cls, text: str) -> Self:
@@ -108,10 +108,10 @@ class Card:
         signature = _bytes(facts, "signature", SIGNATURE_BYTES)
         replaced = _bytes(facts, "replaced-signature", SIGNATURE_BYTES) if replaces else None
         _check_facts(role, name, key, node_key, old)
-        said = _said(role, name, key, node_key, old)
+        signed = _signed_bytes(role, name, key, node_key, old)
         for signer, its_signature in ((key, signature), (old, replaced)):
             if signer is not None and its_signature is not None:
-                _check_signature(signer, its_signature, said, name)
+                _check_signature(signer, its_signature, signed, name)
         return cls(role, name, key, node_key, old, signature, replaced)
 
     @classmethod
@@ -144,7 +144,7 @@ class Card:
             raise UsageError(f"{path}: the card cannot be written: {error.strerror}") from error
 
     def document(self) -> dict[str, str | None]:
-        """Return what the card says as plain values, with the whole text under ``card``."""
+        """Return the card's facts as plain values, with the whole text under ``card``."""
         return {
             "name": self.name,
             "role": self.role,
@@ -198,7 +198,7 @@ def read_card_file(path: Path) -> str:
     raise UsageError(f"{path}: not a card: longer than {MAX_CARD_BYTES} bytes")
 
 
-def _said(role: str, name: str, key: bytes, node_key: str | None, predecessor: bytes | None) -> bytes:
+def _signed_bytes(role: str, name: str, key: bytes, node_key: str | None, predecessor: bytes | None) -> bytes:
     """Return the bytes that the signatures of a card cover."""
     return statement(PURPOSE, b"", name, "", encode([role, name, key, node_key, predecessor]))
 
@@ -253,9 +253,9 @@ def is_node_key(line: str) -> bool:
     return written == line.encode()
 
 
-def _check_signature(key: bytes, signature: bytes, said: bytes, name: str) -> None:
+def _check_signature(key: bytes, signature: bytes, signed: bytes, name: str) -> None:
     try:
-        verify(key, signature, said, name)
+        verify(key, signature, signed, name)
     except BadSignature as error:
         raise UsageError(
             f"the card of '{name}' is not as it was signed by {fingerprint(key)}: it was changed, or cut. "
@@ -264,18 +264,18 @@ def _check_signature(key: bytes, signature: bytes, said: bytes, name: str) -> No
 
 
 def _bytes(facts: Mapping[str, str], fact: str, size: int) -> bytes:
-    found = _decoded(facts[fact], size)
-    if found is None:
+    content = _decoded(facts[fact], size)
+    if content is None:
         raise UsageError(f"not a card: `{fact}` is not {size} bytes in base64")
-    return found
+    return content
 
 
 def _decoded(text: str, size: int) -> bytes | None:
     try:
-        found = base64.b64decode(text, validate=True)
+        content = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         return None
-    return found if len(found) == size and _base64(found) == text else None
+    return content if len(content) == size and _base64(content) == text else None
 
 
 def _base64(content: bytes) -> str:

@@ -1,4 +1,4 @@
-"""A long-term key and the file it is kept in, readable by its owner alone."""
+"""A long-term key and its file, which its owner alone can read."""
 
 import os
 import stat
@@ -18,7 +18,7 @@ KEY_FILE = "identity.key"
 
 
 class MissingKey(UsageError):
-    """There is no such key, or no name to it, in the home that was asked."""
+    """The home has no such key, or no name for its modeller."""
 
 
 class KeyExists(UsageError):
@@ -141,7 +141,7 @@ def create_private(path: Path, content: bytes, kind: str) -> None:
         except FileExistsError as error:
             raise KeyExists(
                 f"{path}: there is a file already, and it is not overwritten: other parties may know this {kind}. "
-                "To replace it, rotate it (`fl-app pod rotate`), or move the file away and hand out a new card"
+                "To replace it, rotate it (`fl-app pod rotate`), or move the file away and send out a new card"
             ) from error
     except OSError as error:
         raise UsageError(f"{path}: the {kind} cannot be written: {error.strerror}") from error

@@ -2,7 +2,7 @@
 
 A pod's are in ``pods/NAME/`` of its owner's home, the modeller's in ``modeller/``: ``identity.key`` (Ed25519, PKCS8
 PEM) and, for a pod, ``node.key`` (P-384, OpenSSH form, as `flower-supernode` takes it), readable by the owner alone.
-The keys of others are in the `Keyring`; what a party hands out is its `Card`.
+The keys of others are in the `Keyring`; a party's public keys are on its `Card`.
 """
 
 from contextlib import suppress
@@ -44,7 +44,7 @@ __all__ = [
 
 NODE_KEY_FILE = "node.key"
 CARD_FILE = "card"
-"""The card that a replaced key has signed too; without a rotation there is none, and cards are made when asked for."""
+"""The card that a replaced key has signed too; without a rotation there is none, and a card is issued on demand."""
 
 _NAME_FILE = "name"
 
@@ -148,7 +148,7 @@ def modeller_card(name: str | None = None, home: Path | None = None) -> Card:
         if not is_pod_name(name):
             raise UsageError(f"{name!r}: {NAME_RULE}")
         Identity.load_or_create(directory)
-        _remember(directory / _NAME_FILE, name)
+        _write_name(directory / _NAME_FILE, name)
         if (known := modeller_name(home)) != name:
             raise UsageError(f"{directory}: the modeller here is called '{known}', not '{name}'; a home has one")
     name = modeller_name(home)
@@ -156,15 +156,15 @@ def modeller_card(name: str | None = None, home: Path | None = None) -> Card:
 
 
 def _card(role: Role, name: str, directory: Path, identity: Identity, node: str | None) -> Card:
-    """Return the card of these keys: the one that a rotation has left, if it is still theirs, or else a new one."""
+    """Return the card of these keys: the one stored by a rotation, if it still matches, or else a new one."""
     if (directory / CARD_FILE).exists():
-        left = Card.load(directory / CARD_FILE)
-        if (left.role, left.name, left.key, left.node_key) == (role, name, identity.public_bytes, node):
-            return left
+        stored = Card.load(directory / CARD_FILE)
+        if (stored.role, stored.name, stored.key, stored.node_key) == (role, name, identity.public_bytes, node):
+            return stored
     return Card.issue(role, name, identity, node)
 
 
-def _remember(path: Path, name: str) -> None:
+def _write_name(path: Path, name: str) -> None:
     try:
         create_file(path, f"{name}\n".encode(), mode=0o600)
     except FileExistsError:

@@ -15,7 +15,7 @@ from fl_app.system.home import KNOWN_PODS_FILE, NAME_RULE, fl_app_home, is_pod_n
 
 
 class Keyring:
-    """The public keys of other pods that an owner knows, kept in the text file ``path``."""
+    """The public keys of other pods that an owner knows, stored in the text file ``path``."""
 
     def __init__(self, path: Path, keys: dict[str, bytes]) -> None:
         self.path = path
@@ -77,11 +77,11 @@ class Keyring:
         UsageError
             If ``name`` is not known.
         """
-        found = Keyring.load(self.path).get(name)
-        if found is None:
+        key = Keyring.load(self.path).get(name)
+        if key is None:
             raise UsageError(f"{self.path}: pod '{name}' is not known there; `fl-app pod known` lists who is")
-        self._change(name, found, lambda text: "\n".join(it for it in text.split("\n") if _name_in(it) != name))
-        return found
+        self._change(name, key, lambda text: "\n".join(it for it in text.split("\n") if _name_in(it) != name))
+        return key
 
     def get(self, name: str) -> bytes | None:
         """Return the 32-byte public key known for pod ``name``, or None."""

@@ -1,1 +1,1 @@
-"""Files that several processes share, and where they are kept."""
+"""Files that several processes share, and the home directory they are in."""

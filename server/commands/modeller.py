@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fl_app.host.card_output import hand_out, output_option
+from fl_app.host.card_output import output_card, output_option
 from server.commands.output import json_option
 
 home_option = click.option(
@@ -26,7 +26,7 @@ def keygen(name: str, output: Path | None, home: Path | None, as_json: bool) -> 
     """Make the key of the modeller NAME, unless there is one, and print its card for the operator."""
     from fl_app.identity.keys import modeller_card, modeller_home
 
-    hand_out(modeller_card(name, home), output, as_json)
+    output_card(modeller_card(name, home), output, as_json)
     if not as_json:
         click.echo(f"the private key stays in {modeller_home(home)}", err=True)
 
@@ -39,7 +39,7 @@ def card(output: Path | None, home: Path | None, as_json: bool) -> None:
     """Print the modeller's card again."""
     from fl_app.identity.keys import modeller_card
 
-    hand_out(modeller_card(None, home), output, as_json)
+    output_card(modeller_card(None, home), output, as_json)
 
 
 @modeller.command(epilog="Example: fl-app modeller rotate -o ada.card")
@@ -54,6 +54,6 @@ def rotate(output: Path | None, home: Path | None, as_json: bool) -> None:
     """
     from fl_app.host.rotation import rotate_modeller
 
-    hand_out(rotate_modeller(home), output, as_json)
+    output_card(rotate_modeller(home), output, as_json)
     if not as_json:
         click.echo("send the card to the operator; you cannot start runs until it is registered", err=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from fl_app.errors import FlAppError
 from fl_app.federation.kinds import DeployedFederation, Federation, SimulatedFederation
 from fl_app.host.findings import Finding
-from fl_app.host.probe import look_at_superlink
+from fl_app.host.probe import check_superlink
 from fl_app.pod.pod_file import load_pod
 
 
@@ -16,7 +16,7 @@ def examine_federation(federation: Federation) -> Iterator[Finding]:
         yield from map(_pod, federation.pods)
     elif isinstance(federation, DeployedFederation):
         reached = False
-        for finding in look_at_superlink(federation):
+        for finding in check_superlink(federation):
             reached = reached or (finding.about == "SuperLink" and finding.ok)
             yield finding
         if reached:
