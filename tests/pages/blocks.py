@@ -23,7 +23,8 @@ _COMMENT = re.compile(r"<!--\s*([a-z ]+):\s*(.+?)\s*-->")
 class Block:
     """One fenced block.
 
-    ``language`` and ``party`` are the first two words of its head; ``said`` what the comment above it says, by word.
+    ``language`` and ``party`` are the first two words of its head; ``notes`` are what the comment
+    above it says, by word.
     """
 
     page: str
@@ -31,7 +32,7 @@ class Block:
     language: str
     party: str
     text: str
-    said: dict[str, str]
+    notes: dict[str, str]
 
     @property
     def place(self) -> str:
@@ -44,21 +45,21 @@ class Block:
 
 def pages() -> list[str]:
     """Return the pages of the repository that people read, as paths seen from its root."""
-    found = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("fl_app/**/*.md")]
-    return sorted(str(path.relative_to(ROOT)) for path in found)
+    paths = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("fl_app/**/*.md")]
+    return sorted(str(path.relative_to(ROOT)) for path in paths)
 
 
 def blocks_of(page: str, text: str | None = None) -> list[Block]:
     """Return the fenced blocks of a page, but for directives of the documentation site (```` ```{toctree} ````)."""
     content = (ROOT / page).read_text("utf-8") if text is None else text
-    found, said = [], {}
+    blocks, notes = [], {}
     for token in MarkdownIt("commonmark").parse(content):
         if token.type == "html_block":
-            said = dict(_COMMENT.findall(token.content))
+            notes = dict(_COMMENT.findall(token.content))
             continue
         if token.type == "fence" and not token.info.startswith("{"):
             language, _, party = token.info.strip().partition(" ")
             line = token.map[0] + 1 if token.map else 0
-            found.append(Block(page, line, language, party, token.content, said))
-        said = {}
-    return found
+            blocks.append(Block(page, line, language, party, token.content, notes))
+        notes = {}
+    return blocks

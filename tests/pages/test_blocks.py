@@ -31,7 +31,7 @@ def reason(block: Block) -> str | None:
     """Say why nobody runs a block; the deployment page names parties, and two of them are no party."""
     if block.page == DEPLOYMENT and block.party in ("systemd", "containers"):
         return block.party
-    return block.said.get("not run")
+    return block.notes.get("not run")
 
 
 def test_blocks_that_nobody_runs_are_listed() -> None:
@@ -42,20 +42,20 @@ def test_blocks_that_nobody_runs_are_listed() -> None:
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.place)
 def test_a_block_says_what_it_is(block: Block) -> None:
     assert block.language in RUN | SHOWN, "the head of a block is sh, python, toml, yaml or text"
-    assert block.said.keys() <= set(WORDS), "a comment above a block says one of the words of tests/pages/blocks.py"
+    assert block.notes.keys() <= set(WORDS), "a comment above a block says one of the words of tests/pages/blocks.py"
     if block.page != DEPLOYMENT:
         assert not block.party
 
 
-@pytest.mark.parametrize("block", [b for b in BLOCKS if "run in" in b.said], ids=lambda block: block.place)
+@pytest.mark.parametrize("block", [b for b in BLOCKS if "run in" in b.notes], ids=lambda block: block.place)
 def test_a_block_that_runs_elsewhere_stands_there(block: Block) -> None:
-    elsewhere = block.said["run in"]
+    elsewhere = block.notes["run in"]
     assert elsewhere in RUN_BY
     assert elsewhere != block.page
     if elsewhere.endswith(".py"):
         assert unindented(block.text) in unindented((ROOT / elsewhere).read_text("utf-8"))
     else:
-        there = {line for b in blocks_of(elsewhere) if b.said.keys() <= {"file"} for line in b.commands()}
+        there = {line for b in blocks_of(elsewhere) if b.notes.keys() <= {"file"} for line in b.commands()}
         assert set(block.commands()) <= there
 
 
@@ -73,5 +73,5 @@ def test_every_example_has_a_test() -> None:
 def test_the_readers_of_pages_see_what_is_there() -> None:
     text = "<!-- not run: network -->\n```sh\ngit clone x\n```\n\ntext\n```\nls  # lists\n```\n```{click} a\n```\n"
     tagged, plain = blocks_of("page.md", text)
-    assert (tagged.language, tagged.said, tagged.line) == ("sh", {"not run": "network"}, 2)
-    assert (plain.language, plain.said, plain.commands()) == ("", {}, ["ls"])
+    assert (tagged.language, tagged.notes, tagged.line) == ("sh", {"not run": "network"}, 2)
+    assert (plain.language, plain.notes, plain.commands()) == ("", {}, ["ls"])

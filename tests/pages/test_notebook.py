@@ -21,8 +21,8 @@ def test_it_was_executed_from_top_to_bottom_without_an_error() -> None:
 
 
 def test_nothing_of_the_machine_it_ran_on_is_in_it() -> None:
-    told = json.dumps([cell["outputs"] for cell in CODE])
-    text = re.sub(r'"image/png": "[^"]*"', "", told)
+    shown = json.dumps([cell["outputs"] for cell in CODE])
+    text = re.sub(r'"image/png": "[^"]*"', "", shown)
     assert re.findall(r"""(?<=["'\s=(>])(?:~|[A-Z]:)?/\w[\w.-]*/[\w./-]+""", text) == []
     for own in (str(Path.home()), str(ROOT)):
         assert own not in text

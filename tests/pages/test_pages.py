@@ -8,7 +8,7 @@ import pytest
 
 from fl_app.identity.keys import pod_card
 from fl_app.pod.pod_file import load_pod
-from tests.pages.blocks import blocks_of, pages
+from tests.pages.blocks import ROOT, blocks_of, pages
 from tests.pages.test_blocks import DEPLOYMENT
 from tests.pages.walk import Walk
 from tests.processes.parties import SCRIPTS
@@ -38,6 +38,9 @@ def test_the_readme_and_then_the_quick_start(tmp_path: Path) -> None:
     assert len(rows) == 16281
     assert all(abs(sum(map(float, row.values())) - 1) < 1e-6 for row in rows[:100])
     walk.follow("docs/quickstart.md")
+    reference = (ROOT / "docs" / "reference" / "files.md").read_text("utf-8")
+    files = {path.name for path in (walk.directory / "runs" / "latest").iterdir() if path.suffix != ".png"}
+    assert {name for name in files if f"`{name}`" not in reference} == set()
 
 
 def test_the_modellers_page(tmp_path: Path) -> None:
@@ -71,7 +74,10 @@ def test_no_page_is_left_out() -> None:
     own = ("quickstart", "modeller", "pod-owner", "protocol")
     followed = {"README.md", DEPLOYMENT, *(f"docs/{name}.md" for name in own)}
     to_run = {
-        page for page in pages() for block in blocks_of(page) if block.language != "text" and "run in" not in block.said
+        page
+        for page in pages()
+        for block in blocks_of(page)
+        if block.language != "text" and "run in" not in block.notes
     }
     assert to_run == followed
 

@@ -26,8 +26,8 @@ print({"rows": len(model.predict(sys.argv[2])), **model.evaluate(sys.argv[2])})
 
 def python(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Python in ``directory`` with the directory's own ``home`` as HOME, and nothing else of this user's."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ}
-    environment = {**kept, "HOME": str(directory / "home"), "PYTHONPATH": str(ROOT)}
+    inherited = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ}
+    environment = {**inherited, "HOME": str(directory / "home"), "PYTHONPATH": str(ROOT)}
     (directory / "home").mkdir(exist_ok=True)
     (directory / "work").mkdir(exist_ok=True)
     return subprocess.run(

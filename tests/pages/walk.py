@@ -37,16 +37,16 @@ class Walk:
     def follow(self, page: str) -> None:
         """Do all that a page says, but for what is run elsewhere or not at all."""
         for block in blocks_of(page):
-            if not {"run in", "not run"} & block.said.keys():
+            if not {"run in", "not run"} & block.notes.keys():
                 self._carry_out(block)
 
     def _carry_out(self, block: Block) -> None:
-        if name := block.said.get("file"):
+        if name := block.notes.get("file"):
             (self.directory / name).write_text(block.text)
         match block.language:
             case "sh":
                 self._shell(block)
-            case "python" if "file" in block.said:
+            case "python" if "file" in block.notes:
                 compile(block.text, block.place, "exec")
             case "python":
                 self._run(block, [sys.executable, "-c", block.text])
@@ -72,9 +72,9 @@ class Walk:
         self.directory = Path(there.read_text().strip())
 
     def _run(self, block: Block, command: list[str]) -> None:
-        kept = {name: os.environ[name] for name in ("LANG", "LC_ALL", "TMPDIR") if name in os.environ}
+        inherited = {name: os.environ[name] for name in ("LANG", "LC_ALL", "TMPDIR") if name in os.environ}
         path = f"{SCRIPTS}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-        environment = {**kept, "PATH": path, "HOME": str(self.home), "NO_COLOR": "1", **self.environment}
+        environment = {**inherited, "PATH": path, "HOME": str(self.home), "NO_COLOR": "1", **self.environment}
         process = subprocess.Popen(
             command,
             cwd=self.directory,
@@ -86,9 +86,9 @@ class Walk:
             start_new_session=True,
         )
         try:
-            said, _ = process.communicate(timeout=_SECONDS)
+            output, _ = process.communicate(timeout=_SECONDS)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait(10)
-        assert process.returncode == 0, f"{block.place}: exit code {process.returncode}\n{block.text}\n{said}"
+        assert process.returncode == 0, f"{block.place}: exit code {process.returncode}\n{block.text}\n{output}"
