@@ -1,7 +1,7 @@
-"""Encoded rows kept on the pod's own disk from one round to the next: in a deployment each message is a new process.
+"""A cache of encoded rows on the pod's own disk: in a deployment each message is answered by a new process.
 
-A file's name is a digest of all that its content follows from: the table's bytes, how it is read, the encoding and the
-code that encodes. So nothing outdated is ever found, and whatever carries another digest is removed.
+A file's name is a digest of everything its content depends on: the table's bytes, how it is read, the encoding and the
+code that encodes. So a stale file is never read, and files with another digest are removed.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ class EncodedRows:
     Parameters
     ----------
     directory : Path
-        Where the files are, readable by their owner alone; made when there is something to keep.
+        Directory of the files, readable by their owner alone; made with the first of them.
     pod : Pod
         Whose table.
     encoding : Encoding
@@ -45,10 +45,10 @@ class EncodedRows:
         self._directory, self._name = directory, hashlib.sha256(digests).hexdigest()[:_DIGITS]
 
     def load(self, part: str) -> Encoded | None:
-        """Return the rows of "train", "validation" or "test", or None if they are not kept or cannot be read."""
+        """Return the rows of "train", "validation" or "test", or None if they are not there or cannot be read."""
         try:
-            with np.load(BytesIO(self._file(part).read_bytes()), allow_pickle=False) as kept:
-                arrays = {name: kept[name] for name in kept.files}
+            with np.load(BytesIO(self._file(part).read_bytes()), allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
             dropped = int(arrays.pop("dropped"))
             return Encoded(**arrays, dropped=dropped)
         except FileNotFoundError:
@@ -57,7 +57,7 @@ class EncodedRows:
             return None
 
     def save(self, part: str, rows: Encoded) -> None:
-        """Keep the rows, if the disk takes them, and remove what is kept of other tables or encodings."""
+        """Write the rows, if the disk takes them, and remove those of other tables or encodings."""
         written = BytesIO()
         arrays = {f.name: getattr(rows, f.name) for f in fields(rows)}
         np.savez(written, **{name: array for name, array in arrays.items() if array is not None})

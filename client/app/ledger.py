@@ -1,10 +1,16 @@
 """The owner's ledger: one append-only, hash-chained table with an entry for every message answered or refused.
 
-It is what keeps "each step is answered once" true across crashes: Flower's own state is pushed after a reply and may
-be lost, the ledger is written before. A step is spent when it begins, before anything is computed for it; its answer is
-a second entry. The head of the chain that a session remembers must still be in it, or the pod refuses: a ledger deleted
-or rolled back while a run is under way is noticed. Training rounds are counted over all runs of a series; statistics,
-evaluation and sessions over one run.
+It keeps "each step is answered once" true across crashes. Flower saves a node's state after a reply has left, so the
+state may be lost with the process; the ledger is on disk before the reply leaves.
+
+- An entry comes before what it is about: the session before the hello, the beginning of a step before the handlers run,
+  its answer before the masked vector leaves, a list of survivors before the signature or the shares leave.
+- A step is spent when it begins, and its answer is a second entry. Two answers to one round would go into two sums,
+  whose difference may be one pod's own vector; so a step that failed in between is not begun a second time.
+- Each entry hashes the one before. A session remembers the head of its last entry and refuses if that is gone: a ledger
+  deleted or rolled back while a run is under way is noticed, and an owner who noted a head finds later changes.
+- Training rounds are counted over all runs of a series, since a resumed run goes on with the same model; statistics,
+  evaluation and sessions over one run.
 """
 
 import sqlite3
@@ -23,7 +29,11 @@ _LONGEST_TEXT = 1000
 
 
 class Ledger:
-    """The ledger of one pod. Where a method takes an account, a run's identifier alone will do for a run of its own.
+    """The ledger of one pod.
+
+    Every method opens the file, checks and appends in one exclusive transaction, so that two processes that answer for
+    one pod cannot both find a step unspent. Where a method takes an account, a run's identifier stands for a run that
+    is its own series.
 
     Parameters
     ----------
@@ -56,8 +66,9 @@ class Ledger:
         """
         account = _account(account)
         with self._open() as database:
-            _find(database, account.run, head)
+            _check_head(database, account.run, head)
             query = "SELECT count(*), min(series), max(series) FROM entries WHERE run = ? AND event = 'session'"
+            # min and max are equal, and the account's, if all the run's sessions are of its series
             begun, *series = database.execute(query, (account.run,)).fetchone()
             if begun and series != [account.series] * 2:
                 raise LedgerRefused("this run has begun as part of another series")
@@ -88,11 +99,12 @@ class Ledger:
         """
         account = _account(account)
         with self._open() as database:
-            _find(database, account.run, head)
+            _check_head(database, account.run, head)
             query = "SELECT max(round) FROM entries WHERE run = ? AND kind = ? AND event = 'begin'"
             last = database.execute(query, (account.run, kind)).fetchone()[0]
-            if kind == TRAIN:
+            if kind == TRAIN:  # whichever run of the series it was
                 last = _last_round(database, account.series)
+            # Rounds go up: an earlier one that was skipped is not begun later, under a model that has moved on.
             if last is not None and round <= last:
                 raise AlreadyAnswered(f"round {round} of '{kind}' comes after round {last} was begun")
             if kind == TRAIN:
@@ -114,7 +126,7 @@ class Ledger:
         account = _account(account)
         step = (account.run, kind, round, label.hex())
         with self._open() as database:
-            _find(database, account.run, head)
+            _check_head(database, account.run, head)
             query = "SELECT 1 FROM entries WHERE run = ? AND kind = ? AND round = ? AND detail = ? AND event = "
             if not database.execute(f"{query}'begin'", step).fetchone():
                 raise LedgerRefused("the pod's ledger does not hold that this step has begun")
@@ -134,12 +146,13 @@ class Ledger:
         """
         account = _account(account)
         with self._open() as database:
-            _find(database, account.run, head)
+            _check_head(database, account.run, head)
             query = "SELECT kind, round FROM entries WHERE run = ? AND event = 'answer' AND detail = ?"
             spoken = "SELECT cohort FROM entries WHERE run = ? AND event IN ('survivors', 'unmask') AND detail = ?"
             under = (account.run, label.hex())
             for kind, round in database.execute(query, under):  # at most one
-                if any(said != (cohort_text(account),) for said in database.execute(spoken, under)):
+                # Two lists under one label would open two sums, whose difference may be one pod's own.
+                if any(cohort != (cohort_text(account),) for cohort in database.execute(spoken, under)):
                     raise AlreadyAnswered("this pod spoke of other survivors under the same label")
                 return self._append(database, account, event, kind, round, size=size, detail=label.hex())
             raise LedgerRefused("the pod's ledger holds no answer under this label")
@@ -156,7 +169,7 @@ class Ledger:
         why: str = "",
         head: bytes = b"",
     ) -> bytes:
-        """Enter a message of which nothing depends on the ones before, and return the new head.
+        """Enter a message that may come any number of times, and return the new head.
 
         Raises
         ------
@@ -165,7 +178,7 @@ class Ledger:
         """
         account = _account(account)
         with self._open() as database:
-            _find(database, account.run, head)
+            _check_head(database, account.run, head)
             return self._append(database, account, event, kind, round, size=size, detail=detail, why=why)
 
     def enter_refusal(self, account: Account | str, kind: str, round: int, why: str, size: int = 0) -> None:
@@ -174,16 +187,16 @@ class Ledger:
 
     def entries(self) -> list[Entry]:
         """Return all entries in order; raises `LedgerRefused`, naming the first bad entry, if the chain is broken."""
-        found, broken = self.read()
+        entries, broken = self.read()
         if broken is not None:
             raise LedgerRefused(f"the ledger was altered: entry {broken} does not follow from the one before")
-        return found
+        return entries
 
     def read(self) -> tuple[list[Entry], int | None]:
         """Return all entries in order, and the number of the first at which the chain is broken, None if it is not."""
         with self._open() as database:
-            found = [Entry(*row) for row in database.execute("SELECT * FROM entries ORDER BY seq")]
-        return found, broken_at(found)
+            entries = [Entry(*row) for row in database.execute("SELECT * FROM entries ORDER BY seq")]
+        return entries, broken_at(entries)
 
     def _check_runs_today(self, database: sqlite3.Connection) -> None:
         query = "SELECT count(DISTINCT run) FROM entries WHERE event = 'session' AND time >= ?"
@@ -209,6 +222,7 @@ class Ledger:
             self._path.touch(mode=0o600)
             database = sqlite3.connect(self._path, timeout=LOCK_SECONDS, isolation_level=None)
             try:
+                # EXTRA: the entry is on the disk, and so is the directory's record of it, when COMMIT returns.
                 database.execute("PRAGMA synchronous = EXTRA")
                 database.execute("BEGIN EXCLUSIVE")
                 prepare(database)
@@ -240,7 +254,8 @@ class Ledger:
         return head
 
 
-def _find(database: sqlite3.Connection, run: str, head: bytes) -> None:
+def _check_head(database: sqlite3.Connection, run: str, head: bytes) -> None:
+    """Raise `LedgerRefused` unless ``head`` is an entry of the run; b"" is remembered by a run that has none yet."""
     query = "SELECT 1 FROM entries WHERE run = ? AND head = ?"
     if head and not database.execute(query, (run, head)).fetchone():
         raise LedgerRefused("the pod's ledger does not hold what this run has entered: it was deleted or replaced")

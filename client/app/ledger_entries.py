@@ -1,4 +1,9 @@
-"""The ledger's table: what an entry says, and the chain that holds the entries together."""
+"""The ledger's table: what an entry says, and the hash chain over the entries.
+
+The head after an entry is SHA-256 over the head before it and every column of the entry, so an entry cannot be changed,
+left out or put in without changing all heads that follow. The chain has no key: who can write the file can compute a
+new chain. What holds against that is a head known elsewhere, in a session under way or in the owner's notes.
+"""
 
 import json
 import sqlite3
@@ -12,8 +17,10 @@ from fl_app.secagg.errors import LedgerRefused
 from fl_app.secagg.ledger_protocol import Account
 
 FORM = 2
-"""Of the table and the chain; SQLite keeps it in the file's head."""
+"""Version of the table and the chain, kept in SQLite's ``user_version``."""
 
+# The two unique indexes say "once" a second time, in the database itself: were a check in `Ledger` wrong, a second
+# beginning or answer still could not be written.
 _SCHEMA = """
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY,
@@ -51,14 +58,14 @@ class Entry:
         The Flower run; the training that it belongs to; the hash of the app's bundle that the owner's guard verified,
         "" where there is none.
     event : str
-        "look", "bystander", "session" and "hello" (its repetition), "roster", "begin" and "answer" of a step,
-        "survivors", "unmask"; "refusal"; or "failure", where the pod could not answer.
+        "look" (schema discovery), "bystander", "session" and "hello" (its repetition), "roster", "begin" and "answer"
+        of a step, "survivors", "unmask"; "refusal"; or "failure", where the pod could not answer.
     kind, round : str, int
         The step, or else the message's type.
     cohort : str
         The pods it is about and the fingerprints of their keys, as JSON.
     size : int
-        How many bytes of content left with it.
+        Bytes of content that left with it; 0 for the beginning of a step.
     detail : str
         Hexadecimal: the session, the roster's digest, or the label of a step.
     why : str
@@ -83,8 +90,8 @@ class Entry:
 
     def document(self) -> dict[str, Any]:
         """Return the entry as JSON holds it."""
-        said = {"bytes" if name == "size" else name: value for name, value in vars(self).items()}
-        return said | {"cohort": json.loads(self.cohort), "head": self.head.hex()}
+        document = {"bytes" if name == "size" else name: value for name, value in vars(self).items()}
+        return document | {"cohort": json.loads(self.cohort), "head": self.head.hex()}
 
 
 def prepare(database: sqlite3.Connection) -> None:

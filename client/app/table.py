@@ -64,26 +64,27 @@ class PodTable:
         )
         return self.frame.iloc[parts[PARTS.index(part)]]
 
-    def encoded(self, part: str, encoding: Encoding, kept: Path | None = None) -> Encoded:
-        """Return the encoded rows of a part; the last encoding's are held.
+    def encoded(self, part: str, encoding: Encoding, directory: Path | None = None) -> Encoded:
+        """Return the encoded rows of a part; those of the last encoding stay in memory.
 
         Parameters
         ----------
-        kept : Path or None
-            Directory in which they are kept on disk too, for the next process; None for nowhere.
+        directory : Path or None
+            Cache on disk, for the next process; None for none.
         """
         key = (part, encoding.model_dump_json())
         if key not in self._encoded:
             self._encoded = {known: rows for known, rows in self._encoded.items() if known[1] == key[1]}
-            self._encoded[key] = self._encode(part, encoding, EncodedRows(kept, self.pod, encoding) if kept else None)
+            cache = EncodedRows(directory, self.pod, encoding) if directory else None
+            self._encoded[key] = self._encode(part, encoding, cache)
         return self._encoded[key]
 
-    def _encode(self, part: str, encoding: Encoding, kept: EncodedRows | None) -> Encoded:
-        if kept and (found := kept.load(part)):
-            return found
+    def _encode(self, part: str, encoding: Encoding, cache: EncodedRows | None) -> Encoded:
+        if cache and (cached := cache.load(part)):
+            return cached
         rows = encoding.encode(self.rows(part))
-        if kept:
-            kept.save(part, rows)
+        if cache:
+            cache.save(part, rows)
         return rows
 
 

@@ -119,8 +119,8 @@ def _read_python_pod(path: Path) -> Pod:
         raise refusal(path, [Problem(_line_raising(error, path), "", text)]) from error
     pods = {id(value): value for value in variables.values() if isinstance(value, Pod)}
     if len(pods) != 1:
-        found = ", ".join(pod.name for pod in pods.values()) or "none"
-        raise UsageError(f"{path}: must define exactly one Pod in a variable of the module, found {found}")
+        defined = ", ".join(pod.name for pod in pods.values()) or "none"
+        raise UsageError(f"{path}: must define exactly one Pod in a variable of the module, found {defined}")
     return next(iter(pods.values()))
 
 

@@ -23,10 +23,10 @@ class Document:
         line = node.start_mark.line if node else 0
         for step in location:
             if isinstance(node, yaml.MappingNode):
-                found = next(((key, value) for key, value in node.value if key.value == str(step)), None)
-                if found is None:
+                entry = next(((key, value) for key, value in node.value if key.value == str(step)), None)
+                if entry is None:
                     break
-                line, node = found[0].start_mark.line, found[1]
+                line, node = entry[0].start_mark.line, entry[1]
             elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
                 node = node.value[step]
                 line = node.start_mark.line
