@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := test
-.PHONY: demo setup test lint types unit processes fmt bench study vectors fuzz mutate faults counts version dist docs notebook outputs clean
+.PHONY: demo setup test lint types unit processes fmt bench study schema vectors fuzz mutate faults counts version dist docs notebook outputs clean
 
 demo: $(READY)  ## train on the two census pods, in simulation, with secure aggregation
 	$(BIN)/fl-app demo
@@ -52,6 +52,9 @@ bench: $(READY)  ## measure secure aggregation against its rivals and its limits
 
 study: $(READY)  ## what joining pods is worth: train the rows that docs/study lacks, and write the page (an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.joining
+
+schema: $(READY)  ## write the JSON schema of results.json
+	$(BIN)/python scripts/results_schema.py
 
 vectors: $(READY)  ## write the test vectors anew
 	$(BIN)/python scripts/make_vectors.py

@@ -2,7 +2,8 @@
 
 Both are read and written through these types only. A file says no more than was set: a round that has not been
 evaluated has no metrics, where ``null`` is a metric that no row defines. Keys that a reader does not know, of a newer
-version, are kept and written back. The JSON schema of results.json is docs/results.schema.json.
+version, are kept and written back. The JSON schema of results.json is docs/reference/results.schema.json
+(`make schema` writes it).
 """
 
 from collections.abc import Mapping
@@ -54,6 +55,11 @@ class Document(BaseModel):
         return {name: getattr(self, name) for name in self.model_fields_set}
 
 
+def _written(*names: str) -> ConfigDict:
+    """Have the JSON schema say that these keys are always written; a reader does without those that are missing."""
+    return ConfigDict(json_schema_extra={"required": list(names)})
+
+
 class Metrics(Document):
     """Metrics over rows that no model was trained on; see `fl_app.tabular.evaluation.metrics_of`."""
 
@@ -82,7 +88,7 @@ class Loss(Document):
     @property
     def text(self) -> str:
         """What is known, in one line."""
-        return ", ".join(str(value) for value in self.document().values())
+        return ", ".join(filter(None, (self.step, self.why, self.code)))
 
 
 def _loss(given: Any) -> Any:
@@ -119,6 +125,8 @@ class RoundResult(Metrics, Training):
     The metrics come in with the next step, in which the pods evaluate the model that they are about to train.
     """
 
+    model_config = _written("round", "train_loss", "clipped", "weight", "seconds", "pods", "lost")
+
     @property
     def evaluated(self) -> bool:
         """Whether the metrics have come in."""
@@ -136,6 +144,8 @@ class SkippedRound(Document):
 class StepProgress(Document):
     """The step under way."""
 
+    model_config = _written("name", "round", "of", "waiting")
+
     name: str = ""
     """"hello", "statistics", "train" or "evaluate"."""
     round: int = 0
@@ -149,6 +159,8 @@ class StepProgress(Document):
 
 class StepCost(Document):
     """What one kind of step has cost so far, all pods together."""
+
+    model_config = _written("messages", "bytes_out", "bytes_in", "seconds")
 
     messages: int = 0
     bytes_out: int = 0
@@ -201,6 +213,8 @@ class AggregationResult(Document):
 class PodResult(Document):
     """A pod that takes part."""
 
+    model_config = _written("name", "key", "approves", "versions")
+
     name: str
     key: str = ""
     """Fingerprint of its identity key."""
@@ -249,7 +263,7 @@ class Resumption(Document):
 class Results(Document):
     """All that a run has come to so far. The file is rewritten after every step, and while pods are waited for."""
 
-    model_config = ConfigDict(json_schema_extra={"required": ["run_id", "status", "rounds"]})
+    model_config = _written("run_id", "status", "rounds")
 
     run_id: str = ""
     """The run's name, by which the pods know it too."""

@@ -17,6 +17,7 @@ from tests.house.test_imports import UPWARD
 
 STAYS = (
     "server/display/report/style.py",
+    "server/display/report/page.html.j2",
     "server/commands/fit.py",
     "server/commands/provision.py",
     "server/superlink/directory.py",

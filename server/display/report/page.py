@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 from rich.filesize import decimal
 
-from server.app.results import AggregationResult, Loss, PodResult, Results, RoundResult
+from server.app.results import AggregationResult, PodResult, Results, RoundResult
 from server.display.report.style import PALETTE
 from server.display.templates import render
 from server.display.words import METRICS, metrics_by_rows, number
@@ -119,13 +119,9 @@ def _clipped(results: Results) -> str:
 def _losses(results: Results) -> Iterator[str]:
     for entry in results.rounds:
         for pod, loss in entry.lost.items():
-            yield f"round {entry.round} went on without {pod}: {_why(loss)}"
+            yield f"round {entry.round} went on without {pod}: {loss.text}"
     for skipped in results.skipped:
         yield f"round {skipped.round} was skipped: {skipped.why}"
-
-
-def _why(loss: Loss) -> str:
-    return ", ".join(map(str, loss.document().values()))
 
 
 def _approvals(results: Results) -> tuple[list[str], list[Sequence[str]]] | None:
