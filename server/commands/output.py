@@ -19,11 +19,11 @@ runs_option = click.option("--runs", default="runs", show_default=True, metavar=
 
 
 def console(*, errors: bool = False) -> "Console":
-    """Return a console that shows text as it is, markup or not; off a terminal it is wide enough for a table."""
-    from rich.console import Console
+    """Return a console that shows text as it is; off a terminal it is wide enough for a table."""
+    from server.display.plain_console import PlainConsole
 
-    made = Console(stderr=errors, markup=False, emoji=False)
-    return made if made.is_terminal else Console(stderr=errors, markup=False, emoji=False, width=140)
+    made = PlainConsole(stderr=errors)
+    return made if made.is_terminal else PlainConsole(stderr=errors, width=140)
 
 
 def emit(document: Any, as_json: bool, show: Callable[[], None]) -> None:

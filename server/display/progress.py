@@ -5,7 +5,6 @@ from typing import Self
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from server.app.results import AggregationResult, Results, RoundResult
 from server.display.live import display_for
@@ -71,7 +70,7 @@ def _line(entry: RoundResult, total: int) -> str:
 
 def results_table(results: Results) -> Table:
     """Return the table of a run: a row for each round, on all pods' validation rows, then the final metrics."""
-    table = Table(title=Text(f"run {results.run_id}"), title_justify="left")
+    table = Table(title=f"run {results.run_id}", title_justify="left")
     table.add_column("rows")
     for name in METRICS:
         table.add_column(name, justify="right")
@@ -88,10 +87,10 @@ def results_table(results: Results) -> Table:
 
 
 def matrix_table(rows: Sequence[Sequence[str]]) -> Table:
-    """Return the approval matrix as a table: who approves whom. Names are shown as they are, markup or not."""
+    """Return the approval matrix as a table: who approves whom."""
     table = Table(title="approvals", title_justify="left")
     for head in rows[0]:
-        table.add_column(Text(head))
+        table.add_column(head)
     for row in rows[1:]:
-        table.add_row(*map(Text, row))
+        table.add_row(*row)
     return table

@@ -29,13 +29,13 @@ def setup_loggers(loggers: Iterable[logging.Logger], level: int = logging.INFO) 
 
 def progress_console() -> "Console":
     """Return where progress goes: the logger ``fl_app`` if it is set up to show it, else standard error."""
-    from rich.console import Console
+    from server.display.plain_console import PlainConsole
 
     logger = logging.getLogger(PROGRESS)
     if logger.isEnabledFor(logging.INFO) and logger.hasHandlers():
-        return Console(file=_LogLines(logger), width=_WIDTH, force_jupyter=False, force_terminal=False)
-    console = Console(stderr=True)
-    return console if console.is_terminal or console.is_jupyter else Console(stderr=True, width=_WIDTH)
+        return PlainConsole(file=_LogLines(logger), width=_WIDTH, force_jupyter=False, force_terminal=False)
+    console = PlainConsole(stderr=True)
+    return console if console.is_terminal or console.is_jupyter else PlainConsole(stderr=True, width=_WIDTH)
 
 
 class _LogLines(io.StringIO):
