@@ -41,7 +41,7 @@ notebook: $(READY)  ## execute the notebook
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 --timeout=900 notebooks
 
 outputs: $(READY)  ## execute the notebook, and keep its outputs in it
-	$(BIN)/python scripts/keep_notebook.py
+	$(BIN)/python scripts/execute_notebook.py
 
 fmt: $(READY)
 	$(BIN)/ruff check --fix .

@@ -1,4 +1,4 @@
-"""Ending a training that no longer gets better: what the modeller asks for, and how far a run is by that measure."""
+"""Early stopping: the modeller's settings, and where a run stands by them."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -17,8 +17,8 @@ _LOWER_IS_BETTER = ("brier", "loss")
 class EarlyStopping(Frozen):
     """End training once a metric of all pods' validation rows has not improved for some rounds.
 
-    A round's metric is that of the model it made, and comes in while the next round trains; so the round that shows
-    that the patience is over has been trained too, and training ends with it.
+    Pods evaluate a round's model when they receive it for the next round, so each metric comes in one round late: the
+    round in which patience runs out has been trained too, and training ends with it.
 
     Attributes
     ----------
@@ -27,11 +27,11 @@ class EarlyStopping(Frozen):
     patience : int
         Rounds in a row without an improvement that end the training.
     min_delta : float
-        A change by this much or less is no improvement.
+        A change of this much or less is no improvement.
     restore_best : bool
-        Keep the model with the best metric known when training ends, in place of the last. The last round's
-        model has no metric of its own by then; it is kept only if training went its whole length, or was ended by a
-        callback, and the model before it was the best so far.
+        Return the model with the best metric known when training ends, not the last one. The last round's model has
+        no metric by then; it is returned only if training ran to its full length, or a callback ended it, and the
+        model before it was the best so far.
     """
 
     metric: StoppingMetric = "auc"
@@ -63,7 +63,7 @@ class EarlyStopping(Frozen):
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a run is by its early stopping: the best metric known, of which round, and how long ago.
+    """Where a run stands by its early stopping settings: the best metric known, its round, and the rounds since.
 
     Attributes
     ----------
@@ -71,71 +71,70 @@ class Standing:
         None while the metric has not been defined in any round.
     best_round, last_round : int
         The numbers of the rounds that made the best model and the last one evaluated, 0 if there is none.
-    passed : float or None
+    last_improvement : float or None
         The metric of the last round that was an improvement, by more than ``min_delta``.
     without_improvement : int
         Rounds evaluated since.
     """
 
-    asked: EarlyStopping
+    settings: EarlyStopping
     best: float | None = None
     best_round: int = 0
     last_round: int = 0
-    passed: float | None = None
+    last_improvement: float | None = None
     without_improvement: int = 0
 
     @classmethod
-    def after(cls, asked: EarlyStopping, rounds: Iterable[Mapping[str, Any]]) -> "Standing":
-        """Return where a run stands after these rounds, as results.json lists them; of some no metric is known."""
-        standing = cls(asked)
+    def after(cls, settings: EarlyStopping, rounds: Iterable[Mapping[str, Any]]) -> "Standing":
+        """Return where a run stands after these rounds, as results.json lists them; some have no metric yet."""
+        standing = cls(settings)
         for entry in rounds:
-            if asked.metric in entry:
-                standing = standing.evaluated(entry["round"], entry[asked.metric])
+            if settings.metric in entry:
+                standing = standing.evaluated(entry["round"], entry[settings.metric])
         return standing
 
     def evaluated(self, number: int, value: float | None) -> "Standing":
-        """Return the standing once the metric of round ``number``'s model is known; None: no row defines it."""
+        """Return the standing after round ``number``, whose model has this metric; None: no row defines it."""
         now = replace(self, last_round=number, without_improvement=self.without_improvement + 1)
         if value is not None and self._gain(value, self.best) > 0:
             now = replace(now, best=value, best_round=number)
-        if value is not None and self._gain(value, self.passed) > self.asked.min_delta:
-            now = replace(now, passed=value, without_improvement=0)
+        if value is not None and self._gain(value, self.last_improvement) > self.settings.min_delta:
+            now = replace(now, last_improvement=value, without_improvement=0)
         return now
 
     @property
     def over(self) -> bool:
-        """Whether training is to end."""
-        return self.without_improvement >= self.asked.patience
+        """Whether patience has run out, and training ends."""
+        return self.without_improvement >= self.settings.patience
 
     @property
     def restores(self) -> bool:
-        """Whether the best model, and not the last, is the one to keep if training ends now."""
-        return self.asked.restore_best and self.best_round > 0 and (self.over or self.best_round < self.last_round)
+        """Whether the best model replaces the last one if training ends now."""
+        return self.settings.restore_best and self.best_round > 0 and (self.over or self.best_round < self.last_round)
 
     @property
     def why(self) -> str:
-        """Why training is to end, in words."""
-        asked = self.asked
+        """Why training ends, in words."""
+        settings = self.settings
         rounds = f"{self.without_improvement} round{'s' if self.without_improvement > 1 else ''}"
         if self.best is None:
-            return f"{asked.metric} was defined in none of {rounds}"
-        by = f" by more than {asked.min_delta:g}" if asked.min_delta else ""
-        verb = "fallen" if asked.metric in _LOWER_IS_BETTER else "grown"
-        return (
-            f"{asked.metric} has not {verb}{by} for {rounds}; its best is {self.best:.4f}, of round {self.best_round}"
-        )
+            return f"{settings.metric} was defined in none of {rounds}"
+        by = f" by more than {settings.min_delta:g}" if settings.min_delta else ""
+        verb = "fallen" if settings.metric in _LOWER_IS_BETTER else "grown"
+        best = f"its best is {self.best:.4f}, of round {self.best_round}"
+        return f"{settings.metric} has not {verb}{by} for {rounds}; {best}"
 
     def document(self) -> dict[str, Any]:
-        """Return the standing as results.json tells it."""
+        """Return the standing as results.json holds it."""
         return {
-            "metric": self.asked.metric,
+            "metric": self.settings.metric,
             "best": self.best,
             "best_round": self.best_round,
             "without_improvement": self.without_improvement,
         }
 
     def _gain(self, value: float, than: float | None) -> float:
-        """Return by how much ``value`` is better; than nothing, by infinitely much."""
+        """Return by how much ``value`` is better than ``than``; infinity where there is nothing to compare with."""
         if than is None:
             return math.inf
-        return than - value if self.asked.metric in _LOWER_IS_BETTER else value - than
+        return than - value if self.settings.metric in _LOWER_IS_BETTER else value - than

@@ -1,4 +1,4 @@
-"""What a pod publishes about its table: the columns, their kinds, category values, and public bounds."""
+"""What a pod publishes of its table (columns, kinds, category values, public bounds), and combining several."""
 
 import math
 from collections import Counter
@@ -29,15 +29,15 @@ class Column(Frozen):
     Attributes
     ----------
     name : str
-        Its head in the table.
+        Its name in the table's header.
     kind : str
         "categorical" or "continuous".
     values : tuple of str
-        Of a categorical column: its categories that enough rows have, sorted.
+        Categorical columns: the categories of enough rows to be published, sorted.
     low, high : float or None
-        Of a continuous column: its public bounds, not the data's own extremes.
+        Continuous columns: public bounds, not the data's own extremes.
     integer : bool
-        Of a continuous column: whether all numbers are whole.
+        Continuous columns: whether all numbers are whole.
     optional : bool
         Whether it may be absent from other pods.
     """
@@ -70,7 +70,7 @@ class Column(Frozen):
 
 
 class Schema(Frozen):
-    """What a pod publishes of its table. It holds no counts.
+    """What a pod publishes of its table; it holds no counts.
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ class Schema(Frozen):
         return tuple(column.name for column in self.columns)
 
     def column(self, name: str) -> Column:
-        """Look a column up by name; raises DataError where there is none."""
+        """Return a column by name; raises DataError where there is none."""
         for column in self.columns:
             if column.name == name:
                 return column
@@ -111,7 +111,7 @@ class CombinedSchema(Schema):
     name, columns
         As in a `Schema`; the name is made of the pods' names.
     differences : tuple of str
-        A line for each thing in which the pods' tables differ and that was bridged.
+        A line for each difference between the pods' tables that combining bridged.
     """
 
     differences: tuple[str, ...] = ()
@@ -179,17 +179,17 @@ def combine(schemas: Sequence[Schema], *, ignore_cols: Collection[str] = ()) -> 
     differences: list[str] = []
     for name in names:
         held = {schema.name: schema.column(name) for schema in schemas if name in schema.names}
-        absent = {schema.name: _alike(name, schema) for schema in schemas if name not in schema.names}
-        column, found = _combine_column(held, absent)
+        absent = {schema.name: _similar_name(name, schema) for schema in schemas if name not in schema.names}
+        column, bridged = _combine_column(held, absent)
         columns.append(column)
-        differences += found
+        differences += bridged
     return CombinedSchema(
         name=" + ".join(schema.name for schema in schemas), columns=tuple(columns), differences=tuple(differences)
     )
 
 
-def _alike(name: str, schema: Schema) -> str:
-    """Return the column whose name differs in case or in spaces and signs alone, "" if there is none."""
+def _similar_name(name: str, schema: Schema) -> str:
+    """Return the column whose name differs only in case, spaces or punctuation; "" if there is none."""
 
     def plain(text: str) -> str:
         return "".join(filter(str.isalnum, text)).casefold()
@@ -256,6 +256,7 @@ def _published_values(series: "pd.Series[Any]", min_count: int) -> tuple[str, ..
 
 def _public_bounds(numbers: "np.ndarray[Any, np.dtype[np.float64]]") -> tuple[float, float]:
     largest = float(np.abs(numbers).max(initial=0.0))
-    # Past 2^1000 either way the grid and the squares would leave the range of a float.
+    # A power of two, so that the bound shows the order of magnitude of the largest value and not the value itself.
+    # Beyond 2^1000 either way the grid and the squares would leave the range of a float.
     bound = 2.0 ** min(max(math.ceil(math.log2(largest)), -1000), 1000) if largest else 1.0
     return (-bound if numbers.min(initial=0.0) < 0 else 0.0), bound

@@ -1,4 +1,4 @@
-"""The statistics that normalisation and bins are made of: sums over rows, so that sums over pods are pooled ones."""
+"""Statistics for normalisation and bins: sums over rows, so that summing over pods gives those of the pooled rows."""
 
 import math
 from collections.abc import Sequence
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 GRID_CELLS = 4096
+"""Cells of a number's histogram: each is an element of the vector that pods mask and send, once a run."""
 
 
 def grid(column: Column) -> NDArray[np.float64]:
-    """Lay the public edges of a column's histogram, from its schema alone: float64, ascending.
+    """Return the public edges of a column's histogram, from its schema alone: float64, ascending.
 
     An integer column of small range has one cell for each value. Any other has an even grid, refined by one
     whose cells grow with the distance from zero, so that a skewed column is resolved near its many small values.
@@ -39,7 +40,7 @@ def grid(column: Column) -> NDArray[np.float64]:
 
 
 def cell_of(numbers: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Find each number's cell, int64 [n]; what lies outside the edges belongs to the outermost cells."""
+    """Return each number's cell, int64 [n]; numbers outside the edges belong to the outermost cells."""
     return np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, len(edges) - 2)
 
 
@@ -82,6 +83,7 @@ def statistics_of(frame: "pd.DataFrame", columns: Sequence[Column]) -> Statistic
     for row, column in enumerate(columns):
         numbers = present_numbers(frame, column)
         numbers = numbers[~np.isnan(numbers)]
+        # Scaled to [-1, 1] by public bounds: no row adds more than 1 to any sum, which bounds the masked segment.
         low, high = column.bounds
         u = (numbers - (low + high) / 2) / ((high - low) / 2)
         moments[row] = u.sum(), (u * u).sum(), len(u)

@@ -34,9 +34,9 @@ class Stopping:
         """Take in a round whose metrics have become known, and the model it made."""
         if self.standing is None:
             return
-        value: float | None = getattr(entry, self.standing.asked.metric)
+        value: float | None = getattr(entry, self.standing.settings.metric)
         self.standing = self.standing.evaluated(entry.round, value)
-        if self.standing.asked.restore_best and self.standing.best_round == entry.round:
+        if self.standing.settings.restore_best and self.standing.best_round == entry.round:
             self.best = arrays
 
     @property

@@ -11,7 +11,7 @@ import pytest
 
 from fl_app.cli import main
 from server.app.run_directory import RunDirectory
-from tests.support.small_federation import settle, small_federation, table
+from tests.support.small_federation import isolate, small_federation, table
 
 ROOT = Path(__file__).parents[2]
 # A file that anyone may open and nobody can read: not even root, for whom no mode is a hindrance.
@@ -25,7 +25,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A directory with a completed run (``good``), a SuperLink, and one of each file that is not what it should be."""
     directory = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch, socket.socket() as busy:
-        settle(patch, directory)
+        isolate(patch, directory)
         small_federation(directory)
         with pytest.raises(SystemExit, match="0"):
             main(("fit", "--rounds", "1", "--local-steps", "1", "--json"))

@@ -1,4 +1,4 @@
-"""A Flower Grid that calls the real ClientApp in this process, and lets a test listen or lie on the way."""
+"""A Flower Grid that calls the real ClientApp in this process; a test may read, change or drop each message."""
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +14,7 @@ RUN_ID = 7
 Tamper = Callable[[Message], Message | None]
 
 
-def keep(message: Message) -> Message:
+def unchanged(message: Message) -> Message:
     return message
 
 
@@ -31,8 +31,8 @@ class InProcessGrid(Grid):
     app: ClientApp
     nodes: Mapping[int, Mapping[str, str | int]]
     run_id: int = RUN_ID
-    on_request: Tamper = keep
-    on_reply: Tamper = keep
+    on_request: Tamper = unchanged
+    on_reply: Tamper = unchanged
     requests: list[Message] = field(default_factory=list)
     replies: list[Message] = field(default_factory=list)
 
@@ -92,9 +92,9 @@ def refusals(grid: InProcessGrid) -> list[str]:
     from fl_app.flower import records
     from fl_app.flower.names import SECAGG_RECORD
 
-    found = []
+    texts = []
     for reply in grid.replies:
         record = reply.content.get(SECAGG_RECORD) if reply.has_content() else None
         if isinstance(record, ConfigRecord) and "Refusal" in record:
-            found.append(records.take(reply.content, records.Refusal).text)
-    return found
+            texts.append(records.take(reply.content, records.Refusal).text)
+    return texts

@@ -1,4 +1,4 @@
-"""Two small pods with keys, tables and a federation file, and a launcher that runs the real apps in this process."""
+"""Two small pods with keys, tables and a federation file; a launcher that runs the real apps in this process."""
 
 import os
 import secrets
@@ -27,7 +27,7 @@ POLICY = "{minimum_cohort: 2, minimum_rows_per_class: 1, minimum_category_count:
 
 
 class InProcess:
-    """A launcher, as `server.modeller.launch` wants it, that is done when ``start`` returns."""
+    """A launcher for `server.modeller.launch` whose run has ended when ``start`` returns."""
 
     def start(self, run_dir: Path, environment: Mapping[str, str], num_pods: int) -> None:
         variables = {**environment, RUN_DIRECTORY_VARIABLE: str(run_dir)}
@@ -79,12 +79,12 @@ class InThread(InProcess):
 
 
 def in_this_process(patch: pytest.MonkeyPatch) -> None:
-    """Let all runs be carried out by `InProcess`."""
+    """Have `InProcess` carry out all runs."""
     patch.setattr("server.modeller.launch.launcher_for", lambda federation: InProcess())
 
 
 def table(rows: int, seed: int) -> pd.DataFrame:
-    """Return rows in which age and colour tell of the outcome, with some of either missing."""
+    """Return rows whose age and colour predict the outcome, with some of either missing."""
     rng = np.random.default_rng(seed)
     age, colour = rng.integers(18, 90, rows), rng.choice(["red", "green", "blue"], rows)
     outcome = np.where(age + 30 * (colour == "red") + rng.normal(0, 8, rows) > 60, "yes", "no")
@@ -120,8 +120,8 @@ def small_federation(directory: Path, *, secure_only: bool = True) -> SimulatedF
     return made
 
 
-def settle(patch: pytest.MonkeyPatch, directory: Path) -> None:
-    """Work in ``directory``, with nothing of this machine's own around."""
+def isolate(patch: pytest.MonkeyPatch, directory: Path) -> None:
+    """Work in ``directory``, out of reach of this machine's own keys and federations, with runs in this process."""
     patch.chdir(directory)
     patch.setenv("FL_APP_HOME", str(directory / "home"))
     patch.delenv(VARIABLE, raising=False)

@@ -8,14 +8,14 @@ from fl_app import CSVSource, DataStructure, Federation, Pod, Policy, PyTorchTab
 from fl_app.errors import UsageError
 from fl_app.federation.kinds import DeployedFederation, SimulatedFederation, find_federation
 from fl_app.system.home import fl_app_home, pod_home
-from tests.support.small_federation import PODS, settle, small_federation, table, write_pod
+from tests.support.small_federation import PODS, isolate, small_federation, table, write_pod
 
 POLICY = Policy(minimum_cohort=2, minimum_rows_per_class=1, minimum_category_count=3)
 
 
 @pytest.fixture(autouse=True)
 def _settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settle(monkeypatch, tmp_path)
+    isolate(monkeypatch, tmp_path)
 
 
 def two_pods(directory: Path) -> list[str | Path | Pod]:

@@ -8,12 +8,12 @@ from fl_app.errors import UsageError
 from fl_app.federation.kinds import ANY_KIND, DeployedFederation, Federation, read_federation
 from fl_app.federation.saved import save_federation
 from server.superlink.certificates import certificate_bytes, make_authority, new_key
-from tests.support.small_federation import settle
+from tests.support.small_federation import isolate
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    settle(monkeypatch, tmp_path)
+    isolate(monkeypatch, tmp_path)
     home = tmp_path / "a home of its own"
     monkeypatch.setenv("FL_APP_HOME", str(home))
     return home

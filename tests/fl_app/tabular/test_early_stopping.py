@@ -28,7 +28,7 @@ def test_a_change_by_min_delta_is_no_improvement() -> None:
     assert after(asked, 0.5, 0.75).over
     assert not after(asked, 0.5, 0.8125).over
     slow = after(asked.model_copy(update={"patience": 3}), 0.5, 0.625, 0.6875, 0.8125)
-    assert (slow.passed, slow.without_improvement) == (0.8125, 0)  # it adds up
+    assert (slow.last_improvement, slow.without_improvement) == (0.8125, 0)  # it adds up
 
 
 def test_the_best_model_is_the_best_by_whatever_little() -> None:

@@ -20,7 +20,7 @@ from fl_app.tabular.model_file import TrainedModel
 from server.app.run_directory import RunDirectory
 from server.doctor.installation import examine
 from tests.support.ports import free_port
-from tests.support.small_federation import settle, small_federation, table, write_pod
+from tests.support.small_federation import isolate, small_federation, table, write_pod
 
 Call = Callable[..., tuple[int, str, str]]
 FIT = ("fit", "--rounds", "2", "--batch-size", "32", "--lr", "0.01")
@@ -31,7 +31,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with one completed run and one that was refused."""
     directory = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
-        settle(patch, directory)
+        isolate(patch, directory)
         small_federation(directory)
         with pytest.raises(SystemExit, match="0"):
             main([*FIT, "--json"])
@@ -47,7 +47,7 @@ def project(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     """A copy of that directory to work in, with `latest` pointing at the completed run."""
     directory = tmp_path / "project"
     shutil.copytree(trained, directory, symlinks=True)
-    settle(monkeypatch, directory)
+    isolate(monkeypatch, directory)
     link = directory / "runs/latest"
     link.unlink()
     link.symlink_to(completed(directory))

@@ -1,4 +1,4 @@
-"""Execute the notebook where it stands, and keep its outputs in it, without times and without what a machine adds."""
+"""Execute the notebook in place and save its outputs, without times and without metadata of this machine."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "training_a_model_on_two_po
 
 
 def main() -> None:
-    """Write the notebook anew."""
+    """Execute the notebook and write it."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     place = {"metadata": {"path": str(NOTEBOOK.parent)}}
     NotebookClient(notebook, timeout=300, kernel_name="python3", resources=place, record_timing=False).execute()
