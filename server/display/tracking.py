@@ -76,7 +76,7 @@ class TensorBoard:
             raise UsageError("TensorBoard is not installed: pip install 'fl-app[tensorboard]'") from error
         path = directory / run
         if path.exists():
-            raise UsageError(f"{path} exists already: the run has been logged there; remove it to log the run again")
+            raise UsageError(f"{path} already exists: the run has been logged there; remove it to log the run again")
         try:
             self._writer = Writer(str(path))
         except OSError as error:

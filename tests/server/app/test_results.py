@@ -20,12 +20,12 @@ from server.app.run_directory import RunDirectory
 from server.modeller.launch import FitFailed, carry_out, fit
 from server.modeller.resume import resume
 from tests.support.in_process import InProcessGrid
-from tests.support.small_federation import PODS, settle, small_federation
+from tests.support.small_federation import PODS, isolate, small_federation
 
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimulatedFederation:
-    settle(monkeypatch, tmp_path)
+    isolate(monkeypatch, tmp_path)
     return small_federation(tmp_path)
 
 

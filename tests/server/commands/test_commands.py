@@ -196,7 +196,7 @@ def test_a_card_stands_beside_the_export(project: Path, call: Call, report: Call
     Path("m.safetensors").unlink()
     code, _, err = call("export", "latest", "-o", "m.safetensors")
     assert code == 2
-    assert err.startswith("fl-app: m.safetensors.card.md exists already")
+    assert err.startswith("fl-app: m.safetensors.card.md already exists")
 
 
 def test_export_takes_a_file_too_and_the_form_from_the_outputs_name(project: Path, report: Callable[..., Any]) -> None:
@@ -211,7 +211,7 @@ def test_export_overwrites_only_when_forced(project: Path, call: Call) -> None:
     code, _, err = call("export", "latest", "-o", "mine.pt")
     assert (code, err) == (
         2,
-        "fl-app: mine.pt exists already; choose another name, or overwrite it with --force\n",
+        "fl-app: mine.pt already exists; choose another name, or overwrite it with --force\n",
     )
     assert Path("mine.pt").read_text() == "keep me"
     assert call("export", "latest", "-o", "mine.pt", "--force")[0] == 0
@@ -267,7 +267,7 @@ def test_a_report_is_shown_in_the_browser_if_there_is_one(
     page = Path(out.splitlines()[0])
     assert code == 0
     assert asked == [page.resolve().as_uri()]
-    assert err == "" if browser else f"there is no browser here; open {page}" in err
+    assert err == "" if browser else f"there is no browser here; copy {page} to" in err
 
 
 def test_report_of_a_failed_run_says_why(project: Path, report: Callable[..., Any]) -> None:

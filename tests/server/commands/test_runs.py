@@ -209,7 +209,7 @@ def test_tensorboard_reads_what_was_logged(runs: Path, call: Call) -> None:
     assert found == [(1, 0.25), (2, 0.5), (3, 0.75)]
     code, _, err = call("runs", "log", "r2", "--tensorboard", "logs")
     assert code == 2
-    assert "exists already" in err
+    assert "already exists" in err
 
 
 @pytest.mark.parametrize("extra", ["tensorboard", "mlflow"])
@@ -279,5 +279,5 @@ def test_mlflow_is_given_settings_and_figures(runs: Path, call: Call, monkeypatc
 
 def test_a_place_that_has_the_run_already_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "r1").mkdir()
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="already exists"):
         TensorBoard(tmp_path, "r1")

@@ -30,7 +30,7 @@ def grid(small: SimulatedFederation, monkeypatch: pytest.MonkeyPatch) -> InProce
 def test_whoever_is_connected_is_found_and_tells_whom_it_approves(
     grid: InProcessGrid, known: tuple[str, ...], messages: int
 ) -> None:
-    discovery = discover_pods(grid, known, 5, required=False, isolate=0)
+    discovery = discover_pods(grid, known, 5, required=False, settle=0)
     assert list(discovery.cohort.schemas) == ["north", "south"]
     assert discovery.cohort.approvals == {"north": ("south",), "south": ("north",)}
     assert discovery.problems == ()
@@ -64,7 +64,7 @@ def test_a_forged_answer_is_a_problem_and_no_pod(grid: InProcessGrid) -> None:
         return message
 
     grid.on_reply = forged
-    discovery = discover_pods(grid, PODS, 5, required=False, isolate=0)
+    discovery = discover_pods(grid, PODS, 5, required=False, settle=0)
     assert list(discovery.cohort.hellos) == ["north"]
     (problem,) = discovery.problems
     assert problem == "a node's reply to the hello cannot be used: the signature of pod 'south' does not verify"
@@ -72,7 +72,7 @@ def test_a_forged_answer_is_a_problem_and_no_pod(grid: InProcessGrid) -> None:
 
 def test_one_name_from_two_nodes_is_told(grid: InProcessGrid) -> None:
     twice = InProcessGrid(app, {100: {"partition-id": 0}, 102: {"partition-id": 0}})
-    assert discover_pods(twice, PODS, 5, required=False, isolate=0).problems == ("two nodes answer as pod 'north'",)
+    assert discover_pods(twice, PODS, 5, required=False, settle=0).problems == ("two nodes answer as pod 'north'",)
 
 
 def test_pods_answer_in_the_order_in_which_they_were_asked(small: SimulatedFederation, tmp_path: Path) -> None:
