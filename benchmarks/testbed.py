@@ -11,7 +11,7 @@ import pandas as pd
 from fl_app.config import RunConfig
 from fl_app.demo import census
 from fl_app.federation.kinds import Federation, read_federation
-from fl_app.identity.keys import keygen
+from fl_app.identity.known_pods import keygen
 from fl_app.tabular.encoding import Encoded, Encoding, statistic_sums
 from fl_app.tabular.schema import schema_of
 from fl_app.tabular.settings import DataStructure

@@ -17,7 +17,7 @@ from client.app.table import PodTable
 from fl_app.config import RunConfig
 from fl_app.federation.config_file import VARIABLE
 from fl_app.federation.kinds import SimulatedFederation, read_federation
-from fl_app.identity.keys import keygen
+from fl_app.identity.known_pods import keygen
 from fl_app.pod.pod_file import load_pod
 from server.app.main import app as server_app
 from server.app.run_directory import RUN_DIRECTORY_VARIABLE, RunDirectory

@@ -9,7 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from client.app.ledger import Ledger
-from fl_app.identity.keys import Identity, Keyring, known_pods
+from fl_app.identity.key_file import Identity
+from fl_app.identity.known_pods import Keyring, known_pods
 from fl_app.pod.policy import Policy
 from fl_app.secagg.crypto import Signer
 from fl_app.secagg.roster import CohortPolicy

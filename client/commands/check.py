@@ -67,7 +67,8 @@ def _document(pod: "Pod", home: Path | None) -> dict[str, Any]:
 
     from client.app.table import PodTable
     from fl_app.errors import FlAppError
-    from fl_app.identity.keys import Identity, Keyring, known_pods
+    from fl_app.identity.key_file import Identity
+    from fl_app.identity.known_pods import Keyring, known_pods
     from fl_app.system.home import pod_home
     from fl_app.tabular.schema import Schema
 

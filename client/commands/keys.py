@@ -17,7 +17,7 @@ from fl_app.system.home import pod_home
 @json_option
 def keygen(name: str, output: Path | None, home: Path | None, as_json: bool) -> None:
     """Create keys for pod NAME, if it has none, and print its card for the operator and the other owners."""
-    from fl_app.identity.keys import pod_card
+    from fl_app.host.keys import pod_card
 
     output_card(pod_card(name, home), output, as_json)
     if not as_json:
@@ -92,7 +92,8 @@ def approve(name: str, keyfile: Path, pod: Path | None, replace: bool, home: Pat
 def revoke(name: str, home: Path | None, as_json: bool) -> None:
     """Remove pod NAME from the list of known pods: your pods answer no more messages in sessions with it."""
     from fl_app.errors import UsageError
-    from fl_app.identity.keys import KEY_FILE, Keyring, known_pods
+    from fl_app.identity.key_file import KEY_FILE
+    from fl_app.identity.known_pods import Keyring, known_pods
     from fl_app.secagg.crypto import fingerprint
 
     if (pod_home(name, home) / KEY_FILE).exists():
@@ -112,7 +113,7 @@ def revoke(name: str, home: Path | None, as_json: bool) -> None:
 @json_option
 def known(home: Path | None, as_json: bool) -> None:
     """List the known pods and the fingerprints of their keys."""
-    from fl_app.identity.keys import Keyring, known_pods
+    from fl_app.identity.known_pods import Keyring, known_pods
     from fl_app.secagg.crypto import fingerprint
 
     pods = [{"name": name, "fingerprint": fingerprint(key)} for name, key in Keyring.load(known_pods(home)).items()]

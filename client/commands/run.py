@@ -50,7 +50,7 @@ def run(
     from client.site.pod_approval import approve
     from client.site.serve_pod import start
     from fl_app.federation.address import checked_address, is_loopback
-    from fl_app.identity.card import Card
+    from fl_app.host.card import Card
 
     if superlink is None and (insecure or root_certificates):
         raise UsageError("--insecure and --root-certificates go with --superlink; a federation says it by itself")

@@ -81,7 +81,8 @@ def _rows(pod: Pod, table: Any, schema: Any) -> Finding:
 
 
 def _keys(pod: Pod, home: Path | None) -> Iterator[Finding]:
-    from fl_app.identity.keys import NODE_KEY_FILE, Identity, node_public_line
+    from fl_app.host.keys import NODE_KEY_FILE, node_public_line
+    from fl_app.identity.key_file import Identity
 
     directory = pod_home(pod.name, home)
     try:
@@ -105,7 +106,8 @@ def _keys(pod: Pod, home: Path | None) -> Iterator[Finding]:
 
 
 def _approvals(pod: Pod, home: Path | None) -> Iterator[Finding]:
-    from fl_app.identity.keys import Keyring, fingerprint, known_pods
+    from fl_app.identity.known_pods import Keyring, known_pods
+    from fl_app.secagg.crypto import fingerprint
 
     try:
         keyring = Keyring.load(known_pods(home))

@@ -9,7 +9,7 @@ from typing import Literal
 import yaml
 
 from fl_app.errors import UsageError
-from fl_app.identity.card import Card, read_card_file
+from fl_app.host.card import Card, read_card_file
 from fl_app.identity.known_pods import Keyring, known_pods
 from fl_app.pod.definition import Pod
 from fl_app.pod.pod_file import load_pod

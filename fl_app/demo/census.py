@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fl_app.errors import UsageError
-from fl_app.identity.keys import keygen
+from fl_app.identity.known_pods import keygen
 from fl_app.system.files import locked, replace_file
 
 PODS = {

@@ -13,7 +13,7 @@ from fl_app.errors import UsageError
 from fl_app.federation.address import Address, Certificates, LocalPath, certificates_text, is_loopback
 from fl_app.federation.config_file import CENSUS, FILE_NAME, Entry, locate, read_entry
 from fl_app.federation.saved import save_certificates, save_federation, save_pod
-from fl_app.identity.keys import keygen
+from fl_app.identity.known_pods import keygen
 from fl_app.pod.datasource import CSVOptions
 from fl_app.pod.definition import Pod, PodName
 from fl_app.pod.pod_file import load_pod

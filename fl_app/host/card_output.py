@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from fl_app.identity.card import Card
+    from fl_app.host.card import Card
 
 
 def _checked(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
     """Refuse a file that must not be overwritten, before the command makes or changes anything."""
-    from fl_app.identity.card import check_writable
+    from fl_app.host.card import check_writable
 
     if path:
         check_writable(path)

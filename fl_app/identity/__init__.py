@@ -1,1 +1,1 @@
-"""Keys, cards, and the list of known pods."""
+"""A party's identity key, and the list of the keys of other pods."""

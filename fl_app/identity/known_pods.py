@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Self
 
 from fl_app.errors import UsageError
-from fl_app.identity.card import key_in, public_line
+from fl_app.identity.key_file import Identity
+from fl_app.identity.public_key import key_in, public_line
 from fl_app.secagg.crypto import KEY_BYTES, fingerprint
 from fl_app.system.files import locked, replace_file
-from fl_app.system.home import KNOWN_PODS_FILE, NAME_RULE, fl_app_home, is_pod_name
+from fl_app.system.home import KNOWN_PODS_FILE, NAME_RULE, fl_app_home, is_pod_name, pod_home
 
 
 class Keyring:
@@ -110,6 +111,13 @@ class Keyring:
 def known_pods(home: Path | None = None) -> Path:
     """Return the path of the keyring under ``home``."""
     return (home or fl_app_home()) / KNOWN_PODS_FILE
+
+
+def keygen(name: str, home: Path | None = None) -> Identity:
+    """Return pod ``name``'s identity, made if it has none, and entered in the keyring of its own home."""
+    identity = Identity.load_or_create(pod_home(name, home))
+    Keyring.load(known_pods(home)).add(name, identity.public_bytes)
+    return identity
 
 
 def _appended(text: str, name: str, key: bytes) -> str:

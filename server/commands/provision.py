@@ -10,7 +10,7 @@ import click
 from server.commands.output import emit, json_option
 
 if TYPE_CHECKING:
-    from fl_app.identity.card import Card, Role
+    from fl_app.host.card import Card, Role
     from server.superlink.registry import Registry
 
 
@@ -65,7 +65,7 @@ def provision(
     who a name belongs to. Run the command again to add cards; a card that the owner's old key has signed replaces the
     old card. Send the join file to all parties.
     """
-    from fl_app.identity.card import Card
+    from fl_app.host.card import Card
     from server.superlink.directory import SuperLinkDirectory
 
     added = [Card.load(path) for path in cards]
@@ -96,7 +96,8 @@ def _own_card(registry: "Registry") -> "Card":
     import getpass
     import re
 
-    from fl_app.identity.keys import MissingKey, modeller_card
+    from fl_app.host.keys import modeller_card
+    from fl_app.identity.key_file import MissingKey
 
     with suppress(MissingKey):
         return modeller_card()

@@ -10,7 +10,7 @@ import click
 from server.commands.output import emit, json_option
 
 if TYPE_CHECKING:
-    from fl_app.identity.card import Role
+    from fl_app.host.card import Role
     from server.superlink.directory import SuperLinkDirectory
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 
 from fl_app.errors import UsageError
-from fl_app.identity.card import Card
+from fl_app.host.card import Card
 from fl_app.secagg.crypto import fingerprint
 from fl_app.system.files import locked, replace_file
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from fl_app.errors import FlAppError
-from fl_app.identity.card import Card
+from fl_app.host.card import Card
 from fl_app.secagg.crypto import Signer, fingerprint
 
 LIFETIME = 300

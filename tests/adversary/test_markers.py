@@ -28,7 +28,7 @@ from fl_app.flower.names import (
     SURVIVORS_MESSAGE,
     UNMASK_MESSAGE,
 )
-from fl_app.identity.keys import Keyring, keygen, known_pods
+from fl_app.identity.known_pods import Keyring, keygen, known_pods
 from fl_app.secagg.crypto import KEY_BYTES
 from fl_app.system.home import pod_home
 from server.app.main import app as server_app

@@ -12,7 +12,7 @@ from flwr.clientapp import ClientApp
 
 from client.app.masked_app import MaskedApp
 from client.app.owner import Owner, owner_of
-from fl_app.identity.keys import Keyring, keygen, known_pods
+from fl_app.identity.known_pods import Keyring, keygen, known_pods
 from fl_app.pod.definition import Policy
 from strategies import Aggregation, Count, Dropouts, Hooks, Mean, SecureAggregation, StartingPoint, Sum, Timing
 from tests.support.in_process import InProcessGrid

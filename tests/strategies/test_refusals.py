@@ -15,7 +15,8 @@ from client.app.ledger import Ledger
 from fl_app.errors import FlAppError
 from fl_app.flower import records
 from fl_app.flower.names import HELLO_MESSAGE, MASKED_TRAIN, PLAIN_TRAIN, ROSTER_MESSAGE, SECAGG_RECORD, VALUES_RECORD
-from fl_app.identity.keys import Identity, Keyring, known_pods
+from fl_app.identity.key_file import Identity
+from fl_app.identity.known_pods import Keyring, known_pods
 from fl_app.pod.definition import Policy
 from fl_app.secagg.crypto import HELLO, statement
 from fl_app.secagg.messages import Hello, Step

@@ -11,7 +11,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM, FedProx, Strategy
 
 from fl_app.errors import FlAppError, UsageError
-from fl_app.identity.keys import keygen
+from fl_app.identity.known_pods import keygen
 from fl_app.secagg.binding import layout_for
 from fl_app.secagg.messages import Step
 from strategies import Count, Mean, Round, SecureAggregation, StepFailed, Sum

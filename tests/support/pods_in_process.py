@@ -16,7 +16,7 @@ from client.app.ledger import Ledger
 from client.app.main import requested_training
 from client.app.masked_app import MaskedApp
 from client.app.owner import Owner
-from fl_app.identity.keys import Identity
+from fl_app.identity.key_file import Identity
 from fl_app.pod.policy import Policy
 from tests.support.in_process import InProcessGrid
 

@@ -17,7 +17,7 @@ from client.app.main import app as client_app
 from fl_app.errors import FlAppError
 from fl_app.federation.config_file import VARIABLE
 from fl_app.federation.kinds import SimulatedFederation, read_federation
-from fl_app.identity.keys import keygen
+from fl_app.identity.known_pods import keygen
 from server.app.main import app as server_app
 from server.app.run_directory import RUN_DIRECTORY_VARIABLE
 from tests.support.in_process import InProcessGrid

@@ -7,10 +7,14 @@ import pytest
 from client.site.pod_approval import enter
 from fl_app.cli import main
 from fl_app.errors import UsageError
+from fl_app.host.card import Card
+from fl_app.host.keys import pod_card
 from fl_app.host.rotation import rotate_pod
-from fl_app.identity.card import Card
-from fl_app.identity.keys import KEY_FILE, Identity, Keyring, fingerprint, known_pods, pod_card, public_line
+from fl_app.identity.key_file import KEY_FILE, Identity
+from fl_app.identity.known_pods import Keyring, known_pods
+from fl_app.identity.public_key import public_line
 from fl_app.pod.pod_file import load_pod
+from fl_app.secagg.crypto import fingerprint
 
 pytestmark = pytest.mark.usefixtures("own_home")
 

@@ -23,7 +23,7 @@ from flwr.common.constant import SYSTEM_TIME_TOLERANCE
 from client.commands.group import pod
 from client.site.approved_apps import Apps
 from fl_app.host.probe import CLOCK_SECONDS
-from fl_app.identity.keys import Keyring, known_pods
+from fl_app.identity.known_pods import Keyring, known_pods
 from tests.support.small_federation import table
 
 NOW = datetime.datetime.now(datetime.UTC)

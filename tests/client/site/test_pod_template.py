@@ -17,7 +17,7 @@ from client.site.pod_approval import enter
 from client.site.pod_template import TableDescription, describe_table, pod_text
 from fl_app.errors import DataError, UsageError
 from fl_app.host.bundle import build
-from fl_app.identity.card import Card
+from fl_app.host.card import Card
 from fl_app.pod.datasource import CSVSource
 from fl_app.pod.pod_file import load_pod
 from fl_app.pod.policy import Policy

@@ -14,7 +14,8 @@ from fl_app.demo import census as prepare_module
 from fl_app.demo.census import PODS, prepare
 from fl_app.errors import UsageError
 from fl_app.federation.kinds import census_federation
-from fl_app.identity.keys import KEY_FILE, Identity, Keyring, known_pods
+from fl_app.identity.key_file import KEY_FILE, Identity
+from fl_app.identity.known_pods import Keyring, known_pods
 from fl_app.pod.pod_file import load_pod
 from fl_app.system.home import pod_home
 

@@ -16,25 +16,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fl_app.errors import UsageError
-from fl_app.host.rotation import rotate_modeller, rotate_pod
-from fl_app.identity.card import Card
-from fl_app.identity.keys import (
+from fl_app.host.card import Card
+from fl_app.host.keys import (
     CARD_FILE,
-    KEY_FILE,
     NODE_KEY_FILE,
-    Identity,
-    Keyring,
-    fingerprint,
-    keygen,
-    known_pods,
     modeller_card,
     modeller_home,
     modeller_identity,
     node_key,
     node_public_line,
     pod_card,
-    public_line,
 )
+from fl_app.host.rotation import rotate_modeller, rotate_pod
+from fl_app.identity.key_file import KEY_FILE, Identity
+from fl_app.identity.known_pods import Keyring, keygen, known_pods
+from fl_app.identity.public_key import public_line
+from fl_app.secagg.crypto import fingerprint
 from fl_app.system.home import pod_home
 
 KEY_A, KEY_B = bytes(range(32)), bytes(range(32, 64))

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from fl_app.cli import main
-from fl_app.identity.card import Card
-from fl_app.identity.keys import modeller_card
+from fl_app.host.card import Card
+from fl_app.host.keys import modeller_card
 
 pytestmark = pytest.mark.usefixtures("own_home")
 

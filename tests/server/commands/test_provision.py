@@ -16,10 +16,10 @@ from cryptography import x509
 from fl_app.cli import main
 from fl_app.errors import UsageError
 from fl_app.federation.kinds import DeployedFederation, read_federation
+from fl_app.host.card import Card
+from fl_app.host.keys import modeller_card, modeller_home, pod_card
 from fl_app.host.probe import why_unreachable
 from fl_app.host.rotation import rotate_pod
-from fl_app.identity.card import Card
-from fl_app.identity.keys import modeller_card, modeller_home, pod_card
 from server.superlink import certificates
 from server.superlink.directory import SuperLinkDirectory
 
@@ -154,7 +154,7 @@ def test_one_key_has_one_name_and_one_part(tmp_path: Path) -> None:
     made.add([north])
     with pytest.raises(UsageError, match="as a pod"):
         made.add([modeller_card("north", tmp_path / "other")])
-    from fl_app.identity.keys import Identity
+    from fl_app.identity.key_file import Identity
     from fl_app.system.home import pod_home
 
     with pytest.raises(UsageError, match="already"):

@@ -14,8 +14,6 @@ one fact a line, and its first line is the line of ``known_pods``::
 A card says who holds which key, not that the name is theirs: that is what its fingerprint is compared for.
 """
 
-import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +24,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, EllipticCurvePublicKey
 
 from fl_app.errors import UsageError
+from fl_app.identity.public_key import from_base64, public_line, to_base64
 from fl_app.secagg.canonical import encode
 from fl_app.secagg.crypto import KEY_BYTES, SIGNATURE_BYTES, Signer, fingerprint, statement, verify
 from fl_app.secagg.errors import BadSignature
@@ -129,10 +128,10 @@ class Card:
         if self.node_key is not None:
             lines.append(f"{self.name} node {self.node_key}")
         if self.predecessor is not None:
-            lines.append(f"{self.name} replaces {_base64(self.predecessor)}")
-        lines.append(f"{self.name} signature {_base64(self.signature)}")
+            lines.append(f"{self.name} replaces {to_base64(self.predecessor)}")
+        lines.append(f"{self.name} signature {to_base64(self.signature)}")
         if self.predecessor_signature is not None:
-            lines.append(f"{self.name} replaced-signature {_base64(self.predecessor_signature)}")
+            lines.append(f"{self.name} replaced-signature {to_base64(self.predecessor_signature)}")
         return "\n".join(lines) + "\n"
 
     def write(self, path: Path) -> None:
@@ -170,18 +169,6 @@ def check_writable(path: Path) -> None:
             Card.load(path)
         except UsageError as error:
             raise UsageError(f"{path}: there is a file that is not a card, and it is not overwritten") from error
-
-
-def public_line(name: str, key: bytes) -> str:
-    """Return the line that tells ``name``'s 32-byte public key: of a card the first, and the line of ``known_pods``."""
-    return f"{name} ed25519 {_base64(key)}"
-
-
-def key_in(words: list[str]) -> bytes | None:
-    """Return the key in ``[name, "ed25519", base64]``, or None if these are not that."""
-    if len(words) != 3 or words[1] != "ed25519" or not is_pod_name(words[0]):
-        return None
-    return _decoded(words[2], KEY_BYTES)
 
 
 def read_card_file(path: Path) -> str:
@@ -264,19 +251,7 @@ def _check_signature(key: bytes, signature: bytes, signed: bytes, name: str) -> 
 
 
 def _bytes(facts: Mapping[str, str], fact: str, size: int) -> bytes:
-    content = _decoded(facts[fact], size)
+    content = from_base64(facts[fact], size)
     if content is None:
         raise UsageError(f"not a card: `{fact}` is not {size} bytes in base64")
     return content
-
-
-def _decoded(text: str, size: int) -> bytes | None:
-    try:
-        content = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    return content if len(content) == size and _base64(content) == text else None
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode()

@@ -13,47 +13,17 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, EllipticCurvePrivateKey, generate_private_key
 
 from fl_app.errors import UsageError
-from fl_app.identity.card import Card, Role, public_line
-from fl_app.identity.key_file import KEY_FILE, Identity, KeyExists, MissingKey, create_private, read_private
-from fl_app.identity.known_pods import Keyring, known_pods
-from fl_app.secagg.crypto import fingerprint
+from fl_app.host.card import Card, Role
+from fl_app.identity.key_file import Identity, KeyExists, MissingKey, create_private, read_private
+from fl_app.identity.known_pods import keygen
 from fl_app.system.files import create_file
 from fl_app.system.home import NAME_RULE, fl_app_home, is_pod_name, pod_home
-
-__all__ = [
-    "CARD_FILE",
-    "KEY_FILE",
-    "NODE_KEY_FILE",
-    "Identity",
-    "KeyExists",
-    "Keyring",
-    "MissingKey",
-    "create_node_key",
-    "fingerprint",
-    "keygen",
-    "known_pods",
-    "modeller_card",
-    "modeller_home",
-    "modeller_identity",
-    "modeller_name",
-    "node_key",
-    "node_public_line",
-    "pod_card",
-    "public_line",
-]
 
 NODE_KEY_FILE = "node.key"
 CARD_FILE = "card"
 """The card that a replaced key has signed too; without a rotation there is none, and a card is issued on demand."""
 
 _NAME_FILE = "name"
-
-
-def keygen(name: str, home: Path | None = None) -> Identity:
-    """Return pod ``name``'s identity, made if it has none, and entered in the keyring of its own home."""
-    identity = Identity.load_or_create(pod_home(name, home))
-    Keyring.load(known_pods(home)).add(name, identity.public_bytes)
-    return identity
 
 
 def node_key(name: str, home: Path | None = None) -> Path:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fl_app.errors import UsageError
-from fl_app.identity.card import MAX_CARD_BYTES, Card, Role, is_node_key, public_line
-from fl_app.identity.keys import Identity
+from fl_app.host.card import MAX_CARD_BYTES, Card, Role, is_node_key
+from fl_app.identity.key_file import Identity
+from fl_app.identity.public_key import public_line
 from fl_app.secagg.canonical import encode
 from fl_app.secagg.crypto import fingerprint, statement
 
