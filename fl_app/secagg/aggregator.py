@@ -111,11 +111,12 @@ class Collection:
         holders = self._roster.names if self.unmasks else ()
         if len(reply.shares) != len(holders):
             raise ShareRefused(f"pod '{sender}' did not send one share of its self mask for each pod")
-        for share in self._self_shares(
-            sender, reply
-        ):  # or every honest holder would refuse it later, and nobody would know whose it was
+        # A bad share would be found by its holder alone, which would then refuse to unmask: the step would fail at the
+        # honest pod. Checked here, it is its maker that is lost.
+        for share in self._self_shares(sender, reply):
             message = statement(SELF_SHARE, self.label, sender, share.receiver, share.sealed)
             verify(self._key(sender), share.signature, message, sender)
+        # Last of all, since nothing can be taken out of a sum by name.
         try:
             self._sum.add(vector)
         except AggregateRefused as error:
@@ -182,6 +183,8 @@ class Collection:
             return self._sum.decoded(self.layout)
         if len(self.survivors) < self.threshold or not self.unmasked:
             raise AggregateRefused("too few pods have answered to unmask the sum")
+        # Beside their values the survivors' vectors hold their self masks, and pair masks with lost pods, whose other
+        # halves never came. Pair masks between survivors have cancelled.
         added = [self._self_mask(index, name) for index, name in enumerate(self.survivors)]
         subtracted: list[bytes] = []
         for index, lost in enumerate(self.lost):

@@ -97,21 +97,27 @@ def check_roster(
     RosterRefused, BadSignature, NotApproved, WrongKey, PolicyRefused
         For the first check that fails.
     """
+    # 1. This pod's own hello, unchanged: the keys in it are those whose private halves it has.
     if own not in hellos:
         raise RosterRefused(f"pod '{own.name}' does not find its own hello in the roster")
+    # 2. Every hello as its pod signed it; no pod twice, under any of its names. One holder of two places would know
+    #    a sum's masks from both ends.
     for hello in hellos:
         verify_hello(hello)
     for what in ("name", "identity_key", "sealing_key"):
         if len({getattr(hello, what) for hello in hellos}) != len(hellos):
             raise RosterRefused(f"the roster lists one {what.replace('_', ' ')} twice")
+    # 3. One order, so that all pods compute the same digest, and who of two adds a mask and who subtracts it.
     roster = Roster.of(hellos)
     if list(roster.hellos) != list(hellos):
         raise RosterRefused("the roster is not in canonical order")
+    # 4. All were asked the same: a hello of another session could be replayed into this one.
     for hello in hellos:
         if hello.session != own.session or hello.parameters != own.parameters:
             raise RosterRefused(f"pod '{hello.name}' was told another session or other parameters")
         if hello.name not in requested:
             raise RosterRefused(f"pod '{hello.name}' was not among the pods requested")
+    # 5. The owner's word, last: whom it approves by key, and how large a sum must be.
     for hello in roster.neighbours(own.name):
         check_approved(hello.name, hello.identity_key, policy, own.name)
     check_cohort(own.name, len(hellos), len(requested), threshold_for(threshold, len(hellos)), policy)
@@ -127,6 +133,8 @@ def check_cohort(owner: str, pods: int, requested: int, threshold: int, policy: 
         raise PolicyRefused(f"pod '{owner}' asks for the whole requested cohort of {requested}; this one has {pods}")
     if policy.exact_cohort and pods != len(policy.approved) + 1:  # the server chooses whom it requests
         raise PolicyRefused(f"pod '{owner}' asks for every pod it approves; this cohort has not all of them")
+    # More than half, or two lists of survivors could each find enough signatures. Of up to three pods all: a sum
+    # without one of them is a sum of at most two, from which each of the two can compute the other's.
     lowest = pods if pods <= 3 else pods // 2 + 1
     if policy.minimum_threshold is not None:
         lowest = max(lowest, min(policy.minimum_threshold, pods))

@@ -43,6 +43,8 @@ def combine(shares: Mapping[int, bytes], threshold: int, expected: bytes, who: s
     """
     if len(shares) < threshold:
         raise AggregateRefused(f"{len(shares)} shares of pod '{who}' came, {threshold} are needed")
+    # A pod may open a share that it made up: another combination does without it. The number of tries is bounded: with
+    # many liars there are too many combinations, and such a sum is given up.
     for chosen in itertools.islice(itertools.combinations(sorted(shares), threshold), _ATTEMPTS):
         seed = b"".join(
             _secret(chosen, [shares[index][part : part + _HALF] for index in chosen]) for part in (0, _HALF)

@@ -62,6 +62,7 @@ def unmask(
     reply = UnmaskReply(request.label, opened, seeds, bytes(SIGNATURE_BYTES))
     signature = signer.sign(statement(UNMASK, request.label, me, "", reply.content()))
     reply = replace(reply, signature=signature)
+    # Entered before it leaves. The ledger holds what a restart forgets: which list this pod has spoken of.
     head = _enter_survivors(session, "unmask", request, ledger, len(reply.to_bytes()))
     return replace(session, phase=following, head=head), reply
 
@@ -76,10 +77,13 @@ def _check_survivors(session: PodSession, label: bytes, survivors: tuple[str, ..
     roster, me = session.joined(), session.own.name
     if session.threshold == len(roster.hellos):
         raise SessionRefused("in this session every pod must answer; there is nothing to unmask")
+    # The label of the step answered last: an older sum was either opened then or given up, and is not opened now with
+    # other survivors.
     if label != session.label:
         raise SessionRefused(f"pod '{me}' has not just answered under this label")
     if survivors != tuple(name for name in roster.names if name in survivors):
         raise SurvivorsRefused("the survivors are not pods of the roster, each once and in its order")
+    # Whoever claims that this pod is lost asks the others for its pair seeds; its self mask must stay shut then.
     if me not in survivors:
         raise SurvivorsRefused(f"pod '{me}' is named lost and asked to unmask")
     if policy.exact_cohort and survivors != roster.names:
@@ -95,6 +99,8 @@ def _check_witnesses(session: PodSession, request: UnmaskRequest) -> None:
     names = {signed.name for signed in request.witnesses}
     if len(names) != len(request.witnesses) or not names <= set(request.survivors) or len(names) < session.threshold:
         raise SurvivorsRefused(f"{session.threshold} different survivors must have signed the list of survivors")
+    # A threshold is more than half, so two lists with as many signatures each share a pod; an honest one signs one list
+    # a label.
     for signed in request.witnesses:
         key = roster.hellos[roster.position(signed.name)].identity_key
         message = survivors_statement(request.label, signed.name, request.survivors)

@@ -23,12 +23,12 @@ def pods(federation: str | None, timeout: float, as_json: bool) -> None:
     from fl_app.federation.kinds import find_federation
     from server.modeller.schema_discovery import discover_schemas
 
-    asked = find_federation(federation, Path.cwd())
+    requested = find_federation(federation, Path.cwd())
     with console(errors=True).status("asking the pods"):
-        published = discover_schemas((), asked, timeout)
-    missing = [name for name in asked.pod_identifiers if name not in published]
+        published = discover_schemas((), requested, timeout)
+    missing = [name for name in requested.pod_identifiers if name not in published]
     document: dict[str, Any] = {
-        "federation": asked.name,
+        "federation": requested.name,
         "versions": {package: version(package) for package in ("fl-app", "flwr")},
         "pods": {
             name: {

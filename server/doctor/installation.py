@@ -32,9 +32,9 @@ _LOCAL_PORT = 39091
 def examine(directory: Path, federation: Federation | None = None) -> list[Finding]:
     """Look at the installation, at ``$FL_APP_HOME``, at ``directory``, where runs would go, and at a federation."""
     home = fl_app_home()
-    found = [*_packages(), *_commands(), *_permissions(home), _demo(home), _local_superlink(directory)]
-    found += [_left_behind(), *_disk(home)]
-    return found if federation is None else [*found, *examine_federation(federation)]
+    findings = [*_packages(), *_commands(), *_permissions(home), _demo(home), _local_superlink(directory)]
+    findings += [_left_behind(), *_disk(home)]
+    return findings if federation is None else [*findings, *examine_federation(federation)]
 
 
 def _packages() -> Iterator[Finding]:
@@ -48,13 +48,13 @@ def _packages() -> Iterator[Finding]:
         if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
             continue
         try:
-            found = version(requirement.name)
+            installed = version(requirement.name)
         except PackageNotFoundError:
             yield Finding(requirement.name, False, "is not installed: pip install fl-app")
             continue
-        fits = requirement.specifier.contains(found, prereleases=True)
+        fits = requirement.specifier.contains(installed, prereleases=True)
         advice = "" if fits else f", but {requirement.specifier} is needed: pip install '{requirement}'"
-        yield Finding(requirement.name, fits, f"{found}{advice}")
+        yield Finding(requirement.name, fits, f"{installed}{advice}")
 
 
 def _commands() -> Iterator[Finding]:

@@ -50,8 +50,8 @@ def to_onnx(model: TrainedModel) -> bytes:
     inputs = [value.name for value in core.graph.input]
     reader = _reader(model.encoding, inputs, core.ir_version)
     merged = compose.merge_models(reader, core, io_map=[(name, name) for name in inputs])
-    told = about(model)
-    helper.set_model_props(merged, {key: v if isinstance(v, str) else json.dumps(v) for key, v in told.items()})
+    facts = about(model)
+    helper.set_model_props(merged, {key: v if isinstance(v, str) else json.dumps(v) for key, v in facts.items()})
     merged.producer_name = "fl-app"
     checker.check_model(merged)
     content: bytes = merged.SerializeToString()
@@ -76,11 +76,11 @@ class OnnxModel:
             raise UsageError(_NEEDED) from error
         try:
             self._session = InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-            told: dict[str, Any] = dict(self._session.get_modelmeta().custom_metadata_map)
-            told["encoding"] = json.loads(told.get("encoding", "null"))
+            facts: dict[str, Any] = dict(self._session.get_modelmeta().custom_metadata_map)
+            facts["encoding"] = json.loads(facts.get("encoding", "null"))
         except Exception as error:  # onnxruntime's errors have no other root
             raise not_a_model(path, error) from error
-        self._encoding = encoding_of(told, path)
+        self._encoding = encoding_of(facts, path)
 
     @property
     def classes(self) -> tuple[str, ...]:

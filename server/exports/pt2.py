@@ -47,13 +47,13 @@ def to_pt2(model: TrainedModel) -> bytes:
     program = torch.export.export(RawScorer(model, torch.float32), example, dynamic_shapes=({0: rows}, {0: rows}))
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # where the source files lie: nothing for a file that travels
-    told = about(model) | {
+    facts = about(model) | {
         "categorical": {column.name: vocabulary(column) for column in encoding.categorical},
         "continuous": [column.name for column in encoding.continuous],
         "missing": MISSING_SPELLINGS,
     }
     content = io.BytesIO()
-    torch.export.save(program, content, extra_files={ABOUT: json.dumps(told)})
+    torch.export.save(program, content, extra_files={ABOUT: json.dumps(facts)})
     return content.getvalue()
 
 
@@ -64,10 +64,10 @@ class Pt2Model:
         extra: dict[str, Any] = {ABOUT: ""}
         try:
             program = torch.export.load(io.BytesIO(path.read_bytes()), extra_files=extra)
-            told = json.loads(extra[ABOUT])
+            facts = json.loads(extra[ABOUT])
         except Exception as error:
             raise not_a_model(path, error) from error
-        self._encoding = encoding_of(told, path)
+        self._encoding = encoding_of(facts, path)
         self._score = program.module()
 
     @property

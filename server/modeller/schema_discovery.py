@@ -97,9 +97,9 @@ def combine_pod_schemas(
     SchemaMismatch
         If the schemas contradict each other; the error names pods, column and types.
     """
-    asked = federation_of(federation)
-    names = asked.pod_identifiers if pod_identifiers is None else pod_identifiers
-    return combine(_schemas_of(names, asked, timeout), ignore_cols=ignore_cols)
+    chosen = federation_of(federation)
+    names = chosen.pod_identifiers if pod_identifiers is None else pod_identifiers
+    return combine(_schemas_of(names, chosen, timeout), ignore_cols=ignore_cols)
 
 
 def discover_schemas(pods: Sequence[str], federation: Federation, timeout: float = Timing.hello) -> dict[str, PodInfo]:
