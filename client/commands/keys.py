@@ -17,7 +17,7 @@ from fl_app.system.home import pod_home
 @json_option
 def keygen(name: str, output: Path | None, home: Path | None, as_json: bool) -> None:
     """Create keys for pod NAME, if it has none, and print its card for the operator and the other owners."""
-    from fl_app.host.keys import pod_card
+    from fl_app.host.party_keys import pod_card
 
     output_card(pod_card(name, home), output, as_json)
     if not as_json:

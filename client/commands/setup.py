@@ -38,7 +38,7 @@ def init(
     from client.site.pod_template import describe_table, pod_text
     from fl_app.host.bundle import build
     from fl_app.host.card import check_writable
-    from fl_app.host.keys import pod_card
+    from fl_app.host.party_keys import pod_card
     from fl_app.pod.pod_file import load_pod
     from fl_app.system.files import create_file
     from fl_app.system.home import NAME_RULE, is_pod_name, pod_home

@@ -81,7 +81,7 @@ def _rows(pod: Pod, table: Any, schema: Any) -> Finding:
 
 
 def _keys(pod: Pod, home: Path | None) -> Iterator[Finding]:
-    from fl_app.host.keys import NODE_KEY_FILE, node_public_line
+    from fl_app.host.party_keys import NODE_KEY_FILE, node_public_line
     from fl_app.identity.key_file import Identity
 
     directory = pod_home(pod.name, home)

@@ -17,7 +17,7 @@ from client.site.app_guard import write_guard
 from client.site.approved_apps import Apps
 from fl_app.errors import RunFailed, UsageError
 from fl_app.federation.kinds import DeployedFederation, find_federation
-from fl_app.host.keys import node_key, pod_card
+from fl_app.host.party_keys import node_key, pod_card
 from fl_app.host.probe import why_no_certificates, why_unreachable
 from fl_app.host.processes import GuardedProcess, flower_environment
 from fl_app.host.signals import until_interrupted
@@ -60,7 +60,7 @@ def start(
         ``host:port`` of the SuperLink; None takes all three from ``federation``.
     insecure, root_certificates
         Whether the connection is not encrypted; or else the certificates (PEM) to check the SuperLink's by, where
-        None means the system's. Over TLS the pod's node shows its own key (`fl_app.host.keys.node_key`).
+        None means the system's. Over TLS the pod's node shows its own key (`fl_app.host.party_keys.node_key`).
     federation
         The join file, or whatever `find_federation` takes; None: the nearest one, from the working directory.
     home

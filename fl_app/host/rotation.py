@@ -11,7 +11,14 @@ from pathlib import Path
 
 from fl_app.errors import UsageError
 from fl_app.host.card import Card, Role
-from fl_app.host.keys import CARD_FILE, NODE_KEY_FILE, create_node_key, modeller_home, modeller_name, node_public_line
+from fl_app.host.party_keys import (
+    CARD_FILE,
+    NODE_KEY_FILE,
+    create_node_key,
+    modeller_home,
+    modeller_name,
+    node_public_line,
+)
 from fl_app.identity.key_file import KEY_FILE, Identity
 from fl_app.identity.known_pods import Keyring, known_pods
 from fl_app.system.files import locked, replace_file

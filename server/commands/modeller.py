@@ -24,7 +24,7 @@ def modeller() -> None:
 @json_option
 def keygen(name: str, output: Path | None, home: Path | None, as_json: bool) -> None:
     """Make the key of the modeller NAME, unless there is one, and print its card for the operator."""
-    from fl_app.host.keys import modeller_card, modeller_home
+    from fl_app.host.party_keys import modeller_card, modeller_home
 
     output_card(modeller_card(name, home), output, as_json)
     if not as_json:
@@ -37,7 +37,7 @@ def keygen(name: str, output: Path | None, home: Path | None, as_json: bool) -> 
 @json_option
 def card(output: Path | None, home: Path | None, as_json: bool) -> None:
     """Print the modeller's card again."""
-    from fl_app.host.keys import modeller_card
+    from fl_app.host.party_keys import modeller_card
 
     output_card(modeller_card(None, home), output, as_json)
 

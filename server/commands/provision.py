@@ -96,7 +96,7 @@ def _own_card(registry: "Registry") -> "Card":
     import getpass
     import re
 
-    from fl_app.host.keys import modeller_card
+    from fl_app.host.party_keys import modeller_card
     from fl_app.identity.key_file import MissingKey
 
     with suppress(MissingKey):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from fl_app.host.keys import modeller_identity
+from fl_app.host.party_keys import modeller_identity
 from fl_app.identity.key_file import MissingKey
 from fl_app.system.files import replace_file
 from server.superlink.tokens import audience, make_token

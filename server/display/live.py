@@ -10,7 +10,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from server.display.status import Status
+from server.display.run_status import Status
 from server.display.templates import render
 from server.display.words import duration, listed
 

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from server.app.results import AggregationResult, Results, RoundResult
 from server.display.live import display_for
-from server.display.status import Clock
+from server.display.run_status import Clock
 from server.display.words import METRICS, metrics_by_rows, number, traffic
 
 

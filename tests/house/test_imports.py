@@ -131,7 +131,7 @@ def test_a_ring_would_be_seen() -> None:
         ("fl_app", {"flwr", "torch", "pandas", "pydantic"}),
         ("fl_app.secagg", {"flwr", "torch", "pandas"}),
         ("fl_app.federation.kinds", {"flwr", "torch", "pandas", "client", "server", "strategies"}),
-        ("fl_app.host.keys", {"flwr", "torch", "pandas", "client", "server", "strategies"}),
+        ("fl_app.host.party_keys", {"flwr", "torch", "pandas", "client", "server", "strategies"}),
         ("client", {"flwr", "torch", "pandas"}),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fl_app.host.keys import pod_card
+from fl_app.host.party_keys import pod_card
 from fl_app.pod.pod_file import load_pod
 from tests.pages.blocks import ROOT, blocks_of, pages
 from tests.pages.test_blocks import DEPLOYMENT

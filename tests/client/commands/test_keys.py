@@ -8,7 +8,7 @@ from client.site.pod_approval import enter
 from fl_app.cli import main
 from fl_app.errors import UsageError
 from fl_app.host.card import Card
-from fl_app.host.keys import pod_card
+from fl_app.host.party_keys import pod_card
 from fl_app.host.rotation import rotate_pod
 from fl_app.identity.key_file import KEY_FILE, Identity
 from fl_app.identity.known_pods import Keyring, known_pods

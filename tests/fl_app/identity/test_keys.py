@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from fl_app.errors import UsageError
 from fl_app.host.card import Card
-from fl_app.host.keys import (
+from fl_app.host.party_keys import (
     CARD_FILE,
     NODE_KEY_FILE,
     modeller_card,

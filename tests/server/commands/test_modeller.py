@@ -5,7 +5,7 @@ import pytest
 
 from fl_app.cli import main
 from fl_app.host.card import Card
-from fl_app.host.keys import modeller_card
+from fl_app.host.party_keys import modeller_card
 
 pytestmark = pytest.mark.usefixtures("own_home")
 

@@ -17,7 +17,7 @@ from fl_app.cli import main
 from fl_app.errors import UsageError
 from fl_app.federation.kinds import DeployedFederation, read_federation
 from fl_app.host.card import Card
-from fl_app.host.keys import modeller_card, modeller_home, pod_card
+from fl_app.host.party_keys import modeller_card, modeller_home, pod_card
 from fl_app.host.probe import why_unreachable
 from fl_app.host.rotation import rotate_pod
 from server.superlink import certificates

@@ -11,7 +11,7 @@ from flwr.supercore.credential_store.file_credential_store import FileCredential
 from flwr.supercore.superexec import run_superexec
 from flwr.supercore.superexec.plugin import AutoExecPlugin
 
-from fl_app.host.keys import modeller_card
+from fl_app.host.party_keys import modeller_card
 from server.deployed.credentials import write_credentials
 from server.deployed.executor import TokenInterceptor
 from server.superlink.directory import SuperLinkDirectory

@@ -12,7 +12,7 @@ from rich.console import Console
 from server.app.results import Results
 from server.display.live import Lines, Notebook, Terminal, display_for
 from server.display.progress import Progress, results_table
-from server.display.status import Clock, Status
+from server.display.run_status import Clock, Status
 
 
 def results(rounds: int = 0, name: str = "train", trip: str | None = None, **more: Any) -> Results:

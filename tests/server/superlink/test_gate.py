@@ -25,7 +25,7 @@ from flwr.superlink import config_loader, extensions
 from flwr.superlink.main import create_app
 from starlette.middleware import Middleware
 
-from fl_app.host.keys import modeller_card, modeller_identity, node_key, pod_card
+from fl_app.host.party_keys import modeller_card, modeller_identity, node_key, pod_card
 from server.superlink import gate as gates
 from server.superlink import tokens
 from server.superlink.gate import Gate
