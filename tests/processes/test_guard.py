@@ -74,7 +74,7 @@ def test_a_changed_app_is_refused_unread_until_its_owner_approves_it(tmp_path: P
         assert _ran_at_pods(made, marker) == set(PODS)
 
         # One byte that does nothing, in a comment.
-        source = installed / "client" / "masked.py"
+        source = installed / "client" / "app" / "masked_app.py"
         source.write_text(source.read_text() + "#")
         assert "does not run this version" in fit(made, check=False)
     assert made.left_behind() == []
