@@ -13,7 +13,7 @@ from fl_app.secagg.field import FIELD_31, FIELD_61
 from fl_app.tabular.early_stopping import EarlyStopping
 from fl_app.tabular.encoding import MIN_BIN_ROWS
 from fl_app.tabular.settings import ARCHITECTURES, DEFAULT_ARCHITECTURE, DataStructure, Optimizer
-from fl_app.validation import Frozen
+from fl_app.validation import Frozen, names_in
 
 DEFAULT_OPTIMIZER = Optimizer(name="AdamW", params={"lr": 0.001})
 
@@ -116,7 +116,9 @@ class RunConfig(Aggregation, Training):
         }
         try:
             optimizer = Optimizer(name=settings.pop("optimizer"), params=json.loads(settings.pop("optimizer_params")))
-            datastructure = DataStructure(target=settings.pop("target"), ignore_cols=_names(settings.pop("ignore", "")))
+            datastructure = DataStructure(
+                target=settings.pop("target"), ignore_cols=names_in(settings.pop("ignore", ""))
+            )
             settings["strategy_params"] = json.loads(settings.get("strategy_params", "{}"))
         except (KeyError, ValueError) as error:
             raise UsageError(f"run config: {type(error).__name__} {error}; see [tool.flwr.app.config]") from error
@@ -125,12 +127,8 @@ class RunConfig(Aggregation, Training):
         settings["prime_q"] = (FIELD_31 if settings.pop("compact", False) else FIELD_61).prime
         if "local_steps" in settings:
             settings.pop("local_epochs", None)
-        named = _names(settings.pop("pods", "")) or tuple(pods)
+        named = names_in(settings.pop("pods", "")) or tuple(pods)
         return cls(pods=named, optimizer=optimizer, datastructure=datastructure, **settings)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 class SecureAggregator(Aggregation):

@@ -49,6 +49,11 @@ def dotted(location: Location) -> str:
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location).lstrip(".")
 
 
+def names_in(text: str) -> tuple[str, ...]:
+    """Return the names that ``text`` lists between commas, without the spaces around them."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def unknown(word: object, allowed: Iterable[str], what: str = "key") -> str:
     """Say that ``word`` is not one of ``allowed``, and which of them may have been meant."""
     names = list(allowed)

@@ -42,6 +42,7 @@ def init(
     from fl_app.pod.pod_file import load_pod
     from fl_app.system.files import create_file
     from fl_app.system.home import NAME_RULE, is_pod_name, pod_home
+    from fl_app.validation import names_in
 
     name = name or re.sub(r"[^a-z0-9._-]+", "-", table.name.partition(".")[0].lower())
     if not is_pod_name(name):
@@ -55,7 +56,7 @@ def init(
         raise _taken(file)
     card_file = file.with_name(f"{name}.card")
     check_writable(card_file)
-    ignored = [column.strip() for column in ignore.split(",") if column.strip()]
+    ignored = names_in(ignore)
     description = describe_table(table, name, ignored)
     text = pod_text(description, name, _seen_from(table, file.parent), ignored, minimum_cohort)
     try:

@@ -17,6 +17,7 @@ from fl_app.secagg.field import FIELD_31, FIELD_61
 from fl_app.tabular.early_stopping import EarlyStopping
 from fl_app.tabular.encoding import MIN_BIN_ROWS
 from fl_app.tabular.settings import ARCHITECTURES, DEFAULT_ARCHITECTURE, DataStructure, Optimizer
+from fl_app.validation import names_in
 from server.app.results import Results
 from server.app.run_directory import RunDirectory
 from server.commands.output import console, emit, federation_option, json_option, runs_option
@@ -213,8 +214,8 @@ def fit(
         _resume(context, options, resume, federation)
         return
     over = find_federation(federation, Path.cwd())
-    datastructure = DataStructure(target=target or over.test_target or "TARGET", ignore_cols=_names(ignore))
-    _train(over, _names(pods) or over.pod_identifiers, datastructure, test_file, options)
+    datastructure = DataStructure(target=target or over.test_target or "TARGET", ignore_cols=names_in(ignore))
+    _train(over, names_in(pods) or over.pod_identifiers, datastructure, test_file, options)
 
 
 @click.command(epilog="Example: fl-app demo --rounds 3")
@@ -230,10 +231,6 @@ def demo(context: click.Context, /, prepare: bool, **_shared: object) -> None:
         return
     datastructure = DataStructure(target=census.test_target or "TARGET")
     _train(census, census.pod_identifiers, datastructure, None, options)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _train(
