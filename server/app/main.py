@@ -33,7 +33,7 @@ def main(grid: Grid, context: Context) -> None:
     recorder = Recorder(run, checkpoint)
     try:
         if discovery := run.request().discovery:
-            recorder.look(discover_pods(grid, **discovery.document()))
+            recorder.discovery(discover_pods(grid, **discovery.document()))
         else:
             train(grid, run, recorder, checkpoint)
     except FlAppError as error:

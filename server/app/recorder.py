@@ -96,7 +96,7 @@ class Recorder:
             self._strategy = strategy
             self._note(pods=pods_of(strategy.sessions.cohort))
 
-    def look(self, discovered: Discovery) -> None:
+    def discovery(self, discovered: Discovery) -> None:
         """Record what pods publish, and that the run is completed: no more was asked of them."""
         schemas, now = discovered.cohort.schemas, _now()
         pods = tuple(

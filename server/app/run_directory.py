@@ -106,7 +106,7 @@ class RunDirectory:
 
     def config(self) -> "RunConfig":
         """Return the run's settings; raises `UsageError` if it trains nothing."""
-        from fl_app.config import RunConfig  # imports pandas
+        from fl_app.config import RunConfig  # and numpy, which listing runs does without
 
         if not (written := self.request().run):
             raise UsageError(f"run {self.name} trains nothing: its config.json has no settings")
