@@ -38,7 +38,9 @@ from tests.support.small_federation import table, write_pod
 
 NAMES = ("north", "south", "east", "west")
 ME = "north"
-MARKER, NUMBER = "patient-4711", 4711.0625
+DIGITS = "4711081"
+"""Looked for in ledgers too, whose digests are random hexadecimal digits: long enough not to occur there by chance."""
+MARKER, NUMBER = f"patient-{DIGITS}", float(f"{DIGITS}.0625")
 TYPES = (HELLO_MESSAGE, ROSTER_MESSAGE, *MASKED_MESSAGES.values(), SURVIVORS_MESSAGE, UNMASK_MESSAGE)
 
 
@@ -118,7 +120,14 @@ class Broken:
         key: Any = load_pem_private_key(pem, None)
         raw = key.private_bytes_raw()
         assert len(raw) == KEY_BYTES
-        found = [MARKER.encode(), b"4711", str(self.directory).encode(), raw, raw.hex().encode(), base64.b64encode(raw)]
+        found = [
+            MARKER.encode(),
+            DIGITS.encode(),
+            str(self.directory).encode(),
+            raw,
+            raw.hex().encode(),
+            base64.b64encode(raw),
+        ]
         return [*found, *pem.splitlines()[1:-1], b"Traceback", b".csv", b".yaml"]
 
 
