@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None, *, command: click.Command = gro
     except click.ClickException as error:
         leave(error.format_message(), error.exit_code)
     except FlAppError as error:
-        leave(str(error), error.exit_code)
+        leave(error.full_text, error.exit_code)
     except KeyboardInterrupt:
         leave("stopped", 130)
     except BrokenPipeError:

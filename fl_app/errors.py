@@ -10,6 +10,11 @@ class FlAppError(Exception):
 
     exit_code = 1
 
+    @property
+    def full_text(self) -> str:
+        """What the command line prints: the text, and whatever else its reader, and nobody beyond, may be told."""
+        return str(self)
+
 
 class UsageError(FlAppError):
     """A file, argument or setting written by the user is wrong; the text names it and says what is allowed."""
@@ -18,7 +23,24 @@ class UsageError(FlAppError):
 
 
 class DataError(FlAppError):
-    """A table cannot be used as asked: a column is missing, a type disagrees, a value cannot be read."""
+    """A table cannot be used as asked: a column is missing, a type disagrees, a value cannot be read.
+
+    Parameters
+    ----------
+    text : str
+        What is wrong. It may leave a pod, so that it quotes no cell.
+    detail : str
+        What follows the text where the table's own owner reads it: lines, and cells.
+    """
+
+    def __init__(self, text: str = "", *, detail: str = "") -> None:
+        super().__init__(text)
+        self.detail = detail
+
+    @property
+    def full_text(self) -> str:
+        """The text with its detail, for the owner of the table alone."""
+        return f"{self}{self.detail}"
 
 
 class RunFailed(FlAppError):

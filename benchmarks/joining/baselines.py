@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-import pandas as pd
+import numpy as np
 
 from client.app.main import lr_factor
-from client.app.table import PodTable
+from client.app.pod_table import PodTable
 from fl_app.config import RunConfig
 from fl_app.tabular.encoding import Encoded, Encoding, statistic_sums
 from fl_app.tabular.evaluation import metrics_of
@@ -19,7 +19,12 @@ ALONE_STEPS = 600
 
 def pooled(tables: Sequence[PodTable], encoding: Encoding, config: RunConfig) -> TrainedModel:
     """Train on all pods' training rows together, as long and by the same schedule as the federation."""
-    rows = encoding.encode(pd.concat([table.rows("train") for table in tables], ignore_index=True))
+    parts = [encoding.encode(table.rows("train")) for table in tables]
+    labels = np.concatenate([part.labels for part in parts if part.labels is not None])
+    numbers, bins, codes = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("numbers", "bins", "codes")
+    )
+    rows = Encoded(numbers, bins, codes, labels)
     epochs = config.rounds * (config.local_epochs or 1)
     return _trained(encoding, config, rows, None, epochs)
 

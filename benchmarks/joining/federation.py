@@ -13,7 +13,7 @@ import yaml
 from flwr.app import Context, RecordDict
 
 from client.app.main import app as client_app
-from client.app.table import PodTable
+from client.app.pod_table import PodTable
 from fl_app.config import RunConfig
 from fl_app.federation.config_file import VARIABLE
 from fl_app.federation.kinds import SimulatedFederation, read_federation

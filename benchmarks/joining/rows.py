@@ -14,7 +14,7 @@ import torch
 from benchmarks.joining.baselines import alone, pooled
 from benchmarks.joining.federation import create_federation, run, tables_of
 from benchmarks.joining.splits import SPLITS, TARGET, Parts
-from client.app.table import PodTable
+from client.app.pod_table import PodTable
 from fl_app.config import RunConfig
 from fl_app.federation.kinds import SimulatedFederation
 from fl_app.tabular.model_file import TrainedModel
@@ -162,7 +162,12 @@ def _alone(table: PodTable, config: RunConfig, test: pd.DataFrame) -> dict[str, 
     model = alone(table, config)
     if model is not None:
         return _score(model, test)
-    return {"auc": 0.5, "accuracy": float((test[TARGET] == table.frame[TARGET].mode()[0]).mean())}
+    return {"auc": 0.5, "accuracy": float((test[TARGET] == _most_frequent(table)).mean())}
+
+
+def _most_frequent(table: PodTable) -> str:
+    indices, texts = table.cells.texts(TARGET)
+    return texts[int(np.bincount(indices[indices >= 0]).argmax())]
 
 
 def _score(model: TrainedModel, test: pd.DataFrame) -> dict[str, float]:

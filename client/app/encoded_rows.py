@@ -15,11 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from client.app import table_reader
 from fl_app.pod.definition import Pod
 from fl_app.system.files import replace_file
-from fl_app.tabular import columns
-from fl_app.tabular import encoding as encoding_code
+from fl_app.tabular import cell_text
 from fl_app.tabular.encoding import Encoded, Encoding
 
 _DIGITS = 32
@@ -80,5 +78,6 @@ def _table_digest(path: Path, modified: int) -> bytes:
 
 
 def _code() -> Iterator[bytes]:
-    for module in (table_reader, encoding_code, columns):
-        yield Path(str(module.__file__)).read_bytes()
+    tabular = Path(str(cell_text.__file__)).parent  # Arrow is imported where a table is read, and not to find its cache
+    for name in ("table_file", "cells", "cell_text", "encoding"):
+        yield (tabular / f"{name}.py").read_bytes()

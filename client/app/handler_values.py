@@ -129,7 +129,10 @@ def metric_values(reply: RecordDict, segments: Sequence[Segment], prefix: str, *
         if name not in metrics:
             raise ValueRefused(f"the handler did not report '{name}', which was declared for {prefix}")
         array = np.atleast_1d(np.asarray(metrics[name]))
-        values[segment.name] = array if segment.kind == "count" else array.astype(np.float64) * factor
+        if segment.kind == "count":  # a list of none has no type
+            values[segment.name] = array if array.size else array.astype(np.int64)
+        else:
+            values[segment.name] = array.astype(np.float64) * factor
     return values
 
 

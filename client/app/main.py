@@ -16,7 +16,7 @@ from flwr.clientapp import ClientApp
 
 from client.app.masked_app import MaskedApp
 from client.app.owner import Owner, owner_of
-from client.app.table import PodTable
+from client.app.pod_table import PodTable
 from fl_app.config import RunConfig
 from fl_app.errors import UsageError
 from fl_app.federation.kinds import SimulatedFederation, find_federation

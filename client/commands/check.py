@@ -65,7 +65,7 @@ def _document(pod: "Pod", home: Path | None) -> dict[str, Any]:
     """Return the facts about the pod that go with the findings; None where a finding explains why one is unknown."""
     from contextlib import suppress
 
-    from client.app.table import PodTable
+    from client.app.pod_table import PodTable
     from fl_app.errors import FlAppError
     from fl_app.identity.key_file import Identity
     from fl_app.identity.known_pods import Keyring, known_pods

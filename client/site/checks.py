@@ -36,7 +36,7 @@ def examine(pod: Pod, home: Path | None, federation: DeployedFederation | None) 
 
 
 def _table(pod: Pod) -> Iterator[Finding]:
-    from client.app.table import PARTS, PodTable
+    from client.app.pod_table import PARTS, PodTable
     from fl_app.tabular.schema import Schema
 
     try:
@@ -46,14 +46,14 @@ def _table(pod: Pod) -> Iterator[Finding]:
         yield Finding("data", False, f"{pod.datasource.path.name}: no such file; check the datasource's path")
         return
     except (FlAppError, OSError) as error:
-        yield Finding("data", False, str(error))
+        yield Finding("data", False, error.full_text if isinstance(error, FlAppError) else str(error))
         return
-    text = f"{len(table.frame)} rows: {', '.join(f'{n} for {part}' for n, part in zip(sizes, PARTS, strict=True))}"
+    text = f"{len(table.cells)} rows: {', '.join(f'{n} for {part}' for n, part in zip(sizes, PARTS, strict=True))}"
     yield Finding("data", True, text)
     try:
         schema = Schema.from_json(table.schema())
     except (DataError, UsageError) as error:
-        yield Finding("schema", False, str(error))
+        yield Finding("schema", False, error.full_text)
         return
     silent = [column.name for column in schema.columns if column.kind == "categorical" and not column.values]
     text = f"publishes {len(schema.columns)} columns: {', '.join(schema.names)}"
@@ -63,12 +63,15 @@ def _table(pod: Pod) -> Iterator[Finding]:
 
 def _rows(pod: Pod, table: Any, schema: Any) -> Finding:
     """Say for which targets evaluation counts may leave; which one it is, a run says."""
+    import numpy as np
+
     least, rows = pod.policy.minimum_rows_per_class, table.rows("validation")
     enough = []
     for column in schema.columns:
         if column.kind == "categorical" and 2 <= len(column.values) <= _CLASSES:
-            counts = rows[column.name].value_counts()
-            if len(counts) >= 2 and counts.min() >= least:
+            indices, texts = rows.texts(column.name)
+            counts = np.bincount(indices[indices >= 0], minlength=len(texts))
+            if (counts > 0).sum() >= 2 and counts[counts > 0].min() >= least:
                 enough.append(column.name)
     if enough:
         return Finding("rows per class", True, f"enough to evaluate as target: {', '.join(enough)}")

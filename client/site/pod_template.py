@@ -1,24 +1,25 @@
 """A new pod file, written from the table: its columns, what the owner should decide, and every term explained."""
 
+import csv
+import io
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
+import numpy as np
 import yaml
-from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-from client.app.table_reader import read_table
 from client.site.app_diff import visible
 from fl_app.errors import UsageError
 from fl_app.pod.datasource import CSVSource, ParquetSource
 from fl_app.pod.policy import Policy
+from fl_app.tabular.cells import Table
+from fl_app.tabular.read_options import complete, is_parquet, number_format_of, sample
 from fl_app.tabular.schema import Column, Schema, schema_of
+from fl_app.tabular.table_file import read_table
 
-_SEPARATORS = ",;\t|"
 _FEW_ROWS = 20
-_MOSTLY, _LONG, _CODES = 0.5, 25, 10
+_MOSTLY, _LONG = 0.5, 25
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,12 @@ class TableDescription:
         Its columns.
     doubtful : dict of str to str
         Columns that the owner may want to ignore, each with the reason.
-    codes : tuple of str
-        Whole-numbered columns with so few values that they may be codes.
     """
 
     source: CSVSource | ParquetSource
     rows: int
     schema: Schema
     doubtful: dict[str, str]
-    codes: tuple[str, ...]
 
 
 def describe_table(path: Path, name: str, ignored: Collection[str] = ()) -> TableDescription:
@@ -56,62 +54,44 @@ def describe_table(path: Path, name: str, ignored: Collection[str] = ()) -> Tabl
     DataError
         If the table cannot be read, or a column is neither text nor number.
     """
-    source = ParquetSource(path) if path.suffix in (".parquet", ".pq") else _csv(path)
-    frame = read_table(source)
-    if absent := [column for column in ignored if column not in frame.columns]:
+    source = ParquetSource(path) if is_parquet(path) else _csv(path)
+    table = read_table(path, source.read_options)
+    if absent := [column for column in ignored if column not in table.names]:
         raise UsageError(f"--ignore names {', '.join(absent)}, which {path.name} does not have")
-    two = [str(c) for c in frame.columns if c not in ignored and frame[c].nunique() == 2]  # 0 and 1: perhaps a target
-    schema = schema_of(frame, name=name, ignore_cols=ignored, force_stypes={"categorical": two})
-    doubtful = {column.name: why for column in schema.columns if (why := _doubt(frame[column.name], column))}
-    codes = tuple(c.name for c in schema.columns if c.name not in doubtful and _may_be_codes(frame[c.name], c))
-    return TableDescription(source, len(frame), schema, doubtful, codes)
+    schema = schema_of(table, name=name, ignore_cols=ignored)
+    doubtful = {column.name: why for column in schema.columns if (why := _doubt(table, column))}
+    return TableDescription(source, len(table), schema, doubtful)
 
 
 def _csv(path: Path) -> CSVSource:
-    """Return the source with the separator that gives the most columns, and a decimal comma where there are any."""
-    width = {separator: _columns(path, separator) for separator in _SEPARATORS}
-    separator = max(width, key=lambda one: width[one])  # the first of them, the comma, where nothing speaks for another
-    if separator == ",":
-        return CSVSource(path)
-    source = CSVSource(path, read_options={"sep": separator})
-    texts = read_table(source).select_dtypes(exclude="number")
-    if any(column.astype(str).str.fullmatch(r"-?\d+,\d+").any() for _, column in texts.items()):
-        return CSVSource(path, read_options={"sep": separator, "decimal": ","})
-    return source
+    """Return the source with what can be found out of how the file is written, where it is not the default."""
+    options = complete(path, {})
+    records = list(csv.reader(io.StringIO(sample(path, options["encoding"])), delimiter=options["sep"]))
+    numbers = number_format_of((cell for record in records[1:] for cell in record), options["sep"])
+    found = {**options, "decimal": numbers.decimal, "thousands": numbers.thousands}
+    usual = {"sep": ",", "encoding": "utf-8", "decimal": ".", "thousands": ""}
+    return CSVSource(path, read_options={key: value for key, value in found.items() if value != usual[key]})
 
 
-def _columns(path: Path, separator: str) -> int:
-    """Return how many columns the first rows have, 0 where they cannot be read so."""
-    try:
-        return pd.read_csv(path, sep=separator, nrows=50).shape[1]
-    except Exception:  # of any kind, from parsers and decompressors; `read_table` says what is wrong with the file
-        return 0
-
-
-def _doubt(series: "pd.Series[Any]", column: Column) -> str:
+def _doubt(table: Table, column: Column) -> str:
     """Return why a column may be one to ignore, "" if nothing speaks for it."""
-    held = series.dropna()
-    if held.empty:
+    indices, texts = table.texts(column.name)
+    counts = np.bincount(indices[indices >= 0], minlength=len(texts))
+    held, distinct = int(counts.sum()), int((counts > 0).sum())
+    if not held:
         return "holds no value"
-    distinct = held.nunique()
-    if distinct == 1 and len(held) == len(series):
+    if distinct == 1 and held == len(table):
         return "holds the same value everywhere"
-    whole = column.kind == "categorical" or column.integer
-    if len(held) >= _FEW_ROWS and distinct == len(held) and whole and not is_bool_dtype(held):
+    if held >= _FEW_ROWS and distinct == held and (column.kind == "categorical" or column.integer):
         return "has another value in each row: an identifier?"
-    if column.kind == "categorical" and not is_numeric_dtype(held):
-        lengths = held.astype(str).str.len()
-        if distinct > _MOSTLY * len(held):
+    if column.kind == "categorical":
+        if distinct > _MOSTLY * held:
             return "mostly different text in each row: free text, or an identifier?"
-        if lengths.mean() > _LONG and distinct > _FEW_ROWS:
+        if distinct > _FEW_ROWS and sum(map(len, texts)) > _LONG * len(texts):
             return "long text: free text?"
         if not column.values:
             return "no value is frequent enough to be published"
     return ""
-
-
-def _may_be_codes(series: "pd.Series[Any]", column: Column) -> bool:
-    return column.kind == "continuous" and column.integer and 2 < series.nunique() <= _CODES
 
 
 def pod_text(
@@ -121,6 +101,7 @@ def pod_text(
     plain = [column for column in table.schema.columns if column.name not in table.doubtful]
     categorical = [column.name for column in plain if column.kind == "categorical"]
     continuous = [column for column in plain if column.kind == "continuous"]
+    forced = [column.name for column in continuous if not column.values]
     lines = [
         f"# The pod {name}: one table, who may work with it, and on what terms. Read it through before the pod is run;",
         "# `fl-app pod check` looks at all of it. What is written here stays here, but for what the comments say.",
@@ -142,8 +123,12 @@ def pod_text(
     lines += [
         "  # As the values suggest. Frequent values of a categorical column are published by name, without counts."
     ]
-    lines += ["  force_stypes:", *_list("categorical", categorical), *_list("continuous", [c.name for c in continuous])]
-    lines += [f"  # {visible(column)} has few values: if they are codes, make it categorical" for column in table.codes]
+    lines += ["  force_stypes:", *_list("categorical", categorical), *_list("continuous", forced)]
+    lines += [
+        f"  # {visible(column.name)} holds few whole numbers, which are published too: it can be a number, or a target"
+        for column in continuous
+        if column.values
+    ]
     if continuous:
         lines += [
             "  # Published bounds, wider than the data's own; values beyond are cut off. Pods should agree on them.",

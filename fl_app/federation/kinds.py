@@ -14,10 +14,10 @@ from fl_app.federation.address import Address, Certificates, LocalPath, certific
 from fl_app.federation.config_file import CENSUS, FILE_NAME, Entry, locate, read_entry
 from fl_app.federation.saved import save_certificates, save_federation, save_pod
 from fl_app.identity.known_pods import keygen
-from fl_app.pod.datasource import CSVOptions
 from fl_app.pod.definition import Pod, PodName
 from fl_app.pod.pod_file import load_pod
 from fl_app.system.home import fl_app_home
+from fl_app.tabular.read_options import CSVOptions
 from fl_app.validation import Location, Problem, dotted, explain, refusal
 
 

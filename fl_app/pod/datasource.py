@@ -1,21 +1,12 @@
 """Where a pod's table lies and how to read it: a definition only, nothing here opens the file."""
 
-import codecs
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetPydanticSchema
-from typing_extensions import TypedDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from fl_app.system.files import absolute
-
-
-def _known_encoding(name: str) -> str:
-    try:
-        codecs.lookup(name)
-    except (LookupError, ValueError) as error:
-        raise ValueError("must be an encoding that Python knows, such as utf-8 or latin-1") from error
-    return name
+from fl_app.tabular.read_options import CSVOptions, ParquetOptions
 
 
 def _on_this_machine(path: Path) -> Path:
@@ -25,48 +16,11 @@ def _on_this_machine(path: Path) -> Path:
     return path
 
 
-_Character = Annotated[str, Field(min_length=1, max_length=1)]
-
-
-class _CSVOptions(TypedDict, total=False):
-    """What of ``pandas.read_csv`` an owner may set: how the file is written, nothing that runs code."""
-
-    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
-
-    sep: _Character
-    encoding: Annotated[str, AfterValidator(_known_encoding)]
-    decimal: _Character
-    thousands: _Character
-    quotechar: _Character
-    escapechar: _Character
-    comment: _Character
-    skipinitialspace: bool
-    skiprows: Annotated[int, Field(ge=0)]
-    header: Annotated[int, Field(ge=0)] | None
-    names: list[str]
-    na_values: list[str]
-    keep_default_na: bool
-
-
-class _ParquetOptions(TypedDict, total=False):
-    """What of ``pandas.read_parquet`` an owner may set."""
-
-    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
-
-    columns: list[str]
-
-
-# Known to others as plain dictionaries, ready to be passed on; checked as the types above.
-CSVOptions = Annotated[dict[str, Any], GetPydanticSchema(lambda _, handler: handler(_CSVOptions))]
-ParquetOptions = Annotated[dict[str, Any], GetPydanticSchema(lambda _, handler: handler(_ParquetOptions))]
-
-
 class _File(BaseModel):
     """A table in one file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: ClassVar[Literal["csv", "parquet"]]
     path: Annotated[Path, AfterValidator(_on_this_machine)]
 
     def from_directory(self, base: Path) -> Self:
@@ -87,7 +41,7 @@ class CSVSource(_File):
         ``names``, ``na_values``, ``keep_default_na``.
     """
 
-    kind: ClassVar[Literal["csv", "parquet"]] = "csv"
+    kind: Literal["csv"] = "csv"
     read_options: CSVOptions = {}
 
     def __init__(self, path: str | Path | None = None, /, **fields: Any) -> None:
@@ -106,7 +60,7 @@ class ParquetSource(_File):
         Options of ``pandas.read_parquet``: ``columns``, the names of those to read.
     """
 
-    kind: ClassVar[Literal["csv", "parquet"]] = "parquet"
+    kind: Literal["parquet"] = "parquet"
     read_options: ParquetOptions = {}
 
     def __init__(self, path: str | Path | None = None, /, **fields: Any) -> None:

@@ -112,6 +112,8 @@ class PodDataConfig(_Definition):
         Public ``(low, high)`` of continuous columns; without them, the least power of two that covers the data.
     optional : sequence of str
         Columns that may be missing in other pods.
+    units : mapping of str to str
+        In which unit a column's numbers are, such as ``{"weight": "kg"}``; pods that name different ones are refused.
     validation_percent, test_percent : int
         How many of a hundred rows are kept from training, to score models on; ``test_percent`` may be 0.
     """
@@ -124,6 +126,7 @@ class PodDataConfig(_Definition):
     ] = {}
     bounds: Annotated[Mapping[str, tuple[FiniteFloat, FiniteFloat]], AfterValidator(_ordered)] = {}
     optional: _Names = ()
+    units: Mapping[str, str] = {}
     validation_percent: Annotated[int, Field(ge=1, le=40)] = 10
     test_percent: Annotated[int, Field(ge=0, le=40)] = 10
 
@@ -162,7 +165,7 @@ class Pod(_Definition):
     """
 
     name: PodName
-    datasource: CSVSource | ParquetSource
+    datasource: Annotated[CSVSource | ParquetSource, Field(discriminator="kind")]
     pod_details_config: PodDetailsConfig = PodDetailsConfig()
     data_config: PodDataConfig = PodDataConfig()
     approved_pods: Annotated[Sequence[PodName], AfterValidator(tuple)] = ()

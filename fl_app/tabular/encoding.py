@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from fl_app.errors import UsageError
-from fl_app.tabular.columns import categories_of, series_of
+from fl_app.tabular.cell_text import STANDARD, NumberFormat, key_of
 from fl_app.tabular.schema import Column, Schema
 from fl_app.tabular.settings import DataStructure
-from fl_app.tabular.statistics import Statistics, cell_of, grid, present_numbers, statistics_of
+from fl_app.tabular.statistics import Statistics, cell_of, grid, is_absent, present_numbers, statistics_of
 from fl_app.validation import Frozen
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from fl_app.tabular.cells import Table
 
 UNKNOWN, MISSING, FIRST_VALUE = 0, 1, 2
 """Codes of a categorical column: a value that no pod published, no value, and the first published value."""
@@ -152,11 +154,24 @@ class Encoded:
 
 
 class Encoding(Frozen):
-    """The encoding of a table as arrays; JSON by ``to_json``, and back by ``from_json``."""
+    """The encoding of a table as arrays; JSON by ``to_json``, and back by ``from_json``.
+
+    Attributes
+    ----------
+    target : Column
+        A categorical column whose values are the classes.
+    features : tuple of Column
+        In the table's order.
+    normalisation : Normalisation
+        Of the continuous features.
+    numbers : NumberFormat
+        How the pods' files write numbers, where all write them alike: files are scored as written so.
+    """
 
     target: Column
     features: tuple[Column, ...]
     normalisation: Normalisation
+    numbers: NumberFormat = STANDARD
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -186,7 +201,8 @@ class Encoding(Frozen):
         """
         features = tuple(map(schema.column, datastructure.features(schema)))
         normalisation = Normalisation.from_statistics(statistics, _continuous(features), min_bin_rows)
-        return cls(target=schema.column(datastructure.target), features=features, normalisation=normalisation)
+        target = schema.column(datastructure.target).as_categories()
+        return cls(target=target, features=features, normalisation=normalisation, numbers=schema.numbers)
 
     @cached_property
     def continuous(self) -> tuple[Column, ...]:
@@ -213,11 +229,11 @@ class Encoding(Frozen):
         """The number of codes that each continuous feature's bins have, missing included."""
         return tuple(1 + max(codes) for codes in self.normalisation.codes)
 
-    def labels_of(self, frame: "pd.DataFrame") -> NDArray[np.int64]:
+    def labels_of(self, rows: "Table | pd.DataFrame") -> NDArray[np.int64]:
         """Give each row's class as an index into ``labels``, int64 [n]; -1 where missing or not published."""
-        return np.maximum(codes_of(frame, self.target) - FIRST_VALUE, -1)
+        return np.maximum(codes_of(_table(rows), self.target) - FIRST_VALUE, -1)
 
-    def encode(self, frame: "pd.DataFrame", *, with_labels: bool = True) -> Encoded:
+    def encode(self, rows: "Table | pd.DataFrame", *, with_labels: bool = True) -> Encoded:
         """Encode a table's rows, in order, but for those whose label is missing or not published.
 
         Raises
@@ -225,25 +241,25 @@ class Encoding(Frozen):
         DataError
             A column is absent that is not optional, or holds what its kind cannot hold.
         """
-        labels = None
-        rows = len(frame)
+        labels, table = None, _table(rows)
+        size = len(table)
         if with_labels:
-            labels = self.labels_of(frame)
+            labels = self.labels_of(table)
             known = labels >= 0
-            frame, labels = frame[known], labels[known]
-        n, p = len(frame), len(self.continuous)
+            table, labels = table.rows(known), labels[known]
+        n, p = len(table), len(self.continuous)
         categories = np.empty((n, len(self.categorical)), dtype=np.int64)
         for i, column in enumerate(self.categorical):
-            categories[:, i] = codes_of(frame, column)
+            categories[:, i] = codes_of(table, column)
         numbers, bins = np.zeros((n, p), dtype=np.float32), np.zeros((n, p), dtype=np.int64)
         for i, column in enumerate(self.continuous):
-            values = present_numbers(frame, column)
+            values = present_numbers(table, column)
             present = ~np.isnan(values)
             values = values[present]
             codes = np.array(self.normalisation.codes[i], dtype=np.int64)
             numbers[present, i] = (values - self.normalisation.mean[i]) / self.normalisation.std[i]
             bins[present, i] = codes[cell_of(values, np.array(self.normalisation.cells[i]))]
-        return Encoded(numbers, bins, categories, labels, dropped=rows - n)
+        return Encoded(numbers, bins, categories, labels, dropped=size - n)
 
 
 def continuous_features(schema: Schema, datastructure: DataStructure) -> tuple[Column, ...]:
@@ -255,15 +271,22 @@ def _continuous(features: Iterable[Column]) -> tuple[Column, ...]:
     return tuple(column for column in features if column.kind == "continuous")
 
 
-def statistic_sums(frame: "pd.DataFrame", schema: Schema, datastructure: DataStructure) -> Statistics:
+def statistic_sums(rows: "Table | pd.DataFrame", schema: Schema, datastructure: DataStructure) -> Statistics:
     """Sum one pod's rows for the statistics step, by the combined schema of all pods."""
-    return statistics_of(frame, continuous_features(schema, datastructure))
+    return statistics_of(_table(rows), continuous_features(schema, datastructure))
 
 
-def codes_of(frame: "pd.DataFrame", column: Column) -> NDArray[np.int64]:
+def codes_of(table: "Table", column: Column) -> NDArray[np.int64]:
     """Encode a categorical column, int64 [n]: 0 unknown, 1 missing, 2.. its published values."""
-    indices, texts = categories_of(series_of(frame, column.name, optional=column.optional))
-    codes = {value: code for code, value in enumerate(column.values, start=FIRST_VALUE)}
-    table = [MISSING if text is None else codes.get(text, UNKNOWN) for text in texts]
+    if is_absent(table, column):
+        return np.full(len(table), MISSING, dtype=np.int64)
+    indices, texts = table.texts(column.name, column.missing)
+    codes = {key_of(value): code for code, value in enumerate(column.values, start=FIRST_VALUE)}
     # Index -1, a missing cell, takes the last entry.
-    return np.array([*table, MISSING], dtype=np.int64)[indices]
+    return np.array([*(codes.get(key_of(text), UNKNOWN) for text in texts), MISSING], dtype=np.int64)[indices]
+
+
+def _table(rows: "Table | pd.DataFrame") -> "Table":
+    from fl_app.tabular.cells import Table  # Arrow is imported where rows are: not every message of a pod reads them
+
+    return Table.of(rows)

@@ -5,10 +5,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import pandas as pd
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
@@ -20,6 +19,11 @@ from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.evaluation import score
 from fl_app.tabular.network import build_network, load_state
 from fl_app.tabular.training import predict_proba
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fl_app.tabular.cells import Table
 
 FORMAT = "fl-app tabular model 1"
 SUFFIXES = (".pt", ".safetensors")
@@ -43,17 +47,17 @@ class TrainedModel:
         """The classes, in the order of the columns of :meth:`predict_proba`."""
         return self.encoding.labels
 
-    def predict_proba(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+    def predict_proba(self, rows: "Table | pd.DataFrame") -> NDArray[np.float64]:
         """Predict class probabilities for a table's rows, float64 [n, C]; the target column is not needed."""
         network = build_network(self.encoding, self.architecture)
         load_state(network, self.state)
-        return predict_proba(network, self.encoding.encode(frame, with_labels=False))
+        return predict_proba(network, self.encoding.encode(rows, with_labels=False))
 
-    def evaluate(self, frame: pd.DataFrame) -> dict[str, float]:
+    def evaluate(self, rows: "Table | pd.DataFrame") -> dict[str, float]:
         """Score labelled rows, see `score`; those whose label the model does not know are left out."""
         network = build_network(self.encoding, self.architecture)
         load_state(network, self.state)
-        encoded = self.encoding.encode(frame)
+        encoded = self.encoding.encode(rows)
         labels = encoded.labels if encoded.labels is not None else np.empty(0, np.int64)
         return score(labels, predict_proba(network, encoded))
 

@@ -1,4 +1,4 @@
-"""What a pod publishes of its table (columns, kinds, category values, public bounds), and combining several."""
+"""What a pod publishes of its table: columns, kinds, category values, public bounds, and how its cells read."""
 
 import math
 from collections import Counter
@@ -9,18 +9,19 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from fl_app.errors import DataError, UsageError
-from fl_app.tabular.columns import categories_of, numbers_of
+from fl_app.tabular.cell_text import DEFAULT_MISSING, STANDARD, NumberFormat, key_of
 from fl_app.validation import Frozen
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fl_app.tabular.cells import Numeric, Table
+
+_INFINITE = frozenset({f"{sign}{word}" for sign in ("", "+", "-") for word in ("inf", "infinity")})
 Kind = Literal["categorical", "continuous"]
 KINDS: tuple[Kind, ...] = ("categorical", "continuous")
-
-
-class SchemaMismatch(DataError):
-    """The tables of two pods cannot be used together; the text names pods, column and what differs."""
+MAX_CLASSES = 20
+"""Most values of a column of whole numbers that are published, so that it can be a target."""
 
 
 class Column(Frozen):
@@ -33,13 +34,20 @@ class Column(Frozen):
     kind : str
         "categorical" or "continuous".
     values : tuple of str
-        Categorical columns: the categories of enough rows to be published, sorted.
+        The categories of enough rows to be published, sorted. A continuous column has them where it holds few whole
+        numbers, which makes it fit to be a target.
     low, high : float or None
         Continuous columns: public bounds, not the data's own extremes.
     integer : bool
         Continuous columns: whether all numbers are whole.
     optional : bool
         Whether it may be absent from other pods.
+    missing : tuple of str
+        Texts that stand for a missing value in it.
+    unit : str
+        In which unit its numbers are; "" where nobody says.
+    empty : bool
+        Whether no row holds a value.
     """
 
     name: str = Field(min_length=1)
@@ -49,16 +57,22 @@ class Column(Frozen):
     high: float | None = Field(default=None, allow_inf_nan=False)
     integer: bool = False
     optional: bool = False
+    missing: tuple[str, ...] = DEFAULT_MISSING
+    unit: str = ""
+    empty: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.kind == "categorical":
             if self.low is not None or self.high is not None or self.integer:
                 raise ValueError(f"column {self.name!r} is categorical and can have no bounds")
-            if list(self.values) != sorted(set(self.values)):
-                raise ValueError(f"the values of column {self.name!r} must be sorted and differ")
-        elif self.values or self.low is None or self.high is None or not self.low < self.high:
-            raise ValueError(f"column {self.name!r} is continuous: it needs low < high and no values")
+        elif self.low is None or self.high is None or not self.low < self.high:
+            raise ValueError(f"column {self.name!r} is continuous: it needs low < high")
+        elif self.values and not self.integer:
+            raise ValueError(f"column {self.name!r} is continuous: only whole numbers can be published as values")
+        keys = [key_of(value) for value in self.values]
+        if keys != sorted(set(keys)):
+            raise ValueError(f"the values of column {self.name!r} must be sorted and differ")
         return self
 
     @property
@@ -67,6 +81,11 @@ class Column(Frozen):
         if self.low is None or self.high is None:
             raise UsageError(f"column {self.name!r} is categorical and has no bounds")
         return self.low, self.high
+
+    def as_categories(self) -> "Column":
+        """Return the column with its values as categories, as a target is read."""
+        left_out = {"kind", "low", "high", "integer"}
+        return Column(kind="categorical", **{k: v for k, v in self if k not in left_out})
 
 
 class Schema(Frozen):
@@ -78,10 +97,13 @@ class Schema(Frozen):
         The pod's.
     columns : tuple of Column
         In the table's order.
+    numbers : NumberFormat
+        How its file writes numbers.
     """
 
     name: str = Field(min_length=1)
     columns: tuple[Column, ...]
+    numbers: NumberFormat = STANDARD
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
@@ -108,8 +130,8 @@ class CombinedSchema(Schema):
 
     Attributes
     ----------
-    name, columns
-        As in a `Schema`; the name is made of the pods' names.
+    name, columns, numbers
+        As in a `Schema`; the name is made of the pods' names, and ``numbers`` is the standard where they differ.
     differences : tuple of str
         A line for each difference between the pods' tables that combining bridged.
     """
@@ -118,19 +140,21 @@ class CombinedSchema(Schema):
 
 
 def schema_of(
-    frame: "pd.DataFrame",
+    rows: "Table | pd.DataFrame",
     *,
     name: str,
     ignore_cols: Collection[str] = (),
     force_stypes: Mapping[str, Sequence[str]] | None = None,
     bounds: Mapping[str, tuple[float, float]] | None = None,
     optional: Collection[str] = (),
+    units: Mapping[str, str] | None = None,
     min_count: int = 10,
 ) -> Schema:
-    """Describe a table: text and booleans are categorical, numbers continuous, unless forced otherwise.
+    """Describe a table: columns of which every cell is a number are continuous, others categorical, unless forced.
 
     Category values seen in fewer than ``min_count`` rows are not published. A continuous column's public
-    bounds are the owner's, or the least power of two that covers the data: 0..2^k, or -2^k..2^k.
+    bounds are the owner's, or the least power of two that covers the data: 0..2^k, or -2^k..2^k. One of at most
+    ``MAX_CLASSES`` whole numbers publishes these too, unless it is forced to be continuous.
 
     Raises
     ------
@@ -140,118 +164,84 @@ def schema_of(
     DataError
         A column can be read neither as categories nor as numbers.
     """
+    from fl_app.tabular.cells import Table
+
+    table = Table.of(rows)
     forced = {column: kind for kind, columns in (force_stypes or {}).items() for column in columns}
-    settings = {"ignore_cols": ignore_cols, "force_stypes": forced, "bounds": bounds or {}, "optional": optional}
+    settings = {
+        "ignore_cols": ignore_cols,
+        "force_stypes": forced,
+        "bounds": bounds or {},
+        "optional": optional,
+        "units": units or {},
+    }
     for setting, columns in settings.items():
-        if absent := sorted(set(columns) - set(frame.columns)):
+        if absent := sorted(set(columns) - set(table.names)):
             raise UsageError(f"{setting} names {', '.join(map(repr, absent))}, not a column of {name!r}")
     if wrong := sorted(set(force_stypes or {}) - set(KINDS)):
         raise UsageError(f"force_stypes: unknown kind {wrong[0]!r}; allowed are {' and '.join(KINDS)}")
 
     def describe(column: str) -> Column:
-        series = frame[column]
-        if (forced.get(column) or _kind_of(series)) == "categorical":
+        numeric = table.numeric(column)
+        _refuse_infinite(table, column, numeric)
+        kind = forced.get(column) or kind_of(numeric)
+        facts: dict[str, Any] = {
+            "name": column,
+            "optional": column in optional,
+            "missing": DEFAULT_MISSING if table.missing is None else table.missing,
+            "unit": (units or {}).get(column, ""),
+            "empty": not numeric.rows,
+        }
+        if kind == "categorical":
             if column in (bounds or {}):
                 raise UsageError(f"bounds names {column!r}, which is categorical in {name!r}")
-            values = _published_values(series, min_count)
-            return Column(name=column, kind="categorical", values=values, optional=column in optional)
-        numbers = numbers_of(series, column)
-        numbers = numbers[~np.isnan(numbers)]
-        low, high = (bounds or {}).get(column) or _public_bounds(numbers)
-        integer = bool((numbers == np.rint(numbers)).all())
-        return Column(name=column, kind="continuous", low=low, high=high, integer=integer, optional=column in optional)
+            return Column(kind="categorical", values=published_values(table, column, min_count), **facts)
+        if numeric.number_rows < numeric.rows:
+            table.numbers_of(column)  # raises, and quotes the texts
+        low, high = (bounds or {}).get(column) or _public_bounds(numeric.values)
+        values = _few_values(numeric, min_count) if column not in forced else ()
+        return Column(kind="continuous", low=low, high=high, integer=numeric.whole, values=values, **facts)
 
-    return Schema(name=name, columns=tuple(describe(c) for c in frame.columns if c not in ignore_cols))
-
-
-def combine(schemas: Sequence[Schema], *, ignore_cols: Collection[str] = ()) -> CombinedSchema:
-    """Unite the schemas of several pods: all category values, the widest bounds, the first pod's column order.
-
-    Raises
-    ------
-    SchemaMismatch
-        Pods disagree on a column's kind, or one lacks a column that no pod declares optional.
-    """
-    if not schemas:
-        raise UsageError("combine needs the schema of at least one pod")
-    names = dict.fromkeys(name for schema in schemas for name in schema.names if name not in ignore_cols)
-    columns: list[Column] = []
-    differences: list[str] = []
-    for name in names:
-        held = {schema.name: schema.column(name) for schema in schemas if name in schema.names}
-        absent = {schema.name: _similar_name(name, schema) for schema in schemas if name not in schema.names}
-        column, bridged = _combine_column(held, absent)
-        columns.append(column)
-        differences += bridged
-    return CombinedSchema(
-        name=" + ".join(schema.name for schema in schemas), columns=tuple(columns), differences=tuple(differences)
-    )
+    described = tuple(describe(column) for column in table.names if column not in ignore_cols)
+    return Schema(name=name, columns=described, numbers=table.numbers)
 
 
-def _similar_name(name: str, schema: Schema) -> str:
-    """Return the column whose name differs only in case, spaces or punctuation; "" if there is none."""
-
-    def plain(text: str) -> str:
-        return "".join(filter(str.isalnum, text)).casefold()
-
-    return next((other for other in schema.names if plain(other) == plain(name)), "")
-
-
-def _combine_column(held: Mapping[str, Column], absent: Mapping[str, str]) -> tuple[Column, list[str]]:
-    (first_pod, first), *others = held.items()
-    for pod, column in others:
-        if column.kind != first.kind:
-            raise SchemaMismatch(
-                f"column {first.name!r} is {first.kind} in {first_pod!r} but {column.kind} in {pod!r}; "
-                "one owner must set force_stypes for it, or leave it out with ignore_cols"
-            )
-    optional = any(column.optional for column in held.values())
-    if absent and not optional:
-        lacking = [f"{pod!r}" + (f" (which has {alike!r})" if alike else "") for pod, alike in absent.items()]
-        raise SchemaMismatch(
-            f"column {first.name!r} of {first_pod!r} is missing in {', '.join(lacking)}; "
-            "declare it optional where it exists, or leave it out with ignore_cols"
-        )
-    differences = [f"{first.name}: {pod} lacks this optional column" for pod in absent]
-    if first.kind == "categorical":
-        values = tuple(sorted({value for column in held.values() for value in column.values}))
-        for pod, column in held.items():
-            if lacking := [value for value in values if value not in column.values]:
-                differences.append(f"{first.name}: {pod} does not publish {', '.join(lacking)}")
-        return Column(name=first.name, kind="categorical", values=values, optional=optional), differences
-    low = min(column.bounds[0] for column in held.values())
-    high = max(column.bounds[1] for column in held.values())
-    for pod, column in held.items():
-        if column.bounds != (low, high):
-            differences.append(f"{first.name}: {pod} has {column.low:g}..{column.high:g} of {low:g}..{high:g}")
-    integer = all(column.integer for column in held.values())
-    combined = Column(name=first.name, kind="continuous", low=low, high=high, integer=integer, optional=optional)
-    return combined, differences
-
-
-def _kind_of(series: "pd.Series[Any]") -> Kind:
-    import pandas as pd
-
-    types = pd.api.types
-    if types.is_bool_dtype(series):
+def kind_of(numeric: "Numeric") -> Kind:
+    """Return the kind that a column's cells suggest; a column without a value is a category without values."""
+    if not numeric.rows or numeric.number_rows < numeric.rows or numeric.codes.any():
         return "categorical"
-    if types.is_numeric_dtype(series) and not types.is_complex_dtype(series):
-        return "continuous"
-    if types.is_string_dtype(series) or series.dtype == object or isinstance(series.dtype, pd.CategoricalDtype):
-        return "categorical"
-    raise DataError(
-        f"column {series.name!r} is of type {series.dtype}, neither text nor number: convert it, force its "
-        "kind with force_stypes, or leave it out with ignore_cols"
-    )
+    return "continuous"
 
 
-def _published_values(series: "pd.Series[Any]", min_count: int) -> tuple[str, ...]:
-    indices, texts = categories_of(series)
+def published_values(table: "Table", column: str, min_count: int) -> tuple[str, ...]:
+    """Return a column's categories of at least ``min_count`` rows, sorted; of several spellings the first."""
+    indices, texts = table.texts(column)
     counts: Counter[str] = Counter()
-    for text, count in zip(texts, np.bincount(indices[indices >= 0], minlength=len(texts)), strict=True):
-        if text is not None:
-            counts[text] += int(count)
-    return tuple(sorted(text for text, count in counts.items() if count >= min_count))
+    spellings: dict[str, str] = {}
+    held = np.bincount(indices[indices >= 0], minlength=len(texts))
+    for text, count in zip(texts, held.tolist(), strict=True):
+        if count:
+            key = key_of(text)
+            counts[key] += count
+            spellings[key] = min(spellings.get(key, text), text)
+    return tuple(spellings[key] for key, count in sorted(counts.items()) if count >= min_count)
+
+
+def _few_values(numeric: "Numeric", min_count: int) -> tuple[str, ...]:
+    numbers, places = np.unique(numeric.values, return_inverse=True)
+    if not numeric.whole or len(numbers) > MAX_CLASSES or np.abs(numbers).max(initial=0) > 1e15:
+        return ()
+    counts = np.bincount(places, weights=numeric.counts, minlength=len(numbers))
+    return tuple(sorted(str(int(number)) for number, count in zip(numbers, counts, strict=True) if count >= min_count))
+
+
+def _refuse_infinite(table: "Table", column: str, numeric: "Numeric") -> None:
+    """Raise where all that keeps a column from being numbers are infinite ones."""
+    wrong = numeric.where[np.isnan(numeric.values)]
+    if 0 < len(wrong) <= len(_INFINITE) and len(wrong) < len(numeric.where):
+        texts = table.columns[column].texts
+        if all(texts[int(place)].as_py().strip().lower() in _INFINITE for place in wrong):
+            raise DataError(f"column {column!r} holds infinite numbers: remove them or leave the cells empty")
 
 
 def _public_bounds(numbers: "np.ndarray[Any, np.dtype[np.float64]]") -> tuple[float, float]:

@@ -53,16 +53,16 @@ class DataStructure(Frozen):
         return self
 
     def features(self, schema: Schema) -> tuple[str, ...]:
-        """Name the feature columns in the schema's order.
+        """Name the feature columns in the schema's order; a column that no pod has a value in is none.
 
         Raises
         ------
         DataError
-            The schema lacks the target or a selected column, the target is optional, not categorical or has
-            fewer than two published values, or no feature is left.
+            The schema lacks the target or a selected column, the target is optional, holds numbers rather than
+            classes or has fewer than two published values, or no feature is left.
         """
         target = schema.column(self.target)
-        if target.kind != "categorical":
+        if target.kind != "categorical" and not target.values:
             raise DataError(
                 f"the target {self.target!r} is continuous, and only classes can be learnt: the pods' owners "
                 'must set force_stypes={"categorical": [...]} for it'
@@ -77,7 +77,7 @@ class DataStructure(Frozen):
         for name in self.selected_cols or ():
             schema.column(name)
         wanted = schema.names if self.selected_cols is None else self.selected_cols
-        left_out = {self.target, *self.ignore_cols}
+        left_out = {self.target, *self.ignore_cols, *(column.name for column in schema.columns if column.empty)}
         features = tuple(name for name in schema.names if name in wanted and name not in left_out)
         if not features:
             raise DataError("no feature column is left: check selected_cols and ignore_cols")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_app.tabular.columns import numbers_of, series_of
+from fl_app.errors import DataError
 from fl_app.tabular.schema import Column
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from fl_app.tabular.cells import Table
 
 GRID_CELLS = 4096
 """Cells of a number's histogram: each is an element of the vector that pods mask and send, once a run."""
@@ -76,12 +76,12 @@ class Statistics:
         return cls(np.zeros((len(columns), 3)), np.zeros(cells, dtype=np.int64))
 
 
-def statistics_of(frame: "pd.DataFrame", columns: Sequence[Column]) -> Statistics:
+def statistics_of(table: "Table", columns: Sequence[Column]) -> Statistics:
     """Sum a table's rows for the given continuous columns; an absent optional column counts as all missing."""
     moments = np.zeros((len(columns), 3))
     histograms = [np.zeros(0, dtype=np.int64)]
     for row, column in enumerate(columns):
-        numbers = present_numbers(frame, column)
+        numbers = present_numbers(table, column)
         numbers = numbers[~np.isnan(numbers)]
         # Scaled to [-1, 1] by public bounds: no row adds more than 1 to any sum, which bounds the masked segment.
         low, high = column.bounds
@@ -92,7 +92,17 @@ def statistics_of(frame: "pd.DataFrame", columns: Sequence[Column]) -> Statistic
     return Statistics(moments, np.concatenate(histograms))
 
 
-def present_numbers(frame: "pd.DataFrame", column: Column) -> NDArray[np.float64]:
-    """Read a continuous column, float64 [n], clipped to its public bounds, NaN where missing or absent."""
-    series = series_of(frame, column.name, optional=column.optional)
-    return np.clip(numbers_of(series, column.name), *column.bounds)
+def present_numbers(table: "Table", column: Column) -> NDArray[np.float64]:
+    """Return a continuous column, float64 [n], clipped to its public bounds, NaN where missing or absent."""
+    if is_absent(table, column):
+        return np.full(len(table), np.nan)
+    return np.clip(table.numbers_of(column.name, column.missing), *column.bounds)
+
+
+def is_absent(table: "Table", column: Column) -> bool:
+    """Say whether a table lacks a column that may be absent; raises DataError where it may not."""
+    if column.name in table.names:
+        return False
+    if column.optional:
+        return True
+    raise DataError(f"the table has no column {column.name!r}, which the schema requires")

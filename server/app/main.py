@@ -11,8 +11,9 @@ from fl_app.config import RunConfig
 from fl_app.errors import FlAppError
 from fl_app.federation.kinds import find_federation
 from fl_app.flower.names import ENCODING, RUN, STATISTICS
+from fl_app.tabular.combining import check_target, combine
 from fl_app.tabular.encoding import Encoding
-from fl_app.tabular.schema import CombinedSchema, Schema, combine
+from fl_app.tabular.schema import CombinedSchema, Schema
 from server.app.checkpoint import Checkpoint
 from server.app.recorder import Recorder
 from server.app.run_directory import FLOWER_LOG, RUN_DIRECTORY_VARIABLE, RunDirectory, request_for
@@ -70,6 +71,7 @@ def train(grid: Grid, run: RunDirectory, recorder: Recorder, checkpoint: Checkpo
     # --- SCHEMA: the pods' own, combined, must be what the modeller expects ------
     published = [Schema.from_json(cohort.schemas[pod]) for pod in config.pods]
     schema = combine(published, ignore_cols=config.datastructure.ignore_cols)
+    check_target(published, config.datastructure.target)
     if expected := run.request().expected:
         check_agreement(CombinedSchema.from_json(json.dumps(expected)), schema, config.datastructure)
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy.typing as npt
 
 from fl_app.errors import DataError
-from fl_app.tabular.columns import read_rows
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.evaluation import score
+from fl_app.tabular.table_file import read_rows
 from server.app.results import Metrics
 from server.app.summaries import defined_metrics
 
@@ -34,7 +34,7 @@ class TestFile:
     def __init__(self, path: Path, read_options: Mapping[str, Any], encoding: Encoding, architecture: str) -> None:
         from fl_app.tabular.network import build_network
 
-        self._rows = encoding.encode(read_rows(path, read_options))
+        self._rows = encoding.encode(read_rows(path, encoding, read_options))
         self._network = build_network(encoding, architecture)
 
     def score(self, arrays: Mapping[str, npt.NDArray[Any]]) -> Metrics:

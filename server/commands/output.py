@@ -15,6 +15,12 @@ federation_option = click.option(
     metavar="NAME",
     help="One in fl-app.toml, or FILE.toml#NAME.  [default: $FL_APP_FEDERATION, else fl-app.toml, else the demo]",
 )
+read_options_option = click.option(
+    "--read-options",
+    default="",
+    metavar="OPTIONS",
+    help='How the file is written where that cannot be seen, as in a pod file: \'sep: ";", decimal: ","\'.',
+)
 runs_option = click.option("--runs", default="runs", show_default=True, metavar="DIR", help="Directory of the runs.")
 
 

@@ -1,15 +1,20 @@
 """The formats a trained model can be written in, and the one way to score a table with any of them."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from fl_app.errors import UsageError
 from fl_app.system.files import replace_file
+from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.model_file import TrainedModel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fl_app.tabular.cells import Table
 
 FORMATS = ("safetensors", "pt", "onnx", "pt2")
 """Each is its files' suffix too; the first is the default."""
@@ -22,7 +27,11 @@ class Scorer(Protocol):
     def classes(self) -> tuple[str, ...]:
         """The classes, in the order of the columns of :meth:`predict_proba`."""
 
-    def predict_proba(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+    @property
+    def encoding(self) -> Encoding:
+        """How a table's rows become arrays."""
+
+    def predict_proba(self, rows: "Table | pd.DataFrame") -> NDArray[np.float64]:
         """Predict class probabilities for a table's rows, float64 [n, C]."""
 
 

@@ -11,19 +11,21 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from fl_app.errors import UsageError
-from fl_app.tabular.columns import categories_of, series_of
+from fl_app.tabular.cells import Table
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.model_file import TrainedModel, not_a_model
-from fl_app.tabular.statistics import present_numbers
+from fl_app.tabular.statistics import is_absent, present_numbers
 from server.exports.about import about, encoding_of
 from server.exports.vocabulary import vocabulary
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OPSET, ML_OPSET = 18, 3
 OUTPUT = "probabilities"
@@ -87,18 +89,26 @@ class OnnxModel:
         """The classes, in the order of the columns of :meth:`predict_proba`."""
         return self._encoding.labels
 
-    def predict_proba(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+    @property
+    def encoding(self) -> Encoding:
+        """How a table's rows become the graph's inputs."""
+        return self._encoding
+
+    def predict_proba(self, rows: "Table | pd.DataFrame") -> NDArray[np.float64]:
         """Predict class probabilities for a table's rows, float64 [n, C]."""
+        table = Table.of(rows)
         columns: dict[str, NDArray[Any]] = {}
         for column in self._encoding.categorical:
-            indices, texts = categories_of(series_of(frame, column.name, optional=column.optional))
-            known = np.array([*("" if text is None else text for text in texts), ""], dtype=object)
-            columns[column.name] = known[indices, None]
+            if is_absent(table, column):
+                columns[column.name] = np.full((len(table), 1), "", dtype=object)
+            else:
+                indices, texts = table.texts(column.name, column.missing)
+                columns[column.name] = np.array([*texts, ""], dtype=object)[indices, None]
         for column in self._encoding.continuous:
-            columns[column.name] = present_numbers(frame, column)[:, None]
+            columns[column.name] = present_numbers(table, column)[:, None]
         parts = [
             self._session.run(None, {name: values[start : start + ROWS] for name, values in columns.items()})[0]
-            for start in range(0, max(len(frame), 1), ROWS)
+            for start in range(0, max(len(table), 1), ROWS)
         ]
         return np.concatenate(parts).astype(np.float64)
 

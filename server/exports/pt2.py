@@ -7,19 +7,22 @@ float32 [n, C]. A number beyond 2^24 is rounded as float32 rounds it.
 import io
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from fl_app.tabular.cells import Table
 from fl_app.tabular.encoding import Encoding, codes_of
 from fl_app.tabular.model_file import TrainedModel, not_a_model
 from fl_app.tabular.statistics import present_numbers
 from server.exports.about import about, encoding_of
 from server.exports.scorer import RawScorer
-from server.exports.vocabulary import MISSING_SPELLINGS, vocabulary
+from server.exports.vocabulary import vocabulary
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ABOUT, ROWS = "about.json", 4096
 
@@ -50,7 +53,7 @@ def to_pt2(model: TrainedModel) -> bytes:
     facts = about(model) | {
         "categorical": {column.name: vocabulary(column) for column in encoding.categorical},
         "continuous": [column.name for column in encoding.continuous],
-        "missing": MISSING_SPELLINGS,
+        "missing": sorted({text for column in encoding.continuous for text in column.missing}),
     }
     content = io.BytesIO()
     torch.export.save(program, content, extra_files={ABOUT: json.dumps(facts)})
@@ -75,18 +78,23 @@ class Pt2Model:
         """The classes, in the order of the columns of :meth:`predict_proba`."""
         return self._encoding.labels
 
-    def predict_proba(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+    @property
+    def encoding(self) -> Encoding:
+        """How a table's rows become the graph's inputs."""
+        return self._encoding
+
+    def predict_proba(self, rows: "Table | pd.DataFrame") -> NDArray[np.float64]:
         """Predict class probabilities for a table's rows, float64 [n, C]."""
-        codes, numbers = _inputs(self._encoding, frame)
+        codes, numbers = _inputs(self._encoding, Table.of(rows))
         with torch.inference_mode():
             parts = zip(torch.split(codes, ROWS), torch.split(numbers, ROWS), strict=True)
             return torch.cat([self._score(*part) for part in parts]).double().numpy()
 
 
-def _inputs(encoding: Encoding, frame: pd.DataFrame) -> tuple[torch.Tensor, torch.Tensor]:
-    codes = [codes_of(frame, column) for column in encoding.categorical]
-    numbers = [present_numbers(frame, column) for column in encoding.continuous]
-    rows = len(frame)
+def _inputs(encoding: Encoding, table: Table) -> tuple[torch.Tensor, torch.Tensor]:
+    codes = [codes_of(table, column) for column in encoding.categorical]
+    numbers = [present_numbers(table, column) for column in encoding.continuous]
+    rows = len(table)
     return (
         torch.from_numpy(np.array(codes, dtype=np.int64).reshape(len(codes), rows).T.copy()),
         torch.from_numpy(np.array(numbers, dtype=np.float32).reshape(len(numbers), rows).T.copy()),

@@ -1,15 +1,11 @@
 """What texts in a CSV file stand for which code of a categorical column, for programs that know nothing of ours."""
 
+import unicodedata
 from collections.abc import Iterator
 
+from fl_app.tabular.cell_text import key_of, missing_set
 from fl_app.tabular.encoding import FIRST_VALUE, MISSING
 from fl_app.tabular.schema import Column
-
-MISSING_SPELLINGS = (
-    *("", "?", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"),
-    *("N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
-)
-"""What a cell without a value may hold: nothing, a question mark, or what pandas reads as missing by default."""
 
 
 def vocabulary(column: Column) -> dict[str, int]:
@@ -18,7 +14,7 @@ def vocabulary(column: Column) -> dict[str, int]:
     A text that is not in the mapping is unknown: code 0. A published value goes before a spelling of another one.
     """
     codes = {value: code for code, value in enumerate(column.values, start=FIRST_VALUE)}
-    for text in MISSING_SPELLINGS:
+    for text in sorted({*column.missing, *missing_set(column.missing)}):
         codes.setdefault(text, MISSING)
     for text, code in list(codes.items()):
         for spelling in _spellings(text):
@@ -31,5 +27,7 @@ def _spellings(text: str) -> Iterator[str]:
     yield f" {text}"  # as after a comma
     if text.removeprefix("-").isdecimal():
         yield f"{text}.0"  # a column of whole numbers that some program has held as floats
-    if text in ("True", "False"):
-        yield from (text.lower(), text.upper())
+    if key_of(text) in ("true", "false"):
+        yield from (text.lower(), text.upper(), text.title())
+    if (decomposed := unicodedata.normalize("NFD", text)) != text:
+        yield decomposed

@@ -13,10 +13,12 @@ from fl_app.config import DEFAULT_OPTIMIZER, Aggregator, RunConfig, SecureAggreg
 from fl_app.errors import DataError, UsageError
 from fl_app.federation.kinds import Federation
 from fl_app.flower.protocol_settings import Timing
-from fl_app.tabular.columns import read_rows
+from fl_app.tabular.cells import Table
 from fl_app.tabular.early_stopping import EarlyStopping
+from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.schema import Schema
 from fl_app.tabular.settings import DataStructure, Optimizer
+from fl_app.tabular.table_file import read_rows
 from server.display.progress import Progress
 from server.modeller.callbacks import Callback, check_callbacks, figures
 from server.modeller.launch import fit as carry_out_fit
@@ -197,7 +199,9 @@ class PyTorchTabularClassifier:
         self.run_directory, self.results = run.path, results.document()
         return [figures(entry) for entry in results.rounds]
 
-    def predict(self, rows: pd.DataFrame | str | Path) -> pd.DataFrame:
+    def predict(
+        self, rows: pd.DataFrame | str | Path, *, read_options: Mapping[str, Any] | None = None
+    ) -> pd.DataFrame:
         """Return the probability of each class for every row.
 
         Parameters
@@ -205,6 +209,9 @@ class PyTorchTabularClassifier:
         rows
             A table, or the path of a CSV or Parquet file, with the columns that the model was trained on. Other columns
             and the target are ignored. Values may be missing, or be ones that no pod has published.
+        read_options
+            How the file is written, as in a pod's datasource; by default as the pods' files are, with the separator
+            that its header shows.
 
         Returns
         -------
@@ -218,17 +225,22 @@ class PyTorchTabularClassifier:
         DataError
             If the file cannot be read, a column is missing, or a column of numbers holds text or infinite numbers.
         """
-        frame = _frame(rows)
         model = self._model
-        return pd.DataFrame(model.predict_proba(frame), index=frame.index, columns=list(model.classes))
+        index = rows.index if isinstance(rows, pd.DataFrame) else None
+        scores = model.predict_proba(_table(rows, model.encoding, read_options))
+        return pd.DataFrame(scores, index=index, columns=list(model.classes))
 
-    def evaluate(self, rows: pd.DataFrame | str | Path) -> dict[str, float]:
+    def evaluate(
+        self, rows: pd.DataFrame | str | Path, *, read_options: Mapping[str, Any] | None = None
+    ) -> dict[str, float]:
         """Return the metrics on your own labelled rows; rows whose label the model does not know are left out.
 
         Parameters
         ----------
         rows
             As for `predict`, with the target.
+        read_options
+            As for `predict`.
 
         Returns
         -------
@@ -243,7 +255,7 @@ class PyTorchTabularClassifier:
         DataError
             As for `predict`, or if no row has a label that the model knows.
         """
-        return self._model.evaluate(_frame(rows))
+        return self._model.evaluate(_table(rows, self._model.encoding, read_options))
 
     def serialize(self, path: str | Path) -> None:
         """Write the model, with everything needed to use it, to a ``.pt`` or ``.safetensors`` file.
@@ -337,5 +349,5 @@ def _check_tables(datastructure: DataStructure, pods: Sequence[str]) -> None:
                 raise UsageError(f"DataStructure.table: the table of pod '{pod}' is '{pod}', but it names {named}")
 
 
-def _frame(rows: pd.DataFrame | str | Path) -> pd.DataFrame:
-    return rows if isinstance(rows, pd.DataFrame) else read_rows(rows)
+def _table(rows: pd.DataFrame | str | Path, encoding: Encoding, read_options: Mapping[str, Any] | None) -> Table:
+    return Table.of(rows) if isinstance(rows, pd.DataFrame) else read_rows(rows, encoding, read_options)

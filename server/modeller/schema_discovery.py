@@ -13,7 +13,8 @@ from pathlib import Path
 from fl_app.errors import RunFailed, UsageError
 from fl_app.federation.kinds import Federation, find_federation
 from fl_app.flower.protocol_settings import Timing
-from fl_app.tabular.schema import CombinedSchema, Schema, combine
+from fl_app.tabular.combining import combine
+from fl_app.tabular.schema import CombinedSchema, Schema
 from server.app.results import Discovery, RunRequest
 from server.app.run_directory import RunDirectory
 from server.modeller.launch import MARGIN, FitFailed, carry_out

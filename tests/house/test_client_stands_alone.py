@@ -16,7 +16,7 @@ masked.train()(lambda message, context: message)
 Owner.__dataclass_fields__
 print(*(set(sys.modules) - before))
 """
-TABULAR = ("fl_app.tabular", "fl_app.config", "fl_app.federation", "client.app.main", "client.app.table")
+TABULAR = ("fl_app.tabular", "fl_app.config", "fl_app.federation", "client.app.main", "client.app.pod_table")
 HEAVY = {"torch", "pandas", "sklearn", "pyarrow"}
 
 

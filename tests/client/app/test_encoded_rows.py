@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from client.app import table as tables
+from client.app import pod_table as tables
 from client.app.encoded_rows import EncodedRows
-from client.app.table import PARTS, PodTable
+from client.app.pod_table import PARTS, PodTable
 from fl_app.pod.definition import CSVSource, Pod
 from fl_app.tabular.encoding import Encoded, Encoding
 from tests.fl_app.tabular.tables import encoding_of, shop
@@ -44,7 +44,7 @@ def test_another_process_finds_the_rows_and_does_not_read_the_table(
     kept = tmp_path / "home" / "encoded"
     made = {part: fresh(pod).encoded(part, encoding, kept) for part in PARTS}
     plain = {part: fresh(pod).encoded(part, encoding) for part in PARTS}
-    monkeypatch.setattr(tables, "read_table", lambda _: pytest.fail("read again"))
+    monkeypatch.setattr("fl_app.tabular.table_file.read_table", lambda *_, **__: pytest.fail("read again"))
     for part in PARTS:
         found = fresh(pod).encoded(part, encoding, kept)
         assert same(found, made[part])

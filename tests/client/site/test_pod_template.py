@@ -78,7 +78,7 @@ def test_what_was_found_is_proposed(place: Path) -> None:
     init("a.csv", "--name", "a")
     config, text = load_pod(place / "a.yaml").data_config, (place / "a.yaml").read_text()
     assert config.ignore_cols == ()
-    assert set(config.force_stypes["categorical"]) == {"sex", "dead"}
+    assert set(config.force_stypes["categorical"]) == {"sex"}
     assert set(config.force_stypes["continuous"]) == {"age", "stage", "bmi"}
     assert config.bounds["age"] == (0, 128)
     for column, why in {"patient_id": "identifier", "note": "text", "site": "same value", "empty": "no value"}.items():
@@ -116,9 +116,7 @@ def test_what_is_said_on_the_command_line_is_written(place: Path) -> None:
 def test_every_term_of_the_policy_is_explained() -> None:
     assert all(field.description for field in Policy.model_fields.values())
     assert EXAMPLES.keys() == {name for name, value in Policy().model_dump().items() if value is None}
-    text = pod_text(
-        TableDescription(CSVSource("a.csv"), 1, Schema(name="a", columns=()), {}, ()), "a", "a.csv", [], None
-    )
+    text = pod_text(TableDescription(CSVSource("a.csv"), 1, Schema(name="a", columns=()), {}), "a", "a.csv", [], None)
     for name, field in Policy.model_fields.items():
         assert re.search(rf"^  (# )?{name}: .+  # {re.escape(str(field.description))}$", text, re.MULTILINE), name
 

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from fl_app.errors import DataError
+from fl_app.tabular.cells import Table
+from fl_app.tabular.combining import combine
 from fl_app.tabular.encoding import (
     FIRST_VALUE,
     MAX_BINS,
@@ -17,7 +19,7 @@ from fl_app.tabular.encoding import (
     statistic_sums,
     value_codes,
 )
-from fl_app.tabular.schema import Column, Schema, combine, schema_of
+from fl_app.tabular.schema import Column, Schema, schema_of
 from fl_app.tabular.settings import DataStructure
 from fl_app.tabular.statistics import GRID_CELLS, Statistics, cell_of, grid, statistics_of
 
@@ -37,8 +39,8 @@ def test_sums_over_pods_normalise_as_the_pooled_rows_do(first: list[float], seco
     pooled = np.array([*first, *second])
     schema = schema_of(pd.concat(frames), name="p", force_stypes={"continuous": ["x"]})
     columns = (schema.column("x"),)
-    parts = [statistics_of(frame, columns) for frame in frames]
-    total, whole = parts[0] + parts[1], statistics_of(pd.concat(frames), columns)
+    parts = [statistics_of(Table.of(frame), columns) for frame in frames]
+    total, whole = parts[0] + parts[1], statistics_of(Table.of(pd.concat(frames)), columns)
     assert_array_equal(total.histogram, whole.histogram)
     assert_allclose(total.moments, whole.moments, rtol=1e-12, atol=1e-9)
     assert np.abs(total.moments).max() <= len(pooled)

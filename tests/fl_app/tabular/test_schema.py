@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fl_app.errors import DataError, UsageError
-from fl_app.tabular.schema import Column, Schema, SchemaMismatch, combine, schema_of
+from fl_app.tabular.combining import SchemaMismatch, combine
+from fl_app.tabular.schema import Column, Schema, schema_of
 from fl_app.tabular.settings import DataStructure
 
 from .tables import shop
@@ -24,7 +25,9 @@ def test_kinds_values_and_bounds_of_a_table() -> None:
     schema = schema_of(frame, name="a", ignore_cols=["colour"], min_count=1)
     assert schema.names == ("age", "gift", "town", "bought", "member", "debt")
     assert schema.column("age") == number("age", 0, 128, integer=True)
-    assert schema.column("gift") == number("gift", 0, 131072, integer=True)
+    gift = number("gift", 0, 131072, integer=True)
+    assert schema.column("gift") == gift.model_copy(update={"values": ("0", "250", "3000", "70000")})
+    assert schema.column("gift").as_categories() == text("gift", "0", "250", "3000", "70000")
     assert schema.column("town") == text("town", "Aachen", "Bonn", "Celle")
     assert schema.column("member") == text("member", "True")
     assert schema.column("debt") == number("debt", -131072, 131072)
@@ -55,7 +58,8 @@ def test_text_forced_to_be_numbers() -> None:
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=20))
 def test_default_bounds_cover_the_data_and_are_powers_of_two(numbers: list[float]) -> None:
-    low, high = schema_of(pd.DataFrame({"x": np.array(numbers, float)}), name="p").column("x").bounds
+    frame = pd.DataFrame({"x": np.array(numbers, float)})
+    low, high = schema_of(frame, name="p", force_stypes={"continuous": ["x"]}).column("x").bounds
     assert low in (0.0, -high)
     assert np.log2(high) == round(np.log2(high))
     inside = [x for x in numbers if 2.0**-1000 < abs(x) < 2.0**1000]
@@ -79,11 +83,17 @@ def test_wrong_settings_are_named(settings: dict[str, object], named: str) -> No
         schema_of(shop(), name="p", **settings)  # type: ignore[arg-type]
 
 
-def test_a_column_of_dates_is_refused_unless_left_out() -> None:
-    frame = pd.DataFrame({"day": pd.to_datetime(["2020-01-01"]), "x": [1]})
-    with pytest.raises(DataError, match=r"column 'day' .* ignore_cols"):
+def test_dates_are_read_as_a_csv_file_has_them() -> None:
+    frame = pd.DataFrame({"day": pd.to_datetime(["2020-01-01", None]), "at": pd.to_datetime(["2020-01-01 10:30"] * 2)})
+    schema = schema_of(frame, name="p", min_count=1)
+    assert schema.columns == (text("day", "2020-01-01"), text("at", "2020-01-01 10:30:00"))
+
+
+@pytest.mark.parametrize("values", [[[1], [2]], [{"a": 1}, None], [b"a", b"b"]])
+def test_nested_and_binary_columns_are_refused_unless_left_out(values: list[object]) -> None:
+    frame = pd.DataFrame({"codes": values, "x": [1, 2]})
+    with pytest.raises(DataError, match=r"column 'codes' .* ignore_cols"):
         schema_of(frame, name="p")
-    assert schema_of(frame, name="p", ignore_cols=["day"]).names == ("x",)
 
 
 def test_infinite_numbers_are_refused() -> None:

@@ -165,7 +165,7 @@ def test_a_diverged_training_says_so() -> None:
 
 
 def test_torch_is_loaded_only_where_a_network_is() -> None:
-    light = ("columns", "settings", "schema", "statistics", "encoding", "evaluation", "early_stopping")
+    light = ("settings", "schema", "statistics", "encoding", "evaluation", "early_stopping")
     code = (
         "import sys\n" + "".join(f"import fl_app.tabular.{name}\n" for name in light) + "print('torch' in sys.modules)"
     )

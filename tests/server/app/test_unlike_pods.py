@@ -151,7 +151,7 @@ def refused(directory: Path, tables: tuple[pd.DataFrame, pd.DataFrame], **data_c
 def test_a_column_that_is_text_here_and_numbers_there_is_refused_by_name(work: Path) -> None:
     north, south = table(600, 0), table(600, 1)
     text = refused(work, (north, south.assign(age=np.where(south["age"] > 50, "old", "young"))))
-    assert "column 'age' is continuous in 'north' but categorical in 'south'" in text
+    assert "column 'age' is categorical in 'south' but continuous in 'north'" in text
     assert "force_stypes" in text
 
 

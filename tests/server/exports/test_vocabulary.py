@@ -5,14 +5,15 @@ from pathlib import Path
 import pytest
 from pandas._libs.parsers import STR_NA_VALUES
 
-from fl_app.tabular.columns import read_rows
+from fl_app.tabular.cell_text import DEFAULT_MISSING
 from fl_app.tabular.encoding import MISSING, codes_of
 from fl_app.tabular.schema import Column
-from server.exports.vocabulary import MISSING_SPELLINGS, vocabulary
+from fl_app.tabular.table_file import read_rows
+from server.exports.vocabulary import vocabulary
 
 
-def test_missing_is_what_pandas_takes_for_missing_and_the_question_mark() -> None:
-    assert set(MISSING_SPELLINGS) == STR_NA_VALUES | {"?"}
+def test_missing_is_what_pandas_takes_for_missing_and_the_question_mark_but_not_none() -> None:
+    assert set(DEFAULT_MISSING) == STR_NA_VALUES - {"None"} | {"?"}
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,7 @@ def test_missing_is_what_pandas_takes_for_missing_and_the_question_mark() -> Non
         (("Private", "State-gov", "a b"), ["Private", " State-gov", "a b", "", "?", " ?", "NA", "Never", "private"]),
         (("1", "12", "-3"), ["1", "12.0", "", "-3", "-3.0", "4"]),
         (("False", "True"), ["true", "FALSE", "True", "False"]),
-        (("0.5", "NO", "YES"), ["NO", "YES", "0.5", "0.50", "nan"]),
+        (("0.5", "NO", "YES"), ["NO", "YES", "0.5", "nan"]),
     ],
 )
 def test_a_text_has_the_code_that_the_table_gives_it(values: tuple[str, ...], cells: list[str], tmp_path: Path) -> None:
@@ -33,5 +34,5 @@ def test_a_text_has_the_code_that_the_table_gives_it(values: tuple[str, ...], ce
 
 
 def test_a_published_value_goes_before_a_spelling_of_another() -> None:
-    words = vocabulary(Column(name="x", kind="categorical", values=("1", "1.0", "NA")))
-    assert (words["1"], words["1.0"], words["NA"], words[" NA"], words["null"]) == (2, 3, 4, 4, MISSING)
+    words = vocabulary(Column(name="x", kind="categorical", values=("1", "NA")))
+    assert (words["1"], words["1.0"], words["NA"], words[" NA"], words["null"]) == (2, 2, 3, 3, MISSING)

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from client.app.encoded_rows import EncodedRows
-from client.app.table_reader import read_table, split_rows
+from client.app.row_split import split_rows
 from fl_app.errors import UsageError
 from fl_app.pod.definition import Pod
 from fl_app.tabular.encoding import Encoded, Encoding
 from fl_app.tabular.schema import schema_of
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from fl_app.tabular.cells import Table
 
 PARTS = ("train", "validation", "test")
 
@@ -31,38 +31,42 @@ class PodTable:
         return _table(pod.model_dump_json(), pod.datasource.path.stat().st_mtime_ns)
 
     @cached_property
-    def frame(self) -> "pd.DataFrame":
+    def cells(self) -> "Table":
         """The table without the columns its owner ignores: no request, however worded, can reach them then."""
-        frame = read_table(self.pod.datasource)
+        from fl_app.tabular.table_file import read_table
+
+        source = self.pod.datasource
+        table = read_table(source.path, source.read_options, parquet=source.kind == "parquet")
         ignored = list(self.pod.data_config.ignore_cols)
-        if absent := [column for column in ignored if column not in frame.columns]:
+        if absent := [column for column in ignored if column not in table.names]:
             raise UsageError(
                 f"ignore_cols of pod '{self.pod.name}' names {', '.join(absent)}, which the table does not have"
             )
-        return frame.drop(columns=ignored)
+        return table.without(ignored)
 
     def schema(self) -> str:
         """Return the JSON of the schema the owner publishes."""
         config = self.pod.data_config
         return schema_of(
-            self.frame,
+            self.cells,
             name=self.pod.name,
             force_stypes=config.force_stypes,
             bounds=config.bounds,
             optional=config.optional,
+            units=config.units,
             min_count=self.pod.policy.minimum_category_count,
         ).to_json()
 
-    def rows(self, part: str) -> "pd.DataFrame":
+    def rows(self, part: str) -> "Table":
         """Return the rows of "train", "validation" or "test"."""
         config = self.pod.data_config
         parts = split_rows(
-            len(self.frame),
+            len(self.cells),
             self.pod.name,
             validation_percent=config.validation_percent,
             test_percent=config.test_percent,
         )
-        return self.frame.iloc[parts[PARTS.index(part)]]
+        return self.cells.rows(parts[PARTS.index(part)])
 
     def encoded(self, part: str, encoding: Encoding, directory: Path | None = None) -> Encoded:
         """Return the encoded rows of a part; those of the last encoding stay in memory.

@@ -1,0 +1,198 @@
+"""One schema of several pods: what they agree on, what differs and is bridged, and what does not fit."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from fl_app.errors import DataError, UsageError
+from fl_app.tabular.cell_text import STANDARD, NumberFormat, key_of
+from fl_app.tabular.schema import Column, CombinedSchema, Schema
+
+
+class SchemaMismatch(DataError):
+    """The tables of two pods cannot be used together; the text names pods, columns and what differs.
+
+    Attributes
+    ----------
+    problems : tuple of str
+        A sentence for each column that does not fit.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        count = f"{len(problems)} columns do not fit: " if len(problems) > 1 else ""
+        super().__init__(count + "; ".join(problems))
+        self.problems = tuple(problems)
+
+
+def combine(schemas: Sequence[Schema], *, ignore_cols: Collection[str] = ()) -> CombinedSchema:
+    """Unite the schemas of several pods: all category values, the widest bounds, the first pod's column order.
+
+    A column that is empty at a pod fits any kind. One that is categorical at some pods and holds few whole numbers at
+    the others is categorical.
+
+    Raises
+    ------
+    SchemaMismatch
+        Pods disagree on a column's kind or unit, or one lacks a column that no pod declares optional; all such columns
+        are named.
+    """
+    if not schemas:
+        raise UsageError("combine needs the schema of at least one pod")
+    names = dict.fromkeys(name for schema in schemas for name in schema.names if name not in ignore_cols)
+    columns: list[Column] = []
+    differences: list[str] = []
+    problems: list[str] = []
+    for name in names:
+        held = {schema.name: schema.column(name) for schema in schemas if name in schema.names}
+        absent = {schema.name: _similar_name(name, schema) for schema in schemas if name not in schema.names}
+        if problem := _problem(held, absent):
+            problems.append(problem)
+        else:
+            column, bridged = _combine_column(held, absent)
+            columns.append(column)
+            differences += bridged
+    if problems:
+        raise SchemaMismatch(problems)
+    formats = {schema.numbers for schema in schemas}
+    if len(formats) > 1:
+        differences += [f"numbers: {schema.name} writes them {_written(schema.numbers)}" for schema in schemas]
+    return CombinedSchema(
+        name=" + ".join(schema.name for schema in schemas),
+        columns=tuple(columns),
+        numbers=formats.pop() if len(formats) == 1 else STANDARD,
+        differences=(*differences, *_missing_differences(schemas, columns)),
+    )
+
+
+def check_target(schemas: Sequence[Schema], target: str) -> None:
+    """Raise unless the pods code the target alike: each shares a class with another, and none spells one otherwise.
+
+    Raises
+    ------
+    SchemaMismatch
+        The text shows both codings.
+    """
+    coded = {
+        schema.name: schema.column(target).values
+        for schema in schemas
+        if target in schema.names and schema.column(target).values
+    }
+    for pod, values in coded.items():
+        keys = set(map(key_of, values))
+        others = {name: set(map(key_of, theirs)) for name, theirs in coded.items() if name != pod}
+        for other, theirs in others.items():
+            spelt = set(map(_folded, theirs))
+            twice = any(_folded(key) in spelt for key in keys - theirs)
+            alone = not any(keys & those for those in others.values())
+            if alone or twice:
+                what = "share no class" if not keys & theirs else "spell a class differently"
+                raise SchemaMismatch(
+                    [
+                        f"pods code the target {target!r} differently: {pod!r} has {_listed(values)}, {other!r} has "
+                        f"{_listed(coded[other])}; they {what}: one owner must recode the column"
+                    ]
+                )
+
+
+def _listed(values: Sequence[str], most: int = 12) -> str:
+    more = f" and {len(values) - most:,} more" if len(values) > most else ""
+    return ", ".join(map(repr, values[:most])) + more
+
+
+def _written(numbers: NumberFormat) -> str:
+    return f"with {numbers.decimal!r} before decimals" + (
+        f" and {numbers.thousands!r} between thousands" if numbers.thousands else ""
+    )
+
+
+def _plain(text: str) -> str:
+    return "".join(filter(str.isalnum, text)).casefold() or text
+
+
+def _folded(text: str) -> str:
+    return "".join(text.split()).casefold()
+
+
+def _similar_name(name: str, schema: Schema) -> str:
+    """Return the column whose name differs only in case, spaces or punctuation; "" if there is none."""
+    return next((other for other in schema.names if _plain(other) == _plain(name)), "")
+
+
+def _problem(held: Mapping[str, Column], absent: Mapping[str, str]) -> str:
+    """Return why the columns of several pods cannot become one, "" if they can."""
+    first_pod, first = next(iter(held.items()))
+    kinds = {pod: column for pod, column in held.items() if not column.empty}
+    categorical = [pod for pod, column in kinds.items() if column.kind == "categorical"]
+    numbers = [pod for pod, column in kinds.items() if column.kind == "continuous" and not column.values]
+    if categorical and numbers:
+        return (
+            f"column {first.name!r} is categorical in {', '.join(map(repr, categorical))} but continuous in "
+            f"{', '.join(map(repr, numbers))}; one owner must set force_stypes for it, or leave it out with ignore_cols"
+        )
+    units = {pod: column.unit for pod, column in held.items() if column.unit}
+    if len(set(units.values())) > 1:
+        named = ", ".join(f"{unit!r} in {pod!r}" for pod, unit in units.items())
+        return f"column {first.name!r} is in different units: {named}; one owner must convert it"
+    if absent and not any(column.optional for column in held.values()):
+        lacking = [f"{pod!r}" + (f" (which has {alike!r})" if alike else "") for pod, alike in absent.items()]
+        return (
+            f"column {first.name!r} of {first_pod!r} is missing in {', '.join(lacking)}; "
+            "declare it optional where it exists, or leave it out with ignore_cols"
+        )
+    return ""
+
+
+def _combine_column(held: Mapping[str, Column], absent: Mapping[str, str]) -> tuple[Column, list[str]]:
+    name = next(iter(held.values())).name
+    filled = {pod: column for pod, column in held.items() if not column.empty}
+    differences = [f"{name}: {pod} lacks this optional column" for pod in absent]
+    differences += [f"{name}: {pod} holds no value" for pod in held if pod not in filled]
+    kinds = {column.kind for column in (filled or held).values()}
+    spellings: dict[str, str] = {}
+    for column in held.values():
+        for value in column.values:
+            spellings[key_of(value)] = min(spellings.get(key_of(value), value), value)
+    values = tuple(spelling for _, spelling in sorted(spellings.items()))
+    units = {pod: column.unit for pod, column in held.items()}
+    unit = next(filter(None, units.values()), "")
+    differences += [f"{name}: {pod} names no unit, others {unit!r}" for pod, given in units.items() if given != unit]
+    missing = dict.fromkeys(text for column in held.values() for text in column.missing)
+    facts: dict[str, Any] = {
+        "name": name,
+        "optional": any(column.optional for column in held.values()),
+        # What some pod publishes as a value cannot stand for no value elsewhere.
+        "missing": tuple(text for text in missing if key_of(text) not in spellings),
+        "unit": unit,
+        "empty": not filled,
+    }
+    if "categorical" in kinds:
+        for pod, column in filled.items():
+            keys = set(map(key_of, column.values))
+            if lacking := [value for value in values if key_of(value) not in keys]:
+                differences.append(f"{name}: {pod} does not publish {', '.join(lacking)}")
+        return Column(kind="categorical", values=values, **facts), differences
+    numbers = (filled or held).values()
+    low, high = min(column.bounds[0] for column in numbers), max(column.bounds[1] for column in numbers)
+    for pod, column in filled.items():
+        if column.bounds != (low, high):
+            differences.append(f"{name}: {pod} has {column.low:g}..{column.high:g} of {low:g}..{high:g}")
+    integer = all(column.integer for column in numbers)
+    return (
+        Column(kind="continuous", low=low, high=high, integer=integer, values=values if integer else (), **facts),
+        differences,
+    )
+
+
+def _missing_differences(schemas: Sequence[Schema], columns: Sequence[Column]) -> list[str]:
+    """Say which pods take a text for a missing value that others do not, in one line for each pod and text."""
+    extra: dict[tuple[str, str], list[str]] = {}
+    for combined in columns:
+        held = {schema.name: schema.column(combined.name) for schema in schemas if combined.name in schema.names}
+        for pod, column in held.items():
+            for text in column.missing:
+                if any(text not in other.missing for other in held.values()):
+                    extra.setdefault((pod, text), []).append(combined.name)
+    return [
+        f"{'all columns' if len(names) == len(columns) else ', '.join(names)}: only {pod} takes {text!r} for a missing "
+        "value"
+        for (pod, text), names in extra.items()
+    ]
