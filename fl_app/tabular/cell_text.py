@@ -19,7 +19,7 @@ DEFAULT_MISSING = (
 """Texts that stand for a missing value where an owner says nothing else. None is not one: it is often a class."""
 
 _PLAIN = re.compile(r"(-?)(0|[1-9][0-9]*)\.([0-9]*)")
-_SCIENTIFIC = re.compile(r"(-?[1-9](?:\.[0-9]+)?)[eE]([+-])0*([0-9]+)")
+_SCIENTIFIC = re.compile(r"(-?)([1-9])(?:\.([0-9]+))?[eE]([+-])0*([0-9]{1,3})")
 _MIDNIGHT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})[ T]00:00:00(?:\.0+)?")
 _SECONDS = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})[ T]([0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]*?)?0*")
 _BOOLEANS = frozenset({"true", "false"})
@@ -48,6 +48,10 @@ class NumberFormat(Frozen):
         mark = re.escape(self.decimal)
         return rf"^[+-]?(?:{whole}(?:{mark}[0-9]*)?|{mark}[0-9]+)(?:[eE][+-]?[0-9]+)?$"
 
+    def holds(self, text: str) -> bool:
+        """Say whether a text without surrounding space is a number in this format."""
+        return re.match(self.pattern, text) is not None
+
     def standard(self, text: str) -> str:
         """Return a number in this format with a decimal point and without marks for thousands."""
         if self.thousands:
@@ -66,7 +70,7 @@ def canonical(text: str, numbers: NumberFormat = STANDARD) -> str:
     text = text.strip()
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
-    if numbers != STANDARD and re.match(numbers.pattern, text):
+    if numbers != STANDARD and numbers.holds(text):
         text = numbers.standard(text)
     if not text.lstrip("-")[:1].isdecimal():
         return text
@@ -76,12 +80,21 @@ def canonical(text: str, numbers: NumberFormat = STANDARD) -> str:
             return f"{sign}{whole}.{fraction}"
         return whole if whole == "0" else f"{sign}{whole}"
     if found := _SCIENTIFIC.fullmatch(text):
-        return f"{canonical(found[1])}e{found[2]}{found[3]}"
+        return canonical(_expanded(*found.groups()))
     if found := _MIDNIGHT.fullmatch(text):
         return found[1]
     if found := _SECONDS.fullmatch(text):
         return f"{found[1]} {found[2]}{(found[3] or '').rstrip('.')}"
     return "0" if text == "-0" else text
+
+
+def _expanded(sign: str, digit: str, fraction: str | None, way: str, exponent: str) -> str:
+    """Write 1e-05, 1e-5 or 0.00001 alike: programs differ in where they begin to write an exponent."""
+    digits, places = digit + (fraction or ""), int(exponent)
+    if way == "-":
+        return f"{sign}0.{'0' * (places - 1)}{digits}" if places else f"{sign}{digit}.{fraction or ''}"
+    digits = digits.ljust(places + 1, "0")
+    return f"{sign}{digits[: places + 1]}.{digits[places + 1 :]}"
 
 
 def key_of(category: str) -> str:

@@ -209,7 +209,8 @@ class Table:
         """
         cells, codes = self.columns[name], self._codes(name)
         values, _ = cells.parse(self.numbers)
-        unreadable = np.isnan(values) & ~self._missing(name, values, missing)
+        absent = self._missing(name, values, missing)
+        unreadable = np.isnan(values) & ~absent
         if unreadable.any():
             used = np.bincount(codes + 1, minlength=len(values) + 1)[1:]
             if (unreadable & (used > 0)).any():
@@ -218,6 +219,7 @@ class Table:
                     detail=f": {self.quote(name, np.flatnonzero(unreadable & (used > 0)))}; correct the file, name "
                     "spellings of missing in na_values, or say how it writes numbers with decimal and thousands",
                 )
+        values[absent] = np.nan  # a number may stand for a missing value, as -999 does
         return np.append(values, np.nan)[codes]
 
     def quote(self, name: str, places: NDArray[np.int64]) -> str:

@@ -97,11 +97,16 @@ def options_in(text: str, named: str = "--read-options") -> dict[str, Any]:
 
 
 def missing_of(options: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Return the spellings of missing values that the options mean; None where they say nothing of them."""
+    """Return the spellings of missing values that the options mean; None where they say nothing of them.
+
+    Numbers among them are written as in the file, and returned with a decimal point.
+    """
     if not {"na_values", "keep_default_na"} & options.keys():
         return None
     defaults = DEFAULT_MISSING if options.get("keep_default_na", True) else ("", "?")
-    return tuple(dict.fromkeys((*defaults, *options.get("na_values", ()))))
+    numbers = numbers_of(options)
+    given = (numbers.standard(text) if numbers.holds(text) else text for text in options.get("na_values", ()))
+    return tuple(dict.fromkeys((*defaults, *given)))
 
 
 def numbers_of(options: Mapping[str, Any]) -> NumberFormat:
