@@ -1,7 +1,8 @@
 """Everything that is wrong with a file that a user wrote, in one message and in the user's terms."""
 
+import csv
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -49,9 +50,23 @@ def dotted(location: Location) -> str:
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location).lstrip(".")
 
 
-def names_in(text: str) -> tuple[str, ...]:
-    """Return the names that ``text`` lists between commas, without the spaces around them."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+def names_in(given: str | Iterable[str], known: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the names that a text, or each of several, lists between commas, without the spaces around them.
+
+    A name that holds a comma itself stands in quotation marks, as in CSV; a text that is one of the ``known`` names is
+    that name.
+    """
+    texts = [given] if isinstance(given, str) else given
+    names: list[str] = []
+    for text in texts:
+        listed = [text] if text.strip() in known else next(csv.reader([text], skipinitialspace=True), [])
+        names += [name.strip() for name in listed if name.strip()]
+    return tuple(names)
+
+
+def listed_names(names: Iterable[str]) -> str:
+    """Return names between commas as `names_in` reads them, those with a comma in quotation marks."""
+    return ",".join('"' + name.replace('"', '""') + '"' if set(name) & set(',"') else name for name in names)
 
 
 def unknown(word: object, allowed: Iterable[str], what: str = "key") -> str:

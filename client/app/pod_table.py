@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from client.app.encoded_rows import EncodedRows
 from client.app.row_split import split_rows
-from fl_app.errors import UsageError
 from fl_app.pod.definition import Pod
 from fl_app.tabular.encoding import Encoded, Encoding
 from fl_app.tabular.schema import schema_of
@@ -36,13 +35,12 @@ class PodTable:
         from fl_app.tabular.table_file import read_table
 
         source = self.pod.datasource
-        table = read_table(source.path, source.read_options, parquet=source.kind == "parquet")
-        ignored = list(self.pod.data_config.ignore_cols)
-        if absent := [column for column in ignored if column not in table.names]:
-            raise UsageError(
-                f"ignore_cols of pod '{self.pod.name}' names {', '.join(absent)}, which the table does not have"
-            )
-        return table.without(ignored)
+        return read_table(
+            source.path,
+            source.read_options,
+            parquet=source.kind == "parquet",
+            without=self.pod.data_config.ignore_cols,
+        )
 
     def schema(self) -> str:
         """Return the JSON of the schema the owner publishes."""

@@ -4,11 +4,21 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from client.commands.options import home_option, json_option
 from fl_app.errors import UsageError
+
+if TYPE_CHECKING:
+    from client.site.table_description import TableDescription
+
+_PLAIN = {
+    "number": "numbers",
+    "few whole numbers": "few whole numbers, each a number or a target",
+    "category": "categories",
+}
 
 
 @click.command(epilog="Example: fl-app pod init data.csv --name hospital-a")
@@ -17,7 +27,15 @@ from fl_app.errors import UsageError
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Pod file  [default: NAME.yaml]")
 @click.option("--minimum-cohort", type=click.IntRange(min=2), metavar="N", help="Fewest pods in a sum  [default: 3]")
 @click.option(
-    "--ignore", metavar="COL,...", default="", help="Columns of which nothing leaves the pod, not even the name."
+    "--ignore",
+    metavar="COL,...",
+    multiple=True,
+    help="Columns of which nothing leaves the pod, not even the name; may be repeated; '\"a, b\"' is one name.",
+)
+@click.option(
+    "--read-options",
+    metavar="OPTIONS",
+    help="How the file is written, where it is not found out: 'sep: \";\", encoding: latin-1'.",
 )
 @home_option
 @json_option
@@ -26,7 +44,8 @@ def init(
     name: str | None,
     output: Path | None,
     minimum_cohort: int | None,
-    ignore: str,
+    ignore: tuple[str, ...],
+    read_options: str | None,
     home: Path | None,
     as_json: bool,
 ) -> None:
@@ -35,14 +54,15 @@ def init(
     Only a card is ever overwritten. Nothing leaves this machine.
     """
     from client.site.approved_apps import Apps
-    from client.site.pod_template import describe_table, pod_text
+    from client.site.pod_template import pod_text
+    from client.site.table_description import describe_table
     from fl_app.host.bundle import build
     from fl_app.host.card import check_writable
     from fl_app.host.party_keys import pod_card
     from fl_app.pod.pod_file import load_pod
     from fl_app.system.files import create_file
     from fl_app.system.home import NAME_RULE, is_pod_name, pod_home
-    from fl_app.validation import names_in
+    from fl_app.tabular.read_options import is_parquet, options_in
 
     name = name or re.sub(r"[^a-z0-9._-]+", "-", table.name.partition(".")[0].lower())
     if not is_pod_name(name):
@@ -56,9 +76,9 @@ def init(
         raise _taken(file)
     card_file = file.with_name(f"{name}.card")
     check_writable(card_file)
-    ignored = names_in(ignore)
-    description = describe_table(table, name, ignored)
-    text = pod_text(description, name, _seen_from(table, file.parent), ignored, minimum_cohort)
+    options = options_in(read_options, parquet=is_parquet(table)) if read_options else None
+    description = describe_table(table, name, ignore, options)
+    text = pod_text(description, name, _seen_from(table, file.parent), minimum_cohort)
     try:
         create_file(file, text.encode(), mode=0o644)
     except FileExistsError as error:
@@ -77,14 +97,17 @@ def init(
         "app": version,
         "rows": description.rows,
         "columns": {column.name: column.kind for column in description.schema.columns},
+        "looks": {column.name: column.look for column in description.columns},
+        "reasons": {column.name: column.text for column in description.columns},
         "to_consider": description.doubtful,
+        "remarks": description.remarks,
     }
     if as_json:
         click.echo(json.dumps(document, indent=1))
         return
     click.echo(f"{file}: the pod {name}, {description.rows} rows, {len(description.schema.columns)} columns")
-    for column, why in description.doubtful.items():
-        click.echo(f"  column {column!r} {why}")
+    for line in _lines(description):
+        click.echo(f"  {line}")
     click.echo(
         f"{card_file}: its card, fingerprint {card.fingerprint}; the private keys stay in {pod_home(name, home)}"
     )
@@ -93,6 +116,20 @@ def init(
         f"\nNext: read {file}. Give {card_file.name} to the operator and to the other owners, get theirs, compare "
         f"fingerprints by telephone, and\n  fl-app pod run {file} --federation FILE --approve THEIR.card"
     )
+
+
+def _lines(description: "TableDescription") -> list[str]:
+    """Return what the owner is told: plain columns together, and a line for each of which there is more to say."""
+    options = description.source.read_options
+    lines = [*description.remarks, *([f"read with {json.dumps(dict(options), ensure_ascii=False)}"] if options else [])]
+    plain: dict[str, list[str]] = {}
+    for column in description.columns:
+        if column.look in _PLAIN and not column.notes:
+            plain.setdefault(_PLAIN[column.look], []).append(column.name)
+    lines += [f"{what}: {', '.join(names)}" for what, names in plain.items()]
+    listed = {name for names in plain.values() for name in names}
+    others = [column for column in description.columns if column.name not in listed]
+    return [*lines, *(f"column {column.name!r}: {column.text}" for column in others)]
 
 
 def _taken(file: Path) -> UsageError:

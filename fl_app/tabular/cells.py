@@ -236,6 +236,23 @@ class Table:
         more = f" and {len(places) - _SHOWN:,} more texts" if len(places) > _SHOWN else ""
         return ", ".join(parts) + more
 
+    def missing_texts(self, name: str, numeric: Numeric) -> dict[str, int]:
+        """Count the rows of each text that stands for a missing value, the empty one included: for the owner alone.
+
+        Parameters
+        ----------
+        numeric : Numeric
+            What `numeric` says of the column.
+        """
+        codes = self._codes(name)
+        counts = np.bincount(codes + 1, minlength=len(self.columns[name].distinct) + 1)
+        absent = np.flatnonzero(counts[1:])
+        texts = self.columns[name].texts
+        found: Counter[str] = Counter({"": int(counts[0])} if counts[0] else {})
+        for place in np.setdiff1d(absent, numeric.where).tolist():
+            found[texts[place].as_py().strip()] += int(counts[1 + place])
+        return dict(found)
+
     def _absent(self, missing: Collection[str] | None) -> frozenset[str]:
         if missing is None and self.missing is None:
             return missing_set(DEFAULT_MISSING)
@@ -275,6 +292,14 @@ def column_names(given: Iterable[str], table: str = "the table") -> list[str]:
     return names
 
 
+def is_readable(kind: pa.DataType) -> bool:
+    """Say whether a column of this type has cells of text, numbers or dates."""
+    if pa.types.is_dictionary(kind):
+        return is_readable(kind.value_type)
+    binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+    return not (pa.types.is_nested(kind) or binary)
+
+
 def cells_of(chunks: pa.ChunkedArray, name: str) -> Cells:
     """Make a column of Arrow's: dictionaries of text as they are, other types by their text or number.
 
@@ -286,7 +311,7 @@ def cells_of(chunks: pa.ChunkedArray, name: str) -> Cells:
     kind = chunks.type
     if pa.types.is_dictionary(kind) and not pa.types.is_string(kind.value_type):
         chunks, kind = chunks.cast(kind.value_type), kind.value_type
-    if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+    if not is_readable(kind):
         raise DataError(
             f"column {name!r} is of type {kind}, neither text nor number: convert it, or leave it out with ignore_cols"
         )

@@ -4,7 +4,7 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,14 +13,19 @@ from pydantic import AfterValidator, ConfigDict, Field, GetPydanticSchema, TypeA
 from typing_extensions import TypedDict
 
 from fl_app.errors import DataError, UsageError
-from fl_app.tabular.cell_text import DEFAULT_MISSING, NumberFormat
+from fl_app.tabular.cell_text import DEFAULT_MISSING, STANDARD, NumberFormat, missing_set
 from fl_app.validation import dotted, explain
 
 SEPARATORS = ",;\t|"
 PARQUET = (".parquet", ".pq")
 _SAMPLE = 1 << 20
-_FORMATS = ((".", ","), (",", "."), (",", " "), (",", "\u00a0"), (",", "\u202f"), (".", "'"), (".", " "))
-"""Pairs of a decimal mark and one for thousands, in the order in which they are looked for."""
+_NOT_IN_CP1252 = bytes.fromhex("818d8f909d")
+_NEARLY_ALL = 0.95
+_FORMATS = (
+    *((",", ""), (".", ","), (",", "."), (",", " "), (",", "\u00a0"), (",", "\u202f"), (".", "'"), (".", "\u2019")),
+    *((".", " "), (".", "\u00a0"), (".", "\u202f")),
+)
+"""Pairs of a decimal mark and one for thousands; of those that read equally many columns the first is taken."""
 
 
 def _known_encoding(name: str) -> str:
@@ -70,6 +75,7 @@ class _ParquetOptions(TypedDict, total=False):
 CSVOptions = Annotated[dict[str, Any], GetPydanticSchema(lambda _, handler: handler(_CSVOptions))]
 ParquetOptions = Annotated[dict[str, Any], GetPydanticSchema(lambda _, handler: handler(_ParquetOptions))]
 _CSV: TypeAdapter[dict[str, Any]] = TypeAdapter(CSVOptions)
+_PARQUET: TypeAdapter[dict[str, Any]] = TypeAdapter(ParquetOptions)
 
 
 def is_parquet(path: Path) -> bool:
@@ -77,22 +83,27 @@ def is_parquet(path: Path) -> bool:
     return path.suffix in PARQUET
 
 
-def options_in(text: str, named: str = "--read-options") -> dict[str, Any]:
+def options_in(text: str, named: str = "--read-options", *, parquet: bool = False) -> dict[str, Any]:
     """Read options given in one line, such as ``sep: ";", decimal: ","``.
+
+    Parameters
+    ----------
+    parquet : bool
+        Whether they are for a Parquet file, of which there is less to say.
 
     Raises
     ------
     UsageError
         It is no YAML mapping, or an option is unknown or has a wrong value; the text begins with ``named``.
     """
-    inside = text.strip()
+    inside, adapter = text.strip(), _PARQUET if parquet else _CSV
     try:
         given = yaml.safe_load(inside if inside.startswith("{") else f"{{{inside}}}")
-        return _CSV.validate_python(given)
+        return adapter.validate_python(given)
     except yaml.YAMLError:
         raise UsageError(f'{named}: cannot be read; write it as in {named} \'sep: ";", decimal: ","\'') from None
     except ValidationError as error:
-        problems = explain(error, _CSV.json_schema())
+        problems = explain(error, adapter.json_schema())
         raise UsageError("; ".join(f"{named}: {dotted(where)}: {why}" for where, why in problems)) from None
 
 
@@ -149,50 +160,68 @@ def separator_of(header: str, columns: Collection[str] = ()) -> str:
 
 
 def encoding_of(path: Path) -> str:
-    """Return a file's encoding: that of its byte-order mark, else UTF-8, or Windows-1252 where it is not UTF-8."""
+    """Return a file's encoding: that of its byte-order mark, else UTF-8, or Windows-1252 where it is not UTF-8.
+
+    Where Windows-1252 has no character for a byte either, it is Latin-1, which has one for each.
+    """
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         with opened(path) as file:
             start = file.read(4)
             if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                 return "utf-16"
-            if start[1:2] == b"\0":
-                return "utf-16-le"
+            if b"\0" in start[:2]:
+                return "utf-16-be" if start[0] == 0 else "utf-16-le"
             while start:
                 decoder.decode(start)
                 start = file.read(_SAMPLE)
             decoder.decode(b"", final=True)
     except UnicodeDecodeError:
-        return "cp1252"
+        return "latin-1" if _holds(path, _NOT_IN_CP1252) else "cp1252"
     except Exception:  # of any kind, from decompressors; whoever reads the table says what is wrong with the file
         return "utf-8"
     return "utf-8"
 
 
-def number_format_of(texts: Iterable[str], separator: str) -> NumberFormat:
-    """Return how a sample of a file's cells writes numbers: a decimal comma and marks for thousands are looked for.
+def _holds(path: Path, wanted: Collection[int]) -> bool:
+    with opened(path) as file:
+        return any(not set(wanted).isdisjoint(part) for part in iter(lambda: file.read(_SAMPLE), b""))
 
-    A mark counts as one for thousands only where nothing else explains it: two of them in a cell, or one before a
-    decimal mark, or, in a file whose separator is a comma, a quoted ``3,012``.
+
+def number_format_of(columns: Iterable[Sequence[str]], separator: str) -> NumberFormat:
+    """Return how a file writes numbers, by a sample of its cells; the standard where no other reads more columns.
+
+    A format reads a column where nearly all of its cells are numbers in it. A mark between groups of three digits
+    counts as one for thousands only where nothing else explains it: two of them in a cell, one before a decimal mark,
+    or, in a file whose separator is a comma, a quoted ``3,012``.
+
+    Parameters
+    ----------
+    columns : iterable of sequences of str
+        The cells of each column.
+    separator : str
+        The file's.
     """
-    cells = [text.strip() for text in texts]
+    missing = missing_set(DEFAULT_MISSING)
+    cells = [[text for cell in column if (text := cell.strip()) not in missing] for column in columns]
+    formats = [NumberFormat(decimal=decimal, thousands=thousands) for decimal, thousands in _FORMATS]
+    if separator == ",":
+        formats.sort(key=lambda one: one.thousands != ",")
+    # Columns that are numbers as they stand show nothing of the format, and another must not take that from them.
+    plain = [column for column in cells if _reads(STANDARD, column)]
+    other = [column for column in cells if column and not _reads(STANDARD, column)]
 
-    def some(pattern: str) -> bool:
-        return any(re.fullmatch(pattern, cell) for cell in cells)
+    def gained(format_: NumberFormat) -> int:
+        lost = sum(not _reads(format_, column) for column in plain)
+        return sum(_reads(format_, column) for column in other) - lost
 
-    for decimal, thousands in _FORMATS:
-        mark = re.escape(thousands)
-        if some(rf"{_grouped(mark)}{re.escape(decimal)}\d+") or some(rf"[+-]?\d{{1,3}}(?:{mark}\d{{3}}){{2,}}"):
-            return NumberFormat(decimal=decimal, thousands=thousands)
-    if separator == "," and some(_grouped(",")) and not some(r"[+-]?\d+,\d{1,2}|[+-]?\d+,\d{4,}|[+-]?\d{4,},\d+"):
-        return NumberFormat(thousands=",")
-    if some(r"[+-]?\d+,\d+") and not some(r"[+-]?\d+\.\d+"):
-        return NumberFormat(decimal=",")
-    return NumberFormat()
+    best = max(formats, key=gained)
+    return best if gained(best) > 0 else STANDARD
 
 
-def _grouped(mark: str) -> str:
-    return rf"[+-]?\d{{1,3}}(?:{mark}\d{{3}})+"
+def _reads(numbers: NumberFormat, column: Sequence[str]) -> bool:
+    pattern = re.compile(numbers.pattern)
+    return bool(column) and sum(map(bool, map(pattern.match, column))) >= _NEARLY_ALL * len(column)
 
 
 def sample(path: Path, encoding: str, size: int = _SAMPLE) -> str:

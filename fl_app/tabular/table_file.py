@@ -4,7 +4,7 @@ import codecs
 import csv
 import io
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from fl_app.errors import DataError
-from fl_app.tabular.cells import Table, cells_of, column_names
+from fl_app.errors import DataError, FlAppError, UsageError
+from fl_app.tabular.cells import Table, cells_of, column_names, is_readable
 from fl_app.tabular.read_options import complete, is_parquet, missing_of, numbers_of, opened
 
 if TYPE_CHECKING:
@@ -25,7 +25,13 @@ _SURPLUS = "\0surplus"
 _QUOTED_AFTER_SPACE = r'^\s+"(.*)"\s*$'
 
 
-def read_table(path: Path, options: Mapping[str, Any] | None = None, *, parquet: bool | None = None) -> Table:
+def read_table(
+    path: Path,
+    options: Mapping[str, Any] | None = None,
+    *,
+    parquet: bool | None = None,
+    without: Collection[str] = (),
+) -> Table:
     """Read a table; every cell as it is written, whatever the others hold.
 
     Parameters
@@ -37,9 +43,15 @@ def read_table(path: Path, options: Mapping[str, Any] | None = None, *, parquet:
         say otherwise.
     parquet : bool or None
         Whether it is Parquet; None: as its name says.
+    without : names of columns
+        Those that are left out, as an owner's ignore_cols; of a Parquet file they are not even read.
 
     Raises
     ------
+    UsageError
+        ``without`` names a column that the table lacks.
+    UnreadableColumns
+        Columns of a Parquet file hold lists, structures or bytes.
     DataError
         It cannot be read as what it is said to be, its header is wrong, a row has too many or too few fields, or there
         is no row. The text names the file without its directory and quotes none of its cells, as it may leave a pod;
@@ -49,8 +61,8 @@ def read_table(path: Path, options: Mapping[str, Any] | None = None, *, parquet:
     as_parquet = is_parquet(path) if parquet is None else parquet
     name, kind = path.name, "parquet" if as_parquet else "csv"
     try:
-        names, columns = _parquet(path, given) if as_parquet else _csv(path, given)
-    except DataError:
+        names, columns = _parquet(path, given, without) if as_parquet else _csv(path, given, without)
+    except FlAppError:
         raise
     except FileNotFoundError as error:
         raise DataError(f"{name}: no such file; check its path") from error
@@ -106,7 +118,27 @@ def _not_in(options: Mapping[str, Any], name: str) -> DataError:
     )
 
 
-def _parquet(path: Path, options: Mapping[str, Any]) -> tuple[list[str], list[pa.ChunkedArray]]:
+class UnreadableColumns(DataError):
+    """Columns that hold lists, structures or bytes, neither text nor numbers.
+
+    Attributes
+    ----------
+    names : tuple of str
+        All such columns.
+    """
+
+    def __init__(self, file: str, kinds: Mapping[str, str]) -> None:
+        listed = ", ".join(f"{name!r} ({kind:.40})" for name, kind in kinds.items())
+        what = "columns hold" if len(kinds) > 1 else "a column holds"
+        super().__init__(
+            f"{file}: {what} neither text nor numbers: {listed}; convert them, or leave them out with ignore_cols"
+        )
+        self.names = tuple(kinds)
+
+
+def _parquet(
+    path: Path, options: Mapping[str, Any], without: Collection[str] = ()
+) -> tuple[list[str], list[pa.ChunkedArray]]:
     from pyarrow import parquet
 
     with parquet.ParquetFile(path) as file:
@@ -114,13 +146,27 @@ def _parquet(path: Path, options: Mapping[str, Any]) -> tuple[list[str], list[pa
         schema = file.schema_arrow
         if wanted and (absent := [column for column in wanted if column not in schema.names]):
             raise DataError(f"{path.name}: has no column {', '.join(map(repr, absent))}, which read_options names")
-        given = [column for column in schema.names if not column.startswith("__index_level_")]
-        names = column_names(wanted or given, path.name)
-        table = file.read(columns=wanted or given)
-    return names, [table.column(column) for column in (wanted or given)]
+        given = wanted or [column for column in schema.names if not column.startswith("__index_level_")]
+        pairs = [(raw, name) for raw, name in zip(given, column_names(given, path.name), strict=True)]
+        kept = _without([name for _, name in pairs], without, path.name)
+        pairs = [(raw, name) for raw, name in pairs if name in kept]
+        if unreadable := {
+            name: str(schema.field(raw).type) for raw, name in pairs if not is_readable(schema.field(raw).type)
+        }:
+            raise UnreadableColumns(path.name, unreadable)
+        table = file.read(columns=[raw for raw, _ in pairs])
+    return [name for _, name in pairs], [table.column(raw) for raw, _ in pairs]
 
 
-def _csv(path: Path, options: Mapping[str, Any]) -> tuple[list[str], list[pa.ChunkedArray]]:
+def _without(names: Sequence[str], without: Collection[str], file: str) -> list[str]:
+    if absent := [name for name in without if name not in names]:
+        raise UsageError(f"{file}: has no column {', '.join(map(repr, absent))}, which is to be ignored")
+    return [name for name in names if name not in without]
+
+
+def _csv(
+    path: Path, options: Mapping[str, Any], without: Collection[str] = ()
+) -> tuple[list[str], list[pa.ChunkedArray]]:
     with opened(path) as file:
         lines = _Lines(file, options.get("encoding", "utf-8"), options.get("comment"))
         stream: io.BufferedReader[Any] = io.BufferedReader(lines, _BLOCK)
@@ -129,7 +175,7 @@ def _csv(path: Path, options: Mapping[str, Any]) -> tuple[list[str], list[pa.Chu
         header = _header(stream, options, path.name)
         first = _record(stream, options, peek=True)
         names = column_names(header or options.get("names") or map(str, range(len(first))), path.name)
-        width = len(names)
+        kept, width = _without(names, without, path.name), len(names)
         # Each row ends in a separator and the header does not: one more field, which has to be empty everywhere.
         surplus = len(first) == width + 1 and not first[-1].strip()
         fields = [str(place) for place in range(width)] + [_SURPLUS] * surplus
@@ -141,7 +187,7 @@ def _csv(path: Path, options: Mapping[str, Any]) -> tuple[list[str], list[pa.Chu
             raise _wrong_row(path, options, len(fields), surplus=surplus) from error
     if surplus and any(text.strip() for chunk in columns.pop().chunks for text in chunk.dictionary.to_pylist()):
         raise _wrong_row(path, options, len(fields), surplus=surplus)
-    return names, columns
+    return kept, [column for name, column in zip(names, columns, strict=True) if name in kept]
 
 
 def _columns(

@@ -187,7 +187,12 @@ def run_config(options: TrainingOptions, pods: tuple[str, ...], datastructure: D
 @federation_option
 @click.option("--pods", default="", metavar="A,B", help="Pods that train together.  [default: all of the federation]")
 @click.option("--target", help="Column to predict.  [default: the federation's test_target, or TARGET]")
-@click.option("--ignore", default="", metavar="A,B", help="Columns to leave out.")
+@click.option(
+    "--ignore",
+    metavar="A,B",
+    multiple=True,
+    help="Columns to leave out; may be repeated, and '\"a, b\"' names one column.",
+)
 @click.option("--test-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Public test rows.")
 @click.option(
     "--resume",
@@ -203,7 +208,7 @@ def fit(
     federation: str | None,
     pods: str,
     target: str | None,
-    ignore: str,
+    ignore: tuple[str, ...],
     test_file: Path | None,
     resume: str | None,
     **_shared: object,

@@ -89,7 +89,7 @@ FAULTS: dict[str, tuple[Callable[[], object], str]] = {
     "approvals": (lambda: Path("home/known_pods").write_text("nonsense"), "line 1"),
     "cohort": (lambda: change("minimum_cohort: 2", "minimum_cohort: 3"), "asks for 3 pods"),
     "app": (lambda: Apps(home()).revoke(Apps(home()).names()[0]), "pod approve-app a"),
-    "schema": (lambda: change("    continuous:", "    continuous:\n      - nowhere"), "nowhere"),
+    "schema": (lambda: change("force_stypes: {}", "force_stypes: {continuous: [nowhere]}"), "nowhere"),
 }
 
 
