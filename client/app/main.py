@@ -27,6 +27,7 @@ from fl_app.pod.policy import TrainingLimit
 from fl_app.system.home import ENCODED_DIRECTORY, pod_home
 from fl_app.tabular.encoding import Encoded, Encoding, statistic_sums
 from fl_app.tabular.evaluation import MAX_LOSS, Counts
+from fl_app.tabular.label_counts import LABELS, label_sums
 from fl_app.tabular.schema import CombinedSchema
 from fl_app.tabular.settings import DataStructure
 
@@ -71,13 +72,15 @@ masked = MaskedApp(app, owner=find_owner, requested_training=requested_training)
 
 @masked.statistics()
 def statistics(message: Message, context: Context) -> Message:
-    """Sum the training rows' numbers for normalisation and bins."""
+    """Sum the training rows' numbers for normalisation and bins, and count all rows by their label."""
     pod, _ = find_pod(context)
     config = message.content.config_records[names.CONFIG_RECORD]
     schema = CombinedSchema.from_json(str(config[names.SCHEMA]))
     datastructure = DataStructure.from_json(str(config[names.DATASTRUCTURE]))
-    sums = statistic_sums(PodTable.of(pod).rows("train"), schema, datastructure)
-    metrics = MetricRecord({name: array.tolist() for name, array in sums.arrays().items()})
+    table, target = PodTable.of(pod), schema.column(datastructure.target).as_categories()
+    sums = statistic_sums(table.rows("train"), schema, datastructure)
+    labels = label_sums(table.cells, target, pod.policy.minimum_category_count)
+    metrics = MetricRecord({name: array.tolist() for name, array in (*sums.arrays().items(), (LABELS, labels))})
     return Message(RecordDict({names.METRICS_RECORD: metrics}), reply_to=message)
 
 

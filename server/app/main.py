@@ -80,7 +80,8 @@ def train(grid: Grid, run: RunDirectory, recorder: Recorder, checkpoint: Checkpo
         encoding = _encoding_of_resumed_run(run, schema, config)
     else:
         recorder.step(STATISTICS)
-        statistics = gather_statistics(strategy, schema, config)
+        statistics, labels = gather_statistics(strategy, schema, config)
+        recorder.labels(labels)
         encoding = Encoding.of(schema, config.datastructure, statistics, min_bin_rows=config.min_bin_rows)
     recorder.schema(schema, encoding)
     declare_classes(strategy, len(encoding.labels))

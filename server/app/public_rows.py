@@ -9,6 +9,7 @@ import numpy.typing as npt
 from fl_app.errors import DataError
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.evaluation import score
+from fl_app.tabular.label_counts import left_out
 from fl_app.tabular.table_file import read_rows
 from server.app.results import Metrics
 from server.app.summaries import defined_metrics
@@ -27,6 +28,11 @@ class TestFile:
         The run's encoding.
     architecture : str
         The run's network.
+
+    Attributes
+    ----------
+    left_out : dict of str to int
+        Rows that are not scored, by their label's text, "" where it is missing.
     """
 
     __test__ = False  # keeps pytest from collecting it
@@ -34,7 +40,9 @@ class TestFile:
     def __init__(self, path: Path, read_options: Mapping[str, Any], encoding: Encoding, architecture: str) -> None:
         from fl_app.tabular.network import build_network
 
-        self._rows = encoding.encode(read_rows(path, encoding, read_options))
+        table = read_rows(path, encoding, read_options)
+        self._rows = encoding.encode(table)
+        self.left_out = left_out(table, encoding.target)
         self._network = build_network(encoding, architecture)
 
     def score(self, arrays: Mapping[str, npt.NDArray[Any]]) -> Metrics:

@@ -16,11 +16,21 @@ from fl_app.errors import DataError, FlAppError
 from fl_app.flower.names import LOSS, TEST_PREFIX
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.evaluation import Counts
+from fl_app.tabular.label_counts import LabelCounts
 from fl_app.tabular.schema import CombinedSchema
 from server.app.best_model import Arrays, Stopping
 from server.app.checkpoint import Checkpoint
 from server.app.public_rows import TestFile
-from server.app.results import AggregationResult, Metrics, Results, RoundResult, SkippedRound, StepProgress, Stop
+from server.app.results import (
+    AggregationResult,
+    LabelRows,
+    Metrics,
+    Results,
+    RoundResult,
+    SkippedRound,
+    StepProgress,
+    Stop,
+)
 from server.app.run_directory import RunDirectory
 from server.app.summaries import aggregation_of, counts_of, finite, losses_of, metrics_from, pods_of
 from strategies import CohortRefused, Round, SecureAggregation, StepFailed
@@ -120,6 +130,18 @@ class Recorder:
             self._test_file = TestFile(
                 Path(request.test_file), request.test_read_options, encoding, self._config.architecture
             )
+            self._note(test_left_out=self._test_file.left_out)
+
+    def labels(self, counts: LabelCounts) -> None:
+        """Record how many rows of all pods have which label, and how many are left out."""
+        self._note(
+            label_counts=LabelRows(
+                target=self._config.datastructure.target,
+                classes=counts.classes,
+                missing=counts.missing,
+                unpublished=counts.unpublished,
+            )
+        )
 
     # Training.
 

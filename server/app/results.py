@@ -133,6 +133,21 @@ class RoundResult(Metrics, Training):
         return "auc" in self.model_fields_set
 
 
+class LabelRows(Document):
+    """Rows of all pods together by their label; a pod adds no count below its ``minimum_category_count``."""
+
+    model_config = _written("target", "classes", "missing", "unpublished")
+
+    target: str = ""
+    """The target's name."""
+    classes: tuple[int, ...] = ()
+    """Rows of each class, in the order of `Results.classes`."""
+    missing: int = 0
+    """Rows without a label; they train and test nothing."""
+    unpublished: int = 0
+    """Rows whose label no pod publishes, since too few have it; they train and test nothing."""
+
+
 class SkippedRound(Document):
     """A round that could not be completed; the model stayed as it was."""
 
@@ -280,6 +295,9 @@ class Results(Document):
     """In what the pods' schemas differ, a sentence each."""
     classes: tuple[str, ...] = ()
     """The target's values, in the order of the confusion matrix."""
+    label_counts: LabelRows | None = None
+    test_left_out: Mapping[str, int] = Field(default_factory=dict)
+    """Rows of the public test file that are not scored, by their label's text, "" where it is missing."""
     early_stopping: EarlyStoppingResult | None = None
     stopped: Stop | None = None
     skipped: tuple[SkippedRound, ...] = ()

@@ -17,6 +17,7 @@ from fl_app.flower.names import (
 )
 from fl_app.tabular.encoding import continuous_features
 from fl_app.tabular.evaluation import MAX_BRIER, MAX_LOSS, Counts
+from fl_app.tabular.label_counts import LABELS, LabelCounts
 from fl_app.tabular.schema import CombinedSchema
 from fl_app.tabular.statistics import Statistics
 from strategies import Count, Hooks, Mean, SecureAggregation, StartingPoint, Sum
@@ -35,7 +36,7 @@ def secure_strategy(config: RunConfig, starting_point: StartingPoint, hooks: Hoo
     return SecureAggregation(
         averaging_strategy(config),
         config.pods,
-        statistics=[Sum("moments", bound=float(config.max_weight)), Count("histogram")],
+        statistics=[Sum("moments", bound=float(config.max_weight)), Count("histogram"), Count(LABELS)],
         train_metrics=[Mean(LOSS, bound=MAX_LOSS)],
         evaluate_metrics=evaluate,
         final_metrics=[*evaluate, *_evaluation_metrics(config.max_weight, TEST_PREFIX)],
@@ -62,13 +63,17 @@ def averaging_strategy(config: RunConfig) -> Strategy:
     return inner
 
 
-def gather_statistics(strategy: SecureAggregation, schema: CombinedSchema, config: RunConfig) -> Statistics:
-    """Return the statistics of the continuous features, summed over the pods' training rows."""
+def gather_statistics(
+    strategy: SecureAggregation, schema: CombinedSchema, config: RunConfig
+) -> tuple[Statistics, LabelCounts]:
+    """Return the statistics of the continuous features over the pods' training rows, and all rows by their label."""
     layout = Statistics.zeros(continuous_features(schema, config.datastructure)).arrays()
     request = ConfigRecord({SCHEMA: schema.to_json(), DATASTRUCTURE: config.datastructure.to_json()})
     sizes = {name: array.size for name, array in layout.items()}
+    sizes[LABELS] = LabelCounts.size(schema.column(config.datastructure.target))
     total = strategy.gather_statistics(RecordDict({CONFIG_RECORD: request}), sizes)
-    return Statistics.from_arrays({name: total.values[segment(STATISTICS, name)] for name in layout})
+    statistics = Statistics.from_arrays({name: total.values[segment(STATISTICS, name)] for name in layout})
+    return statistics, LabelCounts.from_sums(total.values[segment(STATISTICS, LABELS)])
 
 
 def declare_classes(strategy: SecureAggregation, classes: int) -> None:

@@ -26,7 +26,7 @@ from server.modeller.launch import FitFailed, Follow, Interrupted
 from server.modeller.launch import fit as carry_out_fit
 from server.modeller.resume import resume as resume_run
 
-_CHANGEABLE = {"resume", "federation", "rounds", "timeout", "step_timeout", "runs", "as_json"}
+_CHANGEABLE = {"resume", "federation", "rounds", "timeout", "step_timeout", "verbose", "runs", "as_json"}
 """The options that may be given with --resume."""
 _Command = TypeVar("_Command", bound=Callable[..., None])
 
@@ -59,6 +59,7 @@ class TrainingOptions:
     seed: int
     timeout: float
     step_timeout: float
+    verbose: bool
     runs: str
     as_json: bool
 
@@ -137,6 +138,7 @@ def training_options(command: _Command) -> _Command:
             click.option(
                 "--step-timeout", default=Timing.step, show_default=True, help="Seconds to wait for replies in a step."
             ),
+            click.option("--verbose", is_flag=True, help="List every difference between the pods' tables."),
             runs_option,
             json_option,
         ]
@@ -250,7 +252,7 @@ def _train(
     def carry_out(follow: Follow) -> RunDirectory:
         return carry_out_fit(config, federation, runs=Path(options.runs), test_file=test_file, follow=follow)
 
-    _show_run(f"{len(pods)} pods: {', '.join(pods)} ({federation.kind})", carry_out, options.as_json)
+    _show_run(f"{len(pods)} pods: {', '.join(pods)} ({federation.kind})", carry_out, options)
 
 
 def _resume(context: click.Context, options: TrainingOptions, named: str, federation: str | None) -> None:
@@ -274,15 +276,15 @@ def _resume(context: click.Context, options: TrainingOptions, named: str, federa
         )
 
     head = f"resuming run {run.name} over {len(config.pods)} pods: {', '.join(config.pods)}"
-    _show_run(head, carry_out, options.as_json)
+    _show_run(head, carry_out, options)
 
 
-def _show_run(head: str, carry_out: Callable[[Follow], RunDirectory], as_json: bool) -> None:
+def _show_run(head: str, carry_out: Callable[[Follow], RunDirectory], options: TrainingOptions) -> None:
     """Carry a run out, and show its progress and its results."""
     errors = console(errors=True)
     errors.print(head, highlight=False)
     try:
-        with Progress(errors) as progress:
+        with Progress(errors, verbose=options.verbose) as progress:
             run = carry_out(progress)
     except FitFailed as error:
         if error.approvals:
@@ -291,7 +293,7 @@ def _show_run(head: str, carry_out: Callable[[Follow], RunDirectory], as_json: b
     except Interrupted as error:
         raise Stopped(str(error)) from None
     results = run.results()
-    emit({**results.document(), "directory": str(run.path)}, as_json, lambda: _show(run, results))
+    emit({**results.document(), "directory": str(run.path)}, options.as_json, lambda: _show(run, results))
 
 
 def _show(run: RunDirectory, results: Results) -> None:

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from server.app.results import AggregationResult, Results, RoundResult
 from server.display.live import display_for
+from server.display.rows_told import differences_told, rows_told
 from server.display.run_status import Clock
 from server.display.words import METRICS, metrics_by_rows, number, traffic
 
@@ -19,9 +20,12 @@ class Progress:
     ----------
     console : Console
         Where to show it; `server.display.live` says in what form.
+    verbose : bool
+        Whether to list the differences between the pods' tables, rather than to count them.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, verbose: bool = False) -> None:
+        self._verbose, self._told = verbose, False
         self._display = display_for(console)
         self._clock = Clock()
         self._shown = self._of = 0
@@ -37,6 +41,10 @@ class Progress:
     def __call__(self, results: Results) -> None:
         """Show what is new in ``results``; of a run that was resumed, from the round it was resumed after."""
         self._of = (results.step.of if results.step else 0) or self._of
+        if results.classes and results.label_counts and not self._told:
+            self._told = True
+            for text in _before_training(results, verbose=self._verbose):
+                self._display.line(text)
         first = results.resumed[-1].after if results.resumed else 0
         rounds = [entry for entry in results.rounds if entry.round >= first]
         for entry in rounds[self._shown :]:
@@ -50,6 +58,17 @@ class Progress:
                 self._display.line(text)
         if results.status in (None, "running"):
             self._display.status(self._clock.status(results))
+
+
+def _before_training(results: Results, *, verbose: bool) -> list[str]:
+    """Return what is said of the pods' tables once it is known."""
+    lines, differences = list(rows_told(results)), differences_told(results)
+    if differences and verbose:
+        return [*lines, *(f"bridged: {text}" for text in differences)]
+    if differences:
+        plural = "s" if len(differences) > 1 else ""
+        lines.append(f"{len(differences)} difference{plural} between the pods' tables bridged; --verbose lists them")
+    return lines
 
 
 def _end(results: Results) -> list[str]:

@@ -12,6 +12,8 @@ from typing import Any
 from fl_app.tabular.encoding import MIN_BIN_ROWS
 from fl_app.tabular.model_file import TrainedModel
 from fl_app.tabular.schema import Column
+from server.app.results import Results
+from server.display.rows_told import rows_told
 from server.display.templates import render
 from server.exports.formats import format_of
 
@@ -88,6 +90,7 @@ def card(model: TrainedModel, path: Path, results: Mapping[str, Any] | None = No
         kept=known.get("kept"),
         pods=settings.get("pods", ()),
         pods_with_keys=known.get("pods"),
+        rows_told=list(rows_told(Results.model_validate(known))) if known else [],
         schema_differences=known.get("schema_differences"),
         figure_names=FIGURES,
         figures=_figures(known.get("final") or model.extra.get("final"), known.get("test")),

@@ -12,6 +12,7 @@ from rich.filesize import decimal
 
 from server.app.results import AggregationResult, PodResult, Results, RoundResult
 from server.display.report.style import PALETTE
+from server.display.rows_told import rows_told
 from server.display.templates import render
 from server.display.words import METRICS, metrics_by_rows, number
 
@@ -23,7 +24,7 @@ CAPTIONS = {
 }
 """Name of a picture -> its heading and caption."""
 _ANSWERS = {
-    "statistics": "sums over the training rows, for normalisation and bins",
+    "statistics": "sums over the training rows for normalisation and bins, and rows by label",
     "train": "update times weight, weight, training loss, and counts on the validation rows",
     "evaluate": "counts on the validation and test rows",
     "consistency": "its signature under the list of the pods whose vectors arrived",
@@ -55,6 +56,7 @@ def page(name: str, settings: Mapping[str, Any], results: Results, drawings: Map
         captions=CAPTIONS,
         drawings=drawings,
         lead=_lead(settings, results),
+        rows_told=list(rows_told(results)),
         tiles=_tiles(results),
         confusion=_confusion(results),
         metrics=METRICS,

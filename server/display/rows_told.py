@@ -1,0 +1,37 @@
+"""What is said of the rows a run works with: how many have which label, what is left out, what differs between pods."""
+
+from collections.abc import Iterator
+
+from server.app.results import Results
+
+_SHOWN = 12
+
+
+def rows_told(results: Results) -> Iterator[str]:
+    """Yield a sentence each: the classes and their rows, rows left out, differences on the target."""
+    target = results.label_counts.target if results.label_counts else "label"
+    if counts := results.label_counts:
+        shown = [f"{name} {rows:,}" for name, rows in zip(results.classes, counts.classes, strict=False)]
+        more = f" and {len(shown) - _SHOWN:,} more classes" if len(shown) > _SHOWN else ""
+        yield f"rows of all pods by {target}: {', '.join(shown[:_SHOWN])}{more}"
+        reasons = []
+        if counts.missing:
+            reasons.append(f"{counts.missing:,} without a label")
+        if counts.unpublished:
+            reasons.append(f"{counts.unpublished:,} with a label of fewer rows than a pod publishes")
+        if reasons:
+            yield f"left out of training and of figures: at least {' and '.join(reasons)}"
+    yield from (f"pods differ on {text}" for text in results.schema_differences if text.startswith(f"{target}: "))
+    if results.test_left_out:
+        parts = [
+            f"{rows:,} {f'with {target} {text!r}' if text else 'without a label'}"
+            for text, rows in sorted(results.test_left_out.items(), key=lambda item: -item[1])
+        ]
+        more = f" and {len(parts) - _SHOWN:,} more" if len(parts) > _SHOWN else ""
+        yield f"left out of the public test file: {', '.join(parts[:_SHOWN])}{more}"
+
+
+def differences_told(results: Results) -> list[str]:
+    """Return the differences between the pods' tables that are bridged, without those that `rows_told` names."""
+    target = results.label_counts.target if results.label_counts else ""
+    return [text for text in results.schema_differences if not target or not text.startswith(f"{target}: ")]
