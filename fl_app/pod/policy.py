@@ -50,7 +50,11 @@ class Policy(BaseModel):
         Field(ge=0, description="fewest validation rows of each class before evaluation counts leave, even in a sum"),
     ] = 50
     minimum_category_count: Annotated[
-        int, Field(ge=1, description="a category seen in fewer rows is not published, and no smaller count of rows by label is told")
+        int,
+        Field(
+            ge=1,
+            description="a category seen in fewer rows is not published, nor is a smaller count of rows by label told",
+        ),
     ] = 10
     maximum_rounds: Annotated[
         int | None,
