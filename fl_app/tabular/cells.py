@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from fl_app.errors import DataError
 from fl_app.tabular.cell_text import DEFAULT_MISSING, STANDARD, NumberFormat, canonical, missing_set
+from fl_app.tabular.dictionaries import Codes, Dictionaries
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,13 +34,14 @@ class Cells:
 
     Attributes
     ----------
-    codes : int32 [rows]
-        For each row the index of its text; -1 where the file itself says that there is none.
+    codes : int8, int16 or int32 [rows]
+        For each row the index of its text; -1 where the file itself says that there is none. In a type that holds one
+        more than the largest.
     distinct : pyarrow array
         Texts, or whole numbers or float64 as Parquet and pandas hold them.
     """
 
-    codes: NDArray[np.int32]
+    codes: Codes
     distinct: pa.Array
 
     @cached_property
@@ -258,7 +260,7 @@ class Table:
             return missing_set(DEFAULT_MISSING)
         return missing_set((*(missing or ()), *(self.missing or ())))
 
-    def _codes(self, name: str) -> NDArray[np.int32]:
+    def _codes(self, name: str) -> Codes:
         codes = self.columns[name].codes
         return codes if self.chosen is None else codes[self.chosen]
 
@@ -316,21 +318,17 @@ def cells_of(chunks: pa.ChunkedArray, name: str) -> Cells:
             f"column {name!r} is of type {kind}, neither text nor number: convert it, or leave it out with ignore_cols"
         )
     if pa.types.is_null(kind):
-        return Cells(np.full(len(chunks), -1, np.int32), pa.array([], pa.string()))
+        return Cells(np.full(len(chunks), -1, np.int8), pa.array([], pa.string()))
     if not pa.types.is_dictionary(kind):
         chunks = _readable(chunks, kind, name).dictionary_encode()
-    whole = chunks.unify_dictionaries().combine_chunks() if chunks.num_chunks != 1 else chunks.chunk(0)
-    if isinstance(whole, pa.ChunkedArray):  # of no rows
-        whole = whole.chunk(0) if whole.num_chunks else pa.array([], pa.string()).dictionary_encode()
-    codes = whole.indices.cast(pa.int32()).fill_null(-1).to_numpy(zero_copy_only=False)
-    distinct = whole.dictionary
-    if distinct.null_count:
-        codes = np.where(np.append(~distinct.is_null().to_numpy(zero_copy_only=False), True)[codes], codes, -1)
-        distinct = distinct.fill_null("")
+    parts = Dictionaries()
+    for chunk in chunks.chunks:
+        parts.add(chunk)
+    codes, distinct = parts.joined(chunks.type.value_type)
     if pa.types.is_floating(distinct.type):
         empty = np.append(np.isnan(distinct.to_numpy(zero_copy_only=False)), False)
         if empty.any():
-            codes = np.where(empty[codes], np.int32(-1), codes)
+            codes = np.where(empty[codes], codes.dtype.type(-1), codes)
     return Cells(codes, distinct)
 
 

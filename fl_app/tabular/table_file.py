@@ -13,13 +13,14 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from fl_app.errors import DataError, FlAppError, UsageError
-from fl_app.tabular.cells import Table, cells_of, column_names, is_readable
+from fl_app.tabular.cells import Cells, Table, cells_of, column_names, is_readable
+from fl_app.tabular.dictionaries import Dictionaries
 from fl_app.tabular.read_options import complete, is_parquet, missing_of, numbers_of, opened
 
 if TYPE_CHECKING:
     from fl_app.tabular.encoding import Encoding
 
-_BLOCK = 8 << 20
+_BLOCK = 2 << 20
 _NOT_TEXT = "invalid UTF8"
 _SURPLUS = "\0surplus"
 _QUOTED_AFTER_SPACE = r'^\s+"(.*)"\s*$'
@@ -79,11 +80,11 @@ def read_table(
         if _NOT_TEXT in str(error):
             raise _not_in(given, name) from error
         raise DataError(f"{name}: cannot be read as {kind}; check the file, its encoding and read_options") from error
-    size = len(columns[0]) if columns else 0
+    pa.default_memory_pool().release_unused()
+    size = len(columns[0].codes) if columns else 0
     if not size:
         raise DataError(f"{name}: the table has no rows")
-    cells = {column: cells_of(chunks, column) for column, chunks in zip(names, columns, strict=True)}
-    return Table(cells, size, missing_of(given), numbers_of(given))
+    return Table(dict(zip(names, columns, strict=True)), size, missing_of(given), numbers_of(given))
 
 
 def read_rows(path: str | Path, encoding: "Encoding | None" = None, options: Mapping[str, Any] | None = None) -> Table:
@@ -136,9 +137,7 @@ class UnreadableColumns(DataError):
         self.names = tuple(kinds)
 
 
-def _parquet(
-    path: Path, options: Mapping[str, Any], without: Collection[str] = ()
-) -> tuple[list[str], list[pa.ChunkedArray]]:
+def _parquet(path: Path, options: Mapping[str, Any], without: Collection[str] = ()) -> tuple[list[str], list[Cells]]:
     from pyarrow import parquet
 
     with parquet.ParquetFile(path) as file:
@@ -154,8 +153,9 @@ def _parquet(
             name: str(schema.field(raw).type) for raw, name in pairs if not is_readable(schema.field(raw).type)
         }:
             raise UnreadableColumns(path.name, unreadable)
-        table = file.read(columns=[raw for raw, _ in pairs])
-    return [name for _, name in pairs], [table.column(raw) for raw, _ in pairs]
+        # One column after the other: all of them as text would take several times the file's size.
+        columns = [cells_of(file.read(columns=[raw]).column(raw), name) for raw, name in pairs]
+    return [name for _, name in pairs], columns
 
 
 def _without(names: Sequence[str], without: Collection[str], file: str) -> list[str]:
@@ -164,9 +164,7 @@ def _without(names: Sequence[str], without: Collection[str], file: str) -> list[
     return [name for name in names if name not in without]
 
 
-def _csv(
-    path: Path, options: Mapping[str, Any], without: Collection[str] = ()
-) -> tuple[list[str], list[pa.ChunkedArray]]:
+def _csv(path: Path, options: Mapping[str, Any], without: Collection[str] = ()) -> tuple[list[str], list[Cells]]:
     with opened(path) as file:
         lines = _Lines(file, options.get("encoding", "utf-8"), options.get("comment"))
         stream: io.BufferedReader[Any] = io.BufferedReader(lines, _BLOCK)
@@ -179,43 +177,46 @@ def _csv(
         # Each row ends in a separator and the header does not: one more field, which has to be empty everywhere.
         surplus = len(first) == width + 1 and not first[-1].strip()
         fields = [str(place) for place in range(width)] + [_SURPLUS] * surplus
+        wanted = [str(place) for place, name in enumerate(names) if name in kept] + [_SURPLUS] * surplus
         try:
-            columns = _columns(stream, fields, options)
+            columns = _columns(stream, fields, wanted, options)
         except pa.ArrowInvalid as error:
             if _NOT_TEXT in str(error):
                 raise
             raise _wrong_row(path, options, len(fields), surplus=surplus) from error
-    if surplus and any(text.strip() for chunk in columns.pop().chunks for text in chunk.dictionary.to_pylist()):
+    if surplus and any(text.strip() for text in columns.pop().distinct.to_pylist()):
         raise _wrong_row(path, options, len(fields), surplus=surplus)
-    return kept, [column for name, column in zip(names, columns, strict=True) if name in kept]
+    return kept, columns
 
 
 def _columns(
-    stream: "io.BufferedReader[Any]", fields: Sequence[str], options: Mapping[str, Any]
-) -> list[pa.ChunkedArray]:
-    """Read the rows that are left, each column as dictionaries of text."""
-    kinds = dict.fromkeys(fields, pa.string())
-    empty = pa.chunked_array([], pa.dictionary(pa.int32(), pa.string()))
-    if not stream.peek(1):
-        return [empty for _ in fields]
-    reader = pa.csv.open_csv(
-        stream,
-        pa.csv.ReadOptions(column_names=list(fields), block_size=_BLOCK, use_threads=False),
-        pa.csv.ParseOptions(
-            delimiter=options.get("sep", ","),
-            quote_char=options.get("quotechar", '"'),
-            escape_char=options.get("escapechar", False),
-            newlines_in_values=True,
-        ),
-        pa.csv.ConvertOptions(column_types=kinds, strings_can_be_null=False),
-    )
-    chunks: list[list[pa.Array]] = [[] for _ in fields]
-    for batch in reader:
-        for place, column in enumerate(batch.columns):
-            encoded = column.dictionary_encode()
-            texts = pc.replace_substring_regex(encoded.dictionary, _QUOTED_AFTER_SPACE, r"\1")
-            chunks[place].append(pa.DictionaryArray.from_arrays(encoded.indices, texts))
-    return [pa.chunked_array(parts) if parts else empty for parts in chunks]
+    stream: "io.BufferedReader[Any]", fields: Sequence[str], wanted: Sequence[str], options: Mapping[str, Any]
+) -> list[Cells]:
+    """Read some fields of the rows that are left, block by block: only a block is ever held as the text it is."""
+    parts = [Dictionaries() for _ in wanted]
+    if stream.peek(1):
+        text = pa.dictionary(pa.int32(), pa.string())
+        reader = pa.csv.open_csv(
+            stream,
+            pa.csv.ReadOptions(column_names=list(fields), block_size=_BLOCK, use_threads=False),
+            pa.csv.ParseOptions(
+                delimiter=options.get("sep", ","),
+                quote_char=options.get("quotechar", '"'),
+                escape_char=options.get("escapechar", False),
+                newlines_in_values=True,
+            ),
+            pa.csv.ConvertOptions(
+                column_types=dict.fromkeys(fields, text), include_columns=list(wanted), strings_can_be_null=False
+            ),
+        )
+        for batch in reader:
+            for part, column in zip(parts, batch.columns, strict=True):
+                part.add(column)
+    columns = []
+    for part in parts:
+        codes, distinct = part.joined(pa.string())
+        columns.append(Cells(codes, pc.replace_substring_regex(distinct, _QUOTED_AFTER_SPACE, r"\1")))
+    return columns
 
 
 def _header(stream: "io.BufferedReader[Any]", options: Mapping[str, Any], name: str) -> list[str] | None:
