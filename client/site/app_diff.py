@@ -6,9 +6,11 @@ terminal that could do more there than stand for itself.
 
 import difflib
 import io
+import itertools
+import re
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -19,6 +21,10 @@ MAX_TOTAL = 64 << 20
 MAX_FILES = 5000
 _MANIFEST = ".info/CONTENT"  # Flower's list of the other files and their hashes
 _CONTEXT = 2
+_CODE = frozenset({".py", ".pyi", ".pth", ".toml", ".cfg"})
+_RUN = re.compile(r"\s{40,}")
+_ALIKE = 4
+"""Lines alike that are shown one by one; more of them only push what follows out of sight."""
 
 
 @dataclass(frozen=True)
@@ -88,21 +94,36 @@ def visible(text: str) -> str:
 
 def _change(name: str, before: bytes | None, after: bytes | None) -> FileChange:
     kind = "new" if before is None else "gone" if after is None else "changed"
-    old, new = _lines(before), _lines(after)
+    code = PurePosixPath(name).suffix in _CODE
+    old, new = _lines(before, code=code), _lines(after, code=code)
     if old is None or new is None:
         sizes = " to ".join(f"{len(data)} bytes" for data in (before, after) if data is not None)
         return FileChange(visible(name), kind, 0, 0, (f"not text: {sizes}",))
     changed = list(difflib.unified_diff(old, new, "approved", "new", lineterm="", n=_CONTEXT))[2:]
     added, removed = (sum(line.startswith(sign) for line in changed) for sign in "+-")
-    return FileChange(visible(name), kind, added, removed, tuple(visible(line) for line in changed))
+    return FileChange(visible(name), kind, added, removed, tuple(_without_padding(map(visible, changed))))
 
 
-def _lines(data: bytes | None) -> list[str] | None:
-    """Return the lines of a text, split where Python splits them; None for what is no text."""
+def _without_padding(lines: Iterable[str]) -> Iterator[str]:
+    """Give lines such that what is in them cannot be moved out of sight by spaces, nor what follows by like lines."""
+    for line, alike in itertools.groupby(lines):
+        shown = _RUN.sub(lambda run: f" [{len(run[0]):,} spaces] ", line)
+        times = len(list(alike))
+        yield from itertools.repeat(shown, min(times, _ALIKE))
+        if times > _ALIKE:
+            yield f"[the line above {times - _ALIKE:,} times more]"
+
+
+def _lines(data: bytes | None, *, code: bool) -> list[str] | None:
+    """Return the lines of a text, split where Python splits them; None for what is no text.
+
+    Of code, bytes that are not UTF-8 are shown as escapes: Python runs a file in another encoding if the file names it.
+    """
     try:
-        text = (data or b"").decode().replace("\r\n", "\n").replace("\r", "\n")
+        text = (data or b"").decode(errors="backslashreplace" if code else "strict")
     except UnicodeDecodeError:
         return None
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     lines = text.split("\n")
     last = lines.pop()
     return [*lines, f"{last} (no line end)"] if last else lines

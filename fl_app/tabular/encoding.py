@@ -30,6 +30,8 @@ UNKNOWN, MISSING, FIRST_VALUE = 0, 1, 2
 """Codes of a categorical column: a value that no pod published, no value, and the first published value."""
 MAX_BINS = 256
 """Most bins of a number: the widest column sets the width of the piecewise-linear layer for all."""
+MAX_CODES = 2 * MAX_BINS + 1
+"""Most codes of a number: its fullest cells, one each, and the bins of the others."""
 MIN_BIN_ROWS = 5
 """Fewest rows of all pods in a bin, unless the modeller says otherwise: a bin of one row would be that row's value."""
 
@@ -180,8 +182,9 @@ class Encoding(Frozen):
             if len(part) != len(self.continuous):
                 raise UsageError(f"the normalisation has {len(part)} {name}, expected {len(self.continuous)}")
         for cells, codes in zip(normalisation.cells, normalisation.codes, strict=True):
-            if len(codes) != len(cells) - 1 or min(codes, default=0) < 1:
-                raise UsageError("each cell of a normalisation needs a code, from 1")
+            # The largest code sizes a network's layers: a number in a request must not cost a pod its memory.
+            if len(codes) != len(cells) - 1 or min(codes, default=0) < 1 or max(codes) > MAX_CODES:
+                raise UsageError(f"each cell of a normalisation needs a code, from 1 to {MAX_CODES}")
         return self
 
     @classmethod

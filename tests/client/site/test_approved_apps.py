@@ -102,8 +102,26 @@ def test_what_is_shown_of_a_bundle_cannot_steer_the_terminal() -> None:
     shown = "\n".join([one.name, *one.lines])
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", shown)
     assert "\\x1b[2J" in shown
-    (binary,) = difference(bundle(), bundle(("x.py", b"\xff\xfe")))
+    (binary,) = difference(bundle(), bundle(("x.bin", b"\xff\xfe")))
     assert binary.lines == ("not text: 2 bytes",)
+
+
+def test_code_in_another_encoding_is_shown() -> None:
+    """One byte that is not UTF-8 must not turn a program into "not text"."""
+    content = b"# coding: latin-1\nname = '\xe9'\nsteal()\n"
+    (one,) = difference(bundle(), bundle(("x.py", content)))
+    assert "+steal()" in one.lines
+    assert "+name = '\\xe9'" in one.lines
+
+
+def test_padding_hides_no_change() -> None:
+    content = f"a = 1{' ' * 5000}; steal()\n" + "\n" * 4000 + "steal_more()\n"
+    (one,) = difference(bundle(), bundle(("x.py", content.encode())))
+    assert "+a = 1 [5,000 spaces] ; steal()" in one.lines
+    assert "[the line above 3,996 times more]" in one.lines
+    assert one.lines[-1] == "+steal_more()"
+    assert len(one.lines) < 12
+    assert one.added == 4002
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

@@ -251,3 +251,10 @@ def test_codes_of_bins_are_those_of_the_normalisation() -> None:
     assert (bins.max(axis=0) < encoding.bin_counts).all()
     gift = frame["gift"].to_numpy()
     assert len({bins[gift == value][0, 1] for value in np.unique(gift)}) == len(np.unique(gift))
+
+
+def test_a_code_that_would_cost_memory_is_refused() -> None:
+    encoding = encoding_of(shop())
+    largest = str(max(encoding.normalisation.codes[0]))
+    with pytest.raises(DataError, match="needs a code, from 1 to"):
+        Encoding.from_json(encoding.to_json().replace(f",{largest}]", ",150000000]", 1))
