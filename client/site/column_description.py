@@ -34,6 +34,7 @@ _DATE = re.compile(
     r"|([0-9]{1,2}[- ])?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?[-, ]+[0-9]{1,4}([-, ]+[0-9]{4})?",
     re.IGNORECASE,
 )
+_REGISTER = re.compile(r"(?i:(^|[^a-z])(id|key|no|nr|number|code)([^a-z]|$))|[a-z]I[Dd]$|_id$")
 _NEARLY_ALL, _MOSTLY, _LONG, _FEW_ROWS, _SHOWN = 0.95, 0.5, 25, 20, 3
 _PLAIN_MISSING = ("", "?")
 
@@ -81,8 +82,11 @@ def describe_column(table: Table, column: Column, min_count: int) -> ColumnDescr
     numeric = table.numeric(column.name)
     counts = _counts(table, column, numeric)
     look, why = _look(table, column, numeric, counts)
+    rare = sum(rows for rows in counts.values() if rows < min_count)
+    if look == "few whole numbers" and rare:
+        why += f" (then without {_rows(rare)} of rarer values)"
     notes = _missing_notes(table, column.name, numeric)
-    if look in ("few whole numbers", "category", "code", "constant"):
+    if look in ("category", "code", "constant"):
         notes += _rare_notes(counts, min_count)
     doubtful = look in ("date", "identifier", "free text")
     return ColumnDescription(column.name, look, why, notes, doubtful)
@@ -113,7 +117,7 @@ def _look(table: Table, column: Column, numeric: Numeric, counts: Mapping[str, i
         return "date", (
             "a date: days as categories tell a model nothing of later rows; leave it out, or give age, month, year"
         )
-    if distinct == held >= _FEW_ROWS and (column.kind == "categorical" or column.integer):
+    if distinct == held >= _FEW_ROWS and (column.kind == "categorical" or _runs_on(table, column)):
         return "identifier", "another value in each row: an identifier?"
     if column.kind == "continuous":
         if column.values:
@@ -142,6 +146,16 @@ def _look_of_text(table: Table, column: Column, numeric: Numeric, counts: Mappin
         return "category", "a category, but no value is frequent enough to be published"
     aside = f"; numbers but for {quoted}" if numbers > 2 and odd_rows <= _MOSTLY * held else ""
     return "category", f"a category, {_many(len(column.values), 'value')} published{aside}"
+
+
+def _runs_on(table: Table, column: Column) -> bool:
+    """Say whether whole numbers that all differ look given by a counter or a register: measurements do so rarely."""
+    if not column.integer:
+        return False
+    numbers = table.numbers_of(column.name)
+    held = numbers[~np.isnan(numbers)]
+    dense = held.max() - held.min() < 4 * len(held)
+    return bool(dense or (np.diff(held) > 0).all() or _REGISTER.search(column.name))
 
 
 def _odd(numeric: Numeric, odd: NDArray[np.bool_]) -> "zip[tuple[np.int64, np.int64]]":

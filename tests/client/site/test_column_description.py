@@ -69,4 +69,9 @@ def test_texts_that_count_as_missing_are_told_with_their_rows() -> None:
 
 def test_values_too_rare_to_be_published_are_told_with_their_rows() -> None:
     assert "not published, as in fewer than 10 rows: 'c' (4 rows)" in described(["a", "b"] * 20 + ["c"] * 4).text
-    assert "not published, as in fewer than 10 rows: '7' (4 rows)" in described([1, 2] * 20 + [7] * 4).text
+    assert "a number, or a target (then without 4 rows of rarer values)" in described([1, 2] * 20 + [7] * 4).text
+
+
+def test_measurements_that_happen_to_differ_are_no_identifier() -> None:
+    assert described([(n * 7919) % 100_003 for n in range(60)]).look == "number"
+    assert described([1000 + 97 * n for n in range(60)]).look == "identifier"
