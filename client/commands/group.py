@@ -4,6 +4,7 @@ import click
 
 from client.commands.apps import approve_app
 from client.commands.check import check
+from client.commands.column import column
 from client.commands.keys import approve, keygen, known, revoke, rotate
 from client.commands.log import log
 from client.commands.pause import pause, resume
@@ -17,5 +18,20 @@ def pod() -> None:
     """Set up, run and maintain your own pod."""
 
 
-for command in (init, run, status, keygen, approve, approve_app, revoke, rotate, known, log, pause, resume, check):
+for command in (
+    init,
+    column,
+    run,
+    status,
+    keygen,
+    approve,
+    approve_app,
+    revoke,
+    rotate,
+    known,
+    log,
+    pause,
+    resume,
+    check,
+):
     pod.add_command(command)

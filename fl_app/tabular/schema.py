@@ -82,6 +82,18 @@ class Column(Frozen):
             raise UsageError(f"column {self.name!r} is categorical and has no bounds")
         return self.low, self.high
 
+    @property
+    def summary(self) -> str:
+        """What is published of it, in a few words."""
+        if self.empty:
+            text = "no value"
+        elif self.kind == "categorical":
+            text = f"{len(self.values)} categor" + ("y" if len(self.values) == 1 else "ies")
+        else:
+            text = f"{self.low:g} to {self.high:g}" + (f" {self.unit}" if self.unit else "")
+            text += f", {len(self.values)} whole values" if self.values else ", whole" if self.integer else ""
+        return text + (", optional" if self.optional else "")
+
     def as_categories(self) -> "Column":
         """Return the column with its values as categories, as a target is read."""
         left_out = {"kind", "low", "high", "integer"}
