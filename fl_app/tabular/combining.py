@@ -37,21 +37,14 @@ def combine(schemas: Sequence[Schema], *, ignore_cols: Collection[str] = ()) -> 
     """
     if not schemas:
         raise UsageError("combine needs the schema of at least one pod")
-    names = dict.fromkeys(name for schema in schemas for name in schema.names if name not in ignore_cols)
+    if problems := misfits(schemas, ignore_cols=ignore_cols):
+        raise SchemaMismatch(list(problems.values()))
     columns: list[Column] = []
     differences: list[str] = []
-    problems: list[str] = []
-    for name in names:
-        held = {schema.name: schema.column(name) for schema in schemas if name in schema.names}
-        absent = {schema.name: _similar_name(name, schema) for schema in schemas if name not in schema.names}
-        if problem := _problem(held, absent):
-            problems.append(problem)
-        else:
-            column, bridged = _combine_column(held, absent)
-            columns.append(column)
-            differences += bridged
-    if problems:
-        raise SchemaMismatch(problems)
+    for name in _names(schemas, ignore_cols):
+        column, bridged = _combine_column(*_held(schemas, name))
+        columns.append(column)
+        differences += bridged
     formats = {schema.numbers for schema in schemas}
     if len(formats) > 1:
         differences += [f"numbers: {schema.name} writes them {_written(schema.numbers)}" for schema in schemas]
@@ -61,6 +54,22 @@ def combine(schemas: Sequence[Schema], *, ignore_cols: Collection[str] = ()) -> 
         numbers=formats.pop() if len(formats) == 1 else STANDARD,
         differences=(*differences, *_missing_differences(schemas, columns)),
     )
+
+
+def misfits(schemas: Sequence[Schema], *, ignore_cols: Collection[str] = ()) -> dict[str, str]:
+    """Return why columns of several pods cannot become one, for each column that cannot."""
+    problems = {name: _problem(*_held(schemas, name)) for name in _names(schemas, ignore_cols)}
+    return {name: problem for name, problem in problems.items() if problem}
+
+
+def _names(schemas: Sequence[Schema], ignore_cols: Collection[str]) -> list[str]:
+    return list(dict.fromkeys(name for schema in schemas for name in schema.names if name not in ignore_cols))
+
+
+def _held(schemas: Sequence[Schema], name: str) -> tuple[dict[str, Column], dict[str, str]]:
+    """Return the column of each pod that has it, and for each other pod its column of a similar name."""
+    held = {schema.name: schema.column(name) for schema in schemas if name in schema.names}
+    return held, {schema.name: _similar_name(name, schema) for schema in schemas if name not in schema.names}
 
 
 def check_target(schemas: Sequence[Schema], target: str) -> None:
@@ -84,7 +93,7 @@ def check_target(schemas: Sequence[Schema], target: str) -> None:
             twice = any(_folded(key) in spelt for key in keys - theirs)
             alone = not any(keys & those for those in others.values())
             if alone or twice:
-                what = "share no class" if not keys & theirs else "spell a class differently"
+                what = "spell a class differently" if twice else "share no class"
                 raise SchemaMismatch(
                     [
                         f"pods code the target {target!r} differently: {pod!r} has {_listed(values)}, {other!r} has "

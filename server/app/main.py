@@ -2,18 +2,21 @@
 
 import json
 import os
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context
 from flwr.serverapp import Grid, ServerApp
 
 from fl_app.config import RunConfig
-from fl_app.errors import FlAppError
+from fl_app.errors import DataError, FlAppError
 from fl_app.federation.kinds import find_federation
 from fl_app.flower.names import ENCODING, RUN, STATISTICS
-from fl_app.tabular.combining import check_target, combine
+from fl_app.tabular.combining import SchemaMismatch, check_target, combine
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.schema import CombinedSchema, Schema
+from fl_app.tabular.settings import DataStructure
 from server.app.checkpoint import Checkpoint
 from server.app.recorder import Recorder
 from server.app.run_directory import FLOWER_LOG, RUN_DIRECTORY_VARIABLE, RunDirectory, request_for
@@ -70,8 +73,7 @@ def train(grid: Grid, run: RunDirectory, recorder: Recorder, checkpoint: Checkpo
 
     # --- SCHEMA: the pods' own, combined, must be what the modeller expects ------
     published = [Schema.from_json(cohort.schemas[pod]) for pod in config.pods]
-    schema = combine(published, ignore_cols=config.datastructure.ignore_cols)
-    check_target(published, config.datastructure.target)
+    schema = _agreed_schema(published, config.datastructure)
     if expected := run.request().expected:
         check_agreement(CombinedSchema.from_json(json.dumps(expected)), schema, config.datastructure)
 
@@ -96,6 +98,17 @@ def train(grid: Grid, run: RunDirectory, recorder: Recorder, checkpoint: Checkpo
 
     # --- MODEL AND RESULTS -------------------------------------------------------
     recorder.finish(strategy)
+
+
+def _agreed_schema(published: Sequence[Schema], datastructure: DataStructure) -> CombinedSchema:
+    """Return the pods' schemas as one; raises `DataError` with all that does not fit, and where to see what to do."""
+    try:
+        schema = combine(published, ignore_cols=datastructure.ignore_cols)
+        check_target(published, datastructure.target)
+    except SchemaMismatch as error:
+        look = f"`fl-app pods --target {shlex.quote(datastructure.target)}` shows what each owner would have to set"
+        raise DataError(f"{error}. {look}") from error
+    return schema
 
 
 def _starting_point(run: RunDirectory, checkpoint: Checkpoint | None) -> StartingPoint:

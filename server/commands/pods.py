@@ -1,5 +1,7 @@
 """``fl-app pods``."""
 
+import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,25 +10,46 @@ import click
 from server.commands.output import console, emit, federation_option, json_option
 
 if TYPE_CHECKING:
-    from fl_app.tabular.schema import Column
+    from fl_app.federation.kinds import Federation
     from server.modeller.schema_discovery import PodInfo
+    from server.modeller.schema_verdicts import ColumnVerdict
 
 
 @click.command(epilog="Example: fl-app pods --federation hospitals")
 @federation_option
+@click.option("--target", help="Column to predict: also judge whether the pods code it alike.")
+@click.option("--ignore", metavar="A,B", multiple=True, help="Columns to leave out of the verdict; may be repeated.")
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds to wait for the pods to connect.")
 @json_option
-def pods(federation: str | None, timeout: float, as_json: bool) -> None:
-    """Show which pods of a federation are online, what they publish, and which of them approve each other."""
+@click.pass_context
+def pods(
+    context: click.Context,
+    federation: str | None,
+    target: str | None,
+    ignore: tuple[str, ...],
+    timeout: float,
+    as_json: bool,
+) -> None:
+    """Show which pods of a federation are online, what they publish, and which of them approve each other.
+
+    Each column has a verdict: whether it fits at all pods, and if not, what its owners would have to set. With --target
+    the exit code is 1 if anything keeps the pods from training together.
+    """
     from importlib.metadata import version
 
     from fl_app.federation.kinds import find_federation
+    from fl_app.validation import names_in
     from server.modeller.schema_discovery import discover_schemas
+    from server.modeller.schema_verdicts import judge
 
     requested = find_federation(federation, Path.cwd())
     with console(errors=True).status("asking the pods"):
         published = discover_schemas((), requested, timeout)
     missing = [name for name in requested.pod_identifiers if name not in published]
+    schemas = [info.schema for info in published.values()]
+    known = {name for schema in schemas for name in schema.names}
+    ignored = names_in(ignore, known)
+    verdicts = judge(schemas, target=target, ignore_cols=ignored, files=_files(requested))
     document: dict[str, Any] = {
         "federation": requested.name,
         "versions": {package: version(package) for package in ("fl-app", "flwr")},
@@ -43,11 +66,26 @@ def pods(federation: str | None, timeout: float, as_json: bool) -> None:
         },
         "missing": missing,
         "approvals": _matrix(published, missing),
+        "verdicts": [asdict(verdict) for verdict in verdicts],
     }
-    emit(document, as_json, lambda: _show(published, missing))
+    emit(document, as_json, lambda: _show(published, missing, verdicts, target))
+    if target and any(verdict.verdict == "does not fit" for verdict in verdicts):
+        context.exit(1)
 
 
-def _show(published: "dict[str, PodInfo]", missing: list[str]) -> None:
+def _files(federation: "Federation") -> dict[str, str]:
+    """Return the pods' files by their names, where they are on this machine."""
+    from fl_app.federation.kinds import SimulatedFederation
+
+    if not isinstance(federation, SimulatedFederation):
+        return {}
+    files = (os.path.relpath(file) for file in federation.pods)
+    return dict(zip(federation.pod_identifiers, files, strict=True))
+
+
+def _show(
+    published: "dict[str, PodInfo]", missing: list[str], verdicts: "list[ColumnVerdict]", target: str | None
+) -> None:
     from rich.table import Table
 
     from server.display.progress import matrix_table
@@ -60,11 +98,22 @@ def _show(published: "dict[str, PodInfo]", missing: list[str]) -> None:
     for name in missing:
         out.print(f"{name}  did not answer", highlight=False)
     table = Table(title="columns", title_justify="left")
-    for head in ("column", *published):
+    for head in ("column", *published, "verdict"):
         table.add_column(head)
-    for column in dict.fromkeys(name for info in published.values() for name in info.schema.names):
-        table.add_row(column, *(_described(column, info) for info in published.values()))
+    for verdict in verdicts:
+        what = verdict.verdict.upper() if verdict.verdict == "does not fit" else verdict.verdict
+        cells = (_described(verdict.name, info) for info in published.values())
+        table.add_row(f"{verdict.name} (target)" if verdict.name == target else verdict.name, *cells, what)
     out.print(table)
+    if target:
+        for name, info in published.items():
+            classes = info.schema.column(target).values if target in info.schema.names else ()
+            out.print(f"classes in {name}: {', '.join(map(repr, classes)) or 'none'}", highlight=False, soft_wrap=True)
+    for verdict in sorted(verdicts, key=lambda verdict: verdict.verdict != "does not fit"):
+        for text in verdict.texts:
+            out.print(f"{verdict.verdict}: {text}", highlight=False, soft_wrap=True)
+        for pod, command in verdict.commands.items():
+            out.print(f"  the owner of {pod}: {command}", highlight=False, soft_wrap=True)
     out.print(matrix_table(_matrix(published, missing)))
 
 
@@ -77,9 +126,4 @@ def _matrix(published: "dict[str, PodInfo]", missing: list[str]) -> list[list[st
 def _described(name: str, info: "PodInfo") -> str:
     if name not in info.schema.names:
         return "-"
-    column: Column = info.schema.column(name)
-    if column.kind == "categorical":
-        text = f"{len(column.values)} categories"
-    else:
-        text = f"{column.low:g} to {column.high:g}" + (", whole" if column.integer else "")
-    return text + (", optional" if column.optional else "")
+    return info.schema.column(name).summary

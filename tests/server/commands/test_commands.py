@@ -102,6 +102,28 @@ def test_pods_shows_keys_columns_and_approvals(project: Path, call: Call, report
     assert out.count("yes") == 2
 
 
+def test_pods_judges_every_column_and_says_what_to_set(
+    project: Path, call: Call, report: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert {verdict["verdict"] for verdict in report("pods", "--target", "outcome")["verdicts"]} <= {"fits", "differs"}
+    assert call("pods", "--target", "outcome")[0] == 0
+    before = (project / "south.csv").read_text()
+    try:
+        (project / "south.csv").write_text(before.replace("age", "Age").replace("yes", "YES"))
+        code, out, _ = call("pods", "--target", "outcome")
+        assert code == 1
+        assert "classes in south: 'YES', 'no'" in out or "'no', 'YES'" in out
+        assert "pods code the target 'outcome' differently" in out
+        assert "'age' of 'north' is missing in 'south' (which has 'Age')" in out
+        assert "the owner of north: fl-app pod column north.yaml age --optional" in out
+        code, _, err = call("fit", "--target", "outcome", "--rounds", "1")
+        assert code == 1
+        assert "2 columns do not fit" in err
+        assert "`fl-app pods --target outcome` shows" in err
+    finally:
+        (project / "south.csv").write_text(before)
+
+
 def test_pods_tells_of_one_that_cannot_answer_and_of_one_that_approves_nobody(
     project: Path, call: Call, report: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
