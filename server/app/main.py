@@ -28,6 +28,9 @@ from strategies.inner_strategy import restore
 
 app = ServerApp()
 
+_LONGEST = 300
+"""Characters of an unexpected error that are told; its traceback is in the log."""
+
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
@@ -43,8 +46,10 @@ def main(grid: Grid, context: Context) -> None:
     except FlAppError as error:
         recorder.fail(error)
         raise
-    except Exception:
-        recorder.fail(FlAppError(f"the ServerApp stopped unexpectedly; see {FLOWER_LOG} in the run directory"))
+    except Exception as error:
+        cause = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST]
+        where = "" if run.request().discovery else f"; {run.path / FLOWER_LOG} has the whole of it"
+        recorder.fail(FlAppError(f"the ServerApp stopped unexpectedly: {cause}{where}"))
         raise
     except BaseException:
         # Flower's RunNotRunningException, or the SystemExit of its signal handler: the SuperLink knows no such run now.

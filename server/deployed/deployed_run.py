@@ -44,7 +44,7 @@ _RUN_ELSEWHERE, _NO_EXECUTOR, _UNREACHABLE, _REFUSED = 81, 82, 83, NOT_ADMITTED
 _FAILURES: Mapping[int, str] = {
     _RUN_ELSEWHERE: "the ServerApp was run on another machine or by another process, which does not have the run's "
     "directory: the SuperLink must be started with --isolation process, and serves one modeller at a time",
-    _NO_EXECUTOR: f"flower-superexec ended; see {FLOWER_LOG} in the run directory",
+    _NO_EXECUTOR: "flower-superexec, which runs the ServerApp, ended",
     _UNREACHABLE: "the SuperLink no longer answers",
     _REFUSED: "the SuperLink no longer admits this modeller: ask its operator whether the key was revoked, and check "
     "the clocks",

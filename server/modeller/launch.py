@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fl_app.config import RunConfig
-from fl_app.errors import DataError, FlAppError, RunFailed
+from fl_app.errors import DataError, FlAppError, RunFailed, UsageError
 from fl_app.federation.kinds import DeployedFederation, Federation, SimulatedFederation
 from fl_app.host.signals import interruptible
 from fl_app.secagg.errors import ProtocolError
@@ -16,6 +16,7 @@ from fl_app.tabular.schema import Schema
 from server.app.results import Results, Status
 from server.app.run_directory import FLOWER_LOG, RunDirectory, request_for
 from server.modeller.callbacks import Callback, CallbackFailed, Callbacks
+from server.modeller.failure_cause import RunLog, how_it_ended
 from server.modeller.simulation import Simulation
 
 POLL = 0.2
@@ -88,10 +89,13 @@ def fit(
 
     Raises
     ------
+    UsageError
+        If a simulation has no pod of a name in ``config``; no run is made.
     FitFailed
         If the run ended without a model; its files remain. It is a `DataError` too (`UnfitData`) if the pods' schemas
         were the reason.
     """
+    check_pods(config.pods, federation)
     request = request_for(federation, test_file)
     if schema:
         request = request.changed(expected=schema.model_dump(mode="json"))
@@ -99,6 +103,17 @@ def fit(
     with run.carried_out():
         carry_out(run, federation, deadline_of(config), follow, callbacks)
     return run
+
+
+def check_pods(names: Sequence[str], federation: Federation) -> None:
+    """Raise `UsageError` if a simulation has no pod of a name; of a deployment only those that answer are known."""
+    if isinstance(federation, SimulatedFederation):
+        there = federation.pod_identifiers
+        if unknown := [name for name in names if name not in there]:
+            raise UsageError(
+                f"the federation '{federation.name}' has no pod {', '.join(map(repr, unknown))}; "
+                f"its pods are {', '.join(there)}"
+            )
 
 
 def deadline_of(config: RunConfig) -> float:
@@ -150,7 +165,7 @@ def carry_out(
 def _launch(
     run: RunDirectory, federation: Federation, deadline: float, follow: Follow | None, observers: Callbacks
 ) -> None:
-    launcher = launcher_for(federation)
+    launcher, log = launcher_for(federation), RunLog(run.path / FLOWER_LOG)
     num_pods = len(federation.pods) if isinstance(federation, SimulatedFederation) else 0
     with interruptible():
         try:
@@ -167,19 +182,39 @@ def _launch(
             raise Interrupted(f"stopped; {_how_to_resume(run)}") from None
         except BaseException as error:
             launcher.stop()
-            _record_end(run, "failed", str(error))
+            cause = log.cause() if isinstance(error, RunFailed) and not isinstance(error, FitFailed) else ""
+            text = _naming(log, f"{error}: {cause}", run) if cause and cause not in str(error) else str(error)
+            _record_end(run, "failed", text)
             if isinstance(error, RunFailed):
-                raise FitFailed(_with_advice(str(error), run), run) from error
+                raise FitFailed(_with_advice(text, run), run) from error
             raise
         finally:
             launcher.stop()
     results = run.results()
     if code != 0 or results.status != "completed":
-        log = run.path / FLOWER_LOG
-        text = results.error or f"the ServerApp was killed (exit code {code}); {log} may say why"
-        _record_end(run, "failed", text)
+        text = _why_it_failed(run, federation, log, code)
         kind = UnfitData if results.data_error else FitFailed
         raise kind(_with_advice(text, run), run, results.approvals)
+
+
+def _why_it_failed(run: RunDirectory, federation: Federation, log: RunLog, code: int) -> str:
+    """Return why the run failed, and record it: the ServerApp's own error, or what the log tells if it left none."""
+    results = run.results()
+    if results.error:
+        text = log.explain(results.error, federation)
+        if text != results.error:
+            text = _naming(log, text, run)
+            run.write_results(results.changed(error=text))
+    else:
+        cause = "" if code > 128 else log.cause()  # killed, it has printed nothing of that
+        text = _naming(log, f"the run's process failed: {cause or how_it_ended(code)}", run)
+        _record_end(run, "failed", text)
+    return text
+
+
+def _naming(log: RunLog, text: str, run: RunDirectory) -> str:
+    """Add where all that was printed is; the directory of a discovery is gone once it has ended."""
+    return text if run.request().discovery or not log.path.exists() else f"{text} (see {log.path})"
 
 
 def _with_advice(text: str, run: RunDirectory) -> str:

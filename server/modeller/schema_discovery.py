@@ -17,7 +17,7 @@ from fl_app.tabular.combining import combine
 from fl_app.tabular.schema import CombinedSchema, Schema
 from server.app.results import Discovery, RunRequest
 from server.app.run_directory import RunDirectory
-from server.modeller.launch import MARGIN, FitFailed, carry_out
+from server.modeller.launch import MARGIN, FitFailed, carry_out, check_pods
 from server.modeller.loggers import PROGRESS, progress_console
 
 _log = logging.getLogger(PROGRESS)
@@ -116,9 +116,12 @@ def discover_schemas(pods: Sequence[str], federation: Federation, timeout: float
 
     Raises
     ------
+    UsageError
+        If a simulation has no pod of that name.
     RunFailed
         If a named pod does not answer, or no pod at all does.
     """
+    check_pods(pods, federation)
     discovery = Discovery(names=tuple(pods) or federation.pod_identifiers, timeout=timeout, required=bool(pods))
     with tempfile.TemporaryDirectory(prefix="fl-app-") as scratch:
         run = RunDirectory.create(Path(scratch), None, RunRequest(look=discovery))

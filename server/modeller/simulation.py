@@ -5,11 +5,11 @@ file is that child.
 """
 
 import copyreg
-import logging
 import os
 import secrets
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,12 +17,10 @@ from pathlib import Path
 from fl_app.errors import FlAppError, RunFailed
 from fl_app.host.processes import GuardedProcess, flower_environment, same_path
 from server.app.run_directory import FLOWER_LOG, RUN_DIRECTORY_VARIABLE
+from server.modeller.ray_start import start_ray
 
 SERVER_APP = "server.app.main:app"
 CLIENT_APP = "client.app.main:app"
-
-_OBJECT_STORE = 256 * 2**20
-"""Bytes of shared memory for messages between the processes of Ray; what does not fit goes to its scratch files."""
 
 _RAY: Mapping[str, str] = {
     # Workers started ahead of their use compete with Ray's own servers for the processor: 1.4 of 6 s on two cores.
@@ -33,7 +31,14 @@ _RAY: Mapping[str, str] = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
+    # On a busy machine a worker may take minutes to start, and a server to answer (`ray_start` has the rest).
+    "RAY_worker_register_timeout_seconds": "300",
+    "RAY_gcs_server_request_timeout_seconds": "300",
+    "RAY_health_check_timeout_ms": "60000",
 }
+
+_LAST_LINES = 1.0
+"""Seconds that a failed run waits for what its workers have printed: Ray brings it from their files."""
 
 
 class Simulation:
@@ -104,7 +109,6 @@ def _child(server_ref: str, client_ref: str, num_pods: int, scratch: str) -> Non
     The process leaves as soon as the ServerApp has returned or raised. Taking Flower and Ray down in order would take
     some seconds more and serve nothing: their processes and files are the guard's to remove.
     """
-    import ray
     from flwr.app import Context
     from flwr.clientapp import ClientApp
     from flwr.serverapp import Grid, ServerApp
@@ -125,17 +129,7 @@ def _child(server_ref: str, client_ref: str, num_pods: int, scratch: str) -> Non
                 _leave(error)
             _leave()
 
-        # Flower uses the Ray it finds. Ray's workers import first of all from the directory in which it was started.
-        directory = os.getcwd()
-        os.chdir(scratch)
-        ray.init(
-            num_cpus=min(num_pods, os.cpu_count() or 1),
-            object_store_memory=_OBJECT_STORE,
-            include_dashboard=False,
-            logging_level=logging.WARNING,
-            _temp_dir=scratch,
-        )
-        os.chdir(directory)
+        start_ray(Path(scratch), min(num_pods, os.cpu_count() or 1))  # Flower uses the Ray it finds
         # Flower sends the app with every message; its name will do, and is written and read much faster.
         copyreg.pickle(ClientApp, lambda app: (load_app, (client_ref, ImportError, installed)))
         run_simulation(
@@ -152,6 +146,7 @@ def _child(server_ref: str, client_ref: str, num_pods: int, scratch: str) -> Non
 
 def _leave(error: BaseException | None = None) -> None:
     if error is not None:
+        time.sleep(_LAST_LINES)
         traceback.print_exception(error)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,0 +1,210 @@
+"""Runs that fail outside the ServerApp's own checks: the modeller is told the cause, not merely that there was one."""
+
+import os
+import signal
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import ray._private.services as ray_services
+
+from fl_app.config import RunConfig
+from fl_app.federation.kinds import DeployedFederation, Federation, SimulatedFederation
+from fl_app.host.processes import GuardedProcess, flower_environment
+from fl_app.tabular.settings import DataStructure
+from server.app.run_directory import FLOWER_LOG, RunDirectory, request_for
+from server.deployed.deployed_run import DeployedRun
+from server.modeller.launch import FitFailed, Launcher, carry_out, deadline_of
+from server.modeller.simulation import Simulation
+from tests.support.ports import free_port
+from tests.support.small_federation import PODS, small_federation
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
+BROKEN_SERVER = "import nowhere_to_be_found\n"
+
+
+@pytest.fixture
+def simulated(own_home: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimulatedFederation:
+    """Two small pods whose runs are real simulations; modules in ``tmp_path`` are found by them."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return small_federation(tmp_path)
+
+
+def settings(rounds: int = 2) -> RunConfig:
+    return RunConfig(
+        pods=PODS, datastructure=DataStructure(target="outcome"), rounds=rounds, local_epochs=1, hello_timeout=25
+    )
+
+
+def failure(federation: Federation, config: RunConfig, launcher: Launcher | None = None) -> str:
+    """Carry a run out that fails; return what its modeller is told, which its results.json must say too."""
+    run = RunDirectory.create(Path("runs"), config, request_for(federation))
+    with pytest.MonkeyPatch.context() as patch:
+        if launcher:
+            patch.setattr("server.modeller.launch.launcher_for", lambda _: launcher)
+        with pytest.raises(FitFailed) as caught:
+            carry_out(run, federation, deadline_of(config))
+    results = run.results()
+    assert results.status == "failed"
+    assert results.error
+    assert str(caught.value).startswith(results.error)
+    assert "Traceback" not in results.error
+    return results.error
+
+
+def in_every_child(directory: Path, code: str) -> None:
+    """Have each Python process of a simulation run ``code`` first."""
+    text = "import sys\nif any('server.modeller.simulation' in word for word in sys.orig_argv):\n"
+    (directory / "sitecustomize.py").write_text(text + textwrap.indent(textwrap.dedent(code), "    "))
+
+
+def script(directory: Path, name: str, text: str) -> Path:
+    path = directory / name
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_ray_takes_longer_to_start_than_it_would_wait_itself(simulated: SimulatedFederation, tmp_path: Path) -> None:
+    slow = script(tmp_path, "slow-raylet", f'sleep 35; exec {ray_services.RAYLET_EXECUTABLE} "$@"')
+    in_every_child(tmp_path, f"import ray._private.services as s; s.RAYLET_EXECUTABLE = {str(slow)!r}")
+    run = RunDirectory.create(Path("runs"), settings(1), request_for(simulated))
+    carry_out(run, simulated, 300)
+    assert run.results().status == "completed"
+
+
+def test_ray_starts_at_the_second_attempt_only(simulated: SimulatedFederation, tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    once = f'[ -e {first} ] || {{ : >{first}; exit 3; }}; exec {ray_services.RAYLET_EXECUTABLE} "$@"'
+    flaky = script(tmp_path, "flaky-raylet", once)
+    in_every_child(tmp_path, f"import ray._private.services as s; s.RAYLET_EXECUTABLE = {str(flaky)!r}")
+    run = RunDirectory.create(Path("runs"), settings(1), request_for(simulated))
+    carry_out(run, simulated, 300)
+    assert run.results().status == "completed"
+    assert "is started again" in (run.path / FLOWER_LOG).read_text()
+
+
+def test_ray_never_starts(simulated: SimulatedFederation, tmp_path: Path) -> None:
+    hangs = script(tmp_path, "hanging-raylet", "exec sleep 1000")
+    in_every_child(
+        tmp_path,
+        f"""
+        import ray._private.services as s; s.RAYLET_EXECUTABLE = {str(hangs)!r}
+        import server.modeller.ray_start as start; start.start_ray.__defaults__ = ((1.0, 2.0),)
+        """,
+    )
+    error = failure(simulated, settings())
+    assert "Ray, which carries out simulations, did not start" in error
+    assert "try again" in error
+    assert FLOWER_LOG in error
+
+
+def test_a_machine_without_memory(simulated: SimulatedFederation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.001")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
+    error = failure(simulated, settings())
+    assert "the machine ran out of memory" in error
+    assert FLOWER_LOG in error
+
+
+def test_the_error_of_a_pod_whose_table_is_gone(simulated: SimulatedFederation, tmp_path: Path) -> None:
+    (tmp_path / "north.csv").unlink()
+    error = failure(simulated, settings())
+    assert "pod 'north' could not answer: FileNotFoundError" in error
+    assert "north.csv" in error
+
+
+def test_the_error_of_a_pod_that_cannot_tell_its_name(simulated: SimulatedFederation) -> None:
+    (simulated.home / "pods" / "south" / "identity.key").unlink()
+    error = failure(simulated, settings())
+    assert "south/identity.key: no identity key; `fl-app pod keygen` makes one" in error
+
+
+def test_a_server_app_that_cannot_be_imported(simulated: SimulatedFederation, tmp_path: Path) -> None:
+    (tmp_path / "broken_server.py").write_text(BROKEN_SERVER)
+    error = failure(simulated, settings(), Simulation("broken_server:app"))
+    assert "No module named 'nowhere_to_be_found'" in error
+    assert "fl-app doctor" in error
+
+
+class Killed(Simulation):
+    """A simulation whose process is killed outright once it has begun."""
+
+    def wait(self, seconds: float | None = None) -> int:
+        for child in psutil.Process().children(recursive=True):
+            if child.cmdline()[1:2] == ["-P"]:
+                child.send_signal(signal.SIGKILL)
+        return super().wait(seconds)
+
+
+def test_a_run_that_is_killed(simulated: SimulatedFederation) -> None:
+    assert "killed by SIGKILL; the system does so when memory runs out" in failure(simulated, settings(), Killed())
+
+
+# --- on a SuperLink
+
+
+@pytest.fixture
+def superlink(own_home: None, tmp_path: Path) -> str:
+    """The address of a SuperLink without pods."""
+    return f"127.0.0.1:{free_port()}"
+
+
+def deployed(superlink: str) -> DeployedFederation:
+    return DeployedFederation(kind="deployment", name="toy", source="toy.toml#toy", superlink=superlink, insecure=True)
+
+
+def serve(superlink: str, directory: Path) -> GuardedProcess:
+    environment = flower_environment({"FLWR_HOME": str(directory / "superlink")})
+    command = ["flower-superlink", "--insecure", "--isolation", "process", "--port", superlink.rpartition(":")[2]]
+    process = GuardedProcess(command, log=directory / "superlink.log", environment=environment)
+    wait_until(lambda: "Flower Deployment Runtime" in (directory / "superlink.log").read_text())
+    return process
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "took too long"
+        time.sleep(0.1)
+
+
+def toy(directory: Path, server: str) -> Path:
+    made = directory / "toy"
+    made.mkdir()
+    (made / "toy_server.py").write_text(server)
+    (made / "toy_client.py").write_text("from flwr.clientapp import ClientApp\napp = ClientApp()\n")
+    (made / "pyproject.toml").write_text(
+        '[project]\nname = "toy"\nversion = "1.0.0"\ndescription = "toy"\nlicense = "Apache-2.0"\n'
+        '[tool.flwr.app]\npublisher = "toy"\n[tool.flwr.app.components]\n'
+        'serverapp = "toy_server:app"\nclientapp = "toy_client:app"\n'
+    )
+    return made
+
+
+def test_a_deployed_server_app_that_cannot_be_imported(superlink: str, tmp_path: Path) -> None:
+    process = serve(superlink, tmp_path)
+    try:
+        federation = deployed(superlink)
+        error = failure(federation, settings(), DeployedRun(federation, app=toy(tmp_path, BROKEN_SERVER)))
+    finally:
+        process.stop()
+    assert "No module named 'nowhere_to_be_found'" in error
+    assert FLOWER_LOG in error
+
+
+def test_an_executor_that_cannot_start(superlink: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = serve(superlink, tmp_path)
+    broken = [sys.executable, "-c", "raise OSError('no executor today')"]
+    monkeypatch.setattr("server.deployed.deployed_run._executor", lambda _: broken)
+    try:
+        federation = deployed(superlink)
+        error = failure(federation, settings(), DeployedRun(federation, app=toy(tmp_path, BROKEN_SERVER)))
+    finally:
+        process.stop()
+    assert "flower-superexec, which runs the ServerApp, ended: OSError: no executor today" in error
+    assert os.fspath(tmp_path) in error
