@@ -16,6 +16,7 @@ from fl_app.tabular.settings import ARCHITECTURES, DEFAULT_ARCHITECTURE, DataStr
 from fl_app.validation import Frozen, names_in
 
 DEFAULT_OPTIMIZER = Optimizer(name="AdamW", params={"lr": 0.001})
+DEFAULT_LR_DECAY = 0.02
 
 StrategyName = Literal["FedAvg", "FedAdam", "FedAvgM", "FedProx"]
 """The averaging strategies, by the names of their classes in Flower."""
@@ -51,7 +52,7 @@ class Training(Frozen):
     local_steps: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=256, ge=1)
     optimizer: Optimizer = DEFAULT_OPTIMIZER
-    lr_decay: float = Field(default=1.0, gt=0, le=1)
+    lr_decay: float = Field(default=DEFAULT_LR_DECAY, gt=0, le=1)
     seed: int = Field(default=0, ge=0)
     strategy: StrategyName = "FedAvg"
     strategy_params: dict[str, float] = Field(default_factory=dict)

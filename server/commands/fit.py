@@ -9,25 +9,26 @@ from typing import Self, TypeVar, get_args
 import click
 from click.core import ParameterSource
 
-from fl_app.config import RunConfig, StrategyName
+from fl_app.config import DEFAULT_OPTIMIZER, RunConfig, StrategyName
 from fl_app.errors import RunFailed, UsageError
 from fl_app.federation.kinds import Federation, census_federation, find_federation
-from fl_app.flower.protocol_settings import DEFAULT_WEIGHTING, Timing, Weighting
+from fl_app.flower.protocol_settings import Weighting
 from fl_app.secagg.field import FIELD_31, FIELD_61
 from fl_app.tabular.early_stopping import EarlyStopping
-from fl_app.tabular.encoding import MIN_BIN_ROWS
-from fl_app.tabular.settings import ARCHITECTURES, DEFAULT_ARCHITECTURE, DataStructure, Optimizer
+from fl_app.tabular.settings import ARCHITECTURES, DataStructure, Optimizer
 from fl_app.validation import names_in
 from server.app.results import Results
 from server.app.run_directory import RunDirectory
 from server.commands.output import console, emit, federation_option, json_option, runs_option
 from server.display.progress import Progress, matrix_table, results_table
+from server.display.words import counted
 from server.modeller.launch import FitFailed, Follow, Interrupted
 from server.modeller.launch import fit as carry_out_fit
 from server.modeller.resume import resume as resume_run
 
 _CHANGEABLE = {"resume", "federation", "rounds", "timeout", "step_timeout", "verbose", "runs", "as_json"}
 """The options that may be given with --resume."""
+_DEFAULTS = {name: field.default for name, field in RunConfig.model_fields.items()}
 _Command = TypeVar("_Command", bound=Callable[..., None])
 
 
@@ -73,34 +74,46 @@ def training_options(command: _Command) -> _Command:
     """Add the options that fit and demo share."""
     for option in reversed(
         [
-            click.option("--rounds", default=10, show_default=True, help="Rounds; updates are averaged once in each."),
+            click.option(
+                "--rounds",
+                default=_DEFAULTS["rounds"],
+                show_default=True,
+                help="Rounds; updates are averaged once in each.",
+            ),
             click.option("--local-epochs", type=int, help="Epochs that each pod trains in a round.  [default: 1]"),
             click.option("--local-steps", type=int, help="Batches that each pod trains in a round, instead of epochs."),
-            click.option("--batch-size", default=256, show_default=True, help="Rows in a batch."),
-            click.option("--optimizer", default="AdamW", show_default=True, help="An optimizer in torch.optim."),
-            click.option("--lr", default=0.001, show_default=True, help="The pods' learning rate in the first round."),
+            click.option("--batch-size", default=_DEFAULTS["batch_size"], show_default=True, help="Rows in a batch."),
+            click.option(
+                "--optimizer", default=DEFAULT_OPTIMIZER.name, show_default=True, help="An optimizer in torch.optim."
+            ),
+            click.option(
+                "--lr",
+                default=DEFAULT_OPTIMIZER.params["lr"],
+                show_default=True,
+                help="The pods' learning rate in the first round.",
+            ),
             click.option(
                 "--lr-decay",
-                default=0.02,
+                default=_DEFAULTS["lr_decay"],
                 show_default=True,
                 help="What is left of --lr in the last round.",
             ),
             click.option(
                 "--architecture",
-                default=DEFAULT_ARCHITECTURE,
+                default=_DEFAULTS["architecture"],
                 show_default=True,
                 type=click.Choice(ARCHITECTURES),
                 help="The network.",
             ),
             click.option(
                 "--min-bin-rows",
-                default=MIN_BIN_ROWS,
+                default=_DEFAULTS["min_bin_rows"],
                 show_default=True,
                 help="Fewest rows, of all pods together, in one bin of a number.",
             ),
             click.option(
                 "--strategy",
-                default="FedAvg",
+                default=_DEFAULTS["strategy"],
                 show_default=True,
                 type=click.Choice(get_args(StrategyName)),
                 help="How updates are averaged.",
@@ -120,7 +133,7 @@ def training_options(command: _Command) -> _Command:
             ),
             click.option(
                 "--weighting",
-                default=DEFAULT_WEIGHTING,
+                default=_DEFAULTS["weighting"],
                 show_default=True,
                 type=click.Choice(get_args(Weighting)),
                 help="Weight pods by their training rows, or equally.",
@@ -130,13 +143,22 @@ def training_options(command: _Command) -> _Command:
                 "--plain", is_flag=True, help="No secure aggregation; pods refuse unless their owners allow it."
             ),
             click.option(
-                "--seed", default=0, show_default=True, help="Seed of the first parameters and the order of the rows."
+                "--seed",
+                default=_DEFAULTS["seed"],
+                show_default=True,
+                help="Seed of the first parameters and the order of the rows.",
             ),
             click.option(
-                "--timeout", default=Timing.hello, show_default=True, help="Seconds to wait for the pods to connect."
+                "--timeout",
+                default=_DEFAULTS["hello_timeout"],
+                show_default=True,
+                help="Seconds to wait for the pods to connect.",
             ),
             click.option(
-                "--step-timeout", default=Timing.step, show_default=True, help="Seconds to wait for replies in a step."
+                "--step-timeout",
+                default=_DEFAULTS["step_timeout"],
+                show_default=True,
+                help="Seconds to wait for replies in a step.",
             ),
             click.option("--verbose", is_flag=True, help="List every difference between the pods' tables."),
             runs_option,
@@ -252,7 +274,7 @@ def _train(
     def carry_out(follow: Follow) -> RunDirectory:
         return carry_out_fit(config, federation, runs=Path(options.runs), test_file=test_file, follow=follow)
 
-    _show_run(f"{len(pods)} pods: {', '.join(pods)} ({federation.kind})", carry_out, options)
+    _show_run(f"{counted(len(pods), 'pod')}: {', '.join(pods)} ({federation.kind})", carry_out, options)
 
 
 def _resume(context: click.Context, options: TrainingOptions, named: str, federation: str | None) -> None:
@@ -275,7 +297,7 @@ def _resume(context: click.Context, options: TrainingOptions, named: str, federa
             follow=follow,
         )
 
-    head = f"resuming run {run.name} over {len(config.pods)} pods: {', '.join(config.pods)}"
+    head = f"resuming run {run.name} over {counted(len(config.pods), 'pod')}: {', '.join(config.pods)}"
     _show_run(head, carry_out, options)
 
 

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import pandas as pd
 
-from fl_app.config import DEFAULT_OPTIMIZER, Aggregator, RunConfig, SecureAggregator, StrategyName
+from fl_app.config import DEFAULT_LR_DECAY, DEFAULT_OPTIMIZER, Aggregator, RunConfig, SecureAggregator, StrategyName
 from fl_app.errors import DataError, UsageError
 from fl_app.federation.kinds import Federation
 from fl_app.flower.protocol_settings import Timing
 from fl_app.tabular.cells import Table
 from fl_app.tabular.early_stopping import EarlyStopping
-from fl_app.tabular.encoding import Encoding
+from fl_app.tabular.encoding import MIN_BIN_ROWS, Encoding
 from fl_app.tabular.schema import Schema
-from fl_app.tabular.settings import DataStructure, Optimizer
+from fl_app.tabular.settings import DEFAULT_ARCHITECTURE, DataStructure, Optimizer
 from fl_app.tabular.table_file import read_rows
+from server.app.results import Results
 from server.display.progress import Progress
 from server.modeller.callbacks import Callback, check_callbacks, figures
 from server.modeller.launch import fit as carry_out_fit
@@ -60,6 +61,8 @@ class PyTorchTabularClassifier:
         times slower), or "tutorial" (hidden layers of 1000 and 500).
     seed
         Seed of the network's first parameters and of the order of rows.
+    min_bin_rows
+        Fewest rows, of all pods together, in one bin of a number; fewer show rarer values in the model.
 
     Attributes
     ----------
@@ -77,8 +80,9 @@ class PyTorchTabularClassifier:
         steps: int | None = None,
         batch_size: int = 256,
         optimizer: Optimizer | None = None,
-        architecture: str = "mlp",
+        architecture: str = DEFAULT_ARCHITECTURE,
         seed: int = 0,
+        min_bin_rows: int = MIN_BIN_ROWS,
     ) -> None:
         if (epochs is None) == (steps is None):
             raise UsageError("PyTorchTabularClassifier: give exactly one of epochs and steps")
@@ -88,6 +92,7 @@ class PyTorchTabularClassifier:
         self.datastructure, self.schema = datastructure, schema
         self.epochs, self.steps, self.batch_size = epochs, steps, batch_size
         self.optimizer, self.architecture, self.seed = optimizer, architecture, seed
+        self.min_bin_rows = min_bin_rows
         self.results: dict[str, Any] = {}
         self.run_directory: Path | None = None
         self._trained: TrainedModel | None = None
@@ -102,7 +107,7 @@ class PyTorchTabularClassifier:
         steps_between_parameter_updates: int | None = None,
         strategy: StrategyName = "FedAvg",
         strategy_params: Mapping[str, float] | None = None,
-        lr_decay: float = 1.0,
+        lr_decay: float = DEFAULT_LR_DECAY,
         early_stopping: EarlyStopping | None = None,
         callbacks: Sequence[Callback] = (),
         test_file: str | Path | None = None,
@@ -116,7 +121,7 @@ class PyTorchTabularClassifier:
         A round ends when the pods' updates have been averaged. Its metrics are those over all pods' validation rows
         ("accuracy", "auc", "f1", "recall", "precision", "brier", "loss", "num_examples"), the mean training loss, and,
         with a test file, the same metrics over its rows ("test_auc" and so on). Metrics that the rows do not define
-        are NaN, as are those of a last round whose model is not the one kept.
+        are NaN, as are those of a last round whose model is not the one kept; `kept` has those of the one that is.
 
         Parameters
         ----------
@@ -132,7 +137,7 @@ class PyTorchTabularClassifier:
         strategy, strategy_params
             FedAvg, FedAdam, FedAvgM or FedProx, and its own parameters.
         lr_decay
-            The learning rate in the last round, as a fraction of that in the first.
+            The learning rate in the last round, as a fraction of that in the first; 1: it stays.
         early_stopping
             When to stop before the last round; None: never.
         callbacks
@@ -166,6 +171,7 @@ class PyTorchTabularClassifier:
             pods=names,
             datastructure=self.datastructure,
             architecture=self.architecture,
+            min_bin_rows=self.min_bin_rows,
             rounds=extent.rounds,
             local_epochs=extent.local_epochs,
             local_steps=extent.local_steps,
@@ -198,6 +204,21 @@ class PyTorchTabularClassifier:
         results = run.results()
         self.run_directory, self.results = run.path, results.document()
         return [figures(entry) for entry in results.rounds]
+
+    @property
+    def kept(self) -> dict[str, float]:
+        """The metrics of the round whose model the last `fit` kept, in the form in which `fit` returns them.
+
+        Raises
+        ------
+        UsageError
+            If `fit` has not been called.
+        """
+        results = Results(**self.results)
+        for entry in results.rounds:
+            if entry.round == results.kept:
+                return figures(entry)
+        raise UsageError("there is no round yet whose model was kept: call fit")
 
     def predict(
         self, rows: pd.DataFrame | str | Path, *, read_options: Mapping[str, Any] | None = None
@@ -305,6 +326,7 @@ class PyTorchTabularClassifier:
             optimizer=config.optimizer,
             architecture=config.architecture,
             seed=config.seed,
+            min_bin_rows=config.min_bin_rows,
         )
         made._trained = trained
         return made

@@ -1,5 +1,6 @@
 """Runs that end before their last round, by early stopping or by a callback: the real ServerApp and the real pods."""
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -43,6 +44,7 @@ def settings(early_stopping: EarlyStopping | None = ASKED, rounds: int = 8) -> R
         local_epochs=1,
         batch_size=64,
         optimizer=Optimizer(name="AdamW", params={"lr": 0.03}),
+        lr_decay=1.0,
         early_stopping=early_stopping,
         seed=3,
     )
@@ -89,6 +91,24 @@ def test_the_best_rounds_model_is_kept_and_finally_evaluated(small: SimulatedFed
         "train": 2 * LAST,
         "evaluate": 2,
     }
+
+
+def test_the_classifier_tells_the_figures_of_the_model_that_was_kept(small: SimulatedFederation) -> None:
+    config = settings()
+    model = PyTorchTabularClassifier(
+        config.datastructure,
+        combine_pod_schemas(),
+        epochs=config.rounds,
+        batch_size=config.batch_size,
+        optimizer=config.optimizer,
+        seed=config.seed,
+    )
+    with pytest.raises(UsageError, match="call fit"):
+        model.kept  # noqa: B018
+    results = model.fit(early_stopping=config.early_stopping, lr_decay=config.lr_decay)
+    assert math.isnan(results[-1]["auc"])
+    assert model.kept == results[BEST - 1]
+    assert model.kept["round"] == BEST
 
 
 def test_without_restore_best_the_last_rounds_model_is_kept(small: SimulatedFederation) -> None:
