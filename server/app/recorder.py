@@ -20,6 +20,7 @@ from fl_app.tabular.label_counts import LabelCounts
 from fl_app.tabular.schema import CombinedSchema
 from server.app.best_model import Arrays, Stopping
 from server.app.checkpoint import Checkpoint
+from server.app.few_steps import advised
 from server.app.public_rows import TestFile
 from server.app.results import (
     AggregationResult,
@@ -71,6 +72,7 @@ class Recorder:
         self._arrays: Arrays = checkpoint.arrays if checkpoint else {}
         self._checkpoint = checkpoint
         self._restored: int | None = None
+        self._first_round = True
 
     @cached_property
     def _config(self) -> RunConfig:
@@ -170,6 +172,9 @@ class Recorder:
         if self._test_file:
             entry = entry.changed(test=self._test_file.score(self._arrays))
         self._note(rounds=(*self._results.rounds, entry))
+        if self._first_round:
+            self._first_round = False
+            self._note(notes=advised(self._results.notes, self._config, entry))
         server = server_state(self._strategy.inner) if self._strategy else {}
         Checkpoint(done.number, self._arrays, server, self._results.rounds, self._stopping.best).save(
             self._run.checkpoint_path

@@ -298,6 +298,8 @@ class Results(Document):
     label_counts: LabelRows | None = None
     test_left_out: Mapping[str, int] = Field(default_factory=dict)
     """Rows of the public test file that are not scored, by their label's text, "" where it is missing."""
+    notes: tuple[str, ...] = ()
+    """What the modeller should know of a run that goes its way all the same, a sentence each."""
     early_stopping: EarlyStoppingResult | None = None
     stopped: Stop | None = None
     skipped: tuple[SkippedRound, ...] = ()

@@ -42,4 +42,6 @@ def predict(model: str, table: Path, output: Path | None, read_options: str, run
     except OSError as error:
         raise UsageError(f"{output}: cannot be written: {error.strerror or error}") from error
     if output:
-        click.echo(f"{len(scores)} rows scored: {output}", err=True)
+        from server.display.words import counted
+
+        click.echo(f"{counted(len(scores), 'row')} scored: {output}", err=True)

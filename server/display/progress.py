@@ -28,7 +28,7 @@ class Progress:
         self._verbose, self._told = verbose, False
         self._display = display_for(console)
         self._clock = Clock()
-        self._shown = self._of = 0
+        self._shown = self._of = self._noted = self._skipped = 0
         self._ended = False
 
     def __enter__(self) -> Self:
@@ -52,6 +52,14 @@ class Progress:
                 break
             self._display.line(_line(entry, self._of or len(results.rounds)))
             self._shown += 1
+        skipped = [entry for entry in results.skipped if entry.round > first]
+        for left_out in skipped[self._skipped :]:
+            self._display.line(f"round {left_out.round:>3}/{self._of}  skipped: {left_out.why}")
+        self._skipped = len(skipped)
+        if self._shown or results.status == "completed":
+            for note in results.notes[self._noted :]:
+                self._display.line(f"note: {note}")
+            self._noted = len(results.notes)
         if results.status == "completed" and not self._ended:
             self._ended = True
             for text in _end(results):

@@ -46,6 +46,11 @@ def listed(pods: Sequence[str]) -> str:
     return ", ".join(pods[:_SHOWN_PODS]) + (f" and {more} more" if more > 0 else "")
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return "1 category", "2,000 categories"; ``many`` is ``one`` with an s if it is not given."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def traffic(sent: int, received: int) -> str:
     """Return "3.2 MB sent, 3.1 MB received"."""
     return f"{decimal(sent)} sent, {decimal(received)} received"

@@ -15,6 +15,7 @@ from fl_app.tabular.schema import Column
 from server.app.results import Results
 from server.display.rows_told import rows_told
 from server.display.templates import render
+from server.display.words import counted
 from server.exports.formats import format_of
 
 FIGURES = ("accuracy", "auc", "f1", "recall", "precision", "brier", "loss", "num_examples")
@@ -49,7 +50,7 @@ class _Training:
     """How the model was trained, from the settings that it carries."""
 
     strategy: str
-    rounds: int
+    rounds: str
     extent: str
     batch_size: int
     optimizer: str
@@ -78,6 +79,7 @@ def card(model: TrainedModel, path: Path, results: Mapping[str, Any] | None = No
         file=path.name,
         target=model.encoding.target.name,
         classes=model.classes,
+        shown=SHOWN_VALUES,
         architecture=model.architecture,
         parameters=sum(array.size for array in model.state.values()),
         run=model.extra.get("run", "-"),
@@ -88,6 +90,7 @@ def card(model: TrainedModel, path: Path, results: Mapping[str, Any] | None = No
         settings=_training(settings) if settings else None,
         stopped=known.get("stopped"),
         kept=known.get("kept"),
+        notes=known.get("notes", ()),
         pods=settings.get("pods", ()),
         pods_with_keys=known.get("pods"),
         rows_told=list(rows_told(Results.model_validate(known))) if known else [],
@@ -113,8 +116,8 @@ def _training(settings: Mapping[str, Any]) -> _Training:
     optimizer = settings["optimizer"]
     return _Training(
         strategy=settings["strategy"],
-        rounds=settings["rounds"],
-        extent=f"{settings[f'local_{unit}']} local {unit}",
+        rounds=counted(settings["rounds"], "round"),
+        extent=counted(settings[f"local_{unit}"], f"local {unit[:-1]}"),
         batch_size=settings["batch_size"],
         optimizer=f"{optimizer['name']} {optimizer['params']}",
         weights="their examples" if settings["weighting"] == "examples" else "one each",

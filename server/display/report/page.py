@@ -14,7 +14,7 @@ from server.app.results import AggregationResult, PodResult, Results, RoundResul
 from server.display.report.style import PALETTE
 from server.display.rows_told import rows_told
 from server.display.templates import render
-from server.display.words import METRICS, metrics_by_rows, number
+from server.display.words import METRICS, counted, metrics_by_rows, number
 
 CAPTIONS = {
     "curves": ("Metrics by round", "On the validation rows of all pods together, from summed counts."),
@@ -63,6 +63,7 @@ def page(name: str, settings: Mapping[str, Any], results: Results, drawings: Map
         figures=_figures(results),
         clipped=_clipped(results),
         losses=list(_losses(results)),
+        differences=counted(len(results.schema_differences), "difference"),
         approvals=_approvals(results),
         messages=_messages(aggregation) if aggregation else [],
         traffic=_traffic(aggregation) if aggregation else [],
@@ -76,7 +77,8 @@ def _lead(settings: Mapping[str, Any], results: Results) -> list[str]:
     parts = [f"started {started}", f"{results.seconds or 0:.0f} seconds"]
     if settings:
         pods = len(results.pods or settings["pods"])
-        parts = [f"{pods} pods", f"{len(results.rounds)} of {settings['rounds']} rounds", *parts]
+        rounds = f"{len(results.rounds)} of {counted(settings['rounds'], 'round')}"
+        parts = [counted(pods, "pod"), rounds, *parts]
     return parts
 
 

@@ -19,8 +19,11 @@ from server.display.report.style import PALETTE
 SIZE = (4.6, 3.3)
 GROUPS = 10
 _LIGHT = {name: colours[0] for name, colours in PALETTE.items()}
-_SERIES = [_LIGHT[name] for name in ("first", "second", "third", "fourth", "fifth", "sixth")]
+_ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+_SERIES = [_LIGHT[name] for name in _ORDINALS]
 _MARKERS = "os^Dvp"
+_STYLES = ("-", "--", ":", "-.")
+"""How the lines of the first ten series are drawn, of the next ten, and so on: no two of 40 look alike."""
 LOOK: Any = {
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor"), _LIGHT["ink"]),
     **dict.fromkeys(("xtick.color", "ytick.color"), _LIGHT["muted"]),
@@ -117,7 +120,13 @@ def _by_round(axes: Axes, rounds: Sequence[RoundResult], lines: Sequence[tuple[s
 def line(axes: Axes, x: Sequence[float], y: Sequence[float], label: str, position: int) -> None:
     """Draw one line with a colour of its own, and up to 40 points with a marker too."""
     marker = _MARKERS[position % len(_MARKERS)] if len(x) <= 40 else None
-    axes.plot(x, y, marker=marker, color=_SERIES[position % len(_SERIES)], label=label)
+    axes.plot(x, y, marker=marker, label=label, **look_of(position))
+
+
+def look_of(position: int) -> dict[str, str]:
+    """Return colour and style of the series at a position."""
+    turn, colour = divmod(position, len(_SERIES))
+    return {"color": _SERIES[colour], "linestyle": _STYLES[turn % len(_STYLES)]}
 
 
 def roc_points(histogram: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -153,7 +162,7 @@ def _roc(histograms: NDArray[np.int64], names: Sequence[str]) -> Figure:
     axes.plot([0, 1], [0, 1], color=_LIGHT["muted"], linewidth=1, linestyle="--", label="by chance")
     for position, (histogram, name) in enumerate(zip(histograms, names, strict=True)):
         outside, inside = roc_points(histogram)
-        axes.plot(outside, inside, color=_SERIES[position % len(_SERIES)], label=_plain(name))
+        axes.plot(outside, inside, label=_plain(name), **look_of(position))
     axes.legend(loc="lower right", ncols=1 + (len(names) > 8))
     return figure
 
@@ -163,11 +172,10 @@ def _calibration(histograms: NDArray[np.int64], names: Sequence[str]) -> Figure:
     axes.plot([0, 1], [0, 1], color=_LIGHT["muted"], linewidth=1, linestyle="--", label="perfect")
     for position, (histogram, name) in enumerate(zip(histograms, names, strict=True)):
         score, share, rows = calibration_points(histogram)
-        colour = _SERIES[position % len(_SERIES)]
-        axes.plot(score, share, color=colour, linewidth=1, label=_plain(name))
-        axes.scatter(
-            score, share, s=12 + 140 * rows / max(rows.max(initial=1), 1), color=colour, alpha=0.75, linewidths=0
-        )
+        look = look_of(position)
+        axes.plot(score, share, linewidth=1, label=_plain(name), **look)
+        sizes = 12 + 140 * rows / max(rows.max(initial=1), 1)
+        axes.scatter(score, share, s=sizes, color=look["color"], alpha=0.75, linewidths=0)
     axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
     axes.legend(loc="upper left", ncols=1 + (len(names) > 8))
     return figure

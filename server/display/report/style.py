@@ -12,6 +12,10 @@ PALETTE = {
     "fourth": ("#8a3fa0", "#d194e3"),
     "fifth": ("#a8324a", "#f28b9c"),
     "sixth": ("#4d6b12", "#b3d165"),
+    "seventh": ("#0f6f78", "#59c3cc"),
+    "eighth": ("#5a4fcf", "#a79ff7"),
+    "ninth": ("#8a6a00", "#dcbc4f"),
+    "tenth": ("#b02f86", "#f08bcb"),
     "good": ("#17693f", "#67d39c"),
     "bad": ("#a32638", "#ff8f9f"),
 }

@@ -13,6 +13,7 @@ from server.app.results import Results
 from server.display.live import Lines, Notebook, Terminal, display_for
 from server.display.progress import Progress, results_table
 from server.display.run_status import Clock, Status
+from server.display.words import counted
 
 
 def results(rounds: int = 0, name: str = "train", trip: str | None = None, **more: Any) -> Results:
@@ -173,3 +174,32 @@ def test_the_table_marks_the_round_that_is_kept() -> None:
     console.print(results_table(ended))
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert ["kept" in line for line in lines if "validation" in line] == [False, True, False]
+
+
+def shown(*states: Results) -> list[str]:
+    console = Console(file=io.StringIO(), width=200)
+    with Progress(console) as progress:
+        for state in states:
+            progress(state)
+    return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+
+
+def test_a_note_follows_the_first_round_and_is_shown_once() -> None:
+    noted = {"notes": ["4 optimizer steps in all"]}
+    lines = shown(results(1, **noted), results(2, **noted), results(3, **noted))
+    assert [line[:11] for line in lines] == ["round   1/5", "note: 4 opt", "round   2/5"]
+
+
+def test_a_skipped_round_is_shown_in_a_resumed_run_too() -> None:
+    old, new = {"round": 1, "why": "before"}, {"round": 4, "why": "pods had answered it before"}
+    resumed = {"resumed": [{"time": "2026-01-01T00:00:00+00:00", "after": 3}]}
+    lines = shown(results(3, skipped=[old], **resumed), results(3, skipped=[old, new], **resumed))
+    assert lines == ["round   4/5  skipped: pods had answered it before"]
+    assert shown(results(0, skipped=[old])) == ["round   1/5  skipped: before"]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 categories"), (1, "1 category"), (2, "2 categories"), (3000, "3,000 categories")]
+)
+def test_counts_agree_with_their_nouns(number: int, text: str) -> None:
+    assert counted(number, "category", "categories") == text

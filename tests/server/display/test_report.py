@@ -16,7 +16,8 @@ from fl_app.tabular.settings import DataStructure
 from server.app.results import Results
 from server.app.run_directory import RunDirectory
 from server.display.report import write_report
-from server.display.report.plots import calibration_points, roc_points
+from server.display.report.page import page
+from server.display.report.plots import calibration_points, look_of, roc_points
 
 VOID = {"meta", "link", "br", "img", "input", "path", "use", "rect"}
 EVIL = "<script>alert(1)</script>&\"'|$x$"
@@ -235,3 +236,16 @@ def test_scores_that_are_right_lie_on_the_diagonal() -> None:
     assert len(score) == 10
     assert_allclose(share, score, atol=0.01)
     assert_allclose(score, np.arange(10) / 10 + 0.05, atol=0.01)
+
+
+def test_each_of_many_classes_has_a_look_of_its_own() -> None:
+    looks = [tuple(sorted(look_of(position).items())) for position in range(40)]
+    assert len(set(looks)) == 40
+    assert len({look_of(position)["color"] for position in range(10)}) == 10
+
+
+def test_notes_and_one_difference_are_told_in_the_page() -> None:
+    results = {**two_classes(), "notes": ["10 optimizer steps in all: lower --batch-size"]}
+    text = page("r", {}, Results.model_validate(results), {})
+    assert "Note: 10 optimizer steps in all: lower --batch-size" in text
+    assert "1 difference between" in text

@@ -3,11 +3,15 @@
 import re
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from fl_app.tabular.combining import combine
 from fl_app.tabular.model_file import TrainedModel
+from fl_app.tabular.schema import schema_of
 from server.exports.formats import FORMATS
 from server.exports.model_card import card, card_path
 from tests.fl_app.tabular.tables import shop
@@ -28,7 +32,7 @@ def told(model: TrainedModel, form: str = "onnx", **settings: object) -> str:
 @pytest.mark.parametrize("form", FORMATS)
 def test_it_tells_figures_cohort_privacy_and_how_to_read_the_file(form: str) -> None:
     text = told(model_of(shop()), form)
-    for part in ("0.8750", "1,234", "`a`, `b`", "3 rounds of 1 local epochs", "6 rows or more", "not differential"):
+    for part in ("0.8750", "1,234", "`a`, `b`", "3 rounds of 1 local epoch,", "6 rows or more", "not differential"):
         assert part in text
     assert f"| format | {form} |" in text
     assert "With two pods" in text
@@ -54,6 +58,27 @@ def test_names_cannot_break_out_of_a_table() -> None:
     assert len(rows) == 1
     assert len(re.findall(r"(?<!\\)\|", rows[0])) == 4
     assert rows[0].count("`") % 2 == 0
+
+
+def test_long_columns_and_many_classes_do_not_make_long_lines() -> None:
+    rows, classes = 3000, [f"class-{number}" for number in range(40)]
+    town = [f"town-{number:05}" for number in range(rows)]
+    frame = pd.DataFrame({"town": town, "age": np.arange(rows, dtype=float), "bought": np.resize(classes, rows)})
+    model = model_of(frame)
+    half = schema_of(frame.iloc[: rows // 2], name="b", min_count=1)
+    differences = combine([schema_of(frame, name="a", min_count=1), half]).differences
+    results = {
+        **{"final": {"auc": 0.5}, "schema_differences": differences, "confusion": np.eye(40, dtype=int).tolist()},
+        "notes": ["10 optimizer steps in all"],
+    }
+    text = card(
+        TrainedModel(model.encoding, model.architecture, model.state, {"settings": SETTINGS}), Path("m.pt"), results
+    )
+    assert max(map(len, text.splitlines())) < 500
+    assert "b does not publish 1,500 of 3,000 values" in text
+    assert "and 28 more" in text
+    assert "confusion matrix of 40 classes is in" in text
+    assert "Note: 10 optimizer steps in all." in text
 
 
 NAMES = ("|", "a\\|b", "<img src=x>", "[x](y)", "*a* _b_", "`", "&amp;", "# c", "a\n\nb")
