@@ -7,6 +7,11 @@ from fl_app.errors import DataError, UsageError
 from fl_app.tabular.cell_text import STANDARD, NumberFormat, key_of
 from fl_app.tabular.schema import Column, CombinedSchema, Schema
 
+_SHOWN = 12
+"""Most values that a text lists in full."""
+_EXAMPLES, _LONGEST = 3, 40
+"""Of more than that: values named as examples, and characters of each."""
+
 
 class SchemaMismatch(DataError):
     """The tables of two pods cannot be used together; the text names pods, columns and what differs.
@@ -102,9 +107,17 @@ def check_target(schemas: Sequence[Schema], target: str) -> None:
                 )
 
 
-def _listed(values: Sequence[str], most: int = 12) -> str:
-    more = f" and {len(values) - most:,} more" if len(values) > most else ""
-    return ", ".join(map(repr, values[:most])) + more
+def _listed(values: Sequence[str]) -> str:
+    more = f" and {len(values) - _SHOWN:,} more" if len(values) > _SHOWN else ""
+    return ", ".join(map(repr, values[:_SHOWN])) + more
+
+
+def _few(texts: Sequence[str], of: int, what: str = "values") -> str:
+    """Return the texts if they are a dozen at most; else how many they are ``of`` all, with examples cut to size."""
+    if len(texts) <= _SHOWN:
+        return ", ".join(texts)
+    examples = (text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..." for text in texts[:_EXAMPLES])
+    return f"{len(texts):,} of {of:,} {what} ({', '.join(examples)}, ...)"
 
 
 def _written(numbers: NumberFormat) -> str:
@@ -177,7 +190,7 @@ def _combine_column(held: Mapping[str, Column], absent: Mapping[str, str]) -> tu
         for pod, column in filled.items():
             keys = set(map(key_of, column.values))
             if lacking := [value for value in values if key_of(value) not in keys]:
-                differences.append(f"{name}: {pod} does not publish {', '.join(lacking)}")
+                differences.append(f"{name}: {pod} does not publish {_few(lacking, len(values))}")
         return Column(kind="categorical", values=values, **facts), differences
     numbers = (filled or held).values()
     low, high = min(column.bounds[0] for column in numbers), max(column.bounds[1] for column in numbers)
@@ -201,7 +214,10 @@ def _missing_differences(schemas: Sequence[Schema], columns: Sequence[Column]) -
                 if any(text not in other.missing for other in held.values()):
                     extra.setdefault((pod, text), []).append(combined.name)
     return [
-        f"{'all columns' if len(names) == len(columns) else ', '.join(names)}: only {pod} takes {text!r} for a missing "
-        "value"
+        f"{_named(names, len(columns))}: only {pod} takes {text!r} for a missing value"
         for (pod, text), names in extra.items()
     ]
+
+
+def _named(names: Sequence[str], columns: int) -> str:
+    return "all columns" if len(names) == columns else _few(names, columns, "columns")

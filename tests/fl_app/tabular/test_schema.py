@@ -114,6 +114,20 @@ def test_combining_unites_values_widens_bounds_and_reports_differences() -> None
     )
 
 
+def test_of_many_values_only_their_number_and_examples_are_told() -> None:
+    tails = [f"N{number:05}" for number in range(3000)]
+    first, second = (
+        Schema(name=name, columns=(text("tail", *own),)) for name, own in (("a", tails), ("b", tails[1480:]))
+    )
+    assert combine([first, second]).differences == (
+        "tail: b does not publish 1,480 of 3,000 values (N00000, N00001, N00002, ...)",
+    )
+    dozen = Schema(name="b", columns=(text("tail", *tails[12:]),))
+    assert combine([first, dozen]).differences == (f"tail: b does not publish {', '.join(tails[:12])}",)
+    long = Schema(name="a", columns=(text("tail", *(tail + 100 * "x" for tail in tails)),))
+    assert all(len(difference) < 250 for difference in combine([long, second]).differences)
+
+
 def test_equal_schemas_have_no_differences() -> None:
     schema = schema_of(shop(), name="a")
     assert combine([schema, schema.model_copy(update={"name": "b"})]).differences == ()
