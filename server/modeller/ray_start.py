@@ -1,8 +1,8 @@
 """Starting Ray for a simulation, with the patience that a busy machine needs.
 
 Ray gives each of its two servers 30 seconds to start, which no setting changes. Two wait loops of Ray 2.x are therefore
-replaced while it starts; if a later Ray no longer passes through them its own limits hold again
-(tests/server/modeller/test_ray_start.py then fails).
+replaced while it starts; if a later Ray no longer passes through them its own limits hold again, and
+test_ray_takes_longer_to_start_than_it_would_wait_itself fails.
 """
 
 import logging
@@ -15,12 +15,18 @@ from typing import Any
 
 import psutil
 
+from fl_app.errors import RunFailed
+
 FIRST_LIMIT, SECOND_LIMIT = 60.0, 240.0
 """Seconds that each of Ray's servers is given at the first attempt, and at the second."""
 _OBJECT_STORE = 256 * 2**20
 """Bytes of shared memory for messages between the processes of Ray; what does not fit goes to its scratch files."""
 _POLL = 0.2
 _RAYLET = "raylet"
+
+
+class RayNotStarted(RunFailed):
+    """Ray's servers did not come up; the text says which, and why where that is known."""
 
 
 def start_ray(scratch: Path, num_cpus: int, limits: tuple[float, ...] = (FIRST_LIMIT, SECOND_LIMIT)) -> None:
@@ -38,8 +44,10 @@ def start_ray(scratch: Path, num_cpus: int, limits: tuple[float, ...] = (FIRST_L
 
     Raises
     ------
+    RayNotStarted
+        If the raylet has ended, or has not started within the last limit.
     Exception
-        Whatever Ray raises when it has not started within the last limit, or one of its servers has ended.
+        Whatever Ray raises if anything else fails, such as its other server.
     """
     import ray
 
@@ -47,7 +55,7 @@ def start_ray(scratch: Path, num_cpus: int, limits: tuple[float, ...] = (FIRST_L
     os.chdir(scratch)
     for limit in limits:
         try:
-            with _patience(limit):
+            with _patience(scratch, limit):
                 ray.init(
                     num_cpus=num_cpus,
                     object_store_memory=_OBJECT_STORE,
@@ -60,12 +68,12 @@ def start_ray(scratch: Path, num_cpus: int, limits: tuple[float, ...] = (FIRST_L
             _end_children()
             if limit == limits[-1]:
                 raise
-            print(f"Ray did not start within {limit:.0f} seconds, and is started again: {error}", flush=True)
+            print(f"Ray did not start, and is started again: {error}", flush=True)
     os.chdir(directory)
 
 
 @contextmanager
-def _patience(limit: float) -> Iterator[None]:
+def _patience(scratch: Path, limit: float) -> Iterator[None]:
     """Have Ray wait up to ``limit`` seconds for each of its servers, while the server's process lives."""
     from ray._private import node, services
 
@@ -75,7 +83,7 @@ def _patience(limit: float) -> Iterator[None]:
 
     def patient_get_node(*arguments: Any) -> Any:
         """The raylet's entry at the other server, from the moment that there is one."""
-        return _retried(lambda: get_node(*arguments), limit)
+        return _retried(lambda: get_node(*arguments), scratch, limit)
 
     def patient_wait_for_port(*arguments: Any, timeout_ms: int = int(limit * 1000)) -> Any:
         return wait_for_port(*arguments, timeout_ms=timeout_ms)
@@ -87,15 +95,27 @@ def _patience(limit: float) -> Iterator[None]:
         services_module.get_node, node_module.wait_for_persisted_port = get_node, wait_for_port
 
 
-def _retried(ask: Callable[[], Any], limit: float) -> Any:
+def _retried(ask: Callable[[], Any], scratch: Path, limit: float) -> Any:
+    """Ask until there is an answer; raises `RayNotStarted`, which Ray does not catch, when there will be none."""
     until = time.monotonic() + limit
     while True:
         try:
             return ask()
-        except RuntimeError:
-            if time.monotonic() > until or not _raylet_runs():
-                raise
+        except RuntimeError as error:
+            if not _raylet_runs():
+                raise RayNotStarted(f"Ray's raylet ended while it started: {_last_words(scratch)}") from error
+            if time.monotonic() > until:
+                raise RayNotStarted(f"Ray timed out during startup, after {limit:.0f} seconds") from error
             time.sleep(_POLL)
+
+
+def _last_words(scratch: Path) -> str:
+    """Return the last line that a raylet has written."""
+    for log in ("raylet.err", "raylet.out"):
+        for path in sorted(scratch.glob(f"session_*/logs/{log}"), reverse=True):
+            if lines := path.read_text("utf-8", "replace").strip().splitlines():
+                return lines[-1]
+    return "it printed nothing"
 
 
 def _raylet_runs() -> bool:

@@ -14,6 +14,7 @@ import ray._private.services as ray_services
 
 from fl_app.config import RunConfig
 from fl_app.federation.kinds import DeployedFederation, Federation, SimulatedFederation
+from fl_app.host.probe import why_unreachable
 from fl_app.host.processes import GuardedProcess, flower_environment
 from fl_app.tabular.settings import DataStructure
 from server.app.run_directory import FLOWER_LOG, RunDirectory, request_for
@@ -89,7 +90,7 @@ def test_ray_starts_at_the_second_attempt_only(simulated: SimulatedFederation, t
 
 
 def test_ray_never_starts(simulated: SimulatedFederation, tmp_path: Path) -> None:
-    hangs = script(tmp_path, "hanging-raylet", "exec sleep 1000")
+    hangs = script(tmp_path, "hanging-raylet", "sleep 1000")
     in_every_child(
         tmp_path,
         f"""
@@ -101,6 +102,14 @@ def test_ray_never_starts(simulated: SimulatedFederation, tmp_path: Path) -> Non
     assert "Ray, which carries out simulations, did not start" in error
     assert "try again" in error
     assert FLOWER_LOG in error
+
+
+def test_ray_s_own_last_words_are_told(simulated: SimulatedFederation, tmp_path: Path) -> None:
+    broken = script(
+        tmp_path, "broken-raylet", "echo 'raylet: libnothing.so: cannot open shared object file' >&2; exit 127"
+    )
+    in_every_child(tmp_path, f"import ray._private.services as s; s.RAYLET_EXECUTABLE = {str(broken)!r}")
+    assert "Ray's raylet ended while it started: raylet: libnothing.so" in failure(simulated, settings())
 
 
 def test_a_machine_without_memory(simulated: SimulatedFederation, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +171,7 @@ def serve(superlink: str, directory: Path) -> GuardedProcess:
     environment = flower_environment({"FLWR_HOME": str(directory / "superlink")})
     command = ["flower-superlink", "--insecure", "--isolation", "process", "--port", superlink.rpartition(":")[2]]
     process = GuardedProcess(command, log=directory / "superlink.log", environment=environment)
-    wait_until(lambda: "Flower Deployment Runtime" in (directory / "superlink.log").read_text())
+    wait_until(lambda: why_unreachable(superlink, insecure=True, root_certificates=None) is None)
     return process
 
 

@@ -123,7 +123,7 @@ def line(axes: Axes, x: Sequence[float], y: Sequence[float], label: str, positio
     axes.plot(x, y, marker=marker, label=label, **look_of(position))
 
 
-def look_of(position: int) -> dict[str, str]:
+def look_of(position: int) -> dict[str, Any]:
     """Return colour and style of the series at a position."""
     turn, colour = divmod(position, len(_SERIES))
     return {"color": _SERIES[colour], "linestyle": _STYLES[turn % len(_STYLES)]}

@@ -132,8 +132,12 @@ def test_plain_averaging_is_refused_unless_the_owners_allow_it(small: SimulatedF
 
 
 def test_a_pod_that_is_not_there_is_named(small: SimulatedFederation) -> None:
-    with pytest.raises(RunFailed, match="pod 'east' did not answer within 0 seconds"):
-        combine_pod_schemas(["north", "east"], timeout=0.3)
+    message = "the federation 'small' has no pod 'east'; its pods are north, south"
+    with pytest.raises(UsageError, match=message):
+        combine_pod_schemas(["north", "east"])
+    with pytest.raises(UsageError, match=message):
+        classifier(combine_pod_schemas(PODS)).fit(["north", "east"])
+    assert not Path("runs").exists()
 
 
 @pytest.mark.parametrize(
