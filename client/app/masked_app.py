@@ -37,6 +37,7 @@ from client.app.policy_checks import (
     check_settings,
     no_settings,
 )
+from fl_app.errors import DataError
 from fl_app.flower import names, records
 from fl_app.secagg.errors import MalformedMessage, ProtocolError, SessionRefused
 from fl_app.secagg.ledger_protocol import Account
@@ -148,10 +149,11 @@ class MaskedApp:
             _log.warning("pod '%s' refuses: %s", name, error)
             refusal = records.refusal(name, error)
             ledger.enter_refusal(call.account, call.kind, call.round, str(error), len(refusal.to_bytes()))
-        except Exception:
+        except Exception as error:
             _log.exception("pod '%s' cannot answer", name)
             if call.owner.log is not None:
-                write_log(call.owner.log, traceback.format_exc())
+                in_full = f"in full: {error.full_text}\n" if isinstance(error, DataError) and error.detail else ""
+                write_log(call.owner.log, traceback.format_exc() + in_full)
             refusal = _no_answer(name)
             size = len(refusal.to_bytes())
             ledger.enter(call.account, "failure", call.kind, round=call.round, size=size)

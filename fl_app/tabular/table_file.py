@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from fl_app.errors import DataError, FlAppError, UsageError
+from fl_app.tabular.cell_text import NumberFormat
 from fl_app.tabular.cells import Cells, Table, cells_of, column_names, is_readable
 from fl_app.tabular.dictionaries import Dictionaries
 from fl_app.tabular.read_options import complete, is_parquet, missing_of, numbers_of, opened
@@ -102,12 +103,32 @@ def read_rows(path: str | Path, encoding: "Encoding | None" = None, options: Map
     DataError
         As for `read_table`.
     """
+    names = [column.name for column in (*encoding.features, encoding.target)] if encoding else ()
+    return read_like(path, names, encoding.numbers if encoding else None, options)
+
+
+def read_like(
+    path: str | Path, names: Sequence[str], numbers: NumberFormat | None, options: Mapping[str, Any] | None = None
+) -> Table:
+    """Read rows as `read_rows` does, where there is no encoding yet.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Columns that are expected in it.
+    numbers : NumberFormat or None
+        How numbers are written unless ``options`` say otherwise; None: as the file shows.
+
+    Raises
+    ------
+    DataError
+        As for `read_table`.
+    """
     path, given = Path(path), dict(options or {})
-    if encoding is not None:
-        for mark, default in (("decimal", encoding.numbers.decimal), ("thousands", encoding.numbers.thousands)):
+    if numbers is not None:
+        for mark, default in (("decimal", numbers.decimal), ("thousands", numbers.thousands)):
             if mark not in given and default and not is_parquet(path):
                 given[mark] = default
-    names = [column.name for column in (*encoding.features, encoding.target)] if encoding else ()
     return read_table(path, complete(path, given, names))
 
 

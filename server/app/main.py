@@ -81,6 +81,7 @@ def train(grid: Grid, run: RunDirectory, recorder: Recorder, checkpoint: Checkpo
     schema = _agreed_schema(published, config.datastructure)
     if expected := run.request().expected:
         check_agreement(CombinedSchema.from_json(json.dumps(expected)), schema, config.datastructure)
+    recorder.public_rows(schema)
 
     # --- ENCODING: how rows become arrays, from secure sums of statistics --------
     if checkpoint:

@@ -1,18 +1,76 @@
-"""Scoring on the modeller's public test file: plain metrics over rows that belong to no pod."""
+"""Scoring on the modeller's public test file: plain metrics over rows that belong to no pod.
 
-from collections.abc import Mapping
+The file is read and its labels are checked as soon as the pods' schema is known, before anything is trained.
+"""
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
 from fl_app.errors import DataError
+from fl_app.tabular.cells import Table
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.evaluation import score
 from fl_app.tabular.label_counts import left_out
-from fl_app.tabular.table_file import read_rows
+from fl_app.tabular.schema import CombinedSchema
+from fl_app.tabular.settings import DataStructure
+from fl_app.tabular.table_file import read_like
 from server.app.results import Metrics
 from server.app.summaries import defined_metrics
+
+_SHOWN = 6
+"""Most texts that are quoted, the most frequent ones first."""
+
+
+class PublicRows:
+    """The rows of a public test file whose labels are classes of the pods.
+
+    Parameters
+    ----------
+    path : Path
+        A CSV or Parquet file with a header.
+    read_options : mapping
+        How it is written, where that cannot be seen from it.
+    schema : CombinedSchema
+        The pods'.
+    datastructure : DataStructure
+        Which column is the target.
+
+    Attributes
+    ----------
+    rows : Table
+        The file.
+    left_out : dict of str to int
+        Rows whose labels keep them from being scored, see `fl_app.tabular.label_counts.left_out`.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, has no column of labels, or no label of the pods.
+    """
+
+    def __init__(
+        self, path: Path, read_options: Mapping[str, Any], schema: CombinedSchema, datastructure: DataStructure
+    ) -> None:
+        target = schema.column(datastructure.target).as_categories()
+        names = (*datastructure.features(schema), target.name)
+        self.rows = read_like(path, names, schema.numbers, read_options)
+        if target.name not in self.rows.names:
+            raise DataError(
+                f"the public test file {path} has no column {target.name!r} with its rows' labels; its columns are "
+                f"{_first(self.rows.names)}"
+            )
+        self.left_out = left_out(self.rows, target)
+        if sum(self.left_out.values()) == len(self.rows):
+            ranked = sorted(self.left_out.items(), key=lambda item: (-item[1], item[0]))
+            held = [f"{text!r} ({_rows(count)})" for text, count in ranked if text]
+            raise DataError(
+                f"the public test file {path} has no label of the pods in column {target.name!r}: "
+                f"{f'it holds {_first(held)}' if held else 'all its cells are missing'}; the pods publish "
+                f"{_first(list(map(repr, target.values)))}"
+            )
 
 
 class TestFile:
@@ -20,10 +78,8 @@ class TestFile:
 
     Parameters
     ----------
-    path : Path
-        A CSV file with a header, plain or gzipped; empty fields are missing values.
-    read_options : mapping
-        Further options of pandas.read_csv.
+    rows : Table
+        The file's rows.
     encoding : Encoding
         The run's encoding.
     architecture : str
@@ -37,12 +93,10 @@ class TestFile:
 
     __test__ = False  # keeps pytest from collecting it
 
-    def __init__(self, path: Path, read_options: Mapping[str, Any], encoding: Encoding, architecture: str) -> None:
+    def __init__(self, rows: Table, encoding: Encoding, architecture: str) -> None:
         from fl_app.tabular.network import build_network
 
-        table = read_rows(path, encoding, read_options)
-        self._rows = encoding.encode(table)
-        self.left_out = left_out(table, encoding.target)
+        self._rows = encoding.encode(rows)
         self._network = build_network(encoding, architecture)
 
     def score(self, arrays: Mapping[str, npt.NDArray[Any]]) -> Metrics:
@@ -61,3 +115,12 @@ class TestFile:
             raise DataError("the test file has no labels")
         values = score(self._rows.labels, predict_proba(self._network, self._rows))
         return defined_metrics(values, len(self._rows))
+
+
+def _rows(number: int) -> str:
+    return f"{number:,} row" if number == 1 else f"{number:,} rows"
+
+
+def _first(texts: Sequence[str]) -> str:
+    more = f" and {len(texts) - _SHOWN:,} more" if len(texts) > _SHOWN else ""
+    return ", ".join(texts[:_SHOWN]) + more

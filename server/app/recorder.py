@@ -21,7 +21,7 @@ from fl_app.tabular.schema import CombinedSchema
 from server.app.best_model import Arrays, Stopping
 from server.app.checkpoint import Checkpoint
 from server.app.few_steps import advised
-from server.app.public_rows import TestFile
+from server.app.public_rows import PublicRows, TestFile
 from server.app.results import (
     AggregationResult,
     LabelRows,
@@ -68,6 +68,7 @@ class Recorder:
         self._aggregation_before = self._results.secure_aggregation or AggregationResult()
         self._strategy: SecureAggregation | None = None
         self._encoding: Encoding | None = None
+        self._public_rows: PublicRows | None = None
         self._test_file: TestFile | None = None
         self._arrays: Arrays = checkpoint.arrays if checkpoint else {}
         self._checkpoint = checkpoint
@@ -122,17 +123,23 @@ class Recorder:
         self._note(pods=pods, problems=tuple(discovered.problems), status="completed")
         self._save()
 
+    def public_rows(self, schema: CombinedSchema) -> None:
+        """Read the public test file, if there is one; raises `DataError` if its rows cannot be scored."""
+        request = self._run.request()
+        if request.test_file:
+            self._public_rows = PublicRows(
+                Path(request.test_file), request.test_read_options, schema, self._config.datastructure
+            )
+            self._note(test_left_out=self._public_rows.left_out)
+
     def schema(self, schema: CombinedSchema, encoding: Encoding) -> None:
         """Record in what the pods' schemas differ, and encode the public test file."""
         self._encoding = encoding
         self._run.write_encoding(schema.to_json(), encoding.to_json())
         self._note(schema_differences=tuple(schema.differences), classes=tuple(encoding.labels))
-        request = self._run.request()
-        if request.test_file:
-            self._test_file = TestFile(
-                Path(request.test_file), request.test_read_options, encoding, self._config.architecture
-            )
-            self._note(test_left_out=self._test_file.left_out)
+        if self._public_rows:
+            self._test_file = TestFile(self._public_rows.rows, encoding, self._config.architecture)
+            self._public_rows = None
 
     def labels(self, counts: LabelCounts) -> None:
         """Record how many rows of all pods have which label, and how many are left out."""
@@ -222,7 +229,7 @@ class Recorder:
 
     def fail(self, error: FlAppError) -> None:
         """Record why the run failed."""
-        self._note(status="failed", error=str(error), data_error=isinstance(error, DataError))
+        self._note(status="failed", error=error.full_text, data_error=isinstance(error, DataError))
         if isinstance(error, CohortRefused):
             self._note(approvals=tuple(map(tuple, error.matrix())))
         self._save()

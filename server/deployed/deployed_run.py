@@ -198,7 +198,7 @@ def _flwr(environment: Mapping[str, str], *arguments: str) -> dict[str, Any]:
         raise RunFailed(f"`flwr {arguments[0]}` failed: {(completed.stderr or completed.stdout).strip()}") from None
     if not reply.get("success"):
         # Only the last paragraph is about the error; those before it say what the command was about to do.
-        message = str(reply.get("error-message")).strip().rpartition("\n\n")[2]
+        message = " ".join(str(reply.get("error-message")).strip().rpartition("\n\n")[2].split())
         if (
             mark := f"[code: {GATE_CODE}]"
         ) in message:  # the gate's own text, which needs nothing of Flower's around it

@@ -56,7 +56,7 @@ class Progress:
         for left_out in skipped[self._skipped :]:
             self._display.line(f"round {left_out.round:>3}/{self._of}  skipped: {left_out.why}")
         self._skipped = len(skipped)
-        if self._shown or results.status == "completed":
+        if self._shown or not results.rounds or results.status == "completed":  # after the round that a note is about
             for note in results.notes[self._noted :]:
                 self._display.line(f"note: {note}")
             self._noted = len(results.notes)

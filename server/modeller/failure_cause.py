@@ -41,6 +41,8 @@ _TRACEBACK = "Traceback (most recent call last):"
 _UNIMPORTANT = re.compile(r"^(INFO|WARNING|DEBUG) *:|^\s|^\W*$")
 _SILENT_POD = re.compile(r"pod '(?P<name>[^']+)' could not answer; its own log says why")
 _NO_REPLY = re.compile(r"did not answer within|its node could not answer|its app failed|was killed or crashed")
+_IN_FULL = "\nin full: "
+"""What precedes, in a pod's log, an error's text with all that only the table's owner may read."""
 _UNNAMED = "a pod cannot tell in whose name to answer"
 _OWN_ERROR = re.compile(r"^(fl_app|server|client|strategies)\.[\w.]+: ")
 _ENTRY = re.compile(r"^(\d{4}-\d\d-\d\dT[\d:]{8}\+00:00) (?=Traceback)", re.MULTILINE)
@@ -106,7 +108,8 @@ class RunLog:
         except OSError:
             return ""
         *_, (time, entry) = [("", ""), *_entries(written)]
-        return last_error(entry) if time and datetime.fromisoformat(time) >= self._since else ""
+        in_full = " ".join(entry.rpartition(_IN_FULL)[2].split()) if _IN_FULL in entry else ""
+        return in_full or last_error(entry) if time and datetime.fromisoformat(time) >= self._since else ""
 
 
 def known_cause(text: str) -> str:

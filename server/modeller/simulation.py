@@ -35,6 +35,7 @@ _RAY: Mapping[str, str] = {
     "RAY_worker_register_timeout_seconds": "300",
     "RAY_gcs_server_request_timeout_seconds": "300",
     "RAY_health_check_timeout_ms": "60000",
+    "RAY_raylet_start_wait_time_s": "5",  # for one look at whether it runs; `ray_start` looks again
 }
 
 _LAST_LINES = 1.0

@@ -25,7 +25,7 @@ from tests.support.ports import free_port
 from tests.support.small_federation import PODS, small_federation
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
-BROKEN_SERVER = "import nowhere_to_be_found\n"
+BROKEN_SERVER = "import nowhere_to_be_found\napp = nowhere_to_be_found.app\n"
 
 
 @pytest.fixture
@@ -105,11 +105,10 @@ def test_ray_never_starts(simulated: SimulatedFederation, tmp_path: Path) -> Non
 
 
 def test_ray_s_own_last_words_are_told(simulated: SimulatedFederation, tmp_path: Path) -> None:
-    broken = script(
-        tmp_path, "broken-raylet", "echo 'raylet: libnothing.so: cannot open shared object file' >&2; exit 127"
-    )
+    says = "for word; do case $word in --stderr_filepath=*) echo 'libnothing.so: no such file' >${word#*=};; esac; done"
+    broken = script(tmp_path, "broken-raylet", f"{says}; exit 127")
     in_every_child(tmp_path, f"import ray._private.services as s; s.RAYLET_EXECUTABLE = {str(broken)!r}")
-    assert "Ray's raylet ended while it started: raylet: libnothing.so" in failure(simulated, settings())
+    assert "Ray's raylet ended while it started: libnothing.so" in failure(simulated, settings())
 
 
 def test_a_machine_without_memory(simulated: SimulatedFederation, monkeypatch: pytest.MonkeyPatch) -> None:

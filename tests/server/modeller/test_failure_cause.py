@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from fl_app.config import RunConfig
 from fl_app.federation.kinds import DeployedFederation, SimulatedFederation
 from fl_app.system.home import LOG_FILE, pod_home
+from fl_app.tabular.settings import DataStructure
 from server.modeller.failure_cause import RunLog, errors_in, how_it_ended, last_error
+from server.modeller.launch import FitFailed, fit
+from tests.support.small_federation import PODS
 
 QUIET = """\
 \x1b[93mWARNING \x1b[0m:   DEPRECATED FEATURE: The `run_simulation` function is deprecated and will be removed.
@@ -141,6 +145,14 @@ def test_a_simulated_pod_s_own_error_is_shown(log: RunLog, small: SimulatedFeder
         log.explain(SILENT, small)
         == "no cohort: pod 'north' could not answer: FileNotFoundError: no such file: 'north.csv'"
     )
+
+
+def test_what_only_its_owner_may_read_is_shown_of_a_simulated_pod(log: RunLog, small: SimulatedFederation) -> None:
+    (small.home.parent / "north.csv").write_text("age,colour,outcome\n1,red,yes\n2,red,yes,4\n")
+    with pytest.raises(FitFailed) as caught:
+        fit(RunConfig(pods=PODS, datastructure=DataStructure(target="outcome"), local_epochs=1), small)
+    assert "pod 'north' could not answer: north.csv" in str(caught.value)
+    assert "line 3" in str(caught.value)
 
 
 def test_the_error_of_a_simulated_pod_that_cannot_tell_its_name_is_shown(
