@@ -81,8 +81,13 @@ def test_pods_answer_in_the_order_in_which_they_were_asked(small: SimulatedFeder
     assert list(found) == ["south", "north"]
     assert found["south"].approves == ("north",)
     assert found["north"].approves == ()
-    with pytest.raises(RunFailed, match="the pods could not be asked: no cohort: pod 'east' did not answer"):
-        discover_schemas(("east",), small, timeout=0.3)
+    with pytest.raises(UsageError, match="the federation 'small' has no pod 'east'; its pods are north, south"):
+        discover_schemas(("east",), small)
+    write_pod(tmp_path, "north").with_name("north.csv").unlink()
+    with pytest.raises(
+        RunFailed, match=r"the pods could not be asked: no cohort: pod 'north' could not answer: .*north"
+    ):
+        discover_schemas(("north",), small, timeout=0.3)
 
 
 def test_a_run_that_trains_nothing_has_no_settings(tmp_path: Path) -> None:
