@@ -55,10 +55,38 @@ def _table(pod: Pod) -> Iterator[Finding]:
     except (DataError, UsageError) as error:
         yield Finding("schema", False, error.full_text)
         return
+    yield from _bounds(table, schema)
+    yield from _left_out(pod, table, schema)
     silent = [column.name for column in schema.columns if column.kind == "categorical" and not column.values]
     text = f"publishes {len(schema.columns)} columns: {', '.join(schema.names)}"
     yield Finding("schema", True, f"{text}; no value of {', '.join(silent)} is frequent enough" if silent else text)
     yield _rows(pod, table, schema)
+
+
+def _bounds(table: Any, schema: Any) -> Iterator[Finding]:
+    """Say how many values lie beyond the bounds that the owner has set; a column that is cut off whole is wrong."""
+    for column in schema.columns:
+        if column.kind == "continuous" and not column.empty:
+            numeric = table.cells.numeric(column.name)
+            low, high = column.bounds
+            cut = int(numeric.counts[(numeric.values < low) | (numeric.values > high)].sum())
+            if cut:
+                text = f"{column.name}: {low:g} to {high:g} cut off the values of {cut:,} of {numeric.rows:,} rows"
+                yield Finding("bounds", cut < numeric.rows / 2, f"{text}; `fl-app pod column` changes them")
+
+
+def _left_out(pod: Pod, table: Any, schema: Any) -> Iterator[Finding]:
+    """Say which columns stay here, and of the others what counts as missing and what is too rare to be published."""
+    from client.site.column_description import describe_column
+
+    if ignored := pod.data_config.ignore_cols:
+        yield Finding("left out", True, f"columns of which nothing leaves the pod: {', '.join(ignored)}")
+    for column in schema.columns:
+        described = describe_column(table.cells, column, pod.policy.minimum_category_count)
+        if described.look in ("nearly numeric", "date", "no value"):
+            yield Finding("column", True, f"{column.name}: {described.text}")
+        elif described.notes:
+            yield Finding("column", True, f"{column.name}: {'; '.join(described.notes)}")
 
 
 def _rows(pod: Pod, table: Any, schema: Any) -> Finding:
@@ -68,7 +96,7 @@ def _rows(pod: Pod, table: Any, schema: Any) -> Finding:
     least, rows = pod.policy.minimum_rows_per_class, table.rows("validation")
     enough = []
     for column in schema.columns:
-        if column.kind == "categorical" and 2 <= len(column.values) <= _CLASSES:
+        if 2 <= len(column.values) <= _CLASSES:
             indices, texts = rows.texts(column.name)
             counts = np.bincount(indices[indices >= 0], minlength=len(texts))
             if (counts > 0).sum() >= 2 and counts[counts > 0].min() >= least:

@@ -3,6 +3,7 @@
 import datetime
 import ipaddress
 import json
+import re
 import ssl
 import threading
 import time
@@ -13,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 from cryptography import x509
@@ -226,3 +228,35 @@ def test_a_superlink_that_does_not_answer_is_a_fault() -> None:
 
 def test_the_clock_may_be_off_by_what_flower_allows() -> None:
     assert CLOCK_SECONDS == SYSTEM_TIME_TOLERANCE
+
+
+def test_bounds_that_cut_values_off_are_told_with_their_rows() -> None:
+    change("    age: [0, 128]", "    age: [0, 30]")
+    text = findings()["bounds"][1]
+    assert re.search(r"age: 0 to 30 cut off the values of [0-9,]+ of [0-9,]+ rows", text)
+    change("    age: [0, 30]", "    age: [500, 600]")
+    assert findings()["bounds"] == (
+        False,
+        "age: 500 to 600 cut off the values of 1,470 of 1,470 rows; `fl-app pod column` changes them",
+    )
+
+
+def test_what_is_left_out_is_told() -> None:
+    frame = pd.read_csv("a.csv")
+    frame["colour"] = ["rare"] * 4 + ["N/A"] * 12 + list(frame["colour"][16:])
+    frame["id"] = range(len(frame))
+    frame.to_csv("a.csv", index=False)
+    change("ignore_cols: []", "ignore_cols: [id]")
+    told = [line for line in check().output.splitlines() if "left out" in line or "column" in line]
+    assert any("nothing leaves the pod: id" in line for line in told)
+    assert any("'N/A' (12 rows) counts as missing" in line and "'rare' (4 rows)" in line for line in told)
+
+
+def test_text_among_numbers_is_quoted_with_its_rows() -> None:
+    frame = pd.read_csv("a.csv", dtype=str)
+    frame.loc[3:8, "age"] = "<0.1"
+    frame.to_csv("a.csv", index=False)
+    change("force_stypes: {}", "force_stypes: {continuous: [age]}")
+    ok, text = findings()["schema"]
+    assert not ok
+    assert "'<0.1' (6 times, first in data row 4)" in text
