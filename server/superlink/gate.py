@@ -4,9 +4,11 @@ Flower checks the signatures of authenticated SuperNodes and the token of each t
 the port could start a run, or carry out somebody else's. The gate is the outermost of the SuperLink's ASGI middleware,
 so it sees every request before any of Flower's code does. It admits
 
-- pods, by the key of their Flower node; Flower then checks the signature made with that key;
-- modellers, by a token (`tokens`), to start, list and stop runs and to obtain the ServerApp of one;
-- ServerApps, by the token of their task, which Flower issues and checks.
+- pods, by the key of their Flower node and the signature of the request's time made with it;
+- modellers, by a token (`tokens`), to start and list runs, to stop their own and to obtain the ServerApps of these;
+- ServerApps, by the token of their task, which Flower issues.
+
+All of that is checked in the headers: nobody else's body is read (`request_checks`).
 
 The SuperLink's own process registers the nodes, from the cards, so no request can register, rename or remove one.
 """
@@ -16,12 +18,15 @@ import json
 import logging
 import time
 from base64 import b64decode
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Set
 from pathlib import Path
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
+
 from server.deployed.credentials import GATE_CODE
 from server.superlink.registry import Registry
+from server.superlink.request_checks import MAX_BODY, once, read_request, signature_holds, size_of, without_stalling
 from server.superlink.tokens import UNKNOWN, TokenRefused, check_token
 
 # The types of the ASGI specification, version 3, whose scopes and messages are open mappings.
@@ -50,7 +55,9 @@ OF_PODS = frozenset({ACTIVATE}) | frozenset(
         "confirm-message-received",
     )
 )
-OF_MODELLERS = frozenset({START_RUN, "/v1/control/list-runs", "/v1/control/stop-run", "/v1/runtime/acquire-task"})
+STOP_RUN = "/v1/control/stop-run"
+ACQUIRE = "/v1/runtime/acquire-task"
+OF_MODELLERS = frozenset({START_RUN, "/v1/control/list-runs", STOP_RUN, ACQUIRE})
 OF_TASKS = frozenset(
     f"/v1/runtime/{call}"
     for call in (
@@ -69,8 +76,13 @@ OF_TASKS = frozenset(
 """Paths for which Flower itself demands the token of a task; the same test checks that it still does."""
 
 NODE_KEY_HEADER = b"flwr-public-key"
+TASK_TOKEN_HEADER = b"flwr-task-token"
+POD_UNSIGNED = "the pod's signature of the time does not hold: is the clock of its machine right?"
+NO_TASK = "the token of a task is needed here, and this is none"
+OTHERS_RUN = "this run is another modeller's"
 POD_UNKNOWN = "this pod's key is not registered at this SuperLink: give its operator the pod's card"
 _NOT_HERE = "there is nothing here"
+PROTOBUF = "application/protobuf"
 _SEEN_SECONDS = 10.0
 """Shortest time between two updates of when a party was last seen: pods poll several times a second."""
 
@@ -135,13 +147,26 @@ class Gate:
         # Paths are compared as they are, not normalised: a spelling that only a router would map to a path in the
         # lists is refused.
         method, path = scope["method"], scope["path"]
-        if (path == HEALTH and method in ("GET", "HEAD")) or (method == "POST" and path in OF_TASKS):
+        size, receive = size_of(scope), without_stalling(receive)
+        if size is None or size > MAX_BODY or (size and method != "POST"):
+            await _refuse(send, 413, f"a request states its length, and has at most {MAX_BODY >> 20} MiB", scope)
+        elif path == HEALTH and method in ("GET", "HEAD"):
             await self._app(scope, receive, send)
+        elif method == "POST" and path in OF_TASKS:
+            if await self._bears_task_token(scope):
+                await self._app(scope, receive, send)
+            else:
+                await _refuse(send, 401, NO_TASK, scope)
         elif method == "POST" and path in OF_PODS:
-            name = self._pod_of(scope)
-            if name is None:
+            key = self._node_key_of(scope)
+            name = self._registry.pod_with(key) if key else None
+            if key is None or name is None:
                 # A SuperNode that receives 401 ends at once and silently; one that cannot activate says why.
                 await _refuse(send, 404 if path == ACTIVATE else 401, POD_UNKNOWN, scope)
+            elif not signature_holds(
+                key, _single_header(scope, b"flwr-timestamp"), _single_header(scope, b"flwr-signature")
+            ):
+                await _refuse(send, 401, POD_UNSIGNED, scope)
             else:
                 await self._app(scope, receive, self._last_seen.recording(name, send))
         elif method == "POST" and path in OF_MODELLERS:
@@ -151,21 +176,59 @@ class Gate:
                 await _refuse(send, 403, str(refusal), scope)
                 return
             send = self._last_seen.recording(name, send)
-            await self._app(scope, receive, self._recording_start(name, send) if path == START_RUN else send)
+            if path == ACQUIRE:
+                await self._hand_out_task(scope, receive, send, name)
+            elif path == STOP_RUN:
+                await self._stop(scope, receive, send, name)
+            else:
+                await self._app(scope, receive, self._recording_start(name, send) if path == START_RUN else send)
         else:
             await _refuse(send, 404, _NOT_HERE, scope)
 
-    def _pod_of(self, scope: Scope) -> str | None:
-        """Return the pod whose node key the request shows, or None.
-
-        The key is public, so showing it proves nothing: Flower, behind the gate, checks the signature in the request
-        against this same header. The gate decides only whose key it is.
-        """
-        header = _single_header(scope, NODE_KEY_HEADER)
+    def _node_key_of(self, scope: Scope) -> bytes | None:
+        """Return the node key that the request shows, or None; it is public, and its signature proves who sends it."""
         try:
-            return None if header is None else self._registry.pod_with(b64decode(header, validate=True))
+            return b64decode(_single_header(scope, NODE_KEY_HEADER) or b"", validate=True) or None
         except ValueError:
             return None
+
+    async def _bears_task_token(self, scope: Scope) -> bool:
+        token = _single_header(scope, TASK_TOKEN_HEADER)
+        if not token:
+            return False
+        state = scope["app"].state.linkstate_factory.state()
+        return await run_in_threadpool(state.get_task_by_token, token.decode("latin-1")) is not None
+
+    async def _hand_out_task(self, scope: Scope, receive: Receive, send: Send, name: str) -> None:
+        """Claim the oldest pending task of the modeller's own runs; Flower would hand out anybody's."""
+        from flwr.proto.runtime_pb2 import AcquireTaskRequest, AcquireTaskResponse
+
+        request = await read_request(AcquireTaskRequest, receive)
+        wanted = set(request.supported_task_types) if request else set()
+        state = scope["app"].state.linkstate_factory.state()
+        answer = await run_in_threadpool(self._claim, state, wanted, name)
+        await _answer(send, (answer or AcquireTaskResponse()).SerializeToString())
+
+    def _claim(self, state: Any, wanted: Set[str], name: str) -> Any:
+        from flwr.common.constant import Status
+        from flwr.proto.runtime_pb2 import AcquireTaskResponse
+
+        starters = self._registry.starters()
+        for task in state.get_tasks(statuses=[Status.PENDING], order_by="pending_at", ascending=True):
+            own = starters.get(task.run_id) == name and task.type in wanted
+            if own and (token := state.claim_task(task.task_id)):
+                return AcquireTaskResponse(task=task, token=token)
+        return None
+
+    async def _stop(self, scope: Scope, receive: Receive, send: Send, name: str) -> None:
+        """Let a modeller stop runs of their own."""
+        from flwr.proto.control_pb2 import StopRunRequest
+
+        request = await read_request(StopRunRequest, receive)
+        if request is None or self._registry.starters().get(request.run_id, name) != name:
+            await _refuse(send, 403, OTHERS_RUN, scope)
+        else:
+            await self._app(scope, once(request.SerializeToString()), send)
 
     def _modeller_of(self, scope: Scope) -> str:
         """Return the modeller whose token the request bears; raises `TokenRefused` if it bears none that holds."""
@@ -239,6 +302,12 @@ def _single_header(scope: Scope, header: bytes) -> bytes | None:
     """
     values = [value for name, value in scope["headers"] if name == header]
     return values[0] if len(values) == 1 else None
+
+
+async def _answer(send: Send, body: bytes) -> None:
+    headers = [(b"content-type", PROTOBUF.encode()), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 async def _refuse(send: Send, status: int, text: str, scope: Scope) -> None:

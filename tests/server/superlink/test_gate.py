@@ -13,8 +13,10 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives import serialization
 from flwr.common.constant import NOOP_ACCOUNT_NAME, NOOP_FLWR_AID
-from flwr.proto.control_pb2 import StartRunResponse
+from flwr.proto.control_pb2 import StartRunResponse, StopRunRequest
 from flwr.proto.fleet_pb2 import ActivateNodeRequest, ActivateNodeResponse
+from flwr.proto.runtime_pb2 import AcquireTaskRequest, AcquireTaskResponse
+from flwr.proto.task_pb2 import Task
 from flwr.supercore.date import now
 from flwr.supercore.dependencies.runtime import get_task
 from flwr.supercore.error import ApiErrorCode
@@ -27,7 +29,7 @@ from starlette.middleware import Middleware
 
 from fl_app.host.party_keys import modeller_card, modeller_identity, node_key, pod_card
 from server.superlink import gate as gates
-from server.superlink import tokens
+from server.superlink import request_checks, tokens
 from server.superlink.gate import Gate
 from server.superlink.registry import Registry, node_pem
 from server.superlink.start import apply_register
@@ -95,11 +97,17 @@ def paths_of(app: Any) -> dict[str, Any]:
     return {found.path: found for found in iter_route_contexts(app.routes) if found.path.startswith("/v1/")}
 
 
-def test_flower_still_has_the_routes_and_asks_for_the_token_of_a_task(superlink: Any) -> None:
+def test_flower_still_has_the_routes_and_asks_for_the_token_of_a_task(
+    superlink: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     routes = paths_of(superlink)
     assert routes.keys() >= gates.OF_PODS | gates.OF_MODELLERS | gates.OF_TASKS
     for path in gates.OF_TASKS:
-        answer = ask(superlink, path, PROTOBUF)
+        assert ask(superlink, path, PROTOBUF).json()["detail"] == gates.NO_TASK, path
+    monkeypatch.setattr(extensions, "get_middleware", lambda: ())
+    without_gate = create_app()
+    for path in gates.OF_TASKS:
+        answer = ask(without_gate, path, PROTOBUF)
         assert answer.json()["code"] == ApiErrorCode.RUNTIME_AUTHENTICATION_FAILED, path
 
 
@@ -148,6 +156,87 @@ def test_a_pod_is_let_in_by_its_key_and_flower_checks_the_signature(
     for path in gates.OF_PODS - {gates.ACTIVATE}:
         assert ask(superlink, path, {**PROTOBUF, **signed("east", tmp_path / "east")}).status_code == 401
         assert ask(superlink, path, PROTOBUF).status_code == 401
+
+
+def unread(size: int) -> Any:
+    """A body of ``size`` bytes that must not be asked for."""
+
+    async def parts() -> Any:
+        pytest.fail("the body was read")
+        yield b""
+
+    return {"content": parts(), "headers": {"content-length": str(size)}}
+
+
+@pytest.mark.parametrize("path", [gates.START_RUN, "/v1/fleet/push-object", "/v1/runtime/push-object"])
+def test_of_somebody_unknown_no_byte_of_a_body_is_read(superlink: Any, tmp_path: Path, path: str) -> None:
+    body = unread(200 << 20)
+    unsigned = {**signed("north", tmp_path / "north"), "flwr-signature": "eA=="}
+    for headers in ({}, unsigned, {"flwr-task-token": "guessed"}, {"Authorization": "Bearer x"}):
+        answer = ask(superlink, path, {**PROTOBUF, **headers, **body["headers"]}, content=body["content"])
+        assert answer.status_code in (401, 403, 413)
+
+
+def test_of_a_known_party_too_long_a_body_is_not_read_either(superlink: Any, tmp_path: Path) -> None:
+    for size in ("x", "-1", str(request_checks.MAX_BODY + 1)):
+        body = unread(0)
+        headers = {**PROTOBUF, **bearer(tmp_path / "ada"), "content-length": size}
+        assert ask(superlink, gates.START_RUN, headers, content=body["content"]).status_code == 413
+    chunked = {**PROTOBUF, **bearer(tmp_path / "ada"), "transfer-encoding": "chunked"}
+    assert ask(superlink, gates.START_RUN, chunked, content=unread(0)["content"]).status_code == 413
+
+
+def test_a_sender_that_stops_within_a_body_counts_as_gone() -> None:
+    async def stalls() -> Any:
+        await asyncio.sleep(60)
+
+    async def received() -> Any:
+        return await request_checks.without_stalling(stalls, 0.01)()
+
+    assert asyncio.run(received()) == {"type": "http.disconnect"}
+
+
+def test_a_modeller_obtains_and_stops_only_runs_of_their_own(
+    superlink: Any, registry: Registry, tmp_path: Path
+) -> None:
+    registry.add([modeller_card("bob", tmp_path / "bob")])
+    registry.started(1, "ada")
+    registry.started(2, "bob")
+    stopped: list[int] = []
+    tasks = [Task(task_id=10, type="serverapp", run_id=1), Task(task_id=20, type="serverapp", run_id=2)]
+    state = SimpleNamespace(
+        get_tasks=lambda **_: tasks, claim_task=lambda task: f"token of {task}", get_task_by_token=lambda _: None
+    )
+
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        stopped.append(StopRunRequest.FromString((await receive())["body"]).run_id)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def nothing(_: Any) -> None:
+        pass
+
+    behind = SimpleNamespace(state=SimpleNamespace(linkstate_factory=SimpleNamespace(state=lambda: state)))
+    gate = Gate(inner, registry, AUDIENCE, nothing)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await gate({**scope, "app": behind}, receive, send)
+
+    wanted = AcquireTaskRequest(supported_task_types=["serverapp"]).SerializeToString()
+    for name, task, run in (("ada", 10, 1), ("bob", 20, 2)):
+        answer = ask(app, gates.ACQUIRE, bearer(tmp_path / name), content=wanted)
+        acquired = AcquireTaskResponse.FromString(answer.content)
+        assert (acquired.task.task_id, acquired.token) == (task, f"token of {task}")
+        stop = StopRunRequest(run_id=run).SerializeToString()
+        assert ask(app, gates.STOP_RUN, bearer(tmp_path / name), content=stop).status_code == 200
+        others = StopRunRequest(run_id=3 - run).SerializeToString()
+        refused = ask(app, gates.STOP_RUN, bearer(tmp_path / name), content=others)
+        assert (refused.status_code, refused.json()["detail"]) == (403, gates.OTHERS_RUN)
+    nothing_else = AcquireTaskRequest(supported_task_types=["agentapp"]).SerializeToString()
+    answer = ask(app, gates.ACQUIRE, bearer(tmp_path / "ada"), content=nothing_else)
+    assert not AcquireTaskResponse.FromString(answer.content).token
+    assert ask(app, gates.STOP_RUN, bearer(tmp_path / "ada"), content=b"\xff").status_code == 403
+    assert stopped == [1, 2]
 
 
 def test_a_revocation_counts_at_once_and_a_rotation_replaces_the_node(
