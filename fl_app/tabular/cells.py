@@ -267,8 +267,7 @@ class Table:
     def _missing(self, name: str, values: NDArray[np.float64], missing: Collection[str] | None) -> NDArray[np.bool_]:
         """Say which of the distinct cells of a column, whose ``values`` are given, stand for a missing value."""
         absent = self._absent(missing)
-        numeric, _ = parse(pa.array(sorted(absent), pa.string()), STANDARD)
-        found = np.isin(values, numeric[~np.isnan(numeric)])
+        found = np.isin(values, absent_numbers(absent))
         if pa.types.is_string(self.columns[name].distinct.type):
             # Only texts that are no numbers are looked at one by one: of numbers there may be as many as rows.
             texts = self.columns[name].texts
@@ -357,6 +356,12 @@ def _refuse_nested(name: str, series: "pd.Series[Any]") -> None:
             f"column {name!r} holds lists or other nested values, neither text nor number: convert it, or leave it out "
             "with ignore_cols"
         )
+
+
+def absent_numbers(missing: Iterable[str]) -> NDArray[np.float64]:
+    """Return those spellings of missing values that are numbers, as numbers, ascending."""
+    numbers, _ = parse(pa.array(sorted(missing), pa.string()), STANDARD)
+    return np.unique(numbers[~np.isnan(numbers)])
 
 
 def parse(texts: pa.Array, numbers: NumberFormat) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

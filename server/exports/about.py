@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from fl_app.errors import DataError, FlAppError
+from fl_app.tabular.cell_text import missing_set
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.model_file import TrainedModel
 
 FORMAT = "fl-app scoring graph 1"
+TEXT_RULE = (
+    "without surrounding space, in Unicode NFC; 7.0 and 7 are one text, so are TRUE, True and true; 007 is not 7"
+)
 
 
 def about(model: TrainedModel) -> dict[str, Any]:
@@ -19,7 +23,28 @@ def about(model: TrainedModel) -> dict[str, Any]:
         "classes": list(model.classes),
         "architecture": model.architecture,
         "encoding": json.loads(model.encoding.to_json()),
+        "reading": reading(model.encoding),
         "origin": dict(model.extra),
+    }
+
+
+def reading(encoding: Encoding) -> dict[str, Any]:
+    """Return what a program that knows nothing of ours needs in order to read a table's cells as the pods read theirs.
+
+    Returns
+    -------
+    dict
+        "text": the rule, in words; "decimal" and "thousands": the marks in numbers, "" for none; for each feature,
+        "missing": the texts that stand for no value; "units": those that owners name.
+    """
+    return {
+        "text": TEXT_RULE,
+        "decimal": encoding.numbers.decimal,
+        "thousands": encoding.numbers.thousands,
+        "missing": {
+            column.name: sorted({*column.missing, *missing_set(column.missing)}) for column in encoding.features
+        },
+        "units": {column.name: column.unit for column in encoding.features if column.unit},
     }
 
 

@@ -2,13 +2,14 @@
 
 torch exports the graph from codes and numbers on; an ``ai.onnx.ml`` LabelEncoder before it turns each categorical
 column's text into codes (https://onnx.ai/onnx/operators/onnx_aionnxml_LabelEncoder.html). Text inputs are strings,
-"" where missing; numbers are float64, NaN where missing; the output ``probabilities`` is float32 [N, C].
+"" where missing; numbers are float64, NaN where missing; the output ``probabilities`` is float32 [N, C]. The graph
+knows other spellings as far as `server.exports.vocabulary` lists them; how cells are read stands in its metadata.
 """
 
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,9 @@ from numpy.typing import NDArray
 
 from fl_app.errors import UsageError
 from fl_app.tabular.cells import Table
-from fl_app.tabular.encoding import Encoding
+from fl_app.tabular.encoding import Encoding, codes_of
 from fl_app.tabular.model_file import TrainedModel, not_a_model
-from fl_app.tabular.statistics import is_absent, present_numbers
+from fl_app.tabular.statistics import present_numbers
 from server.exports.about import about, encoding_of
 from server.exports.vocabulary import vocabulary
 
@@ -99,11 +100,9 @@ class OnnxModel:
         table = Table.of(rows)
         columns: dict[str, NDArray[Any]] = {}
         for column in self._encoding.categorical:
-            if is_absent(table, column):
-                columns[column.name] = np.full((len(table), 1), "", dtype=object)
-            else:
-                indices, texts = table.texts(column.name, column.missing)
-                columns[column.name] = np.array([*texts, ""], dtype=object)[indices, None]
+            words = vocabulary(column)
+            texts = [_unknown_to(words), "", *column.values]  # of several spellings the graph gets the published one
+            columns[column.name] = np.array(texts, dtype=object)[codes_of(table, column)][:, None]
         for column in self._encoding.continuous:
             columns[column.name] = present_numbers(table, column)[:, None]
         parts = [
@@ -111,6 +110,13 @@ class OnnxModel:
             for start in range(0, max(len(table), 1), ROWS)
         ]
         return np.concatenate(parts).astype(np.float64)
+
+
+def _unknown_to(words: Mapping[str, int]) -> str:
+    text = "unknown"
+    while text in words:
+        text += "_"
+    return text
 
 
 def _network(model: TrainedModel) -> Any:
@@ -160,7 +166,7 @@ def _reader(encoding: Encoding, names: list[str], ir_version: int) -> Any:
     nodes, inputs = [], {}
     for column, name in zip(order, names, strict=True):
         if column.kind == "categorical":
-            words = vocabulary(column)
+            words = vocabulary(column, encoding.numbers)
             nodes.append(
                 helper.make_node(
                     "LabelEncoder",

@@ -1,7 +1,8 @@
 """PyTorch's own export: a graph that `torch.export.load` reads, with vocabulary and schema in its extra files.
 
 It takes ``codes`` (int64 [n, c]) and ``numbers`` (float32 [n, p], NaN where missing) and gives probabilities,
-float32 [n, C]. A number beyond 2^24 is rounded as float32 rounds it.
+float32 [n, C]. A number beyond 2^24 is rounded as float32 rounds it. ``about.json`` has for each categorical column the
+codes of its texts, for each number the spellings of missing, and in ``marks`` what to replace in its text.
 """
 
 import io
@@ -17,7 +18,7 @@ from fl_app.tabular.cells import Table
 from fl_app.tabular.encoding import Encoding, codes_of
 from fl_app.tabular.model_file import TrainedModel, not_a_model
 from fl_app.tabular.statistics import present_numbers
-from server.exports.about import about, encoding_of
+from server.exports.about import about, encoding_of, reading
 from server.exports.scorer import RawScorer
 from server.exports.vocabulary import vocabulary
 
@@ -27,16 +28,16 @@ if TYPE_CHECKING:
 ABOUT, ROWS = "about.json", 4096
 
 LOADER = """\
-import csv, json, sys, torch
-extra = {"about.json": ""}
+import csv, json, sys, torch, unicodedata
+extra, clean = {"about.json": ""}, lambda text: unicodedata.normalize("NFC", text.strip())
 score = torch.export.load(sys.argv[1], extra_files=extra).module()
-about = json.loads(extra["about.json"])
-rows = [{k: v.strip() for k, v in row.items()} for row in csv.DictReader(open(sys.argv[2], newline=""))]
-codes = [[known.get(row[c], 0) for c, known in about["categorical"].items()] for row in rows]
-numbers = [[float("nan" if row[c] in about["missing"] else row[c]) for c in about["continuous"]] for row in rows]
-found = score(torch.tensor(codes, dtype=torch.int64), torch.tensor(numbers, dtype=torch.float32)).tolist()
-print(",".join(about["classes"]))
-print(*(",".join(map(str, row)) for row in found), sep="\\n")
+about, lines = json.loads(extra["about.json"]), open(sys.argv[2], newline="", encoding="utf-8-sig").readlines()
+table = csv.DictReader(lines, delimiter=max(",;\\t|", key=lines[0].count), skipinitialspace=True)
+rows = [{clean(name): clean(cell) for name, cell in row.items() if name and cell} for row in table]
+number = lambda cell, none: float("nan" if cell in none else cell.translate(str.maketrans(about["marks"])))
+codes = [[known.get(row.get(name, ""), 0) for name, known in about["categorical"].items()] for row in rows]
+numbers = [[number(row.get(name, ""), none) for name, none in about["continuous"].items()] for row in rows]
+csv.writer(sys.stdout).writerows([about["classes"], *score(torch.tensor(codes).long(), torch.tensor(numbers)).tolist()])
 """
 """Ten lines that score a CSV file with a .pt2 file, without any of this package."""
 
@@ -50,10 +51,11 @@ def to_pt2(model: TrainedModel) -> bytes:
     program = torch.export.export(RawScorer(model, torch.float32), example, dynamic_shapes=({0: rows}, {0: rows}))
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # where the source files lie: nothing for a file that travels
-    facts = about(model) | {
-        "categorical": {column.name: vocabulary(column) for column in encoding.categorical},
-        "continuous": [column.name for column in encoding.continuous],
-        "missing": sorted({text for column in encoding.continuous for text in column.missing}),
+    facts, told = about(model), reading(encoding)
+    facts |= {
+        "categorical": {column.name: vocabulary(column, encoding.numbers) for column in encoding.categorical},
+        "continuous": {column.name: told["missing"][column.name] for column in encoding.continuous},
+        "marks": ({told["thousands"]: ""} if told["thousands"] else {}) | {told["decimal"]: "."},
     }
     content = io.BytesIO()
     torch.export.save(program, content, extra_files={ABOUT: json.dumps(facts)})

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fl_app.tabular.cells import absent_numbers
+from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.model_file import TrainedModel
 from fl_app.tabular.network import build_network, load_state
 
@@ -27,6 +29,7 @@ class RawScorer(nn.Module):
     mean: Tensor
     std: Tensor
     inner: Tensor
+    absent: Tensor
     codes: Tensor
     starts: Tensor
 
@@ -40,6 +43,7 @@ class RawScorer(nn.Module):
         for name, values in parts.items():
             self.register_buffer(name, torch.tensor(np.array(values), dtype=torch.float64))
         self.register_buffer("inner", _inner_edges(normalisation.cells).to(dtype))
+        self.register_buffer("absent", _absent_numbers(encoding).to(dtype))
         lengths = [len(column) for column in normalisation.codes]
         self.register_buffer("codes", torch.tensor(sum(normalisation.codes, ()), dtype=torch.int64))
         self.register_buffer("starts", torch.tensor([0, *lengths][:-1], dtype=torch.int64).cumsum(0))
@@ -58,9 +62,11 @@ class RawScorer(nn.Module):
         codes : int64 [n, c]
             Categorical features: 0 unknown, 1 missing, 2.. the schema's values.
         numbers : [n, p]
-            Continuous features in their own units; NaN where missing.
+            Continuous features in their own units; where missing, NaN or a number that stands for it, such as -999.
         """
         missing = numbers.isnan()
+        if self.absent.shape[1]:
+            missing = missing | (numbers.unsqueeze(2) == self.absent).any(2)
         present = torch.where(missing, 0.0, numbers)
         bins = self.codes[self.starts + (present.unsqueeze(2) >= self.inner).to(torch.int64).sum(2)]
         exact = torch.minimum(torch.maximum(present.to(torch.float64), self.low), self.high)
@@ -88,6 +94,15 @@ class ColumnScorer(nn.Module):
 
 def _joined(columns: Sequence[Tensor], rows: int, dtype: torch.dtype) -> Tensor:
     return torch.cat(list(columns), 1) if columns else torch.zeros(rows, 0, dtype=dtype)
+
+
+def _absent_numbers(encoding: Encoding) -> Tensor:
+    """Lay the numbers that stand for a missing value side by side, float64 [p, most], filled up with NaN."""
+    found = [absent_numbers(column.missing) for column in encoding.continuous]
+    absent = torch.full((len(found), max(map(len, found), default=0)), torch.nan, dtype=torch.float64)
+    for row, numbers in enumerate(found):
+        absent[row, : len(numbers)] = torch.from_numpy(numbers)
+    return absent
 
 
 def _inner_edges(cells: Sequence[Sequence[float]]) -> Tensor:
