@@ -17,6 +17,7 @@ from server.app.results import Results, Status
 from server.app.run_directory import FLOWER_LOG, RunDirectory, request_for
 from server.modeller.callbacks import Callback, CallbackFailed, Callbacks
 from server.modeller.failure_cause import RunLog, how_it_ended
+from server.modeller.ray_start import FIRST_LIMIT, SECOND_LIMIT
 from server.modeller.simulation import Simulation
 
 POLL = 0.2
@@ -166,7 +167,9 @@ def _launch(
     run: RunDirectory, federation: Federation, deadline: float, follow: Follow | None, observers: Callbacks
 ) -> None:
     launcher, log = launcher_for(federation), RunLog(run.path / FLOWER_LOG)
-    num_pods = len(federation.pods) if isinstance(federation, SimulatedFederation) else 0
+    num_pods = 0
+    if isinstance(federation, SimulatedFederation):
+        num_pods, deadline = len(federation.pods), deadline + FIRST_LIMIT + SECOND_LIMIT  # Ray's start comes before all
     with interruptible():
         try:
             launcher.start(run.path, {**os.environ, "FL_APP_FEDERATION": federation.source}, num_pods)
