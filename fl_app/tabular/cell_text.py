@@ -7,11 +7,14 @@ and from how the file is written, and from no other cell.
 import re
 import unicodedata
 from collections.abc import Iterable
+from typing import Literal
 
 from pydantic import Field
 
 from fl_app.validation import Frozen
 
+RULE: Literal["fl-app cells 1"] = "fl-app cells 1"
+"""The name of this module's rule. A model carries it, since another rule would give its texts other codes."""
 DEFAULT_MISSING = (
     *("", "?", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"),
     *("N/A", "NA", "NULL", "NaN", "n/a", "nan", "null"),

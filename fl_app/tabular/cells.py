@@ -193,6 +193,11 @@ class Table:
         ]
         return np.array([*found, -1], dtype=np.int64)[self._codes(name)], list(places)
 
+    def written(self, name: str) -> list[str]:
+        """Return a column as its file has it, without surrounding space; "" where there is nothing."""
+        texts = [*(text.strip() for text in self.columns[name].texts.to_pylist()), ""]
+        return [texts[code] for code in self._codes(name).tolist()]
+
     def numeric(self, name: str, missing: Collection[str] | None = None) -> Numeric:
         """Return how far a column consists of numbers; ``missing`` as for `texts`."""
         cells = self.columns[name]

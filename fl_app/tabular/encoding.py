@@ -8,14 +8,14 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
 
 from fl_app.errors import UsageError
-from fl_app.tabular.cell_text import STANDARD, NumberFormat, key_of
+from fl_app.tabular.cell_text import RULE, STANDARD, NumberFormat, key_of
 from fl_app.tabular.schema import Column, Schema
 from fl_app.tabular.settings import DataStructure
 from fl_app.tabular.statistics import Statistics, cell_of, grid, is_absent, present_numbers, statistics_of
@@ -168,12 +168,15 @@ class Encoding(Frozen):
         Of the continuous features.
     numbers : NumberFormat
         How the pods' files write numbers, where all write them alike: files are scored as written so.
+    cells : str
+        The rule by which the text of a cell was read: that of `fl_app.tabular.cell_text`.
     """
 
     target: Column
     features: tuple[Column, ...]
     normalisation: Normalisation
     numbers: NumberFormat = STANDARD
+    cells: Literal["fl-app cells 1"] = RULE
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -1,5 +1,6 @@
 """``fl-app predict``."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -12,33 +13,60 @@ from server.commands.output import read_options_option, runs_option
 @click.argument("model")
 @click.argument("table", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="[default: standard output]")
+@click.option("--id", "identifier", metavar="COLUMN", help="Begin each row with this column of TABLE, as it is there.")
+@click.option("--classes", is_flag=True, help="End each row with its most probable class, in a column `class`.")
 @read_options_option
 @runs_option
-def predict(model: str, table: Path, output: Path | None, read_options: str, runs: str) -> None:
+def predict(
+    model: str,
+    table: Path,
+    output: Path | None,
+    identifier: str | None,
+    classes: bool,
+    read_options: str,
+    runs: str,
+) -> None:
     """Score the rows of TABLE, a CSV or Parquet file, and write their class probabilities as CSV, row by row.
 
     The file is read as the pods read theirs: its separator is seen in its header; numbers and missing values are
-    written as in the pods' files, unless --read-options say otherwise.
+    written as in the pods' files, unless --read-options say otherwise. Values that the model never saw are counted on
+    standard error, and a column without any that it knows is warned of.
 
     MODEL is a .safetensors, .pt, .onnx or .pt2 file that fl-app has written, a run's directory, its name, or `latest`.
     Opening a .pt2 file can run code in it: open only files you trust.
     """
+    import numpy as np
     import pandas as pd
 
     from fl_app.errors import DataError, UsageError
-    from fl_app.tabular.read_options import options_in
+    from fl_app.tabular.read_options import is_parquet, options_in
     from fl_app.tabular.table_file import read_rows
     from server.app.run_directory import find_model
     from server.exports.formats import open_scorer
+    from server.exports.unseen import unseen
 
     scorer = open_scorer(find_model(model, Path(runs)))
-    rows = read_rows(table, scorer.encoding, options_in(read_options) if read_options else None)
+    options = options_in(read_options, parquet=is_parquet(table)) if read_options else None
+    rows = read_rows(table, scorer.encoding, options)
+    if identifier is not None and identifier not in rows.names:
+        raise UsageError(f"--id: {table} has no column {identifier!r}; it has {', '.join(rows.names)}")
     try:
         scores = pd.DataFrame(scorer.predict_proba(rows), columns=list(scorer.classes))
     except DataError as error:
-        raise DataError(f"{table}: {error}", detail=error.detail) from error
+        detail = f"{error.detail} (in --read-options)" if error.detail else ""
+        raise DataError(f"{table}: {error}", detail=detail) from error
+    # Names may stand twice: a class can be called as the identifier is.
+    if classes:
+        best = np.array(scorer.classes, dtype=object)[scores.to_numpy().argmax(axis=1)]
+        scores.insert(len(scorer.classes), "class", best, allow_duplicates=True)
+    if identifier is not None:
+        scores.insert(0, identifier, rows.written(identifier), allow_duplicates=True)
+    for told in unseen(rows, scorer.encoding):
+        click.echo(f"{'WARNING: ' if told.loud else ''}{told.text}", err=True)
     try:
         scores.to_csv(output or sys.stdout, index=False, float_format="%.9g")
+    except BrokenPipeError:  # whoever reads has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         raise UsageError(f"{output}: cannot be written: {error.strerror or error}") from error
     if output:

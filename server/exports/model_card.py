@@ -4,7 +4,7 @@ After Mitchell et al. 2019, "Model Cards for Model Reporting". The text is in ``
 know is left for them to write, and marked so.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from server.app.results import Results
 from server.display.rows_told import rows_told
 from server.display.templates import render
 from server.display.words import counted
+from server.exports.about import TEXT_RULE
 from server.exports.formats import format_of
 
 FIGURES = ("accuracy", "auc", "f1", "recall", "precision", "brier", "loss", "num_examples")
@@ -27,7 +28,7 @@ _READERS: Mapping[str, str] = {
     "pt": "`fl-app predict`, or `TrainedModel.load` in Python; `torch.load(weights_only=True)` opens it.",
     "onnx": "any ONNX runtime, without fl-app: one [N, 1] input for each column below, text as strings "
     '("" where missing), numbers as float64 (NaN where missing); the output `probabilities` is float32 [N, C]. '
-    "Classes and schema are in its metadata.",
+    "Classes, schema and how cells are read stand in its metadata.",
     "pt2": "`torch.export.load`: `codes` int64 [N, c] and `numbers` float32 [N, p] in the columns' order, "
     "vocabulary and schema in the extra file `about.json`. PyTorch unpickles parts of such a file: open only those you "
     "trust. A number beyond 2^24 is rounded as float32 rounds it.",
@@ -43,6 +44,7 @@ class _ColumnRow:
     values: tuple[str, ...] = ()
     more: int = 0
     range: str = ""
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,10 @@ def card(model: TrainedModel, path: Path, results: Mapping[str, Any] | None = No
         format=format_of(path),
         reader=_READERS[format_of(path)],
         columns=[_column_row(column) for column in model.encoding.features],
+        text_rule=TEXT_RULE,
+        marks=model.encoding.numbers,
+        missing=_missing(model.encoding.features),
+        bare=format_of(path) in ("onnx", "pt2"),
         settings=_training(settings) if settings else None,
         stopped=known.get("stopped"),
         kept=known.get("kept"),
@@ -108,7 +114,16 @@ def _column_row(column: Column) -> _ColumnRow:
         more = max(0, len(column.values) - SHOWN_VALUES)
         return _ColumnRow(column.name, "text", values=column.values[:SHOWN_VALUES], more=more)
     low, high = column.bounds
-    return _ColumnRow(column.name, "whole number" if column.integer else "number", range=f"{low:g} to {high:g}")
+    kind = "whole number" if column.integer else "number"
+    return _ColumnRow(column.name, kind, range=f"{low:g} to {high:g}", unit=column.unit)
+
+
+def _missing(columns: Sequence[Column]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Return spellings of missing values, each with the columns that it holds for; no columns where it is all."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for column in columns:
+        found.setdefault(tuple(sorted(filter(None, column.missing))), []).append(column.name)
+    return [(texts, tuple(names) if len(found) > 1 else ()) for texts, names in found.items()]
 
 
 def _training(settings: Mapping[str, Any]) -> _Training:

@@ -16,6 +16,7 @@ from fl_app.flower.protocol_settings import Timing
 from fl_app.tabular.cells import Table
 from fl_app.tabular.early_stopping import EarlyStopping
 from fl_app.tabular.encoding import MIN_BIN_ROWS, Encoding
+from fl_app.tabular.label_counts import left_out
 from fl_app.tabular.schema import Schema
 from fl_app.tabular.settings import DEFAULT_ARCHITECTURE, DataStructure, Optimizer
 from fl_app.tabular.table_file import read_rows
@@ -267,7 +268,7 @@ class PyTorchTabularClassifier:
         -------
         dict
             "accuracy", "auc", "f1", "recall", "precision", "brier", "loss" (nats a row) and "num_examples"; NaN where
-            the rows do not define one.
+            the rows do not define one. "left_out" is the number of rows that were left out.
 
         Raises
         ------
@@ -276,7 +277,8 @@ class PyTorchTabularClassifier:
         DataError
             As for `predict`, or if no row has a label that the model knows.
         """
-        return self._model.evaluate(_table(rows, self._model.encoding, read_options))
+        table, target = _table(rows, self._model.encoding, read_options), self._model.encoding.target
+        return self._model.evaluate(table) | {"left_out": sum(left_out(table, target).values())}
 
     def serialize(self, path: str | Path) -> None:
         """Write the model, with everything needed to use it, to a ``.pt`` or ``.safetensors`` file.

@@ -9,6 +9,7 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from fl_app.tabular.cell_text import NumberFormat
 from fl_app.tabular.combining import combine
 from fl_app.tabular.model_file import TrainedModel
 from fl_app.tabular.schema import schema_of
@@ -37,6 +38,27 @@ def test_it_tells_figures_cohort_privacy_and_how_to_read_the_file(form: str) -> 
     assert f"| format | {form} |" in text
     assert "With two pods" in text
     assert card_path(Path("d") / f"m.{form}") == Path("d") / f"m.{form}.card.md"
+
+
+def test_it_tells_how_the_cells_are_read() -> None:
+    text = told(model_of(shop(), units={"age": "years|x"}))
+    assert "| `age` | whole number, in `years\\|x` |" in text
+    assert "007 is not 7" in text
+    assert "`.` before decimals, nothing between thousands" in text
+    assert "Missing: the empty cell, `#N/A`" in text
+    assert "0.50 for 0.5" in text
+    assert "0.50 for 0.5" not in told(model_of(shop()), "pt")
+    made = model_of(shop())
+    features = tuple(
+        column.model_copy(update={"missing": ("", "-999")}) if column.name == "gift" else column
+        for column in made.encoding.features
+    )
+    numbers = NumberFormat(decimal=",", thousands=".")
+    encoding = made.encoding.model_copy(update={"features": features, "numbers": numbers})
+    other = card(TrainedModel(encoding, made.architecture, made.state), Path("m.pt"))
+    assert "`,` before decimals, `.` between thousands" in other
+    assert "Missing in `gift`: the empty cell, `-999`." in other
+    assert "Missing in `age`, `town`, `colour`: the empty cell, `#N/A`" in other
 
 
 def test_it_does_not_claim_what_was_not_so() -> None:
