@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fl_app.pod.datasource import CSVSource, ParquetSource
     from fl_app.pod.definition import Pod, PodDataConfig, PodDetailsConfig
     from fl_app.pod.policy import Policy
+    from fl_app.tabular.column_spec import ColumnSpec, ProposedColumn
     from fl_app.tabular.early_stopping import EarlyStopping
     from fl_app.tabular.schema import Schema
     from fl_app.tabular.settings import DataStructure, Optimizer
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CSVSource",
     "Callback",
+    "ColumnSpec",
     "DataStructure",
     "EarlyStopping",
     "FederatedAveraging",
@@ -36,6 +38,7 @@ __all__ = [
     "PodDataConfig",
     "PodDetailsConfig",
     "Policy",
+    "ProposedColumn",
     "PyTorchTabularClassifier",
     "Run",
     "Schema",
@@ -52,6 +55,7 @@ _MODULES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "fl_app.pod.datasource": ("CSVSource", "ParquetSource"),
         "fl_app.pod.definition": ("Pod", "PodDataConfig", "PodDetailsConfig"),
         "fl_app.pod.policy": ("Policy",),
+        "fl_app.tabular.column_spec": ("ColumnSpec", "ProposedColumn"),
         "fl_app.tabular.early_stopping": ("EarlyStopping",),
         "fl_app.tabular.schema": ("Schema",),
         "fl_app.tabular.settings": ("DataStructure", "Optimizer"),

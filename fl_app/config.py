@@ -10,6 +10,7 @@ from fl_app.errors import UsageError
 from fl_app.flower.protocol_settings import DEFAULT_WEIGHTING, Aggregation, Dropouts, Timing, Weighting
 from fl_app.pod.definition import PodName
 from fl_app.secagg.field import FIELD_31, FIELD_61
+from fl_app.tabular.column_spec import ColumnSpec
 from fl_app.tabular.early_stopping import EarlyStopping
 from fl_app.tabular.encoding import MIN_BIN_ROWS
 from fl_app.tabular.settings import ARCHITECTURES, DEFAULT_ARCHITECTURE, DataStructure, Optimizer
@@ -29,6 +30,7 @@ class Training(Frozen):
     ----------
     pods : names of the pods that train together.
     datastructure : the target and the columns used.
+    columns : what is proposed to the pods for their columns; None: nothing.
     architecture : the network, by its name in `fl_app.tabular.settings`.
     min_bin_rows : rows of all pods together in each bin of a number; bins are cut from secure sums, and fewer rows a
         bin show rarer values in the model.
@@ -45,6 +47,7 @@ class Training(Frozen):
 
     pods: tuple[PodName, ...] = Field(min_length=2)
     datastructure: DataStructure
+    columns: ColumnSpec | None = None
     architecture: str = DEFAULT_ARCHITECTURE
     min_bin_rows: int = Field(default=MIN_BIN_ROWS, ge=1)
     rounds: int = Field(default=10, ge=1, le=10_000)

@@ -28,7 +28,7 @@ class Discovery:
 
 
 def discover_pods(
-    grid: Grid, names: Sequence[str], timeout: float, *, required: bool = True, settle: float = 1.0
+    grid: Grid, names: Sequence[str], timeout: float, *, required: bool = True, settle: float = 1.0, proposal: str = ""
 ) -> Discovery:
     """Ask pods for their schemas, and which of the others they approve.
 
@@ -43,6 +43,8 @@ def discover_pods(
         ``names``, they are asked again, because a pod tells only which of the pods named to it it approves.
     settle : float
         Seconds without a new node after which, if nobody is required, all are taken to be there.
+    proposal : str
+        What is proposed to the pods for what they publish.
 
     Raises
     ------
@@ -52,12 +54,12 @@ def discover_pods(
     exchange, problems = Exchange(grid), list[str]()
 
     def ask(pods: Sequence[str]) -> Cohort:
-        return say_hello(exchange, _without_steps(grid, pods), secure=True, timeout=timeout)
+        return say_hello(exchange, _without_steps(grid, pods), secure=True, timeout=timeout, proposal=proposal)
 
     if required:
         cohort = ask(names)
     else:
-        cohort, problems = _connected_pods(exchange, _without_steps(grid, names), timeout, settle)
+        cohort, problems = _connected_pods(exchange, _without_steps(grid, names), timeout, settle, proposal)
         if not cohort.hellos:
             raise CohortRefused(problems or [f"no pod is connected (waited {timeout:.0f} seconds)"], names)
         if not set(cohort.hellos) <= set(names):
@@ -68,12 +70,12 @@ def discover_pods(
 
 
 def _connected_pods(
-    exchange: Exchange, aggregator: Aggregator, timeout: float, settle: float
+    exchange: Exchange, aggregator: Aggregator, timeout: float, settle: float, proposal: str
 ) -> tuple[Cohort, list[str]]:
     """Return who is connected once the set of nodes is stable, and a line for each reply that cannot be used."""
     replies = HelloReplies(aggregator, exchange.registered, None)
     asked, changed = set[int](), time.monotonic()
-    for new, unanswered in poll_hellos(exchange, replies, secure=True, timeout=timeout):
+    for new, unanswered in poll_hellos(exchange, replies, secure=True, timeout=timeout, proposal=proposal):
         asked |= new
         if new or unanswered or not asked:
             changed = time.monotonic()

@@ -27,6 +27,7 @@ def say_hello(
     at_least: int | None = None,
     on_wait: OnWait | None = None,
     without: Mapping[str, int] = MappingProxyType({}),
+    proposal: str = "",
 ) -> Cohort:
     """Ask every node, as it connects, until all requested pods have answered or ``timeout`` seconds are over.
 
@@ -38,6 +39,8 @@ def say_hello(
         Called at each poll with "hello" and the pods that have yet to answer.
     without : mapping of name to node id
         Pods that are not asked.
+    proposal : str
+        What is proposed to the pods for what they publish.
 
     Raises
     ------
@@ -46,7 +49,7 @@ def say_hello(
     """
     requested = aggregator.parameters.pods
     replies = HelloReplies(aggregator, exchange.registered, requested)
-    for _, unanswered in poll_hellos(exchange, replies, secure, timeout, without.values()):
+    for _, unanswered in poll_hellos(exchange, replies, secure, timeout, without.values(), proposal):
         settled = replies.settled(unanswered) | without.keys()
         pending = [name for name in requested if name not in settled]
         if not pending:
@@ -61,14 +64,19 @@ def say_hello(
 
 
 def poll_hellos(
-    exchange: Exchange, replies: "HelloReplies", secure: bool, timeout: float, without: Collection[int] = ()
+    exchange: Exchange,
+    replies: "HelloReplies",
+    secure: bool,
+    timeout: float,
+    without: Collection[int] = (),
+    proposal: str = "",
 ) -> Iterator[tuple[set[int], Collection[int]]]:
     """Send the hello to every node as it connects, and sort its reply in.
 
     Yields, after each poll, the nodes that have newly connected and those that have yet to answer.
     """
     session = replies.aggregator
-    request = records.put(RecordDict(), records.HelloRequest(session.session, session.parameters, secure))
+    request = records.put(RecordDict(), records.HelloRequest(session.session, session.parameters, secure, proposal))
     asked, waiting = set(without), dict[str, int]()
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:

@@ -85,6 +85,8 @@ class SecureAggregation(Strategy):
         How long the server waits.
     run_config : mapping
         The settings of the run, bound into the session.
+    proposal : str
+        What is proposed to the pods for what they publish, in the app's own words.
     starting_point : StartingPoint
         Where a resumed run goes on.
     hooks : Hooks
@@ -110,6 +112,7 @@ class SecureAggregation(Strategy):
         dropouts: Dropouts = Dropouts(),  # noqa: B008
         timing: Timing = Timing(),  # noqa: B008
         run_config: Mapping[str, Value] | None = None,
+        proposal: str = "",
         starting_point: StartingPoint = StartingPoint(),
         hooks: Hooks = Hooks(),  # noqa: B008
     ) -> None:
@@ -126,7 +129,7 @@ class SecureAggregation(Strategy):
             examples=aggregation.max_weight,
         )
         self.aggregation, self.dropouts, self.timing = aggregation, dropouts, timing
-        self.run_config = dict(run_config or {})
+        self.run_config, self.proposal = dict(run_config or {}), proposal
         self.starting_point, self.hooks = starting_point, hooks
         self.final: StepResult | None = None
         self.sessions: Sessions | None = None
@@ -153,6 +156,7 @@ class SecureAggregation(Strategy):
             timing=self.timing,
             membership_changes=self.dropouts.membership_changes,
             on_wait=self.hooks.on_wait,
+            proposal=self.proposal,
         )
         return self.sessions.cohort
 

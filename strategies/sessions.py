@@ -36,6 +36,8 @@ class Sessions:
         Most sessions after the first.
     on_wait : callable
         Called with a trip and the pods whose replies are outstanding.
+    proposal : str
+        What is proposed to the pods for what they publish.
 
     Attributes
     ----------
@@ -61,10 +63,11 @@ class Sessions:
         timing: Timing,
         membership_changes: int,
         on_wait: OnWait,
+        proposal: str = "",
     ) -> None:
         self._exchange, self._parameters, self._secure = Exchange(grid, timing.poll), parameters, secure
         self._timing, self._membership_changes, self._on_wait = timing, membership_changes, on_wait
-        self._pods_lost, self._why = False, ""
+        self._pods_lost, self._why, self._proposal = False, "", proposal
         self.traffic: dict[str, Traffic] = {}
         self.opened = 0
         self.aggregator, self.cohort, self._steps = self._open(timing.hello, at_least=None)
@@ -115,6 +118,7 @@ class Sessions:
             at_least=at_least,
             on_wait=self._on_wait,
             without=without,
+            proposal=self._proposal,
         )
         if self._secure:
             try:

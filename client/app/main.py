@@ -54,7 +54,9 @@ def find_pod(context: Context) -> tuple[Pod, Path | None]:
 def find_owner(context: Context) -> Owner:
     """Return the owner in whose name this node answers."""
     pod, home = find_pod(context)
-    return owner_of(pod.name, pod.approved_pods, pod.policy, home=home, schema=lambda: PodTable.of(pod).schema())
+    return owner_of(
+        pod.name, pod.approved_pods, pod.policy, home=home, schema=lambda proposal: PodTable.of(pod).schema(proposal)
+    )
 
 
 def requested_training(settings: str) -> Mapping[TrainingLimit, int | None]:

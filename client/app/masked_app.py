@@ -170,7 +170,7 @@ class MaskedApp:
         if parameters.steps and owner.name not in parameters.pods:
             return call.give("bystander", records.Bystander(owner.name))
         approves = tuple(pod for pod in parameters.pods if pod in owner.approved)
-        published = records.Published(owner.schema(), approves, installed()).to_bytes()
+        published = records.Published(owner.schema(request.proposal), approves, installed()).to_bytes()
         fresh = PodSession.open(owner.name, owner.signer, request.session, parameters, published, b"")
         if not parameters.steps:  # schema discovery: the pod publishes, and no session begins
             return call.give("look", fresh.own)

@@ -20,7 +20,7 @@ VERIFIED_APP = "FL_APP_VERIFIED_APP"
 """Set by the guard that starts this process: SHA-256 of the app's bundle, which the owner has approved."""
 
 
-def _no_schema() -> str:
+def _no_schema(proposal: str) -> str:
     return ""
 
 
@@ -47,7 +47,8 @@ class Owner:
     log : Path or None
         File for errors that are told to nobody but the owner; None for the process's own log alone.
     schema : callable
-        Returns the text that the owner publishes about the table.
+        Returns the text that the owner publishes about the table, given what the modeller proposes for it ("" for
+        nothing).
     app : str
         Hash of the app's bundle that the owner's guard has verified; "" where there is no guard.
     paused : callable
@@ -60,7 +61,7 @@ class Owner:
     ledger: Ledger
     policy: Policy = field(default_factory=Policy)
     log: Path | None = None
-    schema: Callable[[], str] = _no_schema
+    schema: Callable[[str], str] = _no_schema
     app: str = ""
     paused: Callable[[], bool] = _never
 
@@ -82,7 +83,7 @@ def owner_of(
     policy: Policy,
     *,
     home: Path | None = None,
-    schema: Callable[[], str] = _no_schema,
+    schema: Callable[[str], str] = _no_schema,
 ) -> Owner:
     """Return the owner of pod ``name`` with the key, the keyring and the ledger of its home.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from client.app.encoded_rows import EncodedRows
 from client.app.row_split import split_rows
 from fl_app.pod.definition import Pod
+from fl_app.tabular.column_spec import ColumnSpec, agree
 from fl_app.tabular.encoding import Encoded, Encoding
 from fl_app.tabular.schema import schema_of
 
@@ -42,18 +43,34 @@ class PodTable:
             without=self.pod.data_config.ignore_cols,
         )
 
-    def schema(self) -> str:
-        """Return the JSON of the schema the owner publishes."""
-        config = self.pod.data_config
-        return schema_of(
+    def schema(self, proposal: str = "") -> str:
+        """Return the JSON of the schema the owner publishes.
+
+        Parameters
+        ----------
+        proposal : str
+            A modeller's `ColumnSpec` as JSON, which decides what the owner's file leaves open; "" for none.
+        """
+        config, least = self.pod.data_config, self.pod.policy.minimum_category_count
+        agreed = agree(
             self.cells,
-            name=self.pod.name,
+            ColumnSpec.proposed(proposal),
             force_stypes=config.force_stypes,
             bounds=config.bounds,
-            optional=config.optional,
             units=config.units,
-            min_count=self.pod.policy.minimum_category_count,
-        ).to_json()
+            min_count=least,
+        )
+        schema = schema_of(
+            self.cells,
+            name=self.pod.name,
+            force_stypes=agreed.force_stypes,
+            bounds=agreed.bounds,
+            optional=config.optional,
+            units=agreed.units,
+            min_count=least,
+            read_as=agreed.read_as,
+        )
+        return schema.model_copy(update={"disagreements": agreed.disagreements}).to_json()
 
     def rows(self, part: str) -> "Table":
         """Return the rows of "train", "validation" or "test"."""

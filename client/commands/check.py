@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from client.commands.options import home_option, json_option
+from client.commands.options import columns_option, home_option, json_option
 from fl_app.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,25 +22,33 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="The operator's join file, or a federation in fl-app.toml: also check its SuperLink.",
 )
+@columns_option
 @home_option
 @json_option
 @click.pass_context
-def check(context: click.Context, file: Path, federation: str | None, home: Path | None, as_json: bool) -> None:
+def check(
+    context: click.Context, file: Path, federation: str | None, columns: Path | None, home: Path | None, as_json: bool
+) -> None:
     """Check a pod before it goes online: file, table, schema, keys, approvals, app, SuperLink.
 
     The exit code is 1 if anything is wrong.
     """
     from client.site.checks import examine
+    from fl_app.host.column_file import read_columns
     from fl_app.host.findings import Finding
     from fl_app.pod.pod_file import load_pod
 
     document: dict[str, Any] = {}
+    spec = read_columns(columns) if columns else None
     try:
         pod = load_pod(file)
     except UsageError as error:
         findings = [Finding("pod file", False, str(error))]
     else:
-        findings = [Finding("pod file", True, f"{file}: pod {pod.name}"), *examine(pod, home, _deployed(federation))]
+        findings = [
+            Finding("pod file", True, f"{file}: pod {pod.name}"),
+            *examine(pod, home, _deployed(federation), spec),
+        ]
         document = _document(pod, home)
     if as_json:
         click.echo(json.dumps({**document, "findings": [asdict(finding) for finding in findings]}, indent=1))

@@ -13,11 +13,14 @@ from fl_app.host.findings import Finding
 from fl_app.host.probe import check_superlink
 from fl_app.pod.definition import Pod
 from fl_app.system.home import PAUSED_FILE, pod_home
+from fl_app.tabular.column_spec import ColumnSpec
 
 _CLASSES = 20
 
 
-def examine(pod: Pod, home: Path | None, federation: DeployedFederation | None) -> list[Finding]:
+def examine(
+    pod: Pod, home: Path | None, federation: DeployedFederation | None, columns: ColumnSpec | None = None
+) -> list[Finding]:
     """Check a pod whose file has been read, and the SuperLink of ``federation`` if one is given.
 
     Parameters
@@ -28,14 +31,16 @@ def examine(pod: Pod, home: Path | None, federation: DeployedFederation | None) 
         Where its keys are; None means `fl_app_home`.
     federation
         How to reach the SuperLink; None skips that check.
+    columns
+        What a modeller proposes for the columns of all pods; None: nothing.
     """
-    findings = [*_table(pod), *_keys(pod, home), *_approvals(pod, home), *_apps(pod, home), _flower()]
+    findings = [*_table(pod, columns), *_keys(pod, home), *_approvals(pod, home), *_apps(pod, home), _flower()]
     if federation is None:
         return [*findings, Finding("SuperLink", True, "not checked: give the operator's join file with --federation")]
     return [*findings, *check_superlink(federation)]
 
 
-def _table(pod: Pod) -> Iterator[Finding]:
+def _table(pod: Pod, columns: ColumnSpec | None) -> Iterator[Finding]:
     from client.app.pod_table import PARTS, PodTable
     from fl_app.tabular.schema import Schema
 
@@ -51,10 +56,14 @@ def _table(pod: Pod) -> Iterator[Finding]:
     text = f"{len(table.cells)} rows: {', '.join(f'{n} for {part}' for n, part in zip(sizes, PARTS, strict=True))}"
     yield Finding("data", True, text)
     try:
-        schema = Schema.from_json(table.schema())
+        schema = Schema.from_json(table.schema(columns.to_json() if columns else ""))
     except (DataError, UsageError) as error:
         yield Finding("schema", False, error.full_text)
         return
+    for name, why in schema.disagreements.items():
+        yield Finding("proposal", False, f"{name}: {why}")
+    if columns and not schema.disagreements:
+        yield Finding("proposal", True, "this pod follows it")
     yield from _bounds(table, schema)
     yield from _left_out(pod, table, schema)
     silent = [column.name for column in schema.columns if column.kind == "categorical" and not column.values]

@@ -26,11 +26,15 @@ M = TypeVar("M", bound=Record)
 
 @dataclass(frozen=True)
 class HelloRequest(Record):
-    """The server's opening: a session, and everything that is fixed for it."""
+    """The server's opening: a session, and everything that is fixed for it.
+
+    ``proposal`` is what the modeller proposes for what pods publish, in the app's own words; "" for nothing.
+    """
 
     session: bytes
     parameters: Parameters
     secure: bool
+    proposal: str = ""
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ def combine(schemas: Sequence[Schema], *, ignore_cols: Collection[str] = ()) -> 
         column, bridged = _combine_column(*_held(schemas, name))
         columns.append(column)
         differences += bridged
+        differences += [f"{name}: {pod}: {why}" for pod, why in disagreements(schemas, name).items()]
     formats = {schema.numbers for schema in schemas}
     if len(formats) > 1:
         differences += [f"numbers: {schema.name} writes them {_written(schema.numbers)}" for schema in schemas]
@@ -65,6 +66,11 @@ def misfits(schemas: Sequence[Schema], *, ignore_cols: Collection[str] = ()) -> 
     """Return why columns of several pods cannot become one, for each column that cannot."""
     problems = {name: _problem(*_held(schemas, name)) for name in _names(schemas, ignore_cols)}
     return {name: problem for name, problem in problems.items() if problem}
+
+
+def disagreements(schemas: Sequence[Schema], name: str) -> dict[str, str]:
+    """Return, for each pod that does not follow the modeller's proposal for a column, the reason."""
+    return {schema.name: schema.disagreements[name] for schema in schemas if name in schema.disagreements}
 
 
 def _names(schemas: Sequence[Schema], ignore_cols: Collection[str]) -> list[str]:

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -100,6 +100,13 @@ class Column(Frozen):
         return Column(kind="categorical", **{k: v for k, v in self if k not in left_out})
 
 
+class ReadAs(NamedTuple):
+    """How a column is read where its owner leaves it open and a proposal says it: kind, and spellings of missing."""
+
+    kind: Kind
+    missing: tuple[str, ...]
+
+
 class Schema(Frozen):
     """What a pod publishes of its table; it holds no counts.
 
@@ -111,11 +118,14 @@ class Schema(Frozen):
         In the table's order.
     numbers : NumberFormat
         How its file writes numbers.
+    disagreements : dict of str to str
+        For each column in which the pod does not follow a modeller's proposal the reason.
     """
 
     name: str = Field(min_length=1)
     columns: tuple[Column, ...]
     numbers: NumberFormat = STANDARD
+    disagreements: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
@@ -161,12 +171,14 @@ def schema_of(
     optional: Collection[str] = (),
     units: Mapping[str, str] | None = None,
     min_count: int = 10,
+    read_as: Mapping[str, ReadAs] | None = None,
 ) -> Schema:
     """Describe a table: columns of which every cell is a number are continuous, others categorical, unless forced.
 
     Category values seen in fewer than ``min_count`` rows are not published. A continuous column's public
     bounds are the owner's, or the least power of two that covers the data: 0..2^k, or -2^k..2^k. One of at most
-    ``MAX_CLASSES`` whole numbers publishes these too, unless it is forced to be continuous.
+    ``MAX_CLASSES`` whole numbers publishes these too, unless it is forced to be continuous. For the columns in
+    ``read_as`` kind and spellings of missing are those given there.
 
     Raises
     ------
@@ -194,23 +206,25 @@ def schema_of(
         raise UsageError(f"force_stypes: unknown kind {wrong[0]!r}; allowed are {' and '.join(KINDS)}")
 
     def describe(column: str) -> Column:
-        numeric = table.numeric(column)
+        agreed = (read_as or {}).get(column)
+        numeric = table.numeric(column, agreed and agreed.missing)
         _refuse_infinite(table, column, numeric)
-        kind = forced.get(column) or kind_of(numeric)
+        kind = forced.get(column) or (agreed.kind if agreed else kind_of(numeric))
         facts: dict[str, Any] = {
             "name": column,
             "optional": column in optional,
-            "missing": DEFAULT_MISSING if table.missing is None else table.missing,
+            "missing": agreed.missing if agreed else DEFAULT_MISSING if table.missing is None else table.missing,
             "unit": (units or {}).get(column, ""),
             "empty": not numeric.rows,
         }
         if kind == "categorical":
             if column in (bounds or {}):
                 raise UsageError(f"bounds names {column!r}, which is categorical in {name!r}")
-            return Column(kind="categorical", values=published_values(table, column, min_count), **facts)
+            values = published_values(table, column, min_count, agreed and agreed.missing)
+            return Column(kind="categorical", values=values, **facts)
         if numeric.number_rows < numeric.rows:
-            table.numbers_of(column)  # raises, and quotes the texts
-        low, high = (bounds or {}).get(column) or _public_bounds(numeric.values)
+            table.numbers_of(column, agreed and agreed.missing)  # raises, and quotes the texts
+        low, high = (bounds or {}).get(column) or public_bounds(numeric.values)
         values = _few_values(numeric, min_count) if column not in forced else ()
         return Column(kind="continuous", low=low, high=high, integer=numeric.whole, values=values, **facts)
 
@@ -225,9 +239,11 @@ def kind_of(numeric: "Numeric") -> Kind:
     return "continuous"
 
 
-def published_values(table: "Table", column: str, min_count: int) -> tuple[str, ...]:
+def published_values(
+    table: "Table", column: str, min_count: int, missing: Collection[str] | None = None
+) -> tuple[str, ...]:
     """Return a column's categories of at least ``min_count`` rows, sorted; of several spellings the first."""
-    indices, texts = table.texts(column)
+    indices, texts = table.texts(column, missing)
     counts: Counter[str] = Counter()
     spellings: dict[str, str] = {}
     held = np.bincount(indices[indices >= 0], minlength=len(texts))
@@ -256,7 +272,8 @@ def _refuse_infinite(table: "Table", column: str, numeric: "Numeric") -> None:
             raise DataError(f"column {column!r} holds infinite numbers: remove them or leave the cells empty")
 
 
-def _public_bounds(numbers: "np.ndarray[Any, np.dtype[np.float64]]") -> tuple[float, float]:
+def public_bounds(numbers: "np.ndarray[Any, np.dtype[np.float64]]") -> tuple[float, float]:
+    """Return the least power of two that covers numbers, as bounds: 0..2^k, or -2^k..2^k."""
     largest = float(np.abs(numbers).max(initial=0.0))
     # A power of two, so that the bound shows the order of magnitude of the largest value and not the value itself.
     # Beyond 2^1000 either way the grid and the squares would leave the range of a float.

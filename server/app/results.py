@@ -346,6 +346,8 @@ class Discovery(Document):
     """Seconds for the pods to connect and answer."""
     required: bool = True
     """Whether each of them must answer."""
+    proposal: str = ""
+    """What is proposed for their columns: a `ColumnSpec` as JSON."""
 
 
 class RunRequest(Document):

@@ -45,6 +45,7 @@ def secure_strategy(config: RunConfig, starting_point: StartingPoint, hooks: Hoo
         dropouts=config.dropouts,
         timing=config.timing,
         run_config={RUN: config.to_json()},
+        proposal=config.columns.to_json() if config.columns else "",
         starting_point=starting_point,
         hooks=hooks,
     )

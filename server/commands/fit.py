@@ -13,13 +13,15 @@ from fl_app.config import DEFAULT_OPTIMIZER, RunConfig, StrategyName
 from fl_app.errors import RunFailed, UsageError
 from fl_app.federation.kinds import Federation, census_federation, find_federation
 from fl_app.flower.protocol_settings import Weighting
+from fl_app.host.column_file import read_columns
 from fl_app.secagg.field import FIELD_31, FIELD_61
+from fl_app.tabular.column_spec import ColumnSpec
 from fl_app.tabular.early_stopping import EarlyStopping
 from fl_app.tabular.settings import ARCHITECTURES, DataStructure, Optimizer
 from fl_app.validation import names_in
 from server.app.results import Results
 from server.app.run_directory import RunDirectory
-from server.commands.output import console, emit, federation_option, json_option, runs_option
+from server.commands.output import columns_option, console, emit, federation_option, json_option, runs_option
 from server.display.progress import Progress, matrix_table, results_table
 from server.display.words import counted
 from server.modeller.launch import FitFailed, Follow, Interrupted
@@ -169,7 +171,12 @@ def training_options(command: _Command) -> _Command:
     return command
 
 
-def run_config(options: TrainingOptions, pods: tuple[str, ...], datastructure: DataStructure) -> RunConfig:
+def run_config(
+    options: TrainingOptions,
+    pods: tuple[str, ...],
+    datastructure: DataStructure,
+    columns: ColumnSpec | None = None,
+) -> RunConfig:
     """Return the settings of a run over ``pods`` that the options describe.
 
     Raises
@@ -185,6 +192,7 @@ def run_config(options: TrainingOptions, pods: tuple[str, ...], datastructure: D
     return RunConfig(
         pods=pods,
         datastructure=datastructure,
+        columns=columns,
         architecture=options.architecture,
         min_bin_rows=options.min_bin_rows,
         rounds=options.rounds,
@@ -217,6 +225,7 @@ def run_config(options: TrainingOptions, pods: tuple[str, ...], datastructure: D
     multiple=True,
     help="Columns to leave out; may be repeated, and '\"a, b\"' names one column.",
 )
+@columns_option
 @click.option("--test-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Public test rows.")
 @click.option(
     "--resume",
@@ -233,6 +242,7 @@ def fit(
     pods: str,
     target: str | None,
     ignore: tuple[str, ...],
+    columns: Path | None,
     test_file: Path | None,
     resume: str | None,
     **_shared: object,
@@ -244,7 +254,7 @@ def fit(
         return
     over = find_federation(federation, Path.cwd())
     datastructure = DataStructure(target=target or over.test_target or "TARGET", ignore_cols=names_in(ignore))
-    _train(over, names_in(pods) or over.pod_identifiers, datastructure, test_file, options)
+    _train(over, names_in(pods) or over.pod_identifiers, datastructure, test_file, options, columns)
 
 
 @click.command(epilog="Example: fl-app demo --rounds 3")
@@ -268,8 +278,9 @@ def _train(
     datastructure: DataStructure,
     test_file: Path | None,
     options: TrainingOptions,
+    columns: Path | None = None,
 ) -> None:
-    config = run_config(options, pods, datastructure)
+    config = run_config(options, pods, datastructure, read_columns(columns) if columns else None)
 
     def carry_out(follow: Follow) -> RunDirectory:
         return carry_out_fit(config, federation, runs=Path(options.runs), test_file=test_file, follow=follow)

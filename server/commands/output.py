@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,6 +21,12 @@ read_options_option = click.option(
     default="",
     metavar="OPTIONS",
     help='How the file is written where that cannot be seen, as in a pod file: \'sep: ";", decimal: ","\'.',
+)
+columns_option = click.option(
+    "--columns",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="What you propose to all pods for their columns: kinds, bounds, units, spellings of missing (YAML).",
 )
 runs_option = click.option("--runs", default="runs", show_default=True, metavar="DIR", help="Directory of the runs.")
 

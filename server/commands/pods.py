@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from server.commands.output import console, emit, federation_option, json_option
+from fl_app.errors import UsageError
+from server.commands.output import columns_option, console, emit, federation_option, json_option
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fl_app.federation.kinds import Federation
+    from fl_app.tabular.schema import Schema
     from server.modeller.schema_discovery import PodInfo
     from server.modeller.schema_verdicts import ColumnVerdict
 
@@ -19,6 +23,13 @@ if TYPE_CHECKING:
 @federation_option
 @click.option("--target", help="Column to predict: also judge whether the pods code it alike.")
 @click.option("--ignore", metavar="A,B", multiple=True, help="Columns to leave out of the verdict; may be repeated.")
+@columns_option
+@click.option(
+    "--columns-out",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write what the pods publish as such a file, of the columns that fit.",
+)
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds to wait for the pods to connect.")
 @json_option
 @click.pass_context
@@ -27,6 +38,8 @@ def pods(
     federation: str | None,
     target: str | None,
     ignore: tuple[str, ...],
+    columns: Path | None,
+    columns_out: Path | None,
     timeout: float,
     as_json: bool,
 ) -> None:
@@ -38,13 +51,14 @@ def pods(
     from importlib.metadata import version
 
     from fl_app.federation.kinds import find_federation
+    from fl_app.host.column_file import read_columns
     from fl_app.validation import names_in
     from server.modeller.schema_discovery import discover_schemas
     from server.modeller.schema_verdicts import judge
 
     requested = find_federation(federation, Path.cwd())
     with console(errors=True).status("asking the pods"):
-        published = discover_schemas((), requested, timeout)
+        published = discover_schemas((), requested, timeout, read_columns(columns) if columns else None)
     missing = [name for name in requested.pod_identifiers if name not in published]
     schemas = [info.schema for info in published.values()]
     known = {name for schema in schemas for name in schema.names}
@@ -69,8 +83,22 @@ def pods(
         "verdicts": [asdict(verdict) for verdict in verdicts],
     }
     emit(document, as_json, lambda: _show(published, missing, verdicts, target))
+    if columns_out:
+        _write_columns(columns_out, schemas, [v.name for v in verdicts if v.verdict != "does not fit"])
     if target and any(verdict.verdict == "does not fit" for verdict in verdicts):
         context.exit(1)
+
+
+def _write_columns(path: Path, schemas: "Sequence[Schema]", names: list[str]) -> None:
+    from fl_app.host.column_file import columns_text
+    from fl_app.tabular.combining import combine
+
+    others = {name for schema in schemas for name in schema.names if name not in names}
+    text = columns_text(combine(schemas, ignore_cols=others).columns)
+    try:
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _files(federation: "Federation") -> dict[str, str]:

@@ -14,6 +14,7 @@ from fl_app.errors import DataError, UsageError
 from fl_app.federation.kinds import Federation
 from fl_app.flower.protocol_settings import Timing
 from fl_app.tabular.cells import Table
+from fl_app.tabular.column_spec import ColumnSpec
 from fl_app.tabular.early_stopping import EarlyStopping
 from fl_app.tabular.encoding import MIN_BIN_ROWS, Encoding
 from fl_app.tabular.label_counts import left_out
@@ -111,6 +112,7 @@ class PyTorchTabularClassifier:
         lr_decay: float = DEFAULT_LR_DECAY,
         early_stopping: EarlyStopping | None = None,
         callbacks: Sequence[Callback] = (),
+        columns: ColumnSpec | None = None,
         test_file: str | Path | None = None,
         runs: str | Path = "runs",
         hello_timeout: float = Timing.hello,
@@ -144,6 +146,8 @@ class PyTorchTabularClassifier:
         callbacks
             Your own code that watches the run and may ask it to stop. An exception in a callback stops the run and is
             raised here.
+        columns
+            What is proposed to the pods for their columns, as to `combine_pod_schemas`.
         test_file
             Your own public rows on which every round is scored; None: the federation's, if it has any.
         runs
@@ -171,6 +175,7 @@ class PyTorchTabularClassifier:
         config = RunConfig(
             pods=names,
             datastructure=self.datastructure,
+            columns=columns,
             architecture=self.architecture,
             min_bin_rows=self.min_bin_rows,
             rounds=extent.rounds,

@@ -13,6 +13,7 @@ from pathlib import Path
 from fl_app.errors import RunFailed, UsageError
 from fl_app.federation.kinds import Federation, find_federation
 from fl_app.flower.protocol_settings import Timing
+from fl_app.tabular.column_spec import ColumnSpec
 from fl_app.tabular.combining import combine
 from fl_app.tabular.schema import CombinedSchema, Schema
 from server.app.results import Discovery, RunRequest
@@ -76,6 +77,7 @@ def combine_pod_schemas(
     federation: str | Federation | None = None,
     *,
     ignore_cols: Sequence[str] = (),
+    columns: ColumnSpec | None = None,
     timeout: float = Timing.hello,
 ) -> CombinedSchema:
     """Ask pods for their schemas and combine them into one: the union of categories, the widest bounds.
@@ -88,6 +90,8 @@ def combine_pod_schemas(
         A federation, or its name as for ``--federation``; None: the nearest, see `find_federation`.
     ignore_cols
         Columns to leave out, such as those whose types differ between pods.
+    columns
+        What is proposed to the pods for their columns; `fit` must be given the same.
     timeout
         Seconds to wait for the pods to connect and answer.
 
@@ -100,10 +104,12 @@ def combine_pod_schemas(
     """
     chosen = federation_of(federation)
     names = chosen.pod_identifiers if pod_identifiers is None else pod_identifiers
-    return combine(_schemas_of(names, chosen, timeout), ignore_cols=ignore_cols)
+    return combine(_schemas_of(names, chosen, timeout, columns), ignore_cols=ignore_cols)
 
 
-def discover_schemas(pods: Sequence[str], federation: Federation, timeout: float = Timing.hello) -> dict[str, PodInfo]:
+def discover_schemas(
+    pods: Sequence[str], federation: Federation, timeout: float = Timing.hello, columns: ColumnSpec | None = None
+) -> dict[str, PodInfo]:
     """Return what pods publish at present, by their names.
 
     Parameters
@@ -113,6 +119,8 @@ def discover_schemas(pods: Sequence[str], federation: Federation, timeout: float
         that cannot answer is reported in a warning.
     timeout
         Seconds to wait for the pods to connect and answer.
+    columns
+        What is proposed to the pods for their columns.
 
     Raises
     ------
@@ -122,7 +130,12 @@ def discover_schemas(pods: Sequence[str], federation: Federation, timeout: float
         If a named pod does not answer, or no pod at all does.
     """
     check_pods(pods, federation)
-    discovery = Discovery(names=tuple(pods) or federation.pod_identifiers, timeout=timeout, required=bool(pods))
+    discovery = Discovery(
+        names=tuple(pods) or federation.pod_identifiers,
+        timeout=timeout,
+        required=bool(pods),
+        proposal=columns.to_json() if columns else "",
+    )
     with tempfile.TemporaryDirectory(prefix="fl-app-") as scratch:
         run = RunDirectory.create(Path(scratch), None, RunRequest(look=discovery))
         try:
@@ -150,9 +163,11 @@ def federation_of(given: str | Federation | None) -> Federation:
     return find_federation(given, Path.cwd()) if given is None or isinstance(given, str) else given
 
 
-def _schemas_of(names: Sequence[str], federation: Federation, timeout: float) -> list[Schema]:
+def _schemas_of(
+    names: Sequence[str], federation: Federation, timeout: float, columns: ColumnSpec | None = None
+) -> list[Schema]:
     if not names:
         raise UsageError("name at least one pod")
     progress_console().print(f"asking for schemas: {', '.join(names)} ({federation.kind})", highlight=False)
-    published = discover_schemas(names, federation, timeout)
+    published = discover_schemas(names, federation, timeout, columns)
     return [published[name].schema for name in names]

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fl_app.tabular.combining import SchemaMismatch, check_target, combine, misfits
+from fl_app.tabular.combining import SchemaMismatch, check_target, combine, disagreements, misfits
 from fl_app.tabular.schema import Column, Kind, Schema
 
 Verdict = Literal["fits", "differs", "does not fit"]
@@ -65,10 +65,11 @@ def judge(
 
 def _verdict(name: str, schemas: Sequence[Schema], problem: str, files: Mapping[str, str]) -> ColumnVerdict:
     held = {schema.name: schema.column(name) for schema in schemas if name in schema.names}
+    told = tuple(f"{name}: {pod}: {why}" for pod, why in disagreements(schemas, name).items())
     if problem:
-        return ColumnVerdict(name, "does not fit", (problem,), _advice(held, schemas, files))
+        return ColumnVerdict(name, "does not fit", (problem, *told), _advice(held, schemas, files))
     alone = [Schema(name=schema.name, columns=tuple(c for c in schema.columns if c.name == name)) for schema in schemas]
-    differences = combine(alone).differences
+    differences = (*combine(alone).differences, *told)
     commands: dict[str, str] = {}
     if far := _far_apart(held):
         low, high = min(c.bounds[0] for c in far.values()), max(c.bounds[1] for c in far.values())

@@ -74,7 +74,9 @@ class LinearPods:
 
     def owner(self, context: Context) -> Owner:
         name = str(context.node_config["pod"])
-        return owner_of(name, self.approved[name], self.policies[name], home=self.home(name), schema=lambda: "{}")
+        return owner_of(
+            name, self.approved[name], self.policies[name], home=self.home(name), schema=lambda proposal: "{}"
+        )
 
     def masked_app(self) -> ClientApp:
         app = ClientApp()

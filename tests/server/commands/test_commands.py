@@ -124,6 +124,31 @@ def test_pods_judges_every_column_and_says_what_to_set(
         (project / "south.csv").write_text(before)
 
 
+def test_a_proposal_for_columns_reaches_the_pods(
+    project: Path, call: Call, report: Callable[..., Any], tmp_path: Path
+) -> None:
+    spec = tmp_path / "spec.yaml"
+    assert call("pods", "--columns-out", str(spec))[0] == 0
+    assert "age: {kind: continuous" in spec.read_text()
+    spec.write_text("columns:\n  age: {bounds: [0, 120], unit: years}\n  colour: {kind: continuous}\n")
+    found = report("pods", "--columns", str(spec))
+    (age,) = (column for column in found["pods"]["north"]["columns"] if column["name"] == "age")
+    assert (age["low"], age["high"], age["unit"]) == (0, 120, "years")
+    verdicts = {verdict["column" if "column" in verdict else "name"]: verdict for verdict in found["verdicts"]}
+    assert "holds text that is not a number, and stays categorical" in verdicts["colour"]["texts"][-1]
+    code, _, err = call(
+        "fit", "--target", "outcome", "--rounds", "1", "--columns", str(spec), "--runs", str(tmp_path / "runs")
+    )
+    assert code == 0, err
+    (run,) = (path for path in (tmp_path / "runs").iterdir() if path.name != "latest")
+    settings = json.loads((run / "config.json").read_text())["run"]
+    assert settings["columns"]["columns"]["age"]["unit"] == "years"
+    (kept,) = (run / "model.safetensors",)
+    assert b"years" in kept.read_bytes()
+    looked = call("pod", "check", "north.yaml", "--columns", str(spec))[1]
+    assert "WRONG  proposal: colour: it holds text" in looked
+
+
 def test_pods_tells_of_one_that_cannot_answer_and_of_one_that_approves_nobody(
     project: Path, call: Call, report: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
