@@ -3,6 +3,7 @@
 Everything that takes time runs in other processes, so it also works under a running event loop, as in a notebook.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -23,9 +24,10 @@ from fl_app.tabular.settings import DEFAULT_ARCHITECTURE, DataStructure, Optimiz
 from fl_app.tabular.table_file import read_rows
 from server.app.results import Results
 from server.display.progress import Progress
+from server.exports.unseen import unseen
 from server.modeller.callbacks import Callback, check_callbacks, figures
 from server.modeller.launch import fit as carry_out_fit
-from server.modeller.loggers import progress_console
+from server.modeller.loggers import PROGRESS, progress_console
 from server.modeller.resume import resume_named
 from server.modeller.schema_discovery import federation_of
 
@@ -235,7 +237,8 @@ class PyTorchTabularClassifier:
         ----------
         rows
             A table, or the path of a CSV or Parquet file, with the columns that the model was trained on. Other columns
-            and the target are ignored. Values may be missing, or be ones that no pod has published.
+            and the target are ignored. Values may be missing, or be ones that no pod has published, which the logger
+            ``fl_app`` tells of: as a warning where a column holds nothing else.
         read_options
             How the file is written, as in a pod's datasource; by default as the pods' files are, with the separator
             that its header shows.
@@ -379,4 +382,8 @@ def _check_tables(datastructure: DataStructure, pods: Sequence[str]) -> None:
 
 
 def _table(rows: pd.DataFrame | str | Path, encoding: Encoding, read_options: Mapping[str, Any] | None) -> Table:
-    return Table.of(rows) if isinstance(rows, pd.DataFrame) else read_rows(rows, encoding, read_options)
+    """Read the modeller's own rows, and tell what of them the model cannot use."""
+    table = Table.of(rows) if isinstance(rows, pd.DataFrame) else read_rows(rows, encoding, read_options)
+    for told in unseen(table, encoding):
+        logging.getLogger(PROGRESS).log(logging.WARNING if told.loud else logging.INFO, "%s", told.text)
+    return table

@@ -56,3 +56,17 @@ def test_rows_whose_label_is_missing_or_unknown_are_counted(model: PyTorchTabula
     frame.loc[:3, "bought"] = None
     frame.loc[4:9, "bought"] = "perhaps"
     assert model.evaluate(frame) == known | {"left_out": 10}
+
+
+def test_a_column_that_the_model_cannot_use_is_warned_of(
+    model: PyTorchTabularClassifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    frame = shop(200, seed=6)
+    with caplog.at_level("INFO", logger="fl_app"):
+        model.predict(frame)
+        assert not caplog.records
+        model.predict(frame.assign(town="Ulm", colour=["green", *frame["colour"][1:]]))
+    assert [(record.levelname, record.getMessage()[:50]) for record in caplog.records] == [
+        ("WARNING", "town: 200 of 200 cells hold a value that the model"),
+        ("INFO", "colour: 1 of 200 cells holds a value that the mode"),
+    ]
