@@ -79,5 +79,5 @@ def _table_digest(path: Path, modified: int) -> bytes:
 
 def _code() -> Iterator[bytes]:
     tabular = Path(str(cell_text.__file__)).parent  # Arrow is imported where a table is read, and not to find its cache
-    for name in ("table_file", "cells", "dictionaries", "cell_text", "encoding"):
+    for name in ("table_file", "csv_file", "cells", "dictionaries", "cell_text", "encoding"):
         yield (tabular / f"{name}.py").read_bytes()

@@ -19,7 +19,7 @@ from numpy.testing import assert_array_equal
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
-from fl_app.tabular import table_file
+from fl_app.tabular import csv_file
 from fl_app.tabular.cell_text import DEFAULT_MISSING, key_of
 from fl_app.tabular.cells import Table
 from fl_app.tabular.encoding import Encoded, Encoding, statistic_sums
@@ -68,6 +68,7 @@ class Writing(NamedTuple):
     thousands: str
     newline: str
     quoting: int
+    padded: bool
     block: int
 
     @property
@@ -83,6 +84,7 @@ WRITINGS = st.builds(
     encoding=st.sampled_from(["utf-8", "utf-8-sig", "cp1252", "utf-16"]),
     newline=st.sampled_from(["\n", "\r\n"]),
     quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    padded=st.booleans(),
     block=st.integers(300, 1200),
 )
 
@@ -116,7 +118,10 @@ def write_csv(path: Path, lines: Sequence[Sequence[str]], writing: Writing) -> N
     csv.writer(text, delimiter=writing.separator, lineterminator=writing.newline, quoting=writing.quoting).writerows(  # type: ignore[arg-type]
         [NAMES, *lines]
     )
-    path.write_bytes(text.getvalue().encode(writing.encoding))
+    content = text.getvalue()
+    if writing.padded and writing.quoting == csv.QUOTE_ALL:  # a, "b, c": no cell of ours has quotation marks
+        content = content.replace(f'"{writing.separator}"', f'"{writing.separator} "')
+    path.write_bytes(content.encode(writing.encoding))
 
 
 def text_frame(rows: Sequence[Row]) -> pd.DataFrame:
@@ -173,7 +178,7 @@ def test_every_csv_file_of_a_table_means_the_same(rows: list[Row], data: st.Data
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "t.csv"
         write_csv(path, lines, writing)
-        with mock.patch.object(table_file, "_BLOCK", writing.block):
+        with mock.patch.object(csv_file, "_BLOCK", writing.block):
             table = read_table(path, writing.options)
             reference = Table.of(text_frame(rows))
             assert_same(table, reference)

@@ -144,3 +144,14 @@ def test_rows_to_score_are_read_by_what_the_header_shows(tmp_path: Path) -> None
     for separator, encoding in ((";", "latin-1"), ("\t", "utf-16"), ("|", "utf-8-sig"), (",", "utf-8")):
         rows = "\n".join(separator.join(row) for row in (("town", "age"), ("K\xf6ln", "7"), ("Bonn", "8")))
         assert texts(read_rows(written(tmp_path / "t.csv", rows.encode(encoding))), "town") == ["K\xf6ln", "Bonn"]
+
+
+def test_fields_may_be_quoted_after_a_space(tmp_path: Path) -> None:
+    path = written(tmp_path / "t.csv", '\ufeff"a", "b"\n1, "x, y"\n2, "say ""z"""\n3,"x, y"\n\n4, w\n')
+    assert texts(read_table(path), "b") == ["x, y", 'say "z"', "x, y", "w"]
+    assert texts(read_table(path, without=["a"]), "b") == ["x, y", 'say "z"', "x, y", "w"]
+    with pytest.raises(DataError, match="number of fields") as caught:
+        read_table(written(path, 'a, b\n1, "x, y"\n2, "x", z\n'))
+    assert "line 3 has 3, 2 are expected" in caught.value.full_text
+    with pytest.raises(DataError, match="cannot be read as utf-8 text"):
+        read_table(written(path, b'a, b\n1, "x, y"\n2, "\xff"\n'))
