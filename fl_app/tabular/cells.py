@@ -253,10 +253,11 @@ class Table:
         """
         codes = self._codes(name)
         counts = np.bincount(codes + 1, minlength=len(self.columns[name].distinct) + 1)
-        absent = np.flatnonzero(counts[1:])
+        absent = counts[1:] > 0
+        absent[numeric.where] = False
         texts = self.columns[name].texts
         found: Counter[str] = Counter({"": int(counts[0])} if counts[0] else {})
-        for place in np.setdiff1d(absent, numeric.where).tolist():
+        for place in np.flatnonzero(absent).tolist():
             found[texts[place].as_py().strip()] += int(counts[1 + place])
         return dict(found)
 
