@@ -41,6 +41,7 @@ class Training(Frozen):
         of itself in the last round (1: it stays).
     seed : what the first parameters and the order of rows are drawn from.
     strategy, strategy_params : the averaging strategy, by its Flower name, and its own parameters.
+    positive : the class that precision, recall and F1 are of; None: the second of two, the mean of more.
     early_stopping : when training ends before its last round; None: never.
     secure : whether the pods' vectors are masked.
     """
@@ -59,6 +60,7 @@ class Training(Frozen):
     seed: int = Field(default=0, ge=0)
     strategy: StrategyName = "FedAvg"
     strategy_params: dict[str, float] = Field(default_factory=dict)
+    positive: str | None = None
     early_stopping: EarlyStopping | None = None
     secure: bool = True
 

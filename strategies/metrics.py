@@ -115,14 +115,14 @@ class Declaration:
             final=sized(self.final),
         )
 
-    def plans(self, rounds: int) -> tuple[StepPlan, ...]:
-        """Return the steps of a run of so many rounds, in order; those without elements are left out."""
+    def plans(self, rounds: int, evaluations: int = 1) -> tuple[StepPlan, ...]:
+        """Return the steps of a run of so many rounds and final evaluations, in order, without those of no elements."""
         update = ElementClass(UPDATE, "update", float(self.update_bound))
         training = (update, *self._classes(TRAIN, self.train), *self._classes(EVALUATE, self.evaluate))
         plans = (
             StepPlan(STATISTICS, 1, self._classes(STATISTICS, self.statistics)),
             StepPlan(TRAIN, rounds, training),
-            StepPlan(EVALUATE, 1, self._classes(EVALUATE, self.final)),
+            StepPlan(EVALUATE, evaluations, self._classes(EVALUATE, self.final)),
         )
         return tuple(plan for plan in plans if plan.classes)
 

@@ -108,6 +108,7 @@ class SecureAggregation(Strategy):
         final_metrics: Sequence[Metric] | None = None,
         statistics: Sequence[Metric] = (),
         secure: bool = True,
+        evaluations: int = 1,
         aggregation: Aggregation = Aggregation(),  # noqa: B008  frozen, like all defaults here
         dropouts: Dropouts = Dropouts(),  # noqa: B008
         timing: Timing = Timing(),  # noqa: B008
@@ -119,7 +120,7 @@ class SecureAggregation(Strategy):
         if len(pods) < 2 or len(set(pods)) != len(pods):
             raise UsageError(f"secure aggregation needs two or more different pods, not {', '.join(pods) or 'none'}")
         check_minima(inner, len(pods))
-        self.inner, self.pods, self.secure = inner, tuple(pods), secure
+        self.inner, self.pods, self.secure, self.evaluations = inner, tuple(pods), secure, evaluations
         self.declared = Declaration(
             statistics=tuple(statistics),
             train=tuple(train_metrics),
@@ -221,7 +222,7 @@ class SecureAggregation(Strategy):
             # --- TRAINING, AND EVALUATION OF THE MODEL THAT COMES IN -------------
             number += 1
             log(INFO, "[ROUND %d, %d of %d completed]", number, completed, num_rounds)
-            config = ConfigRecord({**(train_config or {}), COMPLETED_ROUNDS: completed})
+            config = ConfigRecord({**(train_config or {}), COMPLETED_ROUNDS: completed, **self.hooks.more_config()})
             try:
                 done = self._train(grid, number, arrays, config, timeout)
             except StepFailed as error:
@@ -240,9 +241,13 @@ class SecureAggregation(Strategy):
         if chosen := self.hooks.choose_model():
             number, arrays = chosen
             result.arrays = arrays
-        config = ConfigRecord(dict(evaluate_config or {}))
-        if (metrics := self._evaluate(grid, number, arrays, config, timeout)) is not None:
-            result.evaluate_metrics_clientapp[number] = metrics
+        # With the last one that was declared, pods forget the session.
+        for turn in range(self.evaluations if self.hooks.is_certain() else 1, self.evaluations + 1):
+            config = ConfigRecord({**(evaluate_config or {}), **self.hooks.more_config()})
+            if (metrics := self._evaluate(grid, (number, turn), arrays, config, timeout)) is not None:
+                result.evaluate_metrics_clientapp[number] = metrics
+            if self.final is not None:
+                self.hooks.on_evaluation(self.final.aggregate)
         return result
 
     def configure_train(
@@ -310,8 +315,10 @@ class SecureAggregation(Strategy):
             raise RunFailed(f"no round is left: the pods have answered up to {number}") from error
 
     def _evaluate(
-        self, grid: Grid, number: int, arrays: ArrayRecord, config: ConfigRecord, timeout: float
+        self, grid: Grid, place: tuple[int, int], arrays: ArrayRecord, config: ConfigRecord, timeout: float
     ) -> MetricRecord | None:
+        """Evaluate the model of a round; ``place`` is the round's number, and how many times it is asked for."""
+        number, turn = place
         if not self.declared.final:
             return None
         self._session().renew()
@@ -319,7 +326,7 @@ class SecureAggregation(Strategy):
         if not messages:
             return None
         request = common_request(self.inner, messages, EVALUATE, len(self._session().cohort.nodes))
-        self.final = self._session().run(EVALUATE, 1, request.content, self.declared.final_sizes(), timeout)
+        self.final = self._session().run(EVALUATE, turn, request.content, self.declared.final_sizes(), timeout)
         record = metric_record(self.final.aggregate, self.declared.final, EVALUATE)
         examples = int(self.final.aggregate.values[segment(EVALUATE, NUM_EXAMPLES)][0])
         if not examples:
@@ -342,7 +349,7 @@ class SecureAggregation(Strategy):
             threshold=self.dropouts.threshold,
             max_weight=self.aggregation.largest_weight,
             weighting=self.aggregation.weighting,
-            steps=self.declared.plans(self._last_number(num_rounds)),
+            steps=self.declared.plans(self._last_number(num_rounds), self.evaluations),
         )
 
 

@@ -26,9 +26,10 @@ from fl_app.pod.pod_file import load_pod
 from fl_app.pod.policy import TrainingLimit
 from fl_app.system.home import ENCODED_DIRECTORY, pod_home
 from fl_app.tabular.encoding import Encoded, Encoding, statistic_sums
-from fl_app.tabular.evaluation import MAX_LOSS, Counts
+from fl_app.tabular.evaluation import MAX_LOSS, Counts, scored_classes
 from fl_app.tabular.label_counts import LABELS, label_sums
 from fl_app.tabular.schema import CombinedSchema
+from fl_app.tabular.score_cells import Edges, checked_edges
 from fl_app.tabular.settings import DataStructure
 
 if TYPE_CHECKING:
@@ -130,12 +131,13 @@ def evaluate(message: Message, context: Context) -> Message:
 
 @dataclass(frozen=True)
 class Task:
-    """What a training or evaluation request describes: settings, encoding, and the network with its parameters."""
+    """What a request to train or evaluate describes: settings, encoding, score cells, network and parameters."""
 
     settings: ConfigRecord
     config: RunConfig
     encoding: Encoding
     network: "nn.Module"
+    edges: Edges | None
 
     @classmethod
     def of(cls, message: Message) -> "Task":
@@ -151,7 +153,10 @@ class Task:
         network = build_network(encoding, config.architecture)
         arrays = message.content.array_records[names.ARRAYS_RECORD]
         load_state(network, {name: array.numpy() for name, array in arrays.items()})
-        return cls(settings, config, encoding, network)
+        edges = settings.get(names.SCORE_EDGES)
+        classes = scored_classes(len(encoding.labels))
+        checked = checked_edges(edges, classes) if isinstance(edges, bytes) else None
+        return cls(settings, config, encoding, network, checked)
 
 
 def encoded_rows(task: Task, part: str, pod: Pod, home: Path | None) -> Encoded:
@@ -164,7 +169,7 @@ def count_rows(task: Task, part: str, pod: Pod, home: Path | None) -> Counts:
     from fl_app.tabular.training import evaluate as evaluate_network
 
     rows, classes = encoded_rows(task, part, pod, home), len(task.encoding.labels)
-    return evaluate_network(task.network, rows) if _enough(rows, classes, pod) else Counts.zeros(classes)
+    return evaluate_network(task.network, rows, task.edges) if _enough(rows, classes, pod) else Counts.zeros(classes)
 
 
 def _enough(rows: Encoded, classes: int, pod: Pod) -> bool:

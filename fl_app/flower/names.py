@@ -35,6 +35,7 @@ SERVER_ROUND, COMPLETED_ROUNDS = "server-round", "completed-rounds"
 PROXIMAL_MU = "proximal-mu"
 RUN, ENCODING = "run", "encoding"
 SCHEMA, DATASTRUCTURE = "schema", "datastructure"
+SCORE_EDGES = "score-edges"
 
 # Metrics and segments. An evaluation's mean travels as a sum over its examples, beside their count.
 NUM_EXAMPLES, LOSS = "num-examples", "loss"

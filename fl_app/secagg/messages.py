@@ -11,7 +11,10 @@ from fl_app.secagg.errors import MalformedMessage
 
 VERSION = 1
 TRAIN = "train"
-"""The kind of step that a run repeats, and whose vectors have a weight; all other kinds are asked once a run."""
+"""The kind of step that a run repeats as often as it declares, and whose vectors have a weight."""
+EVALUATE = "evaluate"
+MOST_ROUNDS = {EVALUATE: 2}
+"""How often a run may ask other kinds of step; those that are not named, once."""
 _MAX_NAME = 64
 _SERIES = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SIZES = {

@@ -25,7 +25,7 @@ from fl_app.secagg.field import Words
 from fl_app.secagg.keystream import SEED_BYTES
 from fl_app.secagg.ledger_protocol import Ledger
 from fl_app.secagg.masking import mask
-from fl_app.secagg.messages import TRAIN, Hello, MaskedReply, Parameters, SealedShare, Step
+from fl_app.secagg.messages import MOST_ROUNDS, TRAIN, Hello, MaskedReply, Parameters, SealedShare, Step
 from fl_app.secagg.roster import CohortPolicy, Roster, check_approved, check_roster
 from fl_app.secagg.session_state import Event, Phase, SessionState
 from fl_app.secagg.shamir import commitment, split
@@ -203,7 +203,8 @@ class PodSession(SessionState):
         if step.session != self.own.session:
             raise SessionRefused(f"pod '{self.own.name}' was asked for a step of another session")
         declared = self.parameters.step(step.kind).rounds
-        if not 1 <= step.round <= (declared if step.kind == TRAIN else 1):  # all else happens once a run
+        most = declared if step.kind == TRAIN else min(declared, MOST_ROUNDS.get(step.kind, 1))
+        if not 1 <= step.round <= most:
             raise SessionRefused(f"round {step.round} of '{step.kind}' was not declared for this session")
 
     def check_step_in_clear(self, step: Step) -> None:

@@ -2,9 +2,8 @@
 
 Secure aggregation shows sums only, so everything a metric needs has to be a sum over rows with a bound known
 beforehand. Accuracy, precision, recall and F1 come from the confusion matrix, loss and Brier score from capped sums.
-The AUC is not a sum: it compares every row inside a class with every row outside. But it depends only on how the scores
-of the two groups lie among each other, and their histograms on a fixed grid tell that but for rows that share a cell.
-Those count as ties; with 128 cells the result is within .002 of the exact AUC (held by tests/fl_app/tabular).
+The AUC is not a sum: it compares every row inside a class with every row outside. Histograms of the scores give it, in
+cells that follow the scores: see `fl_app.tabular.score_cells`.
 """
 
 from dataclasses import dataclass
@@ -14,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_app.errors import DataError, RunFailed
+from fl_app.tabular.score_cells import SCORE_CELLS, Edges, cells_of, fixed_edges
 
-SCORE_BINS = 128
-"""Cells of a score histogram: each adds an element to every pod's vector, for two classes 256 in all."""
 # A row's cross entropy is capped here (a probability of 1.1e-7), so that sums have a bound known beforehand.
 MAX_LOSS = 16.0
 MAX_BRIER = 2.0
@@ -33,7 +31,7 @@ class Counts:
     confusion
         int64 [C, C], true class by predicted class.
     histograms
-        int64 [K, 2, bins], scores of the rows outside (0) and inside (1) a class: K = 1, the second class,
+        int64 [K, 2, cells], scores of the rows outside (0) and inside (1) a class: K = 1, the second class,
         where there are two, else K = C, each class against the rest.
     loss_sum
         Sum of the rows' cross entropy, each at most ``MAX_LOSS``.
@@ -78,9 +76,9 @@ class Counts:
         )
 
     @classmethod
-    def zeros(cls, classes: int, bins: int = SCORE_BINS) -> Self:
+    def zeros(cls, classes: int) -> Self:
         """The counts of no rows: what a vector's layout is read from."""
-        histograms = np.zeros((scored_classes(classes), 2, bins), dtype=np.int64)
+        histograms = np.zeros((scored_classes(classes), 2, SCORE_CELLS), dtype=np.int64)
         return cls(np.zeros((classes, classes), dtype=np.int64), histograms, 0.0, 0.0)
 
 
@@ -89,8 +87,21 @@ def scored_classes(classes: int) -> int:
     return 1 if classes == 2 else classes
 
 
-def count(labels: NDArray[np.int64], probabilities: NDArray[np.float64], bins: int = SCORE_BINS) -> Counts:
-    """Count labels int64 [n] against predicted probabilities float64 [n, C]; RunFailed where one is not finite."""
+def count(labels: NDArray[np.int64], probabilities: NDArray[np.float64], edges: Edges | None = None) -> Counts:
+    """Count rows by true and predicted class, and their scores by cell.
+
+    Parameters
+    ----------
+    labels : int64 [n]
+    probabilities : float64 [n, C]
+    edges : float64 [K, cells + 1] or None
+        The cells of each scored class; None: those with which a run begins.
+
+    Raises
+    ------
+    RunFailed
+        A probability is not finite.
+    """
     if not np.isfinite(probabilities).all():
         raise RunFailed("the model's predictions are not finite: training diverged; use a smaller learning rate")
     n, classes = probabilities.shape
@@ -98,11 +109,9 @@ def count(labels: NDArray[np.int64], probabilities: NDArray[np.float64], bins: i
     np.add.at(confusion, (labels, probabilities.argmax(axis=1)), 1)
     inside = np.eye(classes, dtype=np.int64)[labels]
     scored = slice(1, None) if classes == 2 else slice(None)
-    # Even cells of arcsin(sqrt p) rather than of p: finer near 0 and 1, where the scores of a rare class and of a
-    # confident model crowd together, so that fewer of them end as ties.
-    position = np.arcsin(np.sqrt(np.clip(probabilities[:, scored], 0, 1))) * (2 / np.pi)
-    cells = np.minimum((position * bins).astype(np.int64), bins - 1)
-    histograms = np.zeros((cells.shape[1], 2, bins), dtype=np.int64)
+    edges = fixed_edges(scored_classes(classes)) if edges is None else edges
+    cells = cells_of(probabilities[:, scored], edges)
+    histograms = np.zeros((cells.shape[1], 2, edges.shape[1] - 1), dtype=np.int64)
     np.add.at(histograms, (np.arange(cells.shape[1]), inside[:, scored], cells), 1)
     likelihood = probabilities[np.arange(n), labels]
     # Capped before the sum: one row with a probability of 0 would otherwise exceed the segment's bound.
@@ -111,33 +120,43 @@ def count(labels: NDArray[np.int64], probabilities: NDArray[np.float64], bins: i
     return Counts(confusion, histograms, float(loss.sum()), float(brier.sum()))
 
 
-def metrics_of(counts: Counts) -> dict[str, float]:
+def metrics_of(counts: Counts, positive: int | None = None) -> dict[str, float]:
     """Compute metrics from (summed) counts.
 
-    Two classes: precision, recall and F1 of the second class. More: unweighted means over classes. A class
-    without rows inside, or without rows outside, has no AUC; a metric that no row defines is NaN.
+    Parameters
+    ----------
+    positive : int or None
+        The class that precision, recall and F1 are of; None: the second of two, and of more the unweighted mean over
+        the classes.
 
     Returns
     -------
     dict
-        ``accuracy``, ``auc``, ``f1``, ``recall``, ``precision``, ``brier``, ``loss``, ``num_examples``.
+        ``accuracy``, ``balanced_accuracy`` (the mean recall of the classes that have rows), ``auc``, ``f1``,
+        ``recall``, ``precision``, ``brier``, ``loss``, ``num_examples``. A class without rows inside, or without rows
+        outside, has no AUC; a metric that no row defines is NaN.
     """
     confusion = counts.confusion.astype(np.float64)
     n = float(confusion.sum())
     hits = np.diag(confusion)
     precision, recall = _ratio(hits, confusion.sum(axis=0)), _ratio(hits, confusion.sum(axis=1))
     f1 = _ratio(2 * precision * recall, precision + recall)
-    scored = slice(1, None) if len(confusion) == 2 else slice(None)
+    chosen = slice(None) if len(confusion) > 2 else slice(1, None)
+    if positive is not None:
+        chosen = slice(positive, positive + 1)
+    present = confusion.sum(axis=1) > 0
+    nothing = float("nan")
     # A class that no row is in, or all are, has no ranking to measure; a mean with NaN would hide the other classes'.
     areas = [area for area in map(_area, counts.histograms) if not np.isnan(area)]
     return {
-        "accuracy": float(hits.sum()) / n if n else float("nan"),
-        "auc": float(np.mean(areas)) if areas else float("nan"),
-        "f1": float(f1[scored].mean()),
-        "recall": float(recall[scored].mean()),
-        "precision": float(precision[scored].mean()),
-        "brier": counts.brier_sum / n if n else float("nan"),
-        "loss": counts.loss_sum / n if n else float("nan"),
+        "accuracy": float(hits.sum()) / n if n else nothing,
+        "balanced_accuracy": float(recall[present].mean()) if n else nothing,
+        "auc": float(np.mean(areas)) if areas else nothing,
+        "f1": float(f1[chosen].mean()) if n else nothing,
+        "recall": float(recall[chosen].mean()) if n else nothing,
+        "precision": float(precision[chosen].mean()) if n else nothing,
+        "brier": counts.brier_sum / n if n else nothing,
+        "loss": counts.loss_sum / n if n else nothing,
         "num_examples": n,
     }
 
@@ -147,7 +166,7 @@ def _ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np
 
 
 def _area(histogram: NDArray[np.int64]) -> float:
-    """Area under the ROC curve from int64 [2, bins]: trapezoids, so rows that share a cell count as ties."""
+    """Area under the ROC curve from int64 [2, cells]: trapezoids, so rows that share a cell count as ties."""
     outside, inside = histogram.astype(np.float64)
     pairs = outside.sum() * inside.sum()
     if not pairs:
@@ -158,7 +177,9 @@ def _area(histogram: NDArray[np.int64]) -> float:
     return float((inside * (lower + outside / 2)).sum() / pairs)
 
 
-def score(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> dict[str, float]:
+def score(
+    labels: NDArray[np.int64], probabilities: NDArray[np.float64], positive: int | None = None
+) -> dict[str, float]:
     """Return the metrics of `metrics_of`, with exact AUC and loss in the place of those that counts approximate.
 
     Parameters
@@ -167,12 +188,14 @@ def score(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> dict
         The true classes, by their positions.
     probabilities : float64 [n, C]
         A model's predictions, each row summing to one.
+    positive : int or None
+        As for `metrics_of`.
     """
     from sklearn.metrics import log_loss, roc_auc_score
 
     if not len(labels):
         raise DataError("no row has a label that the model knows")
-    metrics = metrics_of(count(labels, probabilities))
+    metrics = metrics_of(count(labels, probabilities), positive)
     classes = list(range(probabilities.shape[1]))
     metrics["loss"] = float(log_loss(labels, probabilities, labels=classes))
     if len(np.unique(labels)) == len(classes):

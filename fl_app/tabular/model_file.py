@@ -54,12 +54,18 @@ class TrainedModel:
         return predict_proba(network, self.encoding.encode(rows, with_labels=False))
 
     def evaluate(self, rows: "Table | pd.DataFrame") -> dict[str, float]:
-        """Score labelled rows, see `score`; those whose label the model does not know are left out."""
+        """Score labelled rows, see `score`; those whose label the model does not know are left out.
+
+        Precision, recall and F1 are of the class that the model was trained with as the positive one.
+        """
         network = build_network(self.encoding, self.architecture)
         load_state(network, self.state)
         encoded = self.encoding.encode(rows)
         labels = encoded.labels if encoded.labels is not None else np.empty(0, np.int64)
-        return score(labels, predict_proba(network, encoded))
+        settings = self.extra.get("settings") or {}
+        positive = settings.get("positive")
+        named = self.classes.index(positive) if positive in self.classes else None
+        return score(labels, predict_proba(network, encoded), named)
 
     def save(self, path: str | Path) -> None:
         """Write to a ``.pt`` file, which ``torch.load(weights_only=True)`` reads, or a ``.safetensors`` file.

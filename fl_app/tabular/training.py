@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from fl_app.errors import DataError, RunFailed, UsageError
 from fl_app.tabular.encoding import Encoded
-from fl_app.tabular.evaluation import SCORE_BINS, Counts, count
+from fl_app.tabular.evaluation import Counts, count
+from fl_app.tabular.score_cells import Edges
 from fl_app.tabular.settings import Optimizer
 
 EVALUATION_ROWS = 8192
@@ -84,11 +85,17 @@ def predict_proba(network: nn.Module, encoded: Encoded) -> NDArray[np.float64]:
         return torch.cat([network(*part).double().softmax(dim=1) for part in parts]).numpy()
 
 
-def evaluate(network: nn.Module, encoded: Encoded, bins: int = SCORE_BINS) -> Counts:
-    """Return the counts of a network's predictions against the labels; DataError where rows have no labels."""
+def evaluate(network: nn.Module, encoded: Encoded, edges: Edges | None = None) -> Counts:
+    """Return the counts of a network's predictions against the labels, in score cells with these ``edges``.
+
+    Raises
+    ------
+    DataError
+        The rows were encoded without labels.
+    """
     if encoded.labels is None:
         raise DataError("these rows were encoded without labels and cannot be evaluated")
-    return count(encoded.labels, predict_proba(network, encoded), bins)
+    return count(encoded.labels, predict_proba(network, encoded), edges)
 
 
 def _loss(logits: Tensor, labels: Tensor) -> Tensor:

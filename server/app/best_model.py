@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from fl_app.errors import DataError
 from fl_app.tabular.early_stopping import EarlyStopping, Standing
 from server.app.results import EarlyStoppingResult, RoundResult
 
@@ -15,6 +16,8 @@ _NONE: Arrays = MappingProxyType({})
 
 class Stopping:
     """Follows the metrics of the rounds' models and remembers the best model.
+
+    A metric that the pods' validation rows do not define is that of the public test file.
 
     Parameters
     ----------
@@ -27,14 +30,25 @@ class Stopping:
     """
 
     def __init__(self, asked: EarlyStopping | None, rounds: Sequence[RoundResult] = (), best: Arrays = _NONE) -> None:
-        self.standing = Standing.after(asked, (entry.document() for entry in rounds)) if asked else None
+        self.standing: Standing | None = None
+        if asked:
+            done = (entry for entry in rounds if entry.evaluated)
+            self.standing = Standing.after(
+                asked, ({"round": entry.round, asked.metric: _value(entry, asked.metric)} for entry in done)
+            )
         self.best: Arrays = best
 
     def evaluated(self, entry: RoundResult, arrays: Arrays) -> None:
         """Take in a round whose metrics have become known, and the model it made."""
         if self.standing is None:
             return
-        value: float | None = getattr(entry, self.standing.settings.metric)
+        metric = self.standing.settings.metric
+        value = _value(entry, metric)
+        if value is None and not entry.num_examples:
+            raise DataError(
+                f"early stopping follows {metric}, and no row defines it: no pod adds validation rows, since each has "
+                "fewer than its minimum_rows_per_class of some class; give a public test file, or leave it out"
+            )
         self.standing = self.standing.evaluated(entry.round, value)
         if self.standing.settings.restore_best and self.standing.best_round == entry.round:
             self.best = arrays
@@ -53,3 +67,10 @@ class Stopping:
     def result(self) -> EarlyStoppingResult | None:
         """Return how training stands; None without early stopping."""
         return EarlyStoppingResult(**self.standing.document()) if self.standing else None
+
+
+def _value(entry: RoundResult, metric: str) -> float | None:
+    value: float | None = getattr(entry, metric)
+    if value is None and entry.test is not None and not entry.num_examples:
+        value = getattr(entry.test, metric)
+    return value

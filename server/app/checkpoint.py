@@ -15,6 +15,7 @@ from fl_app.errors import UsageError
 from server.app.results import RoundResult
 
 _MODEL, _SERVER, _BEST = "array.", "server.", "best."
+_EDGES = "score edges"
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Checkpoint:
         The completed rounds, since results.json is written later and may not be written at all.
     best : mapping
         The best model so far, where early stopping may have to restore it; ``rounds`` say which round's it is.
+    edges : float64 array or None
+        The cells in which scores are counted next, see `fl_app.tabular.score_cells`.
     """
 
     number: int
@@ -40,6 +43,7 @@ class Checkpoint:
     server: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     rounds: tuple[RoundResult, ...] = ()
     best: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    edges: npt.NDArray[np.float64] | None = None
 
     def save(self, path: Path) -> None:
         """Replace the file at ``path``; the old one is there until the new one is on disk."""
@@ -49,6 +53,8 @@ class Checkpoint:
         named |= {_BEST + name: array for name, array in self.best.items()}
         rounds = json.dumps([entry.document() for entry in self.rounds], allow_nan=False)
         with part.open("wb") as file:
+            if self.edges is not None:
+                named[_EDGES] = self.edges
             np.savez(file, round=np.array(self.number), rounds=np.array(rounds), **named)
             file.flush()
             os.fsync(file.fileno())
@@ -65,6 +71,6 @@ class Checkpoint:
                 for prefix in (_MODEL, _SERVER, _BEST)
             )
             rounds = tuple(RoundResult.model_validate(entry) for entry in json.loads(str(content["rounds"])))
-            return cls(int(content["round"]), model, server, rounds, best)
+            return cls(int(content["round"]), model, server, rounds, best, content.get(_EDGES))
         except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
             raise UsageError(f"{path}: no checkpoint to resume from: {type(error).__name__}") from error

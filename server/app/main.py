@@ -66,6 +66,9 @@ def train(grid: Grid, run: RunDirectory, recorder: Recorder, checkpoint: Checkpo
         on_wait=recorder.wait,
         should_stop=recorder.over,
         choose_model=recorder.keep,
+        more_config=recorder.score_edges,
+        is_certain=recorder.is_certain,
+        on_evaluation=recorder.evaluation,
     )
     strategy = secure_strategy(config, _starting_point(run, checkpoint), hooks)
     if checkpoint:

@@ -7,14 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from fl_app.errors import DataError
 from fl_app.tabular.cells import Table
 from fl_app.tabular.encoding import Encoding
-from fl_app.tabular.evaluation import score
+from fl_app.tabular.evaluation import Counts, count, score, scored_classes
 from fl_app.tabular.label_counts import left_out
 from fl_app.tabular.schema import CombinedSchema
+from fl_app.tabular.score_cells import Edges, fixed_edges
 from fl_app.tabular.settings import DataStructure
 from fl_app.tabular.table_file import read_like
 from server.app.results import Metrics
@@ -84,37 +86,39 @@ class TestFile:
         The run's encoding.
     architecture : str
         The run's network.
-
-    Attributes
-    ----------
-    left_out : dict of str to int
-        Rows that are not scored, by their label's text, "" where it is missing.
+    positive : int or None
+        As for `fl_app.tabular.evaluation.metrics_of`.
     """
 
     __test__ = False  # keeps pytest from collecting it
 
-    def __init__(self, rows: Table, encoding: Encoding, architecture: str) -> None:
+    def __init__(self, rows: Table, encoding: Encoding, architecture: str, positive: int | None = None) -> None:
         from fl_app.tabular.network import build_network
 
         self._rows = encoding.encode(rows)
         self._network = build_network(encoding, architecture)
+        self._classes = scored_classes(len(encoding.labels))
+        self._positive = positive
 
     def score(self, arrays: Mapping[str, npt.NDArray[Any]]) -> Metrics:
-        """Return the metrics of the model with these parameters; AUC and loss are exact.
+        """Return the metrics of the model with these parameters; AUC and loss are exact."""
+        labels, scores = self._scores(arrays)
+        return defined_metrics(score(labels, scores, self._positive), len(self._rows))
 
-        Raises
-        ------
-        DataError
-            If the file has no labels, or none that the model knows.
-        """
+    def counts(self, arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[Counts, Edges]:
+        """Return the counts of the model with these parameters, and the edges of their score cells."""
+        labels, scores = self._scores(arrays)
+        edges = fixed_edges(self._classes)
+        return count(labels, scores, edges), edges
+
+    def _scores(self, arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         from fl_app.tabular.network import load_state
         from fl_app.tabular.training import predict_proba
 
         load_state(self._network, arrays)
         if self._rows.labels is None:
             raise DataError("the test file has no labels")
-        values = score(self._rows.labels, predict_proba(self._network, self._rows))
-        return defined_metrics(values, len(self._rows))
+        return self._rows.labels, predict_proba(self._network, self._rows)
 
 
 def _rows(number: int) -> str:

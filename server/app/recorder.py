@@ -13,11 +13,13 @@ from flwr.app import Array, ArrayRecord
 
 from fl_app.config import RunConfig
 from fl_app.errors import DataError, FlAppError
-from fl_app.flower.names import LOSS, TEST_PREFIX
+from fl_app.flower.names import LOSS, SCORE_EDGES, TEST_PREFIX
+from fl_app.secagg.codec import Aggregate
 from fl_app.tabular.encoding import Encoding
-from fl_app.tabular.evaluation import Counts
+from fl_app.tabular.evaluation import Counts, scored_classes
 from fl_app.tabular.label_counts import LabelCounts
 from fl_app.tabular.schema import CombinedSchema
+from fl_app.tabular.score_cells import AUC_BOUND, auc_error, fixed_edges, refined
 from server.app.best_model import Arrays, Stopping
 from server.app.checkpoint import Checkpoint
 from server.app.few_steps import advised
@@ -33,7 +35,16 @@ from server.app.results import (
     Stop,
 )
 from server.app.run_directory import RunDirectory
-from server.app.summaries import aggregation_of, counts_of, finite, losses_of, metrics_from, pods_of
+from server.app.summaries import (
+    aggregation_of,
+    counts_of,
+    finite,
+    losses_of,
+    metrics_from,
+    no_figures,
+    pods_of,
+    position_of,
+)
 from strategies import CohortRefused, Round, SecureAggregation, StepFailed
 from strategies.discovery import Discovery
 from strategies.inner_strategy import server_state
@@ -70,6 +81,9 @@ class Recorder:
         self._encoding: Encoding | None = None
         self._public_rows: PublicRows | None = None
         self._test_file: TestFile | None = None
+        self._edges = self._asked = fixed_edges(1)
+        self._last_error = math.inf
+        self._positive: int | None = None
         self._arrays: Arrays = checkpoint.arrays if checkpoint else {}
         self._checkpoint = checkpoint
         self._restored: int | None = None
@@ -136,9 +150,12 @@ class Recorder:
         """Record in what the pods' schemas differ, and encode the public test file."""
         self._encoding = encoding
         self._run.write_encoding(schema.to_json(), encoding.to_json())
+        edges = self._checkpoint.edges if self._checkpoint else None
+        self._edges = fixed_edges(scored_classes(len(encoding.labels))) if edges is None else edges
+        self._positive = position_of(self._config.positive, encoding)
         self._note(schema_differences=tuple(schema.differences), classes=tuple(encoding.labels))
         if self._public_rows:
-            self._test_file = TestFile(self._public_rows.rows, encoding, self._config.architecture)
+            self._test_file = TestFile(self._public_rows.rows, encoding, self._config.architecture, self._positive)
             self._public_rows = None
 
     def labels(self, counts: LabelCounts) -> None:
@@ -164,8 +181,11 @@ class Recorder:
 
     def round(self, done: Round) -> None:
         """Record a completed round; what was evaluated in it is the model of the round before."""
+        counts = counts_of(done.aggregate.values)
         if self._results.rounds:
-            self._evaluated(metrics_from(counts_of(done.aggregate.values)))
+            self._evaluated(metrics_from(counts, self._positive))
+        self._last_error = auc_error(self._asked, counts.histograms)
+        self._edges = refined(self._asked, counts.histograms)
         self._arrays = {name: array.numpy() for name, array in done.arrays.items()}
         entry = RoundResult(
             round=done.number,
@@ -183,7 +203,7 @@ class Recorder:
             self._first_round = False
             self._note(notes=advised(self._results.notes, self._config, entry))
         server = server_state(self._strategy.inner) if self._strategy else {}
-        Checkpoint(done.number, self._arrays, server, self._results.rounds, self._stopping.best).save(
+        Checkpoint(done.number, self._arrays, server, self._results.rounds, self._stopping.best, self._edges).save(
             self._run.checkpoint_path
         )
         self._note_stop(done.number)
@@ -196,6 +216,19 @@ class Recorder:
         self._note(skipped=(*self._results.skipped, skipped))
         self._note_stop(number)
         self.step("train", number + 1)
+
+    def score_edges(self) -> dict[str, bytes]:
+        """Return the cells in which the pods are to count scores next."""
+        self._asked = self._edges
+        return {SCORE_EDGES: self._edges.astype("<f8").tobytes()}
+
+    def is_certain(self) -> bool:
+        """Say whether one final evaluation gives the AUC closely enough, as the cells followed the last scores."""
+        return self._last_error <= AUC_BOUND and self._restored is None
+
+    def evaluation(self, sums: Aggregate) -> None:
+        """Have a further final evaluation count scores where those of the last one were."""
+        self._edges = refined(self._asked, counts_of(sums.values, TEST_PREFIX).histograms)
 
     def over(self) -> bool:
         """Say whether training ends before its last round."""
@@ -218,7 +251,7 @@ class Recorder:
         last = self._results.rounds[-1]
         kept = next((entry for entry in self._results.rounds if entry.round == self._restored), last)
         if kept is last:
-            self._evaluated(metrics_from(counts_of(values)))
+            self._evaluated(metrics_from(counts_of(values), self._positive))
             self._note_standing()
         else:  # the last round's model has not been evaluated
             self._replace_last(last.changed(**dict.fromkeys(set(Metrics.model_fields) - {"num_examples"})))
@@ -237,12 +270,29 @@ class Recorder:
     def _note_final(self, counts: Counts, kept: RoundResult) -> None:
         self._note(
             kept=kept.round,
-            final=metrics_from(counts),
+            final=metrics_from(counts, self._positive),
             confusion=counts.confusion.tolist(),
             histograms=counts.histograms.tolist(),
+            score_edges=self._asked.tolist(),
+            auc_error=round(auc_error(self._asked, counts.histograms), 6),
+            positive=self._positive_name(),
+            no_figures=no_figures(counts),
         )
         if self._test_file:
-            self._note(test=kept.test)
+            public, edges = self._test_file.counts(self._arrays)
+            self._note(
+                test=kept.test,
+                test_confusion=public.confusion.tolist(),
+                test_histograms=public.histograms.tolist(),
+                test_edges=edges.tolist(),
+            )
+
+    def _positive_name(self) -> str | None:
+        """Return the class that precision, recall and F1 are of; None where they are means over the classes."""
+        classes = self._results.classes
+        if self._positive is not None:
+            return classes[self._positive]
+        return classes[1] if len(classes) == 2 else None
 
     def _write_model(self, encoding: Encoding, number: int) -> None:
         from fl_app.tabular.model_file import SUFFIXES, TrainedModel

@@ -64,9 +64,12 @@ class Metrics(Document):
     """Metrics over rows that no model was trained on; see `fl_app.tabular.evaluation.metrics_of`."""
 
     accuracy: Number = None
+    balanced_accuracy: Number = None
+    """Mean of the recall of the classes that have rows."""
     auc: Number = None
     """Area under the ROC curve; with more than two classes, the mean over the classes, each against the rest."""
     f1: Number = None
+    """As recall and precision, of the class `Results.positive`, or the mean over the classes where that is null."""
     recall: Number = None
     precision: Number = None
     brier: Number = None
@@ -311,10 +314,24 @@ class Results(Document):
     confusion: tuple[tuple[int, ...], ...] = ()
     """Counts of the pods' test rows: true classes down, predicted classes across."""
     histograms: tuple[tuple[tuple[int, ...], ...], ...] = ()
-    """Counts of the pods' test rows by class scored, by outside (0) or inside (1) that class, and by cell of the score;
-    cells are even in arcsin(sqrt(score)). Of two classes only the second is scored."""
+    """Counts of the pods' test rows by class scored, by outside (0) or inside (1) that class, and by cell of the score.
+    Of two classes only the second is scored."""
+    score_edges: tuple[tuple[float, ...], ...] = ()
+    """The edges of these cells, for each class scored; without them, cells are even in arcsin(sqrt(score))."""
+    auc_error: Number = None
+    """Largest error of `final`'s AUC, as rows whose scores share a cell count as ties."""
+    positive: str | None = None
+    """The class that f1, recall and precision are of; null: the mean over the classes."""
+    no_figures: str = ""
+    """Why there are no figures over the pods' rows; empty where there are."""
     test: Metrics | None = None
     """The run's model on the public test file."""
+    test_confusion: tuple[tuple[int, ...], ...] = ()
+    """Counts of the public test file's rows, as `confusion`."""
+    test_histograms: tuple[tuple[tuple[int, ...], ...], ...] = ()
+    """Counts of the public test file's rows, as `histograms`."""
+    test_edges: tuple[tuple[float, ...], ...] = ()
+    """The edges of these cells, as `score_edges`."""
     error: str | None = None
     """Why the run failed or was interrupted."""
     data_error: bool = False

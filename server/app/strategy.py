@@ -19,6 +19,7 @@ from fl_app.tabular.encoding import continuous_features
 from fl_app.tabular.evaluation import MAX_BRIER, MAX_LOSS, Counts
 from fl_app.tabular.label_counts import LABELS, LabelCounts
 from fl_app.tabular.schema import CombinedSchema
+from fl_app.tabular.score_cells import MAX_EVALUATIONS
 from fl_app.tabular.statistics import Statistics
 from strategies import Count, Hooks, Mean, SecureAggregation, StartingPoint, Sum
 from strategies.metrics import Metric
@@ -41,6 +42,7 @@ def secure_strategy(config: RunConfig, starting_point: StartingPoint, hooks: Hoo
         evaluate_metrics=evaluate,
         final_metrics=[*evaluate, *_evaluation_metrics(config.max_weight, TEST_PREFIX)],
         secure=config.secure,
+        evaluations=MAX_EVALUATIONS,
         aggregation=config.aggregation,
         dropouts=config.dropouts,
         timing=config.timing,

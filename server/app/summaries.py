@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy.typing as npt
 
+from fl_app.errors import DataError
 from fl_app.flower.names import EVALUATE, segment
 from fl_app.secagg.crypto import fingerprint
+from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.evaluation import Counts, metrics_of
 from server.app.results import AggregationResult, Loss, Metrics, PodResult, StepCost
 from strategies import SecureAggregation
@@ -24,9 +26,33 @@ def counts_of(values: Mapping[str, npt.NDArray[Any]], prefix: str = "") -> Count
     return Counts.from_arrays({name: values[segment(EVALUATE, prefix + name)] for name in COUNTS})
 
 
-def metrics_from(counts: Counts) -> Metrics:
-    """Return the metrics of summed counts."""
-    return defined_metrics(metrics_of(counts), int(counts.confusion.sum()))
+def metrics_from(counts: Counts, positive: int | None = None) -> Metrics:
+    """Return the metrics of summed counts; ``positive`` as for `metrics_of`."""
+    return defined_metrics(metrics_of(counts, positive), int(counts.confusion.sum()))
+
+
+def position_of(positive: str | None, encoding: Encoding) -> int | None:
+    """Return the place of the class that the modeller has named among the target's, None if none was.
+
+    Raises
+    ------
+    DataError
+        The target has no such class.
+    """
+    if positive is None:
+        return None
+    classes = list(encoding.labels)
+    if positive not in classes:
+        listed = ", ".join(map(repr, classes[:20])) + (" ..." if len(classes) > 20 else "")
+        raise DataError(f"the target {encoding.target.name!r} has no class {positive!r}: its classes are {listed}")
+    return classes.index(positive)
+
+
+def no_figures(counts: Counts) -> str:
+    """Return why figures over the pods' rows are not there, "" where they are."""
+    if counts.confusion.sum():
+        return ""
+    return "no pod adds rows: each keeps none for a test, or fewer than its minimum_rows_per_class of some class"
 
 
 def defined_metrics(values: Mapping[str, float], num_examples: int) -> Metrics:

@@ -52,6 +52,7 @@ class TrainingOptions:
     lr: float
     lr_decay: float
     architecture: str
+    positive: str | None
     min_bin_rows: int
     strategy: StrategyName
     strategy_params: str
@@ -112,6 +113,11 @@ def training_options(command: _Command) -> _Command:
                 default=_DEFAULTS["min_bin_rows"],
                 show_default=True,
                 help="Fewest rows, of all pods together, in one bin of a number.",
+            ),
+            click.option(
+                "--positive",
+                metavar="CLASS",
+                help="The class of f1, recall and precision.  [default: the second of two, the mean of more]",
             ),
             click.option(
                 "--strategy",
@@ -194,6 +200,7 @@ def run_config(
         datastructure=datastructure,
         columns=columns,
         architecture=options.architecture,
+        positive=options.positive,
         min_bin_rows=options.min_bin_rows,
         rounds=options.rounds,
         local_epochs=1 if no_extent else options.local_epochs,

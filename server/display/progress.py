@@ -10,6 +10,7 @@ from server.app.results import AggregationResult, Results, RoundResult
 from server.display.live import display_for
 from server.display.rows_told import differences_told, rows_told
 from server.display.run_status import Clock
+from server.display.scored_rows import figures_told
 from server.display.words import METRICS, metrics_by_rows, number, traffic
 
 
@@ -80,7 +81,7 @@ def _before_training(results: Results, *, verbose: bool) -> list[str]:
 
 
 def _end(results: Results) -> list[str]:
-    lines = []
+    lines = list(figures_told(results))
     if stopped := results.stopped:
         lines.append(f"training ended with round {stopped.round}: {stopped.why}")
     if results.restored:
@@ -91,7 +92,10 @@ def _end(results: Results) -> list[str]:
 
 
 def _line(entry: RoundResult, total: int) -> str:
-    metrics = "  ".join(f"{name} {number(getattr(entry, name))}" for name in ("accuracy", "auc", "loss"))
+    public = entry.test if entry.test and not entry.num_examples else None
+    metrics = "  ".join(f"{name} {number(getattr(public or entry, name))}" for name in ("accuracy", "auc", "loss"))
+    if public:
+        metrics += " (public test file)"
     return f"round {entry.round:>3}/{total}  {metrics}  train loss {number(entry.train_loss)}  {entry.seconds:.1f} s"
 
 
@@ -100,7 +104,7 @@ def results_table(results: Results) -> Table:
     table = Table(title=f"run {results.run_id}", title_justify="left")
     table.add_column("rows")
     for name in METRICS:
-        table.add_column(name, justify="right")
+        table.add_column(name.replace("_", " "), justify="right")
     table.add_column("examples", justify="right")
     for index, (label, entry) in enumerate(metrics_by_rows(results)):
         kept = results.restored and isinstance(entry, RoundResult) and entry.round == results.kept

@@ -6,7 +6,7 @@ from rich.filesize import decimal
 
 from server.app.results import Metrics, Results
 
-METRICS = ("accuracy", "auc", "f1", "recall", "precision", "brier", "loss")
+METRICS = ("accuracy", "balanced_accuracy", "auc", "f1", "recall", "precision", "brier", "loss")
 FINAL = "final, pods' test rows"
 PUBLIC = "public test file"
 STEPS = {

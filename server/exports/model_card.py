@@ -14,12 +14,13 @@ from fl_app.tabular.model_file import TrainedModel
 from fl_app.tabular.schema import Column
 from server.app.results import Results
 from server.display.rows_told import rows_told
+from server.display.scored_rows import figures_told
 from server.display.templates import render
 from server.display.words import counted
 from server.exports.about import TEXT_RULE
 from server.exports.formats import format_of
 
-FIGURES = ("accuracy", "auc", "f1", "recall", "precision", "brier", "loss", "num_examples")
+FIGURES = ("accuracy", "balanced_accuracy", "auc", "f1", "recall", "precision", "brier", "loss", "num_examples")
 SHOWN_VALUES = 12
 """A category with more values than this is shown with its first ones and the number of the others."""
 
@@ -99,6 +100,7 @@ def card(model: TrainedModel, path: Path, results: Mapping[str, Any] | None = No
         notes=known.get("notes", ()),
         pods=settings.get("pods", ()),
         pods_with_keys=known.get("pods"),
+        figures_told=list(figures_told(Results.model_validate(known))) if known else [],
         rows_told=list(rows_told(Results.model_validate(known))) if known else [],
         schema_differences=known.get("schema_differences"),
         figure_names=FIGURES,

@@ -67,6 +67,8 @@ class PyTorchTabularClassifier:
         Seed of the network's first parameters and of the order of rows.
     min_bin_rows
         Fewest rows, of all pods together, in one bin of a number; fewer show rarer values in the model.
+    positive
+        The class that precision, recall and F1 are of; None: the second of two, the mean of more.
 
     Attributes
     ----------
@@ -87,6 +89,7 @@ class PyTorchTabularClassifier:
         architecture: str = DEFAULT_ARCHITECTURE,
         seed: int = 0,
         min_bin_rows: int = MIN_BIN_ROWS,
+        positive: str | None = None,
     ) -> None:
         if (epochs is None) == (steps is None):
             raise UsageError("PyTorchTabularClassifier: give exactly one of epochs and steps")
@@ -96,6 +99,7 @@ class PyTorchTabularClassifier:
         self.datastructure, self.schema = datastructure, schema
         self.epochs, self.steps, self.batch_size = epochs, steps, batch_size
         self.optimizer, self.architecture, self.seed = optimizer, architecture, seed
+        self.positive = positive
         self.min_bin_rows = min_bin_rows
         self.results: dict[str, Any] = {}
         self.run_directory: Path | None = None
@@ -179,6 +183,7 @@ class PyTorchTabularClassifier:
             datastructure=self.datastructure,
             columns=columns,
             architecture=self.architecture,
+            positive=self.positive,
             min_bin_rows=self.min_bin_rows,
             rounds=extent.rounds,
             local_epochs=extent.local_epochs,
@@ -335,6 +340,7 @@ class PyTorchTabularClassifier:
             batch_size=config.batch_size,
             optimizer=config.optimizer,
             architecture=config.architecture,
+            positive=config.positive,
             seed=config.seed,
             min_bin_rows=config.min_bin_rows,
         )

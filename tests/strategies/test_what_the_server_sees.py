@@ -137,7 +137,8 @@ def test_every_message_is_made_of_allowed_fields(two_runs: tuple[list[Message], 
         seen = [(reply.metadata.message_type, allowed(reply, PODS)) for reply in replies]
         assert [kind for kind, vector in seen if vector is None] == ["query.hello"] * 2 + ["query.roster"] * 2
         masked = [kind for kind, vector in seen if vector is not None]
-        assert masked == ["query.masked"] * 2 + ["train.masked"] * 4 + ["evaluate.masked"] * 2
+        assert masked[:6] == ["query.masked"] * 2 + ["train.masked"] * 4
+        assert masked[6:] in (["evaluate.masked"] * 2, ["evaluate.masked"] * 4)
 
 
 def test_no_planted_marker_is_in_any_byte(two_runs: tuple[list[Message], list[Message]]) -> None:

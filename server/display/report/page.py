@@ -13,14 +13,15 @@ from rich.filesize import decimal
 from server.app.results import AggregationResult, PodResult, Results, RoundResult
 from server.display.report.style import PALETTE
 from server.display.rows_told import rows_told
+from server.display.scored_rows import figures_told, scored_rows
 from server.display.templates import render
 from server.display.words import METRICS, counted, metrics_by_rows, number
 
 CAPTIONS = {
     "curves": ("Metrics by round", "On the validation rows of all pods together, from summed counts."),
     "loss": ("Loss by round", "Mean cross entropy."),
-    "roc": ("ROC", "Pods' test rows, from summed score histograms; the area under a curve is the AUC."),
-    "calibration": ("Calibration", "Pods' test rows in ten groups by score; a dot's area grows with its rows."),
+    "roc": ("ROC", "From score histograms, of pods summed; the area under a curve is the AUC."),
+    "calibration": ("Calibration", "Test rows in ten groups by score; a dot's area grows with its rows."),
 }
 """Name of a picture -> its heading and caption."""
 _ANSWERS = {
@@ -58,6 +59,8 @@ def page(name: str, settings: Mapping[str, Any], results: Results, drawings: Map
         lead=_lead(settings, results),
         rows_told=list(rows_told(results)),
         tiles=_tiles(results),
+        scored=scored_rows(results).label,
+        figures_told=list(figures_told(results)),
         confusion=_confusion(results),
         metrics=METRICS,
         figures=_figures(results),
@@ -83,17 +86,18 @@ def _lead(settings: Mapping[str, Any], results: Results) -> list[str]:
 
 
 def _tiles(results: Results) -> list[tuple[str, str]]:
-    if not (final := results.final):
+    shown = scored_rows(results)
+    if not shown.metrics:
         return []
-    tiles = [(name, number(getattr(final, name))) for name in _TILES]
-    return [*tiles, ("test rows of all pods", f"{final.num_examples or 0:,}")]
+    tiles = [(name, number(getattr(shown.metrics, name))) for name in _TILES]
+    return [*tiles, (shown.label, f"{shown.metrics.num_examples or 0:,}")]
 
 
 def _confusion(results: Results) -> list[tuple[str, list[tuple[int, float]]]]:
     """Return, for each true class, counts of the predicted classes and their share of the true class's rows."""
     return [
         (name, [(count, count / sum(row) if sum(row) else 0.0) for count in row])
-        for name, row in zip(results.classes, results.confusion, strict=False)
+        for name, row in zip(results.classes, scored_rows(results).confusion, strict=False)
     ]
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from server.app.results import Results, RoundResult
 from server.display.report.style import PALETTE
+from server.display.scored_rows import scored_rows
 
 SIZE = (4.6, 3.3)
 GROUPS = 10
@@ -71,13 +72,14 @@ def _figures(results: Results) -> Iterator[tuple[str, Figure]]:
     if results.rounds:
         yield "curves", _curves(results.rounds)
         yield "loss", _losses(results.rounds)
-    if results.histograms:
-        counts = np.array(results.histograms, dtype=np.int64)
+    shown = scored_rows(results)
+    if shown.histograms:
+        counts = np.array(shown.histograms, dtype=np.int64)
         names = results.classes[1:] if len(counts) == 1 else results.classes
         yield "roc", _roc(counts, names)
-        yield "calibration", _calibration(counts, names)
-    if results.confusion:
-        yield "confusion", _confusion(results.confusion, results.classes)
+        yield "calibration", _calibration(counts, names, shown.edges)
+    if shown.confusion:
+        yield "confusion", _confusion(shown.confusion, results.classes)
 
 
 def _figure(xlabel: str, ylabel: str = "") -> tuple[Figure, Axes]:
@@ -141,14 +143,15 @@ def roc_points(histogram: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArr
 
 
 def calibration_points(
-    histogram: NDArray[np.int64], groups: int = GROUPS
+    histogram: NDArray[np.int64], edges: Sequence[float] = (), groups: int = GROUPS
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     """Give mean score, observed share and rows of each group of scores that has rows, from int64 [2, cells].
 
-    A row counts with the middle of its cell; cells are even in arcsin(sqrt p), see `fl_app.tabular.evaluation.count`.
+    A row counts with the middle of its cell, between two of ``edges``; without these, cells are even in arcsin(sqrt p).
     """
     cells = histogram.shape[1]
-    scores = np.sin(np.pi / 2 * (np.arange(cells) + 0.5) / cells) ** 2
+    bounds = np.array(edges) if len(edges) else np.sin(np.pi / 2 * np.arange(cells + 1) / cells) ** 2
+    scores = (bounds[:-1] + bounds[1:]) / 2
     group = np.minimum((scores * groups).astype(np.int64), groups - 1)
     rows = np.bincount(group, weights=histogram.sum(axis=0), minlength=groups)
     inside = np.bincount(group, weights=histogram[1], minlength=groups)
@@ -167,11 +170,11 @@ def _roc(histograms: NDArray[np.int64], names: Sequence[str]) -> Figure:
     return figure
 
 
-def _calibration(histograms: NDArray[np.int64], names: Sequence[str]) -> Figure:
+def _calibration(histograms: NDArray[np.int64], names: Sequence[str], edges: Sequence[Sequence[float]] = ()) -> Figure:
     figure, axes = _figure("predicted probability", "observed share")
     axes.plot([0, 1], [0, 1], color=_LIGHT["muted"], linewidth=1, linestyle="--", label="perfect")
     for position, (histogram, name) in enumerate(zip(histograms, names, strict=True)):
-        score, share, rows = calibration_points(histogram)
+        score, share, rows = calibration_points(histogram, edges[position] if edges else ())
         look = look_of(position)
         axes.plot(score, share, linewidth=1, label=_plain(name), **look)
         sizes = 12 + 140 * rows / max(rows.max(initial=1), 1)

@@ -248,6 +248,17 @@ def test_statistics_are_answered_once_however_often_they_are_declared() -> None:
         world.answer("a", step, {"s": np.zeros(1)})
 
 
+def test_final_evaluations_are_answered_twice_at_most_however_many_are_declared() -> None:
+    """Each is a question about a model that the server names; the second has the cells cut by the first's sums."""
+    (statistics,) = (plan for plan in parameters(("a",)).steps if plan.kind == "statistics")
+    world = World(steps=(*parameters(("a",)).steps, replace(statistics, kind="evaluate", rounds=5)))
+    step = replace(world.step(), kind="evaluate", names=("s",), sizes=(1,))
+    with pytest.raises(SessionRefused, match="round 3 of 'evaluate'"):
+        world.answer("a", replace(step, round=3), {"s": np.zeros(1)})
+    for round in (1, 2):
+        world.answer("a", replace(step, round=round), {"s": np.zeros(1)})
+
+
 def test_a_round_is_answered_once() -> None:
     world = World()
     world.answer("a", world.step())

@@ -54,7 +54,7 @@ def test_more_classes() -> None:
     train(network, encoding.encode(frame), optimizer=ADAMW, epochs=8, batch_size=64)
     counts = evaluate(network, encoding.encode(frame))
     assert counts.confusion.shape == (3, 3)
-    assert counts.histograms.shape == (3, 2, 128)
+    assert counts.histograms.shape == (3, 2, 512)
     assert metrics_of(counts)["auc"] > 0.85
 
 

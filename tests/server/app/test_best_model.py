@@ -79,7 +79,9 @@ def test_the_best_rounds_model_is_kept_and_finally_evaluated(small: SimulatedFed
     assert "loss has not fallen for 2 rounds" in results["stopped"]["why"]
     assert (results["kept"], results["early_stopping"]["best_round"]) == (BEST, BEST)
     same_model(run, best)
-    assert results["final"] == pytest.approx(best.results().document()["final"], abs=1e-6)
+    final, its_own = results["final"], best.results().document()["final"]
+    assert final.pop("auc") == pytest.approx(its_own.pop("auc"), abs=2e-3)  # in cells of other rounds
+    assert final == pytest.approx(its_own, abs=1e-6)
     assert results["test"] == results["rounds"][BEST - 1]["test"]
     losses = [entry["loss"] for entry in results["rounds"]]
     assert losses[BEST - 1] == pytest.approx(best.results().document()["rounds"][-1]["loss"], abs=1e-6)
@@ -89,7 +91,7 @@ def test_the_best_rounds_model_is_kept_and_finally_evaluated(small: SimulatedFed
     assert {kind: cost["messages"] for kind, cost in results["secure_aggregation"]["steps"].items()} == {
         "statistics": 2,
         "train": 2 * LAST,
-        "evaluate": 2,
+        "evaluate": 4,  # twice, since the cells have followed another model's scores
     }
 
 

@@ -91,7 +91,7 @@ def test_rare_labels_are_counted_together_once_they_are_enough(work: Path) -> No
 
 @pytest.mark.parametrize(
     ("codes", "said"),
-    [({"no": "No", "yes": "Yes"}, "share no class"), ({"no": "-1", "yes": "1"}, "share no class")],
+    [({"no": "No", "yes": "Yes"}, "spell a class differently"), ({"no": "-1", "yes": "1"}, "share no class")],
 )
 def test_a_target_that_pods_code_differently_is_refused_with_both_codings(
     work: Path, codes: dict[str, str], said: str

@@ -19,6 +19,7 @@ from server.display.plain_console import PlainConsole, printable
 from server.display.progress import Progress, matrix_table, results_table
 from server.display.report import write_report
 from server.modeller.schema_discovery import PodInfo
+from server.modeller.schema_verdicts import judge
 
 NAMES = ("[/b]", "[bold red]x", ":smile:", "<script>alert(1)</script>", "a&b\"'", "[link=http://x]y[/link]")
 ESCAPES = "\x1b[2J\x1b]0;title\x07\r\u202e"
@@ -76,7 +77,8 @@ def test_pods_shows_columns_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
     columns = tuple(Column(name=name, kind="categorical", values=("a", "b")) for name in (*NAMES, ESCAPES))
     out = console()
     monkeypatch.setattr(pods_command, "console", lambda: out)
-    pods_command._show({"north": PodInfo(Schema(name="north", columns=columns), "SHA256:k", ())}, [])
+    schema = Schema(name="north", columns=columns)
+    pods_command._show({"north": PodInfo(schema, "SHA256:k", ())}, [], judge([schema]), NAMES[0])
     assert all(name in shown(out) for name in NAMES)
     assert "\x1b[2J" not in shown(out)
 

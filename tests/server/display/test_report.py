@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose
 
 from fl_app.config import RunConfig
 from fl_app.tabular.evaluation import count, metrics_of
+from fl_app.tabular.score_cells import fixed_edges
 from fl_app.tabular.settings import DataStructure
 from server.app.results import Results
 from server.app.run_directory import RunDirectory
@@ -80,6 +81,7 @@ def results_of(labels: np.ndarray[Any, Any], scores: np.ndarray[Any, Any], names
         "final": figures,
         "confusion": counts.confusion.tolist(),
         "histograms": counts.histograms.tolist(),
+        "score_edges": fixed_edges(len(counts.histograms)).tolist(),
         "secure_aggregation": {
             "enabled": True,
             "update_bound": 8.0,
@@ -231,7 +233,7 @@ def test_scores_that_are_right_lie_on_the_diagonal() -> None:
     chance = rng.random(200_000)
     labels = (rng.random(200_000) < chance).astype(np.int64)
     histogram = count(labels, np.stack([1 - chance, chance], axis=1)).histograms[0]
-    score, share, rows = calibration_points(histogram)
+    score, share, rows = calibration_points(histogram, fixed_edges(1)[0])
     assert rows.sum() == 200_000
     assert len(score) == 10
     assert_allclose(share, score, atol=0.01)

@@ -121,7 +121,9 @@ def test_a_resumed_run_is_the_undisturbed_one(
     assert "stopped unexpectedly" in resumed["why"]
     # What the whole run has cost; the statistics were asked for once.
     steps = results["secure_aggregation"]["steps"]
-    assert {kind: cost["messages"] for kind, cost in steps.items()} == {"statistics": 2, "train": 8, "evaluate": 2}
+    messages = {kind: cost["messages"] for kind, cost in steps.items()}
+    assert messages.pop("evaluate") in (2, 4)  # twice, if the first did not give the AUC closely enough
+    assert messages == {"statistics": 2, "train": 8}
     assert results["secure_aggregation"]["sessions"] == 2
     assert results["seconds"] > before["seconds"]
 

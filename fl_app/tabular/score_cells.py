@@ -1,0 +1,106 @@
+"""The cells that scores are counted in, so that the AUC of pooled rows can be had from sums.
+
+The AUC depends only on how the scores of the rows inside a class and outside it lie among each other. Histograms tell
+that but for rows that share a cell; those count as ties. So the error is at most half the share of pairs (one row
+inside, one outside) that lie in a common cell. No fixed cells keep that small for every model: scores of a rare class
+or of a model that has hardly trained crowd together anywhere. So cells follow the sums: those of the next evaluation
+are cut where the scores of the last one were, and the final evaluation is repeated until the bound holds.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_app.errors import DataError
+
+SCORE_CELLS = 512
+"""Cells of a score histogram: for two classes they add 1,024 elements to every pod's vector."""
+AUC_BOUND = 2e-3
+"""Error of the AUC beyond which a final evaluation takes place twice, the second time in cells cut by the first."""
+_FOLLOWING = 3 * SCORE_CELLS // 4
+"""Cells that follow the scores; the others are laid out beforehand, for scores that move to where none were."""
+_LOWEST, _HIGHEST = -700.0, 37.0
+"""Log-odds of the least and the largest probability that a float64 tells from 0 and 1."""
+_REACH = float(np.arcsinh(-_LOWEST))
+_NARROW = 1e-6
+MAX_EVALUATIONS = 2
+"""Final evaluations at most."""
+Edges = NDArray[np.float64]
+
+
+def fixed_edges(classes: int, cells: int = SCORE_CELLS) -> Edges:
+    """Return the edges with which a run begins, float64 [classes, cells + 1] from 0 to 1.
+
+    Half of them are even in arcsin(sqrt p), and half grow with the log-odds, which reaches all that a float64 holds.
+    """
+    half = cells // 2
+    even = np.sin(np.pi / 2 * np.arange(half + 1) / half) ** 2
+    steep = _probability(np.sinh(np.linspace(-_REACH, _REACH, cells - half)))
+    return np.tile(np.sort(np.concatenate([even, steep]))[: cells + 1], (classes, 1))
+
+
+def checked_edges(given: bytes, classes: int) -> Edges:
+    """Read the edges of a request: little-endian float64 [classes, SCORE_CELLS + 1].
+
+    Raises
+    ------
+    DataError
+        They are not as many, not ascending, or do not run from 0 to 1.
+    """
+    edges = np.frombuffer(given, "<f8") if len(given) % 8 == 0 else np.zeros(0)
+    if edges.size != classes * (SCORE_CELLS + 1):
+        raise DataError(f"the request's score cells are not {SCORE_CELLS} for each of {classes} classes")
+    edges = edges.reshape(classes, -1)
+    if not ((np.diff(edges) >= 0).all() and (edges[:, 0] == 0).all() and (edges[:, -1] == 1).all()):
+        raise DataError("the request's score cells are not ascending from 0 to 1")
+    return edges
+
+
+def cells_of(scores: NDArray[np.float64], edges: Edges) -> NDArray[np.int64]:
+    """Return the cell of each score, int64 [n, classes], for scores float64 [n, classes]."""
+    columns = [
+        np.clip(np.searchsorted(own, column, side="right") - 1, 0, len(own) - 2)
+        for column, own in zip(scores.T, edges, strict=True)
+    ]
+    return np.stack(columns, axis=1) if columns else np.zeros(scores.shape, dtype=np.int64)
+
+
+def refined(edges: Edges, histograms: NDArray[np.int64]) -> Edges:
+    """Return edges that part the rows of ``histograms``, int64 [classes, 2, cells], into cells of equal share.
+
+    Both groups count the same, however rare a class is. Within a cell, scores are taken to be even in log-odds.
+    """
+    return np.stack([_refined(own, histogram) for own, histogram in zip(edges, histograms, strict=True)])
+
+
+def auc_error(edges: Edges, histograms: NDArray[np.int64]) -> float:
+    """Return the largest error that a class's AUC can have: half the share of pairs in a common cell.
+
+    Scores in a cell so narrow that a float32 network hardly tells them apart count as equal, which is no error.
+    """
+    totals = histograms.sum(axis=2, keepdims=True)
+    shares = histograms / np.maximum(totals, 1)
+    wide = np.diff(_log_odds(edges), axis=1) > _NARROW
+    errors = (shares[:, 0] * shares[:, 1] * wide).sum(axis=1) / 2
+    return float(errors.max(initial=0.0))
+
+
+def _refined(edges: Edges, histogram: NDArray[np.int64]) -> Edges:
+    totals = histogram.sum(axis=1)
+    if not totals.any():
+        return edges
+    groups = histogram[totals > 0] / totals[totals > 0, None]
+    share = np.concatenate([[0.0], np.cumsum(groups.mean(axis=0))])
+    following = np.interp(np.arange(1, _FOLLOWING) / _FOLLOWING, share / share[-1], _log_odds(edges))
+    beforehand = fixed_edges(1, len(edges) - 1 - (_FOLLOWING - 1))[0]
+    return np.sort(np.concatenate([beforehand, _probability(following)]))
+
+
+def _log_odds(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(divide="ignore"):
+        steep: Edges = np.log(probabilities) - np.log1p(-probabilities)
+    return np.clip(steep, _LOWEST, _HIGHEST)
+
+
+def _probability(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+    rising: Edges = np.exp(-np.abs(log_odds))
+    return np.where(log_odds >= 0, 1 / (1 + rising), rising / (1 + rising))
