@@ -14,7 +14,7 @@ from fl_app.tabular.model_file import TrainedModel
 from fl_app.tabular.schema import Column
 from server.app.results import Results
 from server.display.rows_told import rows_told
-from server.display.scored_rows import figures_told
+from server.display.scored_rows import figures_told, scored_rows
 from server.display.templates import render
 from server.display.words import counted
 from server.exports.about import TEXT_RULE
@@ -76,6 +76,8 @@ def card(model: TrainedModel, path: Path, results: Mapping[str, Any] | None = No
         What the run left in results.json; without it, the card has only what the model itself knows.
     """
     known = results or {}
+    found = Results.model_validate(known)
+    scored = scored_rows(found)
     settings = model.extra.get("settings") or {}
     return render(
         "exports/model_card.md.j2",
@@ -100,12 +102,13 @@ def card(model: TrainedModel, path: Path, results: Mapping[str, Any] | None = No
         notes=known.get("notes", ()),
         pods=settings.get("pods", ()),
         pods_with_keys=known.get("pods"),
-        figures_told=list(figures_told(Results.model_validate(known))) if known else [],
-        rows_told=list(rows_told(Results.model_validate(known))) if known else [],
+        figures_told=list(figures_told(found)),
+        rows_told=list(rows_told(found)),
         schema_differences=known.get("schema_differences"),
         figure_names=FIGURES,
         figures=_figures(known.get("final") or model.extra.get("final"), known.get("test")),
-        confusion=known.get("confusion"),
+        confusion=scored.confusion,
+        scored=scored.label,
         threshold=(known.get("secure_aggregation") or {}).get("threshold"),
         min_bin_rows=settings.get("min_bin_rows", MIN_BIN_ROWS),
     )
