@@ -128,7 +128,10 @@ def take_vector(content: RecordDict) -> Words:
     record = content.get(MASKED_RECORD)
     if set(content) != {SECAGG_RECORD, MASKED_RECORD} or not isinstance(record, ArrayRecord) or set(record) != {VECTOR}:
         raise MalformedMessage("a reply that is not one masked vector and its signature")
-    return array_of(record[VECTOR])
+    vector: Words = array_of(record[VECTOR])
+    if vector.ndim != 1:
+        raise MalformedMessage("a masked vector that is not one flat array")
+    return vector
 
 
 def put_values(content: RecordDict, values: Mapping[str, npt.NDArray[Any]]) -> RecordDict:
