@@ -41,14 +41,16 @@ def test_a_deployment_trains_the_model_of_the_simulation(tmp_path: Path) -> None
 def _check_messages(results: dict[str, object]) -> None:
     """With a complete cohort a training round is one message to each pod and back."""
     steps = results["secure_aggregation"]["steps"]  # type: ignore[index]
-    assert {kind: step["messages"] for kind, step in steps.items()} == {"statistics": 2, "train": 4, "evaluate": 2}
+    messages = {kind: step["messages"] for kind, step in steps.items()}
+    assert messages.pop("evaluate") in (2, 4)  # twice, if the first did not give the AUC closely enough
+    assert messages == {"statistics": 2, "train": 4}
 
 
 def _check_files(made: Parties) -> None:
     """The modeller's processes, the ServerApp's among them, opened no file of a pod."""
     opened = {path: path.read_text("utf-8", "replace") for path in (made.root / "opened").glob("*.opened")}
     assert any("checkpoint.npz" in text for text in opened.values()), "the ServerApp was not watched"
-    assert sum("pandas" in text for text in opened.values()) > 0
+    assert sum("torch" in text for text in opened.values()) > 0
     for text in opened.values():
         for name, pod in made.pods.items():
             assert str(pod.directory) not in text
