@@ -115,8 +115,8 @@ def agree(
     force_stypes, bounds, units
         What the owner's file says.
     min_count : int
-        Fewest rows of a category that is published. A proposed spelling of missing that fewer rows hold does not make
-        numbers of a column, since whether it did would tell of them.
+        Fewest rows of a category that is published. A proposed spelling of missing that fewer rows hold changes nothing
+        in how a column is described, since whether it did would tell of them.
     """
     owner = {column: kind for kind, columns in force_stypes.items() for column in columns}
     agreed = Agreement({kind: tuple(names) for kind, names in force_stypes.items()}, dict(bounds), dict(units))
@@ -139,7 +139,8 @@ def _settle(
         if proposal.missing is not None and missing_set(proposal.missing) != missing_set(table.missing):
             reasons.append("its owner says which texts are missing values")
         extra = ()
-    numeric = table.numeric(name, (*base, *_heeded(table, name, base, extra, min_count)))
+    described_by = (*base, *_heeded(table, name, base, extra, min_count))
+    numeric = table.numeric(name, described_by)
     given = agreed.bounds.get(name)
     kind: Kind = "continuous" if given else kind_of(numeric)
     if forced is not None:
@@ -168,12 +169,13 @@ def _settle(
             reasons.append(f"its owner says that it is in {agreed.units[name]!r}, not in {proposal.unit!r}")
         agreed.units.setdefault(name, proposal.unit)
     if extra:
-        agreed.read_as[name] = ReadAs(kind, (*base, *extra) if kind == "continuous" else tuple(extra))
+        missing = (*base, *extra) if kind == "continuous" else tuple(extra)
+        agreed.read_as[name] = ReadAs(kind, missing, described_by)
     return reasons
 
 
 def _heeded(table: "Table", name: str, base: Collection[str], extra: Collection[str], min_count: int) -> list[str]:
-    """Return those proposed spellings of missing by which a column may become one of numbers."""
+    """Return those proposed spellings of missing that may show in how a column is described."""
     if not extra:
         return []
     import numpy as np

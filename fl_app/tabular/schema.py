@@ -101,10 +101,22 @@ class Column(Frozen):
 
 
 class ReadAs(NamedTuple):
-    """How a column is read where its owner leaves it open and a proposal says it: kind, and spellings of missing."""
+    """How a column is read where its owner leaves it open and a proposal says it.
+
+    Attributes
+    ----------
+    kind : str
+        Its kind.
+    missing : tuple of str
+        Texts that stand for a missing value in it.
+    described_by : tuple of str
+        Those of them that may show in its kind, in whether it is whole or empty and in its few values: the others are
+        so rare that it would tell of their rows.
+    """
 
     kind: Kind
     missing: tuple[str, ...]
+    described_by: tuple[str, ...]
 
 
 class Schema(Frozen):
@@ -207,7 +219,7 @@ def schema_of(
 
     def describe(column: str) -> Column:
         agreed = (read_as or {}).get(column)
-        numeric = table.numeric(column, agreed and agreed.missing)
+        numeric = table.numeric(column, agreed and agreed.described_by)
         _refuse_infinite(table, column, numeric)
         kind = forced.get(column) or (agreed.kind if agreed else kind_of(numeric))
         facts: dict[str, Any] = {
@@ -221,9 +233,10 @@ def schema_of(
             if column in (bounds or {}):
                 raise UsageError(f"bounds names {column!r}, which is categorical in {name!r}")
             values = published_values(table, column, min_count, agreed and agreed.missing)
+            facts["empty"] = facts["empty"] and not values  # a text that was missing may be a value by the proposal
             return Column(kind="categorical", values=values, **facts)
         if numeric.number_rows < numeric.rows:
-            table.numbers_of(column, agreed and agreed.missing)  # raises, and quotes the texts
+            table.numbers_of(column, agreed and agreed.described_by)  # raises, and quotes the texts
         low, high = (bounds or {}).get(column) or public_bounds(numeric.values)
         values = _few_values(numeric, min_count) if column not in forced else ()
         return Column(kind="continuous", low=low, high=high, integer=numeric.whole, values=values, **facts)

@@ -119,3 +119,29 @@ def test_a_proposal_is_bounded_and_typed() -> None:
     for wrong in ({"bounds": [2, 1]}, {"kind": "categorical", "bounds": [0, 1]}, {"missing": ["x"] * 51}):
         with pytest.raises(UsageError):
             spec(a=wrong)
+
+
+def numbers_with(odd: str) -> Table:
+    """Whole numbers of twenty values, and one row with another cell."""
+    return Table.of(pd.DataFrame({"x": [odd, *(str(n % 20) for n in range(400))]}))
+
+
+@pytest.mark.parametrize("odd", ["77", "3.5"])
+def test_a_guess_at_a_rare_number_shows_nothing(odd: str) -> None:
+    """A right guess must not turn twenty-one values into twenty, which are published, nor fractions into none."""
+    table = numbers_with(odd)
+
+    def published(guess: str) -> Schema:
+        agreement = agree(table, spec(x={"missing": [guess]}), force_stypes={}, bounds={}, units={}, min_count=10)
+        schema = schema_of(table, name="a", bounds=agreement.bounds, read_as=agreement.read_as)
+        (column,) = schema.columns
+        return schema.model_copy(update={"columns": (column.model_copy(update={"missing": ()}),)})
+
+    assert published(odd) == published("-1")
+
+
+def test_a_guess_at_the_only_cell_of_a_column_shows_nothing() -> None:
+    table = Table.of(pd.DataFrame({"x": ["lone", *[""] * 99], "y": range(100)}))
+    for guess in ("lone", "other"):
+        agreement = agree(table, spec(x={"missing": [guess]}), force_stypes={}, bounds={}, units={}, min_count=10)
+        assert not schema_of(table, name="a", read_as=agreement.read_as).column("x").empty
