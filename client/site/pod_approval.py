@@ -3,19 +3,17 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Literal
 
 import yaml
 
+from client.site.yaml_edit import CannotEdit, write_pod
 from fl_app.errors import UsageError
 from fl_app.host.card import Card, read_card_file
 from fl_app.identity.known_pods import Keyring, known_pods
-from fl_app.pod.definition import Pod
 from fl_app.pod.pod_file import load_pod
 from fl_app.pod.yaml_lines import content_of, parse_yaml
 from fl_app.secagg.crypto import fingerprint
-from fl_app.system.files import replace_file
 
 Outcome = Literal["new", "known", "rotated", "replaced"]
 
@@ -134,25 +132,14 @@ def enter(path: Path, name: str) -> bool:
         return False
     if path.suffix == ".py":
         raise UsageError(f"{path}: a pod written in Python is not changed from here; add '{name}' to its approved_pods")
-    changed = _with_name(path, name)
+    meant = pod.model_copy(update={"approved_pods": (*pod.approved_pods, name)})
     try:
-        if _read_as(path, changed) != pod.model_copy(update={"approved_pods": (*pod.approved_pods, name)}):
-            raise _cannot_add(path, name)
-        replace_file(path, changed, mode=path.stat().st_mode & 0o777)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be changed: {error.strerror}") from error
+        write_pod(path, _with_name(path, name), meant)
+    except CannotEdit as error:
+        raise UsageError(
+            f"{path}: approved_pods is written in a way that cannot be added to from here; add '{name}' to it by hand"
+        ) from error
     return True
-
-
-def _read_as(path: Path, content: bytes) -> Pod | None:
-    """Return the pod that ``path`` would hold with this content, None if it would hold none."""
-    with NamedTemporaryFile(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent) as trial:
-        trial.write(content)
-        trial.flush()
-        try:
-            return load_pod(trial.name)
-        except UsageError:
-            return None
 
 
 # Only the marks of PyYAML's parser are used, to find where the name goes; the rest of the file is copied byte for byte.
@@ -167,9 +154,9 @@ def _with_name(path: Path, name: str) -> bytes:
     try:
         text = path.read_bytes().decode()
     except UnicodeDecodeError as error:
-        raise _cannot_add(path, name) from error
+        raise CannotEdit from error
     if not isinstance(root, yaml.MappingNode) or root.flow_style:
-        raise _cannot_add(path, name)
+        raise CannotEdit
     newline = "\r\n" if "\r\n" in text else "\n"
     word = name if yaml.safe_load(name) == name else f'"{name}"'  # what YAML takes for a number or a date is quoted
     listed = next((value for key, value in root.value if key.value in ("approved_pods", "other_pods")), None)
@@ -177,7 +164,7 @@ def _with_name(path: Path, name: str) -> bytes:
         gap = ("" if text.endswith("\n") else newline) + " " * root.start_mark.column
         return f"{text}{gap}approved_pods: [{word}]{newline}".encode()
     if not isinstance(listed, yaml.SequenceNode):
-        raise _cannot_add(path, name)
+        raise CannotEdit
     last = listed.value[-1] if listed.value else None
     if listed.flow_style:
         at = last.end_mark.index if last else listed.start_mark.index + 1
@@ -185,14 +172,8 @@ def _with_name(path: Path, name: str) -> bytes:
     start = text.rfind("\n", 0, last.start_mark.index) + 1 if last else 0
     dash = re.match(r"[ ]*-[ ]+", text[start:])
     if last is None or dash is None:
-        raise _cannot_add(path, name)
+        raise CannotEdit
     end = text.find("\n", last.end_mark.index) + 1
     if not end:
         return f"{text}{newline}{dash[0]}{word}{newline}".encode()
     return f"{text[:end]}{dash[0]}{word}{newline}{text[end:]}".encode()
-
-
-def _cannot_add(path: Path, name: str) -> UsageError:
-    return UsageError(
-        f"{path}: approved_pods is written in a way that cannot be added to from here; add '{name}' to it by hand"
-    )

@@ -3,17 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from client.app.pod_table import PodTable
-from client.site.yaml_edit import CannotEdit, edit
+from client.site.yaml_edit import CannotEdit, edit, write_pod
 from fl_app.errors import UsageError
-from fl_app.pod.definition import Pod, PodDataConfig
+from fl_app.pod.definition import PodDataConfig
 from fl_app.pod.pod_file import load_pod
-from fl_app.system.files import replace_file
 from fl_app.tabular.schema import KINDS, Column, Kind, Schema
 from fl_app.validation import dotted, explain
 
@@ -65,13 +63,12 @@ def set_column(path: Path, name: str, settings: ColumnSettings) -> Column | None
     schema = Schema.from_json(PodTable.of(meant).schema())
     if name not in (*schema.names, *config.ignore_cols):
         raise UsageError(f"{path}: {pod.datasource.path.name} has no column {name!r}; it has {', '.join(schema.names)}")
-    content = _edited(path, pod.data_config, config)
     try:
-        if _read_as(path, content) != meant:
-            raise _by_hand(path)
-        replace_file(path, content, mode=path.stat().st_mode & 0o777)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be changed: {error.strerror}") from error
+        write_pod(path, _edited(path, pod.data_config, config), meant)
+    except CannotEdit as error:
+        raise UsageError(
+            f"{path}: is written in a way that cannot be changed from here; change data_config by hand"
+        ) from error
     return schema.column(name) if name in schema.names else None
 
 
@@ -124,10 +121,10 @@ def _edited(path: Path, before: PodDataConfig, after: PodDataConfig) -> bytes:
     """Return the file's content with each setting that differs changed, and the others as they are."""
     try:
         text = path.read_bytes().decode()
-        for way, new in _differences(before.model_dump(mode="json"), after.model_dump(mode="json")):
-            text = edit(text, ("data_config", *way), lambda _, new=new: new)  # type: ignore[misc]
-    except (UnicodeDecodeError, CannotEdit) as error:
-        raise _by_hand(path) from error
+    except UnicodeDecodeError as error:
+        raise CannotEdit from error
+    for way, new in _differences(before.model_dump(mode="json"), after.model_dump(mode="json")):
+        text = edit(text, ("data_config", *way), lambda _, new=new: new)  # type: ignore[misc]
     return text.encode()
 
 
@@ -148,18 +145,3 @@ def _short(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_short(item) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else value
-
-
-def _read_as(path: Path, content: bytes) -> Pod | None:
-    """Return the pod that ``path`` would hold with this content, None if it would hold none."""
-    with NamedTemporaryFile(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent) as trial:
-        trial.write(content)
-        trial.flush()
-        try:
-            return load_pod(trial.name)
-        except UsageError:
-            return None
-
-
-def _by_hand(path: Path) -> UsageError:
-    return UsageError(f"{path}: is written in a way that cannot be changed from here; change data_config by hand")

@@ -1,18 +1,54 @@
 """Changing one value in a YAML file without disturbing the rest of it: comments, order and form stay.
 
-Only the marks of PyYAML's parser are used, to find where the value is; what is around it is copied byte for byte. Who
-changes a file this way reads the result again and compares it with what was meant.
+Only the marks of PyYAML's parser are used, to find where the value is; what is around it is copied byte for byte. The
+result is read again before it is written, and compared with what was meant: `write_pod`.
 """
 
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import yaml
 
+from fl_app.errors import UsageError
+from fl_app.pod.definition import Pod
+from fl_app.pod.pod_file import load_pod
+from fl_app.system.files import replace_file
+
 
 class CannotEdit(Exception):
     """The file is written in a way that this cannot change."""
+
+
+def write_pod(path: Path, content: bytes, meant: Pod) -> None:
+    """Replace a pod file, if its new content is the pod that is ``meant``.
+
+    Raises
+    ------
+    CannotEdit
+        It is another pod, or none.
+    UsageError
+        The file cannot be written.
+    """
+    try:
+        if _read_as(path, content) != meant:
+            raise CannotEdit
+        replace_file(path, content, mode=path.stat().st_mode & 0o777)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be changed: {error.strerror}") from error
+
+
+def _read_as(path: Path, content: bytes) -> Pod | None:
+    """Return the pod that ``path`` would hold with this content, None if it would hold none."""
+    with NamedTemporaryFile(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent) as trial:
+        trial.write(content)
+        trial.flush()
+        try:
+            return load_pod(trial.name)
+        except UsageError:
+            return None
 
 
 Change = Callable[[Any], Any]

@@ -323,7 +323,7 @@ def test_a_pod_file_that_cannot_be_written_is_named(
     def full(path: Path, content: bytes, mode: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("client.site.pod_approval.replace_file", full)
+    monkeypatch.setattr("client.site.yaml_edit.replace_file", full)
     code, _, err = run(capsys, "pod", "approve", "hospital-b", card, "--pod", "a.yaml")
     assert (code, err) == (2, "fl-app: a.yaml: cannot be changed: No space left on device\n")
     assert pinned() is None
