@@ -200,11 +200,10 @@ class Table:
 
     def numeric(self, name: str, missing: Collection[str] | None = None) -> Numeric:
         """Return how far a column consists of numbers; ``missing`` as for `texts`."""
-        cells = self.columns[name]
-        counts = np.bincount(self._codes(name) + 1, minlength=len(cells.distinct) + 1)[1:]
-        values, codes = cells.parse(self.numbers)
+        counts = self._counts(name)[1:]
+        values, codes = self.columns[name].parse(self.numbers)
         held = np.flatnonzero((counts > 0) & ~self._missing(name, values, missing))
-        return Numeric(values[held], counts[held].astype(np.int64), codes[held], held)
+        return Numeric(values[held], counts[held], codes[held], held)
 
     def numbers_of(self, name: str, missing: Collection[str] | None = None) -> NDArray[np.float64]:
         """Return a column as numbers, float64 [rows] with NaN where missing; ``missing`` as for `texts`.
@@ -219,11 +218,11 @@ class Table:
         absent = self._missing(name, values, missing)
         unreadable = np.isnan(values) & ~absent
         if unreadable.any():
-            used = np.bincount(codes + 1, minlength=len(values) + 1)[1:]
-            if (unreadable & (used > 0)).any():
+            wrong = np.flatnonzero(unreadable & (self._counts(name)[1:] > 0))
+            if len(wrong):
                 raise DataError(
                     f"column {name!r} is declared continuous but holds text that is not a number",
-                    detail=f": {self.quote(name, np.flatnonzero(unreadable & (used > 0)))}; correct the file, name "
+                    detail=f": {self.quote(name, wrong)}; correct the file, name "
                     "spellings of missing in na_values, or say how it writes numbers with decimal and thousands",
                 )
         values[absent] = np.nan  # a number may stand for a missing value, as -999 does
@@ -231,8 +230,7 @@ class Table:
 
     def quote(self, name: str, places: NDArray[np.int64]) -> str:
         """Return some distinct cells of a column with their rows, most frequent first: for the table's owner alone."""
-        codes = self._codes(name)
-        counts = np.bincount(codes + 1, minlength=len(self.columns[name].distinct) + 1)[1:]
+        codes, counts = self._codes(name), self._counts(name)[1:]
         ranked = places[np.argsort(-counts[places], kind="stable")]
         parts = []
         for place in ranked[:_SHOWN]:
@@ -251,8 +249,7 @@ class Table:
         numeric : Numeric
             What `numeric` says of the column.
         """
-        codes = self._codes(name)
-        counts = np.bincount(codes + 1, minlength=len(self.columns[name].distinct) + 1)
+        counts = self._counts(name)
         absent = counts[1:] > 0
         absent[numeric.where] = False
         texts = self.columns[name].texts
@@ -265,6 +262,11 @@ class Table:
         if missing is None and self.missing is None:
             return missing_set(DEFAULT_MISSING)
         return missing_set((*(missing or ()), *(self.missing or ())))
+
+    def _counts(self, name: str) -> NDArray[np.int64]:
+        """Count the rows without a cell, and those of each distinct cell, int64 [1 + d]."""
+        counts = np.bincount(self._codes(name) + 1, minlength=len(self.columns[name].distinct) + 1)
+        return counts.astype(np.int64, copy=False)
 
     def _codes(self, name: str) -> Codes:
         codes = self.columns[name].codes
