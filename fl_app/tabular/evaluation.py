@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_app.errors import DataError, RunFailed
-from fl_app.tabular.score_cells import SCORE_CELLS, Edges, cells_of, fixed_edges
+from fl_app.tabular.score_cells import POSITIONS, SCORE_CELLS, Edges, cells_of, fixed_edges
 
 # A row's cross entropy is capped here (a probability of 1.1e-7), so that sums have a bound known beforehand.
 MAX_LOSS = 16.0
@@ -33,6 +33,8 @@ class Counts:
     histograms
         int64 [K, 2, cells], scores of the rows outside (0) and inside (1) a class: K = 1, the second class,
         where there are two, else K = C, each class against the rest.
+    positions
+        int64 [K, 2, POSITIONS], the same rows by where in its cell their score lies.
     loss_sum
         Sum of the rows' cross entropy, each at most ``MAX_LOSS``.
     brier_sum
@@ -42,6 +44,7 @@ class Counts:
 
     confusion: NDArray[np.int64]
     histograms: NDArray[np.int64]
+    positions: NDArray[np.int64]
     loss_sum: float
     brier_sum: float
 
@@ -49,6 +52,7 @@ class Counts:
         return Counts(
             self.confusion + other.confusion,
             self.histograms + other.histograms,
+            self.positions + other.positions,
             self.loss_sum + other.loss_sum,
             self.brier_sum + other.brier_sum,
         )
@@ -58,6 +62,7 @@ class Counts:
         return {
             "confusion": self.confusion.ravel(),
             "histograms": self.histograms.ravel(),
+            "positions": self.positions.ravel(),
             "loss_sum": np.array([self.loss_sum]),
             "brier_sum": np.array([self.brier_sum]),
         }
@@ -67,10 +72,11 @@ class Counts:
         """Undo :meth:`arrays`; integer counts that come as floats are rounded."""
         confusion = np.rint(arrays["confusion"]).astype(np.int64)
         classes = int(len(confusion) ** 0.5)
-        histograms = np.rint(arrays["histograms"]).astype(np.int64)
+        by_cell, by_position = (np.rint(arrays[name]).astype(np.int64) for name in ("histograms", "positions"))
         return cls(
             confusion.reshape(classes, classes),
-            histograms.reshape(scored_classes(classes), 2, -1),
+            by_cell.reshape(scored_classes(classes), 2, -1),
+            by_position.reshape(scored_classes(classes), 2, -1),
             float(arrays["loss_sum"][0]),
             float(arrays["brier_sum"][0]),
         )
@@ -78,8 +84,10 @@ class Counts:
     @classmethod
     def zeros(cls, classes: int) -> Self:
         """The counts of no rows: what a vector's layout is read from."""
-        histograms = np.zeros((scored_classes(classes), 2, SCORE_CELLS), dtype=np.int64)
-        return cls(np.zeros((classes, classes), dtype=np.int64), histograms, 0.0, 0.0)
+        by_cell, by_position = (
+            np.zeros((scored_classes(classes), 2, size), dtype=np.int64) for size in (SCORE_CELLS, POSITIONS)
+        )
+        return cls(np.zeros((classes, classes), dtype=np.int64), by_cell, by_position, 0.0, 0.0)
 
 
 def scored_classes(classes: int) -> int:
@@ -110,14 +118,16 @@ def count(labels: NDArray[np.int64], probabilities: NDArray[np.float64], edges: 
     inside = np.eye(classes, dtype=np.int64)[labels]
     scored = slice(1, None) if classes == 2 else slice(None)
     edges = fixed_edges(scored_classes(classes)) if edges is None else edges
-    cells = cells_of(probabilities[:, scored], edges)
+    cells, positions = cells_of(probabilities[:, scored], edges)
     histograms = np.zeros((cells.shape[1], 2, edges.shape[1] - 1), dtype=np.int64)
-    np.add.at(histograms, (np.arange(cells.shape[1]), inside[:, scored], cells), 1)
+    within = np.zeros((cells.shape[1], 2, POSITIONS), dtype=np.int64)
+    for counts, places in ((histograms, cells), (within, positions)):
+        np.add.at(counts, (np.arange(cells.shape[1]), inside[:, scored], places), 1)
     likelihood = probabilities[np.arange(n), labels]
     # Capped before the sum: one row with a probability of 0 would otherwise exceed the segment's bound.
     loss = np.minimum(-np.log(np.maximum(likelihood, np.exp(-MAX_LOSS))), MAX_LOSS)
     brier = np.square(probabilities[:, scored] - inside[:, scored])
-    return Counts(confusion, histograms, float(loss.sum()), float(brier.sum()))
+    return Counts(confusion, histograms, within, float(loss.sum()), float(brier.sum()))
 
 
 def metrics_of(counts: Counts, positive: int | None = None) -> dict[str, float]:

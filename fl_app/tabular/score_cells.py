@@ -4,7 +4,8 @@ The AUC depends only on how the scores of the rows inside a class and outside it
 that but for rows that share a cell; those count as ties. So the error is at most half the share of pairs (one row
 inside, one outside) that lie in a common cell. No fixed cells keep that small for every model: scores of a rare class
 or of a model that has hardly trained crowd together anywhere. So cells follow the sums: those of the next evaluation
-are cut where the scores of the last one were, and the final evaluation is repeated until the bound holds.
+are cut where the scores of the last one were. Where they lay within their cells a second histogram tells, of all cells
+together: even if all scores have met in one cell, the next cells part them.
 """
 
 import numpy as np
@@ -14,6 +15,8 @@ from fl_app.errors import DataError
 
 SCORE_CELLS = 512
 """Cells of a score histogram: for two classes they add 1,024 elements to every pod's vector."""
+POSITIONS = 256
+"""Parts of a cell in which the second histogram counts."""
 AUC_BOUND = 2e-3
 """Error of the AUC beyond which a final evaluation takes place twice, the second time in cells cut by the first."""
 _FOLLOWING = 3 * SCORE_CELLS // 4
@@ -55,21 +58,38 @@ def checked_edges(given: bytes, classes: int) -> Edges:
     return edges
 
 
-def cells_of(scores: NDArray[np.float64], edges: Edges) -> NDArray[np.int64]:
-    """Return the cell of each score, int64 [n, classes], for scores float64 [n, classes]."""
-    columns = [
-        np.clip(np.searchsorted(own, column, side="right") - 1, 0, len(own) - 2)
-        for column, own in zip(scores.T, edges, strict=True)
-    ]
-    return np.stack(columns, axis=1) if columns else np.zeros(scores.shape, dtype=np.int64)
+def cells_of(scores: NDArray[np.float64], edges: Edges) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the cell of each score, and its position within it, int64 [n, classes] each.
 
-
-def refined(edges: Edges, histograms: NDArray[np.int64]) -> Edges:
-    """Return edges that part the rows of ``histograms``, int64 [classes, 2, cells], into cells of equal share.
-
-    Both groups count the same, however rare a class is. Within a cell, scores are taken to be even in log-odds.
+    Parameters
+    ----------
+    scores : float64 [n, classes]
+    edges : float64 [classes, cells + 1]
     """
-    return np.stack([_refined(own, histogram) for own, histogram in zip(edges, histograms, strict=True)])
+    cells, positions = np.zeros(scores.shape, dtype=np.int64), np.zeros(scores.shape, dtype=np.int64)
+    for place, own in enumerate(edges):
+        found = np.clip(np.searchsorted(own, scores[:, place], side="right") - 1, 0, len(own) - 2)
+        ends = _log_odds(own)
+        widths = np.maximum(np.diff(ends)[found], np.finfo(float).tiny)
+        part = (_log_odds(scores[:, place]) - ends[:-1][found]) / widths
+        cells[:, place] = found
+        positions[:, place] = np.clip(part * POSITIONS, 0, POSITIONS - 1).astype(np.int64)
+    return cells, positions
+
+
+def refined(edges: Edges, histograms: NDArray[np.int64], positions: NDArray[np.int64]) -> Edges:
+    """Return edges that part rows into cells of equal share.
+
+    Both groups, the rows outside a class and inside it, count the same, however rare a class is.
+
+    Parameters
+    ----------
+    histograms : int64 [classes, 2, cells]
+        Rows by cell.
+    positions : int64 [classes, 2, POSITIONS]
+        Rows by where in their cell they lie, in log-odds; taken to be alike in all cells.
+    """
+    return np.stack([_refined(*each) for each in zip(edges, histograms, positions, strict=True)])
 
 
 def auc_error(edges: Edges, histograms: NDArray[np.int64]) -> float:
@@ -84,13 +104,16 @@ def auc_error(edges: Edges, histograms: NDArray[np.int64]) -> float:
     return float(errors.max(initial=0.0))
 
 
-def _refined(edges: Edges, histogram: NDArray[np.int64]) -> Edges:
+def _refined(edges: Edges, histogram: NDArray[np.int64], positions: NDArray[np.int64]) -> Edges:
     totals = histogram.sum(axis=1)
     if not totals.any():
         return edges
-    groups = histogram[totals > 0] / totals[totals > 0, None]
-    share = np.concatenate([[0.0], np.cumsum(groups.mean(axis=0))])
-    following = np.interp(np.arange(1, _FOLLOWING) / _FOLLOWING, share / share[-1], _log_odds(edges))
+    present = totals > 0
+    groups, within = (counts[present] / totals[present, None] for counts in (histogram, positions))
+    share = np.concatenate([[0.0], np.cumsum((groups[:, :, None] * within[:, None, :]).mean(axis=0))])
+    ends = _log_odds(edges)
+    inner = ends[:-1, None] + np.diff(ends)[:, None] * np.arange(POSITIONS) / POSITIONS
+    following = np.interp(np.arange(1, _FOLLOWING) / _FOLLOWING, share / share[-1], np.append(inner, ends[-1]))
     beforehand = fixed_edges(1, len(edges) - 1 - (_FOLLOWING - 1))[0]
     return np.sort(np.concatenate([beforehand, _probability(following)]))
 

@@ -185,7 +185,7 @@ class Recorder:
         if self._results.rounds:
             self._evaluated(metrics_from(counts, self._positive))
         self._last_error = auc_error(self._asked, counts.histograms)
-        self._edges = refined(self._asked, counts.histograms)
+        self._edges = refined(self._asked, counts.histograms, counts.positions)
         self._arrays = {name: array.numpy() for name, array in done.arrays.items()}
         entry = RoundResult(
             round=done.number,
@@ -228,7 +228,8 @@ class Recorder:
 
     def evaluation(self, sums: Aggregate) -> None:
         """Have a further final evaluation count scores where those of the last one were."""
-        self._edges = refined(self._asked, counts_of(sums.values, TEST_PREFIX).histograms)
+        counts = counts_of(sums.values, TEST_PREFIX)
+        self._edges = refined(self._asked, counts.histograms, counts.positions)
 
     def over(self) -> bool:
         """Say whether training ends before its last round."""
