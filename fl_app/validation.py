@@ -2,7 +2,7 @@
 
 import csv
 import difflib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -67,6 +67,18 @@ def names_in(given: str | Iterable[str], known: Collection[str] = ()) -> tuple[s
 def listed_names(names: Iterable[str]) -> str:
     """Return names between commas as `names_in` reads them, those with a comma in quotation marks."""
     return ",".join('"' + name.replace('"', '""') + '"' if set(name) & set(',"') else name for name in names)
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return "1 category", "2,000 categories"; ``many`` is ``one`` with an s if it is not given."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def first_of(texts: Sequence[str], most: int, what: str = "") -> str:
+    """Return texts between commas; of more than ``most`` the first ones, and how many more there are, of ``what``."""
+    left = len(texts) - most
+    more = f" and {left:,} more{f' {what}' if what else ''}" if left > 0 else ""
+    return ", ".join(texts[:most]) + more
 
 
 def unknown(word: object, allowed: Iterable[str], what: str = "key") -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fl_app.tabular.cells import Numeric, Table
 from fl_app.tabular.schema import MAX_CLASSES, Column
+from fl_app.validation import counted
 
 Look = Literal[
     "number",
@@ -84,7 +85,7 @@ def describe_column(table: Table, column: Column, min_count: int) -> ColumnDescr
     look, why = _look(table, column, numeric, counts)
     rare = sum(rows for rows in counts.values() if rows < min_count)
     if look == "few whole numbers" and rare:
-        why += f" (then without {_rows(rare)} of rarer values)"
+        why += f" (then without {counted(rare, 'row')} of rarer values)"
     notes = _missing_notes(table, column.name, numeric)
     if look in ("category", "code", "constant"):
         notes += _rare_notes(counts, min_count)
@@ -145,7 +146,7 @@ def _look_of_text(table: Table, column: Column, numeric: Numeric, counts: Mappin
     if not column.values:
         return "category", "a category, but no value is frequent enough to be published"
     aside = f"; numbers but for {quoted}" if numbers > 2 and odd_rows <= _MOSTLY * held else ""
-    return "category", f"a category, {_many(len(column.values), 'value')} published{aside}"
+    return "category", f"a category, {counted(len(column.values), 'value')} published{aside}"
 
 
 def _runs_on(table: Table, column: Column) -> bool:
@@ -181,7 +182,7 @@ def _missing_notes(table: Table, name: str, numeric: Numeric) -> tuple[str, ...]
     missing = table.missing_texts(name, numeric)
     notes = []
     if silent := sum(missing.get(text, 0) for text in _PLAIN_MISSING):
-        notes.append(f"{_rows(silent)} without a value")
+        notes.append(f"{counted(silent, 'row')} without a value")
     said = {text: rows for text, rows in missing.items() if text not in _PLAIN_MISSING}
     if said and table.missing is None:
         verb = "count" if len(said) > 1 else "counts"
@@ -201,14 +202,6 @@ def _rare_notes(counts: Mapping[str, int], min_count: int) -> tuple[str, ...]:
 def _quoted(counts: Mapping[str, int]) -> str:
     """Quote texts with their rows, the most frequent first."""
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    shown = ", ".join(f"{text!r:.60} ({_rows(rows)})" for text, rows in ranked[:_SHOWN])
+    shown = ", ".join(f"{text!r:.60} ({counted(rows, 'row')})" for text, rows in ranked[:_SHOWN])
     left = ranked[_SHOWN:]
-    return shown + (f" and {len(left):,} more ({_rows(sum(rows for _, rows in left))})" if left else "")
-
-
-def _rows(count: int) -> str:
-    return _many(count, "row")
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}" + ("s" if count != 1 else "")
+    return shown + (f" and {len(left):,} more ({counted(sum(rows for _, rows in left), 'row')})" if left else "")

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-import yaml
-
 from client.site.app_diff import visible
 from client.site.table_description import TableDescription
 from fl_app.pod.policy import Policy
+from fl_app.pod.yaml_lines import in_one_line
 from fl_app.tabular.schema import Column
 
 
@@ -17,21 +16,21 @@ def pod_text(table: TableDescription, name: str, path: str, minimum_cohort: int 
     lines = [
         f"# The pod {name}: one table, who may work with it, and on what terms. Read it through before the pod is run;",
         "# `fl-app pod check` looks at all of it. What is written here stays here, but for what the comments say.",
-        f"name: {_yaml(name)}",
+        f"name: {in_one_line(name)}",
         "",
         f"datasource: {type(table.source).__name__}",
         "datasource_args:",
-        f"  path: {_yaml(path)}",
+        f"  path: {in_one_line(path)}",
     ]
     if table.source.read_options:
-        lines.append(f"  read_options: {_yaml(dict(table.source.read_options))}")
+        lines.append(f"  read_options: {in_one_line(dict(sorted(table.source.read_options.items())))}")
     lines += ["", "data_config:", "  # Columns that never leave this pod, not even by name."]
     lines += _list("  ignore_cols", table.ignored)
     if table.doubtful:
         lines.append(
             "  # To be considered: " + ("move those that apply up" if table.ignored else "list those that apply above")
         )
-        lines += [f"  #  - {_yaml(column)}  # {visible(why)}" for column, why in table.doubtful.items()]
+        lines += [f"  #  - {in_one_line(column)}  # {visible(why)}" for column, why in table.doubtful.items()]
     lines += [
         "  # What the columns seem to be. Frequent categories and few whole numbers are published by value, without",
         "  # counts; of other numbers the bounds are.",
@@ -44,7 +43,10 @@ def pod_text(table: TableDescription, name: str, path: str, minimum_cohort: int 
         lines += [
             "  # Published bounds, wider than the data's own; values beyond are cut off. Pods should agree on them.",
             "  bounds:",
-            *(f"    {_yaml(column)}: {_yaml([_number(end) for end in ends])}" for column, ends in bounds.items()),
+            *(
+                f"    {in_one_line(column)}: {in_one_line([_number(end) for end in ends])}"
+                for column, ends in bounds.items()
+            ),
         ]
     lines += [
         "  # Columns that other pods may lack.",
@@ -65,7 +67,7 @@ def _policy(minimum_cohort: int | None) -> list[str]:
     for term, field in Policy.model_fields.items():
         value = minimum_cohort if minimum_cohort and term == "minimum_cohort" else field.default
         mark, shown = ("", value) if value is not None else ("# ", next(iter(field.examples or ())))
-        lines.append(f"  {mark}{term}: {_yaml(shown)}  # {field.description}")
+        lines.append(f"  {mark}{term}: {in_one_line(shown)}  # {field.description}")
     return lines
 
 
@@ -74,17 +76,8 @@ def _bounded(column: Column) -> bool:
 
 
 def _list(key: str, names: Sequence[str]) -> list[str]:
-    return [f"{key}:", *(f"    - {_yaml(name)}" for name in names)] if names else [f"{key}: []"]
+    return [f"{key}:", *(f"    - {in_one_line(name)}" for name in names)] if names else [f"{key}: []"]
 
 
 def _number(value: float) -> float | int:
     return int(value) if value.is_integer() and abs(value) < 1e15 else value
-
-
-def _yaml(value: object) -> str:
-    """Return ``value`` as YAML in one line."""
-    style = '"' if isinstance(value, str) and not value.isprintable() else None  # a line end stays an escape then
-    text: str = yaml.safe_dump(
-        value, default_flow_style=True, default_style=style, allow_unicode=style is None, width=float("inf")
-    )
-    return text.removesuffix("...\n").strip()

@@ -15,6 +15,7 @@ import yaml
 from fl_app.errors import UsageError
 from fl_app.pod.definition import Pod
 from fl_app.pod.pod_file import load_pod
+from fl_app.pod.yaml_lines import in_one_line
 from fl_app.system.files import replace_file
 
 
@@ -81,7 +82,7 @@ def _in_mapping(text: str, node: yaml.MappingNode, path: Sequence[str], change: 
     if entry is None:
         if (new := _changed(None, path[1:], change)) is None:
             return text
-        line = f"{_flow(path[0])}: {_flow(new)}{newline}"
+        line = f"{in_one_line(path[0])}: {in_one_line(new)}{newline}"
         at, indent = node.value[0][0].start_mark.index, node.value[0][0].start_mark.column
         if indent or len(path) == 1:  # before the first key, where the indentation is known
             return f"{text[:at]}{line}{' ' * indent}{text[at:]}"
@@ -101,9 +102,9 @@ def _in_mapping(text: str, node: yaml.MappingNode, path: Sequence[str], change: 
         return text[:start] + text[_line_end(text, _end(text, value)) :]
     if isinstance(value, yaml.SequenceNode) and not value.flow_style and after:
         return _in_sequence(text, value, before, after, newline)
-    if value.start_mark.line == key.end_mark.line and _is_flow(value):
-        return f"{text[: value.start_mark.index]}{_flow(after)}{text[value.end_mark.index :]}"
-    return f"{text[: _after_colon(text, key)]} {_flow(after)}{text[_end(text, value) :]}"
+    if value.start_mark.line == key.end_mark.line and _isin_one_line(value):
+        return f"{text[: value.start_mark.index]}{in_one_line(after)}{text[value.end_mark.index :]}"
+    return f"{text[: _after_colon(text, key)]} {in_one_line(after)}{text[_end(text, value) :]}"
 
 
 def _in_sequence(text: str, node: yaml.SequenceNode, before: Sequence[Any], after: Sequence[Any], newline: str) -> str:
@@ -112,7 +113,7 @@ def _in_sequence(text: str, node: yaml.SequenceNode, before: Sequence[Any], afte
     if dash is None:
         raise CannotEdit
     end = _line_end(text, _end(text, node))
-    added = "".join(f"{dash[0]}{_flow(item)}{newline}" for item in after if item not in before)
+    added = "".join(f"{dash[0]}{in_one_line(item)}{newline}" for item in after if item not in before)
     gap = newline if added and not text[:end].endswith("\n") else ""
     text = f"{text[:end]}{gap}{added}{text[end:]}"
     for item, value in reversed(list(zip(node.value, before, strict=True))):
@@ -145,13 +146,13 @@ def _plain(text: str, node: yaml.Node) -> Any:
 _TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
-def _is_flow(node: yaml.Node) -> bool:
+def _isin_one_line(node: yaml.Node) -> bool:
     return isinstance(node, yaml.ScalarNode) or bool(getattr(node, "flow_style", False))
 
 
 def _end(text: str, node: yaml.Node) -> int:
     """Return where the last scalar or flow value of a node ends: a block's own mark is after the comments below it."""
-    if not _is_flow(node) and isinstance(node, yaml.CollectionNode) and node.value:
+    if not _isin_one_line(node) and isinstance(node, yaml.CollectionNode) and node.value:
         last = node.value[-1]
         return _end(text, last[1] if isinstance(last, tuple) else last)
     return int(node.end_mark.index)
@@ -164,12 +165,3 @@ def _line_end(text: str, at: int) -> int:
 
 def _after_colon(text: str, key: yaml.Node) -> int:
     return text.index(":", key.end_mark.index) + 1
-
-
-def _flow(value: Any) -> str:
-    """Return a value as YAML in one line."""
-    style = '"' if isinstance(value, str) and not value.isprintable() else None
-    dumped: str = yaml.safe_dump(
-        value, default_flow_style=True, default_style=style, allow_unicode=True, width=float("inf"), sort_keys=False
-    )
-    return dumped.removesuffix("...\n").strip()

@@ -4,11 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from fl_app.errors import UsageError
-from fl_app.pod.yaml_lines import content_of, parse_yaml
+from fl_app.pod.yaml_lines import content_of, in_one_line, parse_yaml
 from fl_app.tabular.column_spec import MAX_SPEC, ColumnSpec
 from fl_app.tabular.schema import Column
 from fl_app.validation import Problem, dotted, explain, refusal
@@ -46,11 +45,7 @@ def columns_text(columns: Iterable[Column]) -> str:
         facts = {"kind": None if column.values and bounds is None and column.kind == "continuous" else column.kind}
         return {key: value for key, value in {**facts, "bounds": bounds, "unit": column.unit or None}.items() if value}
 
-    def flow(value: Any) -> str:
-        dumped: str = yaml.safe_dump(
-            value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=float("inf")
-        )
-        return dumped.removesuffix("...\n").strip()
-
-    lines = [f"  {flow(column.name)}: {flow(proposed(column))}\n" for column in columns if not column.empty]
+    lines = [
+        f"  {in_one_line(column.name)}: {in_one_line(proposed(column))}\n" for column in columns if not column.empty
+    ]
     return "columns:\n" + "".join(lines) if lines else "columns: {}\n"

@@ -1,4 +1,4 @@
-"""YAML that remembers where each key stood, so that a mistake can be shown by its line."""
+"""YAML that remembers where each key stood, so that a mistake can be shown by its line; and values in one line."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,3 +75,17 @@ class _Loader(yaml.SafeLoader):
                     raise yaml.composer.ComposerError(None, None, f"key '{key.value}' is given twice", key.start_mark)
                 seen.add(key.value)
         return node
+
+
+def in_one_line(value: object) -> str:
+    """Return a value as YAML in one line, keys in their order; what cannot be shown is written as an escape."""
+    style = '"' if isinstance(value, str) and not value.isprintable() else None  # a line end stays an escape then
+    text: str = yaml.safe_dump(
+        value,
+        default_flow_style=True,
+        default_style=style,
+        allow_unicode=style is None,
+        width=float("inf"),
+        sort_keys=False,
+    )
+    return text.removesuffix("...\n").strip()

@@ -6,6 +6,7 @@ from typing import Any
 from fl_app.errors import DataError, UsageError
 from fl_app.tabular.cell_text import STANDARD, NumberFormat, key_of
 from fl_app.tabular.schema import Column, CombinedSchema, Schema
+from fl_app.validation import first_of
 
 _SHOWN = 12
 """Most values that a text lists in full."""
@@ -46,7 +47,7 @@ def combine(schemas: Sequence[Schema], *, ignore_cols: Collection[str] = ()) -> 
         raise SchemaMismatch(list(problems.values()))
     columns: list[Column] = []
     differences: list[str] = []
-    for name in _names(schemas, ignore_cols):
+    for name in names_of(schemas, ignore_cols):
         column, bridged = _combine_column(*_held(schemas, name))
         columns.append(column)
         differences += bridged
@@ -64,7 +65,7 @@ def combine(schemas: Sequence[Schema], *, ignore_cols: Collection[str] = ()) -> 
 
 def misfits(schemas: Sequence[Schema], *, ignore_cols: Collection[str] = ()) -> dict[str, str]:
     """Return why columns of several pods cannot become one, for each column that cannot."""
-    problems = {name: _problem(*_held(schemas, name)) for name in _names(schemas, ignore_cols)}
+    problems = {name: _problem(*_held(schemas, name)) for name in names_of(schemas, ignore_cols)}
     return {name: problem for name, problem in problems.items() if problem}
 
 
@@ -73,14 +74,21 @@ def disagreements(schemas: Sequence[Schema], name: str) -> dict[str, str]:
     return {schema.name: schema.disagreements[name] for schema in schemas if name in schema.disagreements}
 
 
-def _names(schemas: Sequence[Schema], ignore_cols: Collection[str]) -> list[str]:
+def names_of(schemas: Sequence[Schema], ignore_cols: Collection[str]) -> list[str]:
+    """Return the names of all columns that any pod has but the ignored ones, those of the first pod first."""
     return list(dict.fromkeys(name for schema in schemas for name in schema.names if name not in ignore_cols))
+
+
+def held_by(schemas: Sequence[Schema], name: str) -> dict[str, Column]:
+    """Return the column of each pod that has it."""
+    return {schema.name: schema.column(name) for schema in schemas if name in schema.names}
 
 
 def _held(schemas: Sequence[Schema], name: str) -> tuple[dict[str, Column], dict[str, str]]:
     """Return the column of each pod that has it, and for each other pod its column of a similar name."""
-    held = {schema.name: schema.column(name) for schema in schemas if name in schema.names}
-    return held, {schema.name: _similar_name(name, schema) for schema in schemas if name not in schema.names}
+    return held_by(schemas, name), {
+        schema.name: _similar_name(name, schema) for schema in schemas if name not in schema.names
+    }
 
 
 def check_target(schemas: Sequence[Schema], target: str) -> None:
@@ -91,11 +99,7 @@ def check_target(schemas: Sequence[Schema], target: str) -> None:
     SchemaMismatch
         The text shows both codings.
     """
-    coded = {
-        schema.name: schema.column(target).values
-        for schema in schemas
-        if target in schema.names and schema.column(target).values
-    }
+    coded = {pod: column.values for pod, column in held_by(schemas, target).items() if column.values}
     for pod, values in coded.items():
         keys = set(map(key_of, values))
         others = {name: set(map(key_of, theirs)) for name, theirs in coded.items() if name != pod}
@@ -107,15 +111,14 @@ def check_target(schemas: Sequence[Schema], target: str) -> None:
                 what = "spell a class differently" if twice else "share no class"
                 raise SchemaMismatch(
                     [
-                        f"pods code the target {target!r} differently: {pod!r} has {_listed(values)}, {other!r} has "
-                        f"{_listed(coded[other])}; they {what}: one owner must recode the column"
+                        f"pods code the target {target!r} differently: {pod!r} has {_quoted(values)}, {other!r} has "
+                        f"{_quoted(coded[other])}; they {what}: one owner must recode the column"
                     ]
                 )
 
 
-def _listed(values: Sequence[str]) -> str:
-    more = f" and {len(values) - _SHOWN:,} more" if len(values) > _SHOWN else ""
-    return ", ".join(map(repr, values[:_SHOWN])) + more
+def _quoted(values: Sequence[str]) -> str:
+    return first_of(list(map(repr, values)), _SHOWN)
 
 
 def _few(texts: Sequence[str], of: int, what: str = "values") -> str:
@@ -145,12 +148,20 @@ def _similar_name(name: str, schema: Schema) -> str:
     return next((other for other in schema.names if _plain(other) == _plain(name)), "")
 
 
+def pods_by_kind(held: Mapping[str, Column]) -> tuple[list[str], list[str]]:
+    """Return the pods where a column is categorical, and those where it is numbers that cannot be taken for categories.
+
+    A pod where it is empty, or holds few whole numbers, is neither: it fits both.
+    """
+    filled = {pod: column for pod, column in held.items() if not column.empty}
+    categorical = [pod for pod, column in filled.items() if column.kind == "categorical"]
+    return categorical, [pod for pod, column in filled.items() if column.kind == "continuous" and not column.values]
+
+
 def _problem(held: Mapping[str, Column], absent: Mapping[str, str]) -> str:
     """Return why the columns of several pods cannot become one, "" if they can."""
     first_pod, first = next(iter(held.items()))
-    kinds = {pod: column for pod, column in held.items() if not column.empty}
-    categorical = [pod for pod, column in kinds.items() if column.kind == "categorical"]
-    numbers = [pod for pod, column in kinds.items() if column.kind == "continuous" and not column.values]
+    categorical, numbers = pods_by_kind(held)
     if categorical and numbers:
         return (
             f"column {first.name!r} is categorical in {', '.join(map(repr, categorical))} but continuous in "
@@ -214,7 +225,7 @@ def _missing_differences(schemas: Sequence[Schema], columns: Sequence[Column]) -
     """Say which pods take a text for a missing value that others do not, in one line for each pod and text."""
     extra: dict[tuple[str, str], list[str]] = {}
     for combined in columns:
-        held = {schema.name: schema.column(combined.name) for schema in schemas if combined.name in schema.names}
+        held = held_by(schemas, combined.name)
         for pod, column in held.items():
             for text in column.missing:
                 if any(text not in other.missing for other in held.values()):

@@ -3,7 +3,7 @@
 The file is read and its labels are checked as soon as the pods' schema is known, before anything is trained.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from fl_app.tabular.schema import CombinedSchema
 from fl_app.tabular.score_cells import Edges, fixed_edges
 from fl_app.tabular.settings import DataStructure
 from fl_app.tabular.table_file import read_like
+from fl_app.validation import counted, first_of
 from server.app.results import Metrics
 from server.app.summaries import defined_metrics
 
@@ -62,16 +63,16 @@ class PublicRows:
         if target.name not in self.rows.names:
             raise DataError(
                 f"the public test file {path} has no column {target.name!r} with its rows' labels; its columns are "
-                f"{_first(self.rows.names)}"
+                f"{first_of(self.rows.names, _SHOWN)}"
             )
         self.left_out = left_out(self.rows, target)
         if sum(self.left_out.values()) == len(self.rows):
             ranked = sorted(self.left_out.items(), key=lambda item: (-item[1], item[0]))
-            held = [f"{text!r} ({_rows(count)})" for text, count in ranked if text]
+            held = [f"{text!r} ({counted(count, 'row')})" for text, count in ranked if text]
             raise DataError(
                 f"the public test file {path} has no label of the pods in column {target.name!r}: "
-                f"{f'it holds {_first(held)}' if held else 'all its cells are missing'}; the pods publish "
-                f"{_first(list(map(repr, target.values)))}"
+                f"{f'it holds {first_of(held, _SHOWN)}' if held else 'all its cells are missing'}; the pods publish "
+                f"{first_of(list(map(repr, target.values)), _SHOWN)}"
             )
 
 
@@ -119,12 +120,3 @@ class TestFile:
         if self._rows.labels is None:
             raise DataError("the test file has no labels")
         return self._rows.labels, predict_proba(self._network, self._rows)
-
-
-def _rows(number: int) -> str:
-    return f"{number:,} row" if number == 1 else f"{number:,} rows"
-
-
-def _first(texts: Sequence[str]) -> str:
-    more = f" and {len(texts) - _SHOWN:,} more" if len(texts) > _SHOWN else ""
-    return ", ".join(texts[:_SHOWN]) + more

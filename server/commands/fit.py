@@ -18,12 +18,11 @@ from fl_app.secagg.field import FIELD_31, FIELD_61
 from fl_app.tabular.column_spec import ColumnSpec
 from fl_app.tabular.early_stopping import EarlyStopping
 from fl_app.tabular.settings import ARCHITECTURES, DataStructure, Optimizer
-from fl_app.validation import names_in
+from fl_app.validation import counted, names_in
 from server.app.results import Results
 from server.app.run_directory import RunDirectory
 from server.commands.output import columns_option, console, emit, federation_option, json_option, runs_option
 from server.display.progress import Progress, matrix_table, results_table
-from server.display.words import counted
 from server.modeller.launch import FitFailed, Follow, Interrupted
 from server.modeller.launch import fit as carry_out_fit
 from server.modeller.resume import resume as resume_run

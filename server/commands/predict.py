@@ -70,6 +70,6 @@ def predict(
     except OSError as error:
         raise UsageError(f"{output}: cannot be written: {error.strerror or error}") from error
     if output:
-        from server.display.words import counted
+        from fl_app.validation import counted
 
         click.echo(f"{counted(len(scores), 'row')} scored: {output}", err=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from fl_app.validation import first_of
 from server.app.results import Results
 
 _SHOWN = 12
@@ -12,8 +13,7 @@ def rows_told(results: Results) -> Iterator[str]:
     target = results.label_counts.target if results.label_counts else "label"
     if counts := results.label_counts:
         shown = [f"{name} {rows:,}" for name, rows in zip(results.classes, counts.classes, strict=False)]
-        more = f" and {len(shown) - _SHOWN:,} more classes" if len(shown) > _SHOWN else ""
-        yield f"rows of all pods by {target}: {', '.join(shown[:_SHOWN])}{more}"
+        yield f"rows of all pods by {target}: {first_of(shown, _SHOWN, 'classes')}"
         reasons = []
         if counts.missing:
             reasons.append(f"{counts.missing:,} without a label")
@@ -27,8 +27,7 @@ def rows_told(results: Results) -> Iterator[str]:
             f"{rows:,} {f'with {target} {text!r}' if text else 'without a label'}"
             for text, rows in sorted(results.test_left_out.items(), key=lambda item: -item[1])
         ]
-        more = f" and {len(parts) - _SHOWN:,} more" if len(parts) > _SHOWN else ""
-        yield f"left out of the public test file: {', '.join(parts[:_SHOWN])}{more}"
+        yield f"left out of the public test file: {first_of(parts, _SHOWN)}"
 
 
 def differences_told(results: Results) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.filesize import decimal
 
+from fl_app.validation import first_of
 from server.app.results import Metrics, Results
 
 METRICS = ("accuracy", "balanced_accuracy", "auc", "f1", "recall", "precision", "brier", "loss")
@@ -42,13 +43,7 @@ def metrics_by_rows(results: Results) -> Iterator[tuple[str, Metrics]]:
 
 def listed(pods: Sequence[str]) -> str:
     """Return the names of pods; of many only the first few."""
-    more = len(pods) - _SHOWN_PODS
-    return ", ".join(pods[:_SHOWN_PODS]) + (f" and {more} more" if more > 0 else "")
-
-
-def counted(number: int, one: str, many: str = "") -> str:
-    """Return "1 category", "2,000 categories"; ``many`` is ``one`` with an s if it is not given."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+    return first_of(pods, _SHOWN_PODS)
 
 
 def traffic(sent: int, received: int) -> str:

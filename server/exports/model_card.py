@@ -12,11 +12,11 @@ from typing import Any
 from fl_app.tabular.encoding import MIN_BIN_ROWS
 from fl_app.tabular.model_file import TrainedModel
 from fl_app.tabular.schema import Column
+from fl_app.validation import counted
 from server.app.results import Results
 from server.display.rows_told import rows_told
 from server.display.scored_rows import figures_told, scored_rows
 from server.display.templates import render
-from server.display.words import counted
 from server.exports.about import TEXT_RULE
 from server.exports.formats import format_of
 

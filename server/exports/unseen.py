@@ -10,7 +10,7 @@ from fl_app.tabular.cells import Table
 from fl_app.tabular.encoding import MISSING, UNKNOWN, Encoding, codes_of
 from fl_app.tabular.schema import Column
 from fl_app.tabular.statistics import is_absent
-from server.display.words import counted
+from fl_app.validation import counted, first_of
 
 SHOWN = 3
 LOUD_ROWS = 10
@@ -68,5 +68,4 @@ def _texts(table: Table, column: Column) -> str:
     indices, texts = table.texts(column.name, column.missing)
     wrong = indices[codes_of(table, column) == UNKNOWN]
     counts = Counter({texts[place]: int(count) for place, count in enumerate(np.bincount(wrong)) if count})
-    more = f" and {len(counts) - SHOWN:,} more" if len(counts) > SHOWN else ""
-    return ", ".join(f"{text!r:.60} ({count:,})" for text, count in counts.most_common(SHOWN)) + more
+    return first_of([f"{text!r:.60} ({count:,})" for text, count in counts.most_common()], SHOWN)

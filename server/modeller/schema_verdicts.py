@@ -5,7 +5,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fl_app.tabular.combining import SchemaMismatch, check_target, combine, disagreements, misfits
+from fl_app.tabular.combining import (
+    SchemaMismatch,
+    check_target,
+    combine,
+    disagreements,
+    held_by,
+    misfits,
+    names_of,
+    pods_by_kind,
+)
 from fl_app.tabular.schema import Column, Kind, Schema
 
 Verdict = Literal["fits", "differs", "does not fit"]
@@ -54,7 +63,7 @@ def judge(
         The pods' files, by their names, as far as they are known.
     """
     problems = misfits(schemas, ignore_cols=ignore_cols)
-    names = dict.fromkeys(name for schema in schemas for name in schema.names if name not in ignore_cols)
+    names = names_of(schemas, ignore_cols)
     verdicts = [_verdict(name, schemas, problems.get(name, ""), files or {}) for name in names]
     if target is None:
         return verdicts
@@ -64,7 +73,7 @@ def judge(
 
 
 def _verdict(name: str, schemas: Sequence[Schema], problem: str, files: Mapping[str, str]) -> ColumnVerdict:
-    held = {schema.name: schema.column(name) for schema in schemas if name in schema.names}
+    held = held_by(schemas, name)
     told = tuple(f"{name}: {pod}: {why}" for pod, why in disagreements(schemas, name).items())
     if problem:
         return ColumnVerdict(name, "does not fit", (problem, *told), _advice(held, schemas, files))
@@ -94,9 +103,7 @@ def _advice(held: Mapping[str, Column], schemas: Sequence[Schema], files: Mappin
     """Return what owners would have to do so that a column fits."""
     name = next(iter(held.values())).name
     absent = [schema.name for schema in schemas if name not in schema.names]
-    kinds = {pod: column for pod, column in held.items() if not column.empty}
-    categorical = [pod for pod, column in kinds.items() if column.kind == "categorical"]
-    numbers = [pod for pod, column in kinds.items() if column.kind == "continuous" and not column.values]
+    categorical, numbers = pods_by_kind(held)
     if categorical and numbers:
         wanted: Kind = "continuous" if len(numbers) >= len(categorical) else "categorical"
         others = categorical if wanted == "continuous" else numbers
@@ -109,7 +116,7 @@ def _advice(held: Mapping[str, Column], schemas: Sequence[Schema], files: Mappin
 def _as_target(verdict: ColumnVerdict, schemas: Sequence[Schema], files: Mapping[str, str]) -> ColumnVerdict:
     """Add to the verdict on a column what is asked of a target."""
     name = verdict.name
-    held = {schema.name: schema.column(name) for schema in schemas if name in schema.names}
+    held = held_by(schemas, name)
     if not held:
         return ColumnVerdict(name, "does not fit", (f"no pod has a column {name!r}",))
     problems, commands = [], dict(verdict.commands)

@@ -10,12 +10,13 @@ from typing import Any
 from markupsafe import Markup
 from rich.filesize import decimal
 
+from fl_app.validation import counted
 from server.app.results import AggregationResult, PodResult, Results, RoundResult
 from server.display.report.style import PALETTE
 from server.display.rows_told import rows_told
 from server.display.scored_rows import figures_told, scored_rows
 from server.display.templates import render
-from server.display.words import METRICS, counted, metrics_by_rows, number
+from server.display.words import METRICS, metrics_by_rows, number
 
 CAPTIONS = {
     "curves": ("Metrics by round", "On the validation rows of all pods together, from summed counts."),

@@ -17,14 +17,7 @@ from server.display.progress import Progress
 from server.display.report import write_report
 from server.exports.model_card import card
 from server.modeller.launch import UnfitData, fit
-from tests.support.small_federation import PODS, in_this_process, small_federation, table
-
-
-@pytest.fixture
-def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("FL_APP_HOME", str(tmp_path / "home"))
-    in_this_process(monkeypatch)
-    return tmp_path
+from tests.support.small_federation import PODS, small_federation, table
 
 
 def trained(work: Path, tables: list[pd.DataFrame], test: pd.DataFrame | None = None) -> RunDirectory:

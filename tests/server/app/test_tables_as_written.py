@@ -15,14 +15,7 @@ from fl_app.tabular.model_file import TrainedModel
 from fl_app.tabular.settings import DataStructure, Optimizer
 from fl_app.tabular.table_file import read_rows
 from server.modeller.launch import fit
-from tests.support.small_federation import PODS, in_this_process, small_federation
-
-
-@pytest.fixture
-def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("FL_APP_HOME", str(tmp_path / "home"))
-    in_this_process(monkeypatch)
-    return tmp_path
+from tests.support.small_federation import PODS, small_federation
 
 
 def trained(

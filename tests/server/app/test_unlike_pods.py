@@ -15,14 +15,7 @@ from fl_app.tabular.settings import DataStructure, Optimizer
 from server.app.run_directory import RunDirectory
 from server.display.report import write_report
 from server.modeller.launch import UnfitData, fit
-from tests.support.small_federation import PODS, in_this_process, small_federation, table
-
-
-@pytest.fixture
-def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("FL_APP_HOME", str(tmp_path / "home"))
-    in_this_process(monkeypatch)
-    return tmp_path
+from tests.support.small_federation import PODS, small_federation, table
 
 
 def trained(

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from fl_app.validation import counted
 from server.app.results import Results
 from server.display.live import Lines, Notebook, Terminal, display_for
 from server.display.progress import Progress, results_table
 from server.display.run_status import Clock, Status
-from server.display.words import counted
 
 
 def results(rounds: int = 0, name: str = "train", trip: str | None = None, **more: Any) -> Results:
