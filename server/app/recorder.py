@@ -280,13 +280,14 @@ class Recorder:
             no_figures=no_figures(counts),
         )
         if self._test_file:
-            public, edges = self._test_file.counts(self._arrays)
-            self._note(
-                test=kept.test,
-                test_confusion=public.confusion.tolist(),
-                test_histograms=public.histograms.tolist(),
-                test_edges=edges.tolist(),
-            )
+            self._note(test=kept.test)
+            if not counts.confusion.sum():
+                public, edges = self._test_file.counts(self._arrays)
+                self._note(
+                    test_confusion=public.confusion.tolist(),
+                    test_histograms=public.histograms.tolist(),
+                    test_edges=edges.tolist(),
+                )
 
     def _positive_name(self) -> str | None:
         """Return the class that precision, recall and F1 are of; None where they are means over the classes."""

@@ -327,7 +327,7 @@ class Results(Document):
     test: Metrics | None = None
     """The run's model on the public test file."""
     test_confusion: tuple[tuple[int, ...], ...] = ()
-    """Counts of the public test file's rows, as `confusion`."""
+    """Counts of the public test file's rows, as `confusion`; only where the pods add no rows."""
     test_histograms: tuple[tuple[tuple[int, ...], ...], ...] = ()
     """Counts of the public test file's rows, as `histograms`."""
     test_edges: tuple[tuple[float, ...], ...] = ()
