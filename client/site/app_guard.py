@@ -29,7 +29,7 @@ from typing import Any, NoReturn
 COMMAND = "flwr-clientapp"
 OTHERS = ("flwr-agentapp", "flwr-serverapp", "flwr-simulation", "flwr-model", "flwr-connector")
 """What else Flower can start; a SuperNode starts an agent's process where the run, so the server, says it is one."""
-FLOWER = "1.41."
+FLOWER = ("1.41.", "1.42.")
 """The Flower whose private names `Guard.attach` knows; under another nothing runs."""
 MODULE = "flwr.supernode.runtime.run_clientapp"
 VERIFIED = "FL_APP_VERIFIED_APP"
@@ -232,7 +232,7 @@ def main(arguments: Sequence[str]) -> int | str:
             Ledger(directory / LEDGER_FILE).enter_refusal("", command, 0, text)
         return text
     if not (installed := version("flwr")).startswith(FLOWER):
-        return f"pod '{name}' runs no app under flwr {installed}: its guard supports flwr {FLOWER}* only; install that"
+        return f"pod '{name}' runs no app under flwr {installed}: its guard supports flwr {" and ".join(FLOWER)} only; install that"
     command_of_flower = _flwr_clientapp()
     Guard(name, directory, file).attach(sys.modules[MODULE])
     sys.argv = [command, *arguments[4:]]
