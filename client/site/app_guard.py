@@ -232,7 +232,8 @@ def main(arguments: Sequence[str]) -> int | str:
             Ledger(directory / LEDGER_FILE).enter_refusal("", command, 0, text)
         return text
     if not (installed := version("flwr")).startswith(FLOWER):
-        return f"pod '{name}' runs no app under flwr {installed}: its guard supports flwr {" and ".join(FLOWER)} only; install that"
+        those = " and ".join(FLOWER)
+        return f"pod '{name}' runs no app under flwr {installed}: its guard supports flwr {those} only; install that"
     command_of_flower = _flwr_clientapp()
     Guard(name, directory, file).attach(sys.modules[MODULE])
     sys.argv = [command, *arguments[4:]]
