@@ -185,7 +185,9 @@ class Collection:
             raise AggregateRefused("too few pods have answered to unmask the sum")
         # Beside their values the survivors' vectors hold their self masks, and pair masks with lost pods, whose other
         # halves never came. Pair masks between survivors have cancelled.
-        added = [self._self_mask(index, name) for index, name in enumerate(self.survivors)]
+        opened = {self._roster.position(holder) + 1: reveal.self_shares for holder, reveal in self._reveals.items()}
+        commitments = {name: self._replies[name].commitment for name in self.survivors}
+        added = list(combine(opened, self.threshold, commitments).values())
         subtracted: list[bytes] = []
         for index, lost in enumerate(self.lost):
             for name in self.survivors:
@@ -198,10 +200,6 @@ class Collection:
         """Return the shares of one pod's self mask, in the roster's order."""
         named = zip(self._roster.names, reply.shares, strict=False)
         return [SealedShare.unpacked(self._session, sender, holder, packed) for holder, packed in named]
-
-    def _self_mask(self, index: int, name: str) -> bytes:
-        shares = {self._roster.position(holder) + 1: r.self_shares[index] for holder, r in self._reveals.items()}
-        return combine(shares, self.threshold, self._replies[name].commitment, name)
 
     def _key(self, name: str) -> bytes:
         return self._roster.hellos[self._roster.position(name)].identity_key

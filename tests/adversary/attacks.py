@@ -415,7 +415,7 @@ ATTACKS: tuple[Attack, ...] = (
     _values(PEER, "a vector beyond its bounds", "test_a_sum_beyond_what_the_pods_may_send_is_refused",
             Check(CODEC, "Decoder.read", "beyond what the pods may send")),
     _unmask(PEER, "a self-mask share opened wrong", "test_a_share_that_a_lying_peer_opens_wrong_is_found",
-            Check(SELF_MASK, "combine", "commitment(seed) == expected", "True")),
+            Check(SELF_MASK, "combine", "commitment(seed) == expected[name]", "True")),
     _unmask(PEER, "a pair seed made up", "test_a_pair_seed_that_a_lying_peer_makes_up_is_found",
             Check(CODEC, "Decoder.read", "roll call failed")),
     _unmask(PEER, "an opened share altered on its way", "test_an_answer_altered_on_the_way_is_found",
