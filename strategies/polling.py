@@ -18,7 +18,10 @@ OnWait = Callable[[str, Sequence[str]], None]
 
 TTL_MARGIN = 30.0
 _ELAPSED_PART, _SHORTEST_INTERVAL = 0.05, 0.005
-"""Polling interval: 5% of the elapsed time, at least 5 ms, at most `Timing.poll`."""
+"""Time from one poll that brings nothing to the next: 5% of the elapsed time, at least 5 ms, at most `Timing.poll`.
+
+A SuperLink behind fl-app's gate holds a poll until a reply comes, for longer than that; then nothing is left to pause.
+"""
 _ERRORS: Mapping[int, str] = MappingProxyType(
     {
         ErrorCode.LOAD_CLIENT_APP_EXCEPTION: "its node could not load the app, or refuses it",
@@ -134,7 +137,9 @@ class Exchange:
             for node in undelivered:
                 yield Reply(node, None, "the message could not be delivered")
             failed, undelivered = bool(undelivered), set[int]()
+            polled, came = time.monotonic(), False
             for reply in self.receive(waiting):
+                came = True
                 good = reply.content is not None and reply.refusal() is None
                 answers, failed = answers + good, failed or not good
                 if good and quorum and answers == quorum.size:
@@ -153,8 +158,14 @@ class Exchange:
             if waiting:
                 if on_wait:
                     on_wait(waiting.values())
-                elapsed = time.monotonic() - started
-                time.sleep(min(self.poll, max(_SHORTEST_INTERVAL, _ELAPSED_PART * elapsed)))
+                if not came:
+                    self.pause(polled, started)
+
+    def pause(self, polled: float, started: float) -> None:
+        """Wait for what is left of the interval after a poll, begun at ``polled``, of a trip begun at ``started``."""
+        now = time.monotonic()
+        interval = min(self.poll, max(_SHORTEST_INTERVAL, _ELAPSED_PART * (now - started)))
+        time.sleep(max(0.0, polled + interval - now))
 
     def send(self, contents: Mapping[int, RecordDict], message_type: str, timeout: float) -> dict[str, int]:
         """Send one message to each node; returns message id to node id for those that were accepted."""

@@ -87,7 +87,7 @@ def serve(directory: "SuperLinkDirectory") -> None:
 def show(directory: Path, as_json: bool) -> None:
     """Show the parties registered in DIR, with their fingerprints and when each was last seen."""
     from server.superlink.directory import SuperLinkDirectory
-    from server.superlink.gate import LastSeen
+    from server.superlink.last_seen import LastSeen
     from server.superlink.serve import answers
 
     operated = SuperLinkDirectory(directory)

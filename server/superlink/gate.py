@@ -16,64 +16,30 @@ The SuperLink's own process registers the nodes, from the cards, so no request c
 import asyncio
 import json
 import logging
-import time
 from base64 import b64decode
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Set
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Set
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
 from server.deployed.credentials import GATE_CODE
+from server.superlink.bells import Bells
+from server.superlink.last_seen import LastSeen
 from server.superlink.registry import Registry
-from server.superlink.request_checks import MAX_BODY, once, read_request, signature_holds, size_of, without_stalling
+from server.superlink.replay import EMPTY, Answer, ASGIApp, Message, Receive, Replay, Scope, Send, parsed, read_body
+from server.superlink.request_checks import MAX_BODY, signature_holds, size_of, without_stalling
+from server.superlink.routes import (
+    ACQUIRE,
+    ACTIVATE,
+    HEALTH,
+    OF_MODELLERS,
+    OF_PODS,
+    OF_TASKS,
+    START_RUN,
+    STOP_RUN,
+)
 from server.superlink.tokens import UNKNOWN, TokenRefused, check_token
-
-# The types of the ASGI specification, version 3, whose scopes and messages are open mappings.
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-# An allow list: a path that a later Flower adds is refused until somebody has decided who may use it. That the paths
-# below exist in the installed Flower is checked by tests/server/superlink/test_gate.py.
-HEALTH = "/health"
-START_RUN = "/v1/control/start-run"
-ACTIVATE = "/v1/fleet/activate-node"
-OF_PODS = frozenset({ACTIVATE}) | frozenset(
-    f"/v1/fleet/{call}"
-    for call in (
-        "deactivate-node",
-        "send-node-heartbeat",
-        "pull-messages",
-        "push-messages",
-        "get-run",
-        "get-fab",
-        "push-object",
-        "pull-object",
-        "confirm-message-received",
-    )
-)
-STOP_RUN = "/v1/control/stop-run"
-ACQUIRE = "/v1/runtime/acquire-task"
-OF_MODELLERS = frozenset({START_RUN, "/v1/control/list-runs", STOP_RUN, ACQUIRE})
-OF_TASKS = frozenset(
-    f"/v1/runtime/{call}"
-    for call in (
-        "send-task-heartbeat",
-        "pull-task-input",
-        "push-task-output",
-        "push-object",
-        "pull-object",
-        "confirm-message-received",
-        "push-messages",
-        "pull-messages",
-        "get-nodes",
-        "push-logs",
-    )
-)
-"""Paths for which Flower itself demands the token of a task; the same test checks that it still does."""
+from server.superlink.traffic import Traffic
 
 NODE_KEY_HEADER = b"flwr-public-key"
 TASK_TOKEN_HEADER = b"flwr-task-token"
@@ -82,9 +48,6 @@ NO_TASK = "the token of a task is needed here, and this is none"
 OTHERS_RUN = "this run is another modeller's"
 POD_UNKNOWN = "this pod's key is not registered at this SuperLink: give its operator the pod's card"
 _NOT_HERE = "there is nothing here"
-PROTOBUF = "application/protobuf"
-_SEEN_SECONDS = 10.0
-"""Shortest time between two updates of when a party was last seen: pods poll several times a second."""
 
 # Flower's own logger, so that the gate's lines stand in superlink.log among those of the requests they are about.
 log = logging.getLogger("flwr")
@@ -103,10 +66,17 @@ class Gate:
         How tokens name this SuperLink.
     changed
         Called with the application, before a request is examined, whenever the register has changed.
+    bells
+        What lets held requests go; ending them lets all go at once.
     """
 
     def __init__(
-        self, app: ASGIApp, registry: Registry, audience: str, changed: Callable[[Any], Awaitable[None]]
+        self,
+        app: ASGIApp,
+        registry: Registry,
+        audience: str,
+        changed: Callable[[Any], Awaitable[None]],
+        bells: Bells | None = None,
     ) -> None:
         self._app = app
         self._registry = registry
@@ -115,6 +85,8 @@ class Gate:
         self._last_seen = LastSeen(registry.directory / "seen")
         self._applied = 0
         self._applying = asyncio.Lock()
+        self._bells = bells or Bells()
+        self._traffic = Traffic(app, self._bells)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request pass, or answer it with a refusal."""
@@ -142,6 +114,7 @@ class Gate:
                 if self._applied != (version := self._registry.version):
                     await self._changed(application)
                     self._applied = version
+                    self._bells.ring_all()  # whose request is held may be revoked, or his run stopped
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Paths are compared as they are, not normalised: a spelling that only a router would map to a path in the
@@ -149,31 +122,37 @@ class Gate:
         method, path = scope["method"], scope["path"]
         size, receive = size_of(scope), without_stalling(receive)
         if size is None or size > MAX_BODY or (size and method != "POST"):
-            await _refuse(send, 413, f"a request states its length, and has at most {MAX_BODY >> 20} MiB", scope)
+            await _refusal(413, f"a request states its length, and has at most {MAX_BODY >> 20} MiB", scope).give(send)
         elif path == HEALTH and method in ("GET", "HEAD"):
             await self._app(scope, receive, send)
         elif method == "POST" and path in OF_TASKS:
-            if await self._bears_task_token(scope):
-                await self._app(scope, receive, send)
+            run = await self._run_of_task(scope)
+            if run is not None:
+                await self._traffic.of_serverapp(scope, receive, send, run)
             else:
-                await _refuse(send, 401, NO_TASK, scope)
+                await _refusal(401, NO_TASK, scope).give(send)
         elif method == "POST" and path in OF_PODS:
-            key = self._node_key_of(scope)
-            name = self._registry.pod_with(key) if key else None
-            if key is None or name is None:
+            pod = self._pod_of(scope)
+            if pod is None:
                 # A SuperNode that receives 401 ends at once and silently; one that cannot activate says why.
-                await _refuse(send, 404 if path == ACTIVATE else 401, POD_UNKNOWN, scope)
-            elif not signature_holds(
-                key, _single_header(scope, b"flwr-timestamp"), _single_header(scope, b"flwr-signature")
-            ):
-                await _refuse(send, 401, POD_UNSIGNED, scope)
+                await _refusal(404 if path == ACTIVATE else 401, POD_UNKNOWN, scope).give(send)
+            elif not _is_signed(scope):
+                await _refusal(401, POD_UNSIGNED, scope).give(send)
             else:
-                await self._app(scope, receive, self._last_seen.recording(name, send))
+                self._traffic.state = scope["app"].state.linkstate_factory.state()
+
+                def check() -> Answer | None:
+                    if self._pod_of(scope) != pod:
+                        return _refusal(401, POD_UNKNOWN, scope)
+                    # Flower would refuse a signature that has become too old; the node signs the time anew.
+                    return None if _is_signed(scope) else EMPTY
+
+                await self._traffic.of_pod(scope, receive, self._last_seen.recording(pod, send), pod, check)
         elif method == "POST" and path in OF_MODELLERS:
             try:
                 name = self._modeller_of(scope)
             except TokenRefused as refusal:
-                await _refuse(send, 403, str(refusal), scope)
+                await _refusal(403, str(refusal), scope).give(send)
                 return
             send = self._last_seen.recording(name, send)
             if path == ACQUIRE:
@@ -183,31 +162,31 @@ class Gate:
             else:
                 await self._app(scope, receive, self._recording_start(name, send) if path == START_RUN else send)
         else:
-            await _refuse(send, 404, _NOT_HERE, scope)
+            await _refusal(404, _NOT_HERE, scope).give(send)
 
-    def _node_key_of(self, scope: Scope) -> bytes | None:
-        """Return the node key that the request shows, or None; it is public, and its signature proves who sends it."""
-        try:
-            return b64decode(_single_header(scope, NODE_KEY_HEADER) or b"", validate=True) or None
-        except ValueError:
-            return None
+    def _pod_of(self, scope: Scope) -> str | None:
+        """Return the registered pod whose node's public key the request shows; its signature proves who sends it."""
+        key = _node_key(scope)
+        return self._registry.pod_with(key) if key else None
 
-    async def _bears_task_token(self, scope: Scope) -> bool:
+    async def _run_of_task(self, scope: Scope) -> int | None:
+        """Return the run whose task's token the request bears; None if it bears none."""
         token = _single_header(scope, TASK_TOKEN_HEADER)
         if not token:
-            return False
+            return None
         state = scope["app"].state.linkstate_factory.state()
-        return await run_in_threadpool(state.get_task_by_token, token.decode("latin-1")) is not None
+        task = await run_in_threadpool(state.get_task_by_token, token.decode("latin-1"))
+        return None if task is None else int(task.run_id)
 
     async def _hand_out_task(self, scope: Scope, receive: Receive, send: Send, name: str) -> None:
         """Claim the oldest pending task of the modeller's own runs; Flower would hand out anybody's."""
         from flwr.proto.runtime_pb2 import AcquireTaskRequest, AcquireTaskResponse
 
-        request = await read_request(AcquireTaskRequest, receive)
+        request = parsed(AcquireTaskRequest, await read_body(receive))
         wanted = set(request.supported_task_types) if request else set()
         state = scope["app"].state.linkstate_factory.state()
         answer = await run_in_threadpool(self._claim, state, wanted, name)
-        await _answer(send, (answer or AcquireTaskResponse()).SerializeToString())
+        await Answer.of((answer or AcquireTaskResponse()).SerializeToString()).give(send)
 
     def _claim(self, state: Any, wanted: Set[str], name: str) -> Any:
         from flwr.common.constant import Status
@@ -224,11 +203,13 @@ class Gate:
         """Let a modeller stop runs of their own."""
         from flwr.proto.control_pb2 import StopRunRequest
 
-        request = await read_request(StopRunRequest, receive)
-        if request is None or self._registry.starters().get(request.run_id, name) != name:
-            await _refuse(send, 403, OTHERS_RUN, scope)
+        body = await read_body(receive)
+        request = parsed(StopRunRequest, body)
+        if body is None or request is None or self._registry.starters().get(request.run_id, name) != name:
+            await _refusal(403, OTHERS_RUN, scope).give(send)
         else:
-            await self._app(scope, once(request.SerializeToString()), send)
+            await (await Replay(self._app, scope, body)()).give(send)
+            self._bells.ring(("run", request.run_id))
 
     def _modeller_of(self, scope: Scope) -> str:
         """Return the modeller whose token the request bears; raises `TokenRefused` if it bears none that holds."""
@@ -263,36 +244,16 @@ class Gate:
         return record
 
 
-class LastSeen:
-    """When each party was last admitted and served: the modification time of the file of its name in ``directory``."""
+def _node_key(scope: Scope) -> bytes | None:
+    try:
+        return b64decode(_single_header(scope, NODE_KEY_HEADER) or b"", validate=True) or None
+    except ValueError:
+        return None
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._recorded: dict[str, float] = {}
 
-    def recording(self, name: str, send: Send) -> Send:
-        """Return ``send`` such that it records a request of ``name`` that the application has accepted."""
-
-        async def record(message: Message) -> None:
-            # Only now is it known that Flower accepted the signature: anybody can show a registered pod's public key.
-            if message["type"] == "http.response.start" and message["status"] < 400:
-                self._record(name)
-            await send(message)
-
-        return record
-
-    def times(self) -> Mapping[str, float]:
-        """Return name -> seconds since the epoch."""
-        if not self._directory.exists():
-            return {}
-        return {path.name: path.stat().st_mtime for path in self._directory.iterdir()}
-
-    def _record(self, name: str) -> None:
-        now = time.monotonic()
-        if now - self._recorded.get(name, -_SEEN_SECONDS) >= _SEEN_SECONDS:
-            self._recorded[name] = now
-            self._directory.mkdir(mode=0o700, exist_ok=True)
-            (self._directory / name).touch()
+def _is_signed(scope: Scope) -> bool:
+    timestamp, signature = (_single_header(scope, name) for name in (b"flwr-timestamp", b"flwr-signature"))
+    return signature_holds(_node_key(scope) or b"", timestamp, signature)
 
 
 def _single_header(scope: Scope, header: bytes) -> bytes | None:
@@ -304,17 +265,8 @@ def _single_header(scope: Scope, header: bytes) -> bytes | None:
     return values[0] if len(values) == 1 else None
 
 
-async def _answer(send: Send, body: bytes) -> None:
-    headers = [(b"content-type", PROTOBUF.encode()), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-async def _refuse(send: Send, status: int, text: str, scope: Scope) -> None:
+def _refusal(status: int, text: str, scope: Scope) -> Answer:
     client = (scope.get("client") or ("an unknown address",))[0]
     # The path is the sender's own choice: %r keeps line breaks out of the log, and .80 keeps it short.
     log.info("refused %s %.80r from %s: %s", scope["method"], scope["path"], client, text)
-    body = json.dumps({"code": GATE_CODE, "detail": text}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    return Answer.of(json.dumps({"code": GATE_CODE, "detail": text}).encode(), status, "application/json")

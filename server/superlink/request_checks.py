@@ -5,12 +5,9 @@ Flower buffers a body before it looks at who sent it, so that anybody could fill
 
 import asyncio
 from base64 import b64decode
-from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import datetime
-from typing import Any
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
+from server.superlink.replay import Message, Receive, Scope
 
 MAX_BODY = 64 << 20
 """Most bytes of a request. Flower sends arrays in pieces of 5 MiB, and an app's bundle is a few MiB at most."""
@@ -20,7 +17,7 @@ _WINDOW = 305.0
 """Seconds by which a node's signed time may differ from now; Flower allows as many."""
 
 
-def size_of(scope: MutableMapping[str, Any]) -> int | None:
+def size_of(scope: Scope) -> int | None:
     """Return the length that a request states for its body; None where it states none, or not one number."""
     stated = [value for name, value in scope["headers"] if name == b"content-length"]
     if not stated:
@@ -68,28 +65,3 @@ def signature_holds(key: bytes, timestamp: bytes | None, signature: bytes | None
         return abs(age) < _WINDOW and bool(verify_signature(public, timestamp, b64decode(signature, validate=True)))
     except (ValueError, TypeError, UnsupportedAlgorithm):
         return False
-
-
-async def read_request(kind: Any, receive: Receive) -> Any:
-    """Read a request's body, whose length has been checked, as a protobuf message; None where it is none."""
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
-    body = bytearray()
-    while (message := await receive())["type"] == "http.request":
-        body += message.get("body", b"")
-        if not message.get("more_body"):
-            try:
-                return kind.FromString(bytes(body))
-            except DecodeError:
-                return None
-    return None
-
-
-def once(body: bytes) -> Receive:
-    """Return a ``receive`` that gives a body that has been read already."""
-    parts: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def receive() -> Message:
-        return parts.pop() if parts else {"type": "http.disconnect"}
-
-    return receive

@@ -1,23 +1,32 @@
 """Flower's ``flower-superlink`` behind the gate; run as a module, with its directory and Flower's arguments.
 
-It changes three things in Flower: the gate is the SuperLink's outermost middleware; the nodes are those that the
-operator has registered; and models and updates in transit are kept in memory even though the SuperLink's own state is
-in a file, so that none of them remains on the operator's disk.
+It changes four things in Flower: the gate is the SuperLink's outermost middleware; the nodes are those that the
+operator has registered; models and updates in transit are kept in memory even though the SuperLink's own state is
+in a file, so that none of them remains on the operator's disk; and requests that the gate holds end when the SuperLink
+is asked to end.
 
-``extensions.get_middleware`` and ``config_loader.ObjectStoreFactory`` are not public API of Flower. That they exist and
-do what is assumed here is checked by ``test_what_the_start_replaces_of_flower_is_there`` and by the tests of whole
-deployments.
+``extensions.get_middleware``, ``config_loader.ObjectStoreFactory`` and the call of ``uvicorn.run`` are no public API of
+Flower. That they exist and do what is assumed here is checked by ``test_what_the_start_replaces_of_flower_is_there``
+and by the tests of whole deployments.
 """
 
+import socket
 import sys
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import uvicorn
+
+from server.superlink.bells import Bells
 from server.superlink.certificates import AUTHORITY
 from server.superlink.gate import Gate, log
 from server.superlink.registry import Registry, node_pem
 from server.superlink.tokens import audience
 
+_GRACE_SECONDS = 5
+"""How long a SuperLink that is asked to end waits for requests under way."""
 _HEARTBEAT_SECONDS = 30.0
 """Heartbeat interval of a new node, until its first heartbeat states the interval."""
 
@@ -31,18 +40,41 @@ def main(directory: Path, arguments: list[str]) -> None:
     from starlette.concurrency import run_in_threadpool
     from starlette.middleware import Middleware
 
-    registry = Registry(directory)
+    registry, bells = Registry(directory), Bells()
 
     async def changed(app: Any) -> None:
         state = app.state.linkstate_factory.state()
         # Flower's state is synchronous; a thread keeps the event loop free for other requests.
         await run_in_threadpool(apply_register, state, registry, NOOP_FLWR_AID, NOOP_ACCOUNT_NAME)
 
-    gate = Middleware(Gate, registry=registry, audience=audience((directory / AUTHORITY).read_bytes()), changed=changed)
+    audience_here = audience((directory / AUTHORITY).read_bytes())
+    gate = Middleware(Gate, registry=registry, audience=audience_here, changed=changed, bells=bells)
     _replace(extensions, "get_middleware", lambda: (gate,))
     _replace(config_loader, "ObjectStoreFactory", lambda _database: ObjectStoreFactory())
+    _replace(uvicorn, "run", partial(run, bells))
     sys.argv = ["flower-superlink", *arguments]
     flower_superlink()
+
+
+def run(bells: Bells, app: Any, *, reload: bool = False, **settings: Any) -> None:
+    """Serve ``app`` as ``uvicorn.run`` does, but let held requests go when the SuperLink is asked to end."""
+    if reload:
+        raise ValueError("a SuperLink does not reload its code")
+    config = uvicorn.Config(app, timeout_graceful_shutdown=_GRACE_SECONDS, **settings)
+    with suppress(KeyboardInterrupt):
+        _Server(config, bells).run()
+
+
+class _Server(uvicorn.Server):
+    """A server that tells held requests of its end; by itself it would wait until each has been answered."""
+
+    def __init__(self, config: uvicorn.Config, bells: Bells) -> None:
+        super().__init__(config)
+        self._bells = bells
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._bells.end()
+        await super().shutdown(sockets)
 
 
 def apply_register(state: Any, registry: Registry, owner: str, owner_name: str) -> None:

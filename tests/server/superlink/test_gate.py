@@ -2,93 +2,33 @@
 
 import asyncio
 import base64
+import inspect
 import json
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import httpx
 import pytest
-from cryptography.hazmat.primitives import serialization
-from flwr.common.constant import NOOP_ACCOUNT_NAME, NOOP_FLWR_AID
 from flwr.proto.control_pb2 import StartRunResponse, StopRunRequest
-from flwr.proto.fleet_pb2 import ActivateNodeRequest, ActivateNodeResponse
+from flwr.proto.fleet_pb2 import ActivateNodeResponse
 from flwr.proto.runtime_pb2 import AcquireTaskRequest, AcquireTaskResponse
 from flwr.proto.task_pb2 import Task
-from flwr.supercore.date import now
 from flwr.supercore.dependencies.runtime import get_task
 from flwr.supercore.error import ApiErrorCode
-from flwr.supercore.primitives.asymmetric import sign_message
-from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
-from flwr.supercore.version import package_version
 from flwr.superlink import config_loader, extensions
+from flwr.superlink.cli import flower_superlink
 from flwr.superlink.main import create_app
-from starlette.middleware import Middleware
 
-from fl_app.host.party_keys import modeller_card, modeller_identity, node_key, pod_card
+from fl_app.host.party_keys import modeller_card, modeller_identity
 from server.superlink import gate as gates
-from server.superlink import request_checks, tokens
+from server.superlink import request_checks, routes, tokens
 from server.superlink.gate import Gate
-from server.superlink.registry import Registry, node_pem
+from server.superlink.registry import Registry
 from server.superlink.start import apply_register
-
-AUDIENCE = "ab" * 32
-PROTOBUF = {"content-type": PROTOBUF_MEDIA_TYPE, "accept": PROTOBUF_MEDIA_TYPE}
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    """A register of one pod and one modeller, with their keys in homes next to it."""
-    made = Registry(tmp_path)
-    made.add([pod_card("north", tmp_path / "north"), modeller_card("ada", tmp_path / "ada")])
-    return made
-
-
-@pytest.fixture
-def superlink(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Flower's application, whose outermost middleware is the gate."""
-
-    async def changed(app: Any) -> None:
-        apply_register(app.state.linkstate_factory.state(), registry, NOOP_FLWR_AID, NOOP_ACCOUNT_NAME)
-
-    gate = Middleware(Gate, registry=registry, audience=AUDIENCE, changed=changed)
-    monkeypatch.setattr(extensions, "get_middleware", lambda: (gate,))
-    app = create_app()
-    app.state.enable_supernode_auth = True
-    return app
-
-
-def ask(app: Any, path: str, headers: Mapping[str, str] | list[tuple[str, str]] = (), **more: Any) -> httpx.Response:  # type: ignore[assignment]
-    async def asked() -> httpx.Response:
-        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="https://superlink") as client:
-            return await client.request(more.pop("method", "POST"), path, headers=headers, **more)
-
-    return asyncio.run(asked())
-
-
-def bearer(home: Path, for_whom: str = AUDIENCE, now: float | None = None) -> dict[str, str]:
-    return {"Authorization": f"Bearer {tokens.make_token(modeller_identity(home), for_whom, now)}"}
-
-
-def signed(name: str, home: Path) -> dict[str, str]:
-    """The headers of an authenticated SuperNode."""
-    key: Any = serialization.load_ssh_private_key(node_key(name, home).read_bytes(), password=None)
-    timestamp = now().isoformat()
-    signature = sign_message(key, timestamp.encode())
-    return {
-        "flwr-public-key": base64.b64encode(node_pem(pod_card(name, home))).decode(),
-        "flwr-timestamp": timestamp,
-        "flwr-signature": base64.b64encode(signature).decode(),
-    }
-
-
-def activate(app: Any, name: str, home: Path, headers: Mapping[str, str]) -> httpx.Response:
-    request = ActivateNodeRequest(public_key=node_pem(pod_card(name, home)), heartbeat_interval=30)
-    version = {"flwr-package-name": "flwr", "flwr-package-version": package_version, "flwr-component-name": "SuperNode"}
-    return ask(app, gates.ACTIVATE, {**PROTOBUF, **version, **headers}, content=request.SerializeToString())
+from tests.server.superlink.parties import AUDIENCE, PROTOBUF, activate, ask, bearer, signed
 
 
 def paths_of(app: Any) -> dict[str, Any]:
@@ -100,31 +40,31 @@ def paths_of(app: Any) -> dict[str, Any]:
 def test_flower_still_has_the_routes_and_asks_for_the_token_of_a_task(
     superlink: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    routes = paths_of(superlink)
-    assert routes.keys() >= gates.OF_PODS | gates.OF_MODELLERS | gates.OF_TASKS
-    for path in gates.OF_TASKS:
+    there = paths_of(superlink)
+    assert there.keys() >= routes.OF_PODS | routes.OF_MODELLERS | routes.OF_TASKS
+    for path in routes.OF_TASKS:
         assert ask(superlink, path, PROTOBUF).json()["detail"] == gates.NO_TASK, path
     monkeypatch.setattr(extensions, "get_middleware", lambda: ())
     without_gate = create_app()
-    for path in gates.OF_TASKS:
+    for path in routes.OF_TASKS:
         answer = ask(without_gate, path, PROTOBUF)
         assert answer.json()["code"] == ApiErrorCode.RUNTIME_AUTHENTICATION_FAILED, path
 
 
 def test_everything_else_is_not_there(superlink: Any, registry: Registry, tmp_path: Path) -> None:
-    let_in = gates.OF_PODS | gates.OF_MODELLERS | gates.OF_TASKS
+    let_in = routes.OF_PODS | routes.OF_MODELLERS | routes.OF_TASKS
     others = {path for path in paths_of(superlink) if path not in let_in}
     assert "/v1/control/register-node" in others
     headers = {**PROTOBUF, **bearer(tmp_path / "ada"), **signed("north", tmp_path / "north")}
     odd = ["/docs", "/openapi.json", "/", "/v1/control/start-run/", "/V1/control/start-run", "//v1/control/start-run"]
     for path in sorted(others) + odd:
         assert ask(superlink, path, headers).status_code == 404, path
-    assert ask(superlink, gates.START_RUN, headers, method="GET").status_code == 404
+    assert ask(superlink, routes.START_RUN, headers, method="GET").status_code == 404
     assert ask(superlink, "/health", method="GET").status_code == 200
     assert ask(superlink, "/health").status_code == 404
 
 
-@pytest.mark.parametrize("path", sorted(gates.OF_MODELLERS))
+@pytest.mark.parametrize("path", sorted(routes.OF_MODELLERS))
 def test_modellers_only(superlink: Any, registry: Registry, tmp_path: Path, path: str) -> None:
     modeller_card("eve", tmp_path / "eve")
     for headers in ({}, {"Authorization": "Bearer x"}, {"Authorization": "Basic x"}, bearer(tmp_path / "eve")):
@@ -153,7 +93,7 @@ def test_a_pod_is_let_in_by_its_key_and_flower_checks_the_signature(
     strange = activate(superlink, "east", tmp_path / "east", signed("east", tmp_path / "east"))
     assert strange.status_code == 404
     assert strange.json()["detail"] == gates.POD_UNKNOWN
-    for path in gates.OF_PODS - {gates.ACTIVATE}:
+    for path in routes.OF_PODS - {routes.ACTIVATE}:
         assert ask(superlink, path, {**PROTOBUF, **signed("east", tmp_path / "east")}).status_code == 401
         assert ask(superlink, path, PROTOBUF).status_code == 401
 
@@ -168,7 +108,7 @@ def unread(size: int) -> Any:
     return {"content": parts(), "headers": {"content-length": str(size)}}
 
 
-@pytest.mark.parametrize("path", [gates.START_RUN, "/v1/fleet/push-object", "/v1/runtime/push-object"])
+@pytest.mark.parametrize("path", [routes.START_RUN, "/v1/fleet/push-object", "/v1/runtime/push-object"])
 def test_of_somebody_unknown_no_byte_of_a_body_is_read(superlink: Any, tmp_path: Path, path: str) -> None:
     body = unread(200 << 20)
     unsigned = {**signed("north", tmp_path / "north"), "flwr-signature": "eA=="}
@@ -181,9 +121,9 @@ def test_of_a_known_party_too_long_a_body_is_not_read_either(superlink: Any, tmp
     for size in ("x", "-1", str(request_checks.MAX_BODY + 1)):
         body = unread(0)
         headers = {**PROTOBUF, **bearer(tmp_path / "ada"), "content-length": size}
-        assert ask(superlink, gates.START_RUN, headers, content=body["content"]).status_code == 413
+        assert ask(superlink, routes.START_RUN, headers, content=body["content"]).status_code == 413
     chunked = {**PROTOBUF, **bearer(tmp_path / "ada"), "transfer-encoding": "chunked"}
-    assert ask(superlink, gates.START_RUN, chunked, content=unread(0)["content"]).status_code == 413
+    assert ask(superlink, routes.START_RUN, chunked, content=unread(0)["content"]).status_code == 413
 
 
 def test_a_sender_that_stops_within_a_body_counts_as_gone() -> None:
@@ -224,18 +164,18 @@ def test_a_modeller_obtains_and_stops_only_runs_of_their_own(
 
     wanted = AcquireTaskRequest(supported_task_types=["serverapp"]).SerializeToString()
     for name, task, run in (("ada", 10, 1), ("bob", 20, 2)):
-        answer = ask(app, gates.ACQUIRE, bearer(tmp_path / name), content=wanted)
+        answer = ask(app, routes.ACQUIRE, bearer(tmp_path / name), content=wanted)
         acquired = AcquireTaskResponse.FromString(answer.content)
         assert (acquired.task.task_id, acquired.token) == (task, f"token of {task}")
         stop = StopRunRequest(run_id=run).SerializeToString()
-        assert ask(app, gates.STOP_RUN, bearer(tmp_path / name), content=stop).status_code == 200
+        assert ask(app, routes.STOP_RUN, bearer(tmp_path / name), content=stop).status_code == 200
         others = StopRunRequest(run_id=3 - run).SerializeToString()
-        refused = ask(app, gates.STOP_RUN, bearer(tmp_path / name), content=others)
+        refused = ask(app, routes.STOP_RUN, bearer(tmp_path / name), content=others)
         assert (refused.status_code, refused.json()["detail"]) == (403, gates.OTHERS_RUN)
     nothing_else = AcquireTaskRequest(supported_task_types=["agentapp"]).SerializeToString()
-    answer = ask(app, gates.ACQUIRE, bearer(tmp_path / "ada"), content=nothing_else)
+    answer = ask(app, routes.ACQUIRE, bearer(tmp_path / "ada"), content=nothing_else)
     assert not AcquireTaskResponse.FromString(answer.content).token
-    assert ask(app, gates.STOP_RUN, bearer(tmp_path / "ada"), content=b"\xff").status_code == 403
+    assert ask(app, routes.STOP_RUN, bearer(tmp_path / "ada"), content=b"\xff").status_code == 403
     assert stopped == [1, 2]
 
 
@@ -259,18 +199,18 @@ def test_a_revocation_counts_at_once_and_a_rotation_replaces_the_node(
     registry_of_another_process.revoke("north")
     assert activate(superlink, "north", home, signed("north", home)).status_code == 404
     assert {info.status for info in state.get_node_info()} == {"unregistered"}
-    assert ask(superlink, gates.START_RUN, {**PROTOBUF, **bearer(tmp_path / "ada")}).status_code != 403
+    assert ask(superlink, routes.START_RUN, {**PROTOBUF, **bearer(tmp_path / "ada")}).status_code != 403
     registry_of_another_process.revoke("ada")
-    assert ask(superlink, gates.START_RUN, {**PROTOBUF, **bearer(tmp_path / "ada")}).status_code == 403
+    assert ask(superlink, routes.START_RUN, {**PROTOBUF, **bearer(tmp_path / "ada")}).status_code == 403
 
 
 def test_a_damaged_card_registers_nobody(superlink: Any, registry: Registry, tmp_path: Path) -> None:
     path = registry.directory / "registered" / "ada.card"
     path.write_text(path.read_text().replace("ada", "bob"))
     assert registry.damaged() == ["ada"]
-    assert ask(superlink, gates.START_RUN, {**PROTOBUF, **bearer(tmp_path / "ada")}).status_code == 403
+    assert ask(superlink, routes.START_RUN, {**PROTOBUF, **bearer(tmp_path / "ada")}).status_code == 403
     path.write_text("junk")
-    assert ask(superlink, gates.START_RUN, {**PROTOBUF, **bearer(tmp_path / "ada")}).status_code == 403
+    assert ask(superlink, routes.START_RUN, {**PROTOBUF, **bearer(tmp_path / "ada")}).status_code == 403
 
 
 def test_who_started_a_run_is_noted_and_his_runs_end_with_his_registration(registry: Registry) -> None:
@@ -288,7 +228,7 @@ def test_who_started_a_run_is_noted_and_his_runs_end_with_his_registration(regis
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await gate({**scope, "app": None}, receive, send)
 
-    answer = ask(app, gates.START_RUN, bearer(registry.directory / "ada"))
+    answer = ask(app, routes.START_RUN, bearer(registry.directory / "ada"))
     assert answer.status_code == 200
     assert registry.starters() == {2**63 + 5: "ada"}
 
@@ -373,7 +313,9 @@ def test_a_token_with_a_long_life_of_its_own_is_refused_when_it_is_old(
 
 
 def test_what_the_start_replaces_of_flower_is_there() -> None:
+    assert "uvicorn.run(\n" in inspect.getsource(sys.modules["flwr.superlink.cli.flower_superlink"])
     assert callable(extensions.get_middleware)
     assert callable(config_loader.ObjectStoreFactory)
     assert config_loader.ObjectStoreFactory().store().__class__.__name__ == "InMemoryObjectStore"
     assert callable(get_task)
+    assert callable(flower_superlink)

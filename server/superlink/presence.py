@@ -1,0 +1,148 @@
+"""Which pods are there: the gate sees each request begin and end, so it knows sooner than Flower's heartbeats.
+
+Flower takes a node for online until 60 seconds after its last heartbeat. Here a pod is taken off
+
+- if it has no request under way and none follows within `IDLE_SECONDS`: a killed pod's held pull breaks off at once;
+- while it works on a message, if it is known to send heartbeats every few seconds meanwhile, and `BUSY_SECONDS` have
+  passed without any request;
+- otherwise, when Flower's own time is over.
+
+Flower then omits its node, and ServerApps that wait for its replies learn at once that they will not come. A pod that
+was only suspended, or cut off for a while, is back with its next request.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+IDLE_SECONDS = 6.0
+"""Longest pause between two requests of a pod that has nothing to do; Flower's SuperNode pauses for three seconds."""
+BUSY_SECONDS = 9.0
+"""Longest pause of a pod that works and sends heartbeats every three seconds meanwhile."""
+TAKING_SECONDS = 20.0
+"""Longest pause of a pod that fetches its message; Flower's clients pause for ten seconds and a fifth at most."""
+BEAT_SECONDS = 5.0
+"""Heartbeats that follow each other within so long while a pod works are made for that: Flower's own are rarer."""
+_BEATS = 2
+_LATE = 1.0
+"""A timer that comes so late tells that this process could not run, so that it could not hear of anybody either."""
+
+
+@dataclass
+class _Pod:
+    """What is known of a pod. ``node`` is 0 until it has pulled; ``broke`` if its pull ended without an answer."""
+
+    node: int = 0
+    under_way: int = 0
+    heard: float = 0.0
+    busy: bool = False
+    taken: bool = False
+    beats: int = 0
+    beat: float = -BEAT_SECONDS
+    broke: bool = False
+    timer: asyncio.TimerHandle | None = None
+    leaving: asyncio.Task[None] | None = None
+
+
+class Presence:
+    """Takes pods off and on again.
+
+    Parameters
+    ----------
+    take_off, take_on
+        Called with a pod's name and its node when it is missed, and when it is heard of again.
+    """
+
+    def __init__(
+        self, take_off: Callable[[str, int], Awaitable[None]], take_on: Callable[[str, int], Awaitable[None]]
+    ) -> None:
+        self._take_off, self._take_on = take_off, take_on
+        self._pods: dict[str, _Pod] = {}
+
+    @asynccontextmanager
+    async def request(self, name: str, *, starts: bool = False) -> AsyncIterator[None]:
+        """Note a request of the pod while it is under way; ``starts`` if with it a new process of the pod registers."""
+        pod = self._pods.setdefault(name, _Pod())
+        if starts and pod.broke and not pod.under_way and pod.leaving is None:
+            # The process before it is known to be gone. Flower would not let in the new one until its time is over.
+            pod.leaving = asyncio.create_task(self._leave(name, pod))
+        pod.under_way += 1
+        pod.broke = False
+        try:
+            if (leaving := pod.leaving) is not None:
+                await asyncio.shield(leaving)
+                if pod.leaving is leaving:
+                    pod.leaving = None
+                    if not starts:
+                        await self._take_on(name, pod.node)
+            if starts:
+                pod.node, pod.busy, pod.beats = 0, False, 0
+            yield
+        finally:
+            pod.under_way -= 1
+            pod.heard = asyncio.get_running_loop().time()
+            self._watch(name, pod)
+
+    def done(self, name: str) -> None:
+        """Note that the pod works on no message: it has answered, or asks for another."""
+        self._pods[name].busy = False
+
+    def pulled(self, name: str, node: int, *, handed: bool, broke: bool) -> None:
+        """Note how the pod's pull has ended: whether it was handed a message, or was gone before."""
+        pod = self._pods[name]
+        pod.node, pod.busy, pod.taken, pod.broke, pod.beat = node, handed, False, broke, -BEAT_SECONDS
+
+    def took(self, name: str) -> None:
+        """Note that the pod has the whole message that it works on."""
+        self._pods[name].taken = True
+
+    def beats(self, name: str) -> None:
+        """Note a heartbeat of the pod."""
+        pod, now = self._pods[name], asyncio.get_running_loop().time()
+        if pod.busy:
+            pod.beats += now - pod.beat < BEAT_SECONDS
+            pod.beat = now
+
+    def ended(self, name: str) -> None:
+        """Note that the pod has said goodbye."""
+        pod = self._pods[name]
+        pod.node, pod.busy = 0, False
+
+    def _patience(self, pod: _Pod) -> float | None:
+        """Return for how long the pod may be silent; None if that is Flower's affair."""
+        if not pod.node or pod.leaving is not None:
+            return None
+        if not pod.busy:
+            return IDLE_SECONDS
+        if pod.beats >= _BEATS:
+            return BUSY_SECONDS
+        return None if pod.taken else TAKING_SECONDS
+
+    def _watch(self, name: str, pod: _Pod) -> None:
+        patience = self._patience(pod)
+        if patience is None or pod.under_way:
+            return
+        # One timer a pod, which looks when it comes how long the silence is, rather than a new one for every request.
+        due = pod.heard + patience
+        if pod.timer is not None:
+            if pod.timer.when() <= due:
+                return
+            pod.timer.cancel()
+        pod.timer = asyncio.get_running_loop().call_at(due, self._look, name, pod, due)
+
+    def _look(self, name: str, pod: _Pod, due: float) -> None:
+        pod.timer = None
+        patience, now = self._patience(pod), asyncio.get_running_loop().time()
+        if pod.under_way or patience is None:
+            return
+        if now - due > _LATE:
+            pod.heard = now
+        if pod.heard + patience > now:
+            self._watch(name, pod)
+        else:
+            pod.leaving = asyncio.create_task(self._leave(name, pod))
+
+    async def _leave(self, name: str, pod: _Pod) -> None:
+        pod.busy = False
+        await self._take_off(name, pod.node)
