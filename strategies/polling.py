@@ -76,6 +76,33 @@ class Quorum:
     hold: float = 0.0
 
 
+class MadeWhenAsked(Mapping[int, RecordDict]):
+    """Contents by node, each made when it is first looked up: where not all nodes are asked, not all are needed.
+
+    Parameters
+    ----------
+    nodes : mapping of node id to name
+        The nodes, and the pods that answer there.
+    make : callable
+        Makes the content for a pod.
+    """
+
+    def __init__(self, nodes: Mapping[int, str], make: Callable[[str], RecordDict]) -> None:
+        self._nodes, self._make = nodes, make
+        self._made: dict[int, RecordDict] = {}
+
+    def __getitem__(self, node: int) -> RecordDict:
+        if node not in self._made:
+            self._made[node] = self._make(self._nodes[node])
+        return self._made[node]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._nodes)
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+
 class Exchange:
     """Sends messages and gathers replies, with its own deadline and polling.
 
@@ -117,7 +144,7 @@ class Exchange:
         Parameters
         ----------
         contents : mapping of node id to RecordDict
-            What to send to whom.
+            What to send to whom; looked up when it is sent.
         message_type : str
             Flower message type, such as "train.masked".
         timeout : float
@@ -130,9 +157,9 @@ class Exchange:
         started = time.monotonic()
         deadline, answers = started + timeout, 0
         cut = len(contents) if quorum is None or quorum.asked_first is None else quorum.asked_first
-        first, later = (dict(part) for part in (list(contents.items())[:cut], list(contents.items())[cut:]))
-        waiting = self.send(first, message_type, timeout)
-        undelivered = first.keys() - set(waiting.values())
+        first, later = list(contents)[:cut], list(contents)[cut:]
+        waiting = self.send({node: contents[node] for node in first}, message_type, timeout)
+        undelivered = set(first) - set(waiting.values())
         while waiting or undelivered:
             for node in undelivered:
                 yield Reply(node, None, "the message could not be delivered")
@@ -148,8 +175,8 @@ class Exchange:
                 yield reply
             elapsed = time.monotonic() - started
             if later and quorum and answers != quorum.size and (failed or elapsed >= quorum.hold):
-                sent = self.send(later, message_type, timeout)
-                waiting, undelivered, later = waiting | sent, later.keys() - set(sent.values()), {}
+                sent = self.send({node: contents[node] for node in later}, message_type, timeout)
+                waiting, undelivered, later = waiting | sent, set(later) - set(sent.values()), []
                 continue
             if waiting and time.monotonic() >= deadline:
                 for node in waiting.values():

@@ -15,7 +15,7 @@ from fl_app.secagg.codec import Aggregate
 from fl_app.secagg.errors import AlreadyAnswered, ProtocolError
 from fl_app.secagg.messages import Step, UnmaskReply, Witness
 from strategies.cohort import Cohort
-from strategies.polling import Exchange, OnWait, Quorum, payload_bytes
+from strategies.polling import Exchange, MadeWhenAsked, OnWait, Quorum, payload_bytes
 from strategies.sums import MaskedSum, PlainSum, StepSum
 
 _CONSISTENCY, _UNMASK = "consistency", "unmask"
@@ -160,7 +160,7 @@ class Steps:
                 collection.take_witness(name, records.take(content, Witness))
 
             self._ask(_CONSISTENCY, dict.fromkeys(nodes, request), SURVIVORS_MESSAGE, take_witness, timeout)
-        requests = {node: records.put(RecordDict(), collection.unmask_request(name)) for node, name in nodes.items()}
+        requests = MadeWhenAsked(nodes, lambda name: records.put(RecordDict(), collection.unmask_request(name)))
 
         def take_reveal(name: str, content: RecordDict) -> None:
             collection.take_reveal(name, records.take(content, UnmaskReply))

@@ -157,7 +157,10 @@ class Collection:
     def unmask_request(self, receiver: str) -> UnmaskRequest:
         """Return what one survivor is asked to open."""
         place = self._roster.position(receiver)
-        shares = tuple(self._self_shares(name, self._replies[name])[place] for name in self.survivors)
+        shares = tuple(
+            SealedShare.unpacked(self._session, name, receiver, self._replies[name].shares[place])
+            for name in self.survivors
+        )
         return UnmaskRequest(self._session, self.label, self.survivors, shares, tuple(self._witnesses.values()))
 
     def take_reveal(self, sender: str, reveal: UnmaskReply) -> None:

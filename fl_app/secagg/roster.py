@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from fl_app.secagg.canonical import digest
 from fl_app.secagg.crypto import HELLO, statement, verify
@@ -44,14 +45,18 @@ class Roster:
         ordered = tuple(sorted(hellos, key=lambda hello: hello.identity_key))
         return cls(ordered, digest("fl-app/secagg/1/roster", [hello.to_bytes() for hello in ordered]))
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The pods' names in canonical order."""
         return tuple(hello.name for hello in self.hellos)
 
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self.names)}
+
     def position(self, name: str) -> int:
-        """Return a pod's place in the canonical order."""
-        return self.names.index(name)
+        """Return a pod's place in the canonical order; raises `KeyError` for a name that is not on the roster."""
+        return self._positions[name]
 
     def neighbours(self, name: str) -> tuple[Hello, ...]:
         """Return the pods that share masks with ``name``: everyone else."""

@@ -17,7 +17,7 @@ from fl_app.secagg.errors import (
 )
 from fl_app.secagg.messages import Hello
 from fl_app.secagg.roster import Roster, check_cohort, check_roster, default_threshold, threshold_for, verify_hello
-from tests.fl_app.secagg.cohort import Identity, policy_of, signed
+from tests.fl_app.secagg.cohort import Identity, World, policy_of, signed
 
 NAMES = ("a", "b", "c", "d")
 SESSION, PARAMETERS = b"S" * 32, b"P" * 32
@@ -157,3 +157,10 @@ def test_a_threshold_is_accepted_only_above_half_and_for_three_pods_or_fewer_onl
     else:
         with pytest.raises(PolicyRefused, match="threshold"):
             check_cohort("a", pods, pods, threshold, policy)
+
+
+def test_a_pod_has_its_place_in_the_canonical_order() -> None:
+    roster = World(("a", "b", "c", "d"), deliver=False).roster
+    assert [roster.position(name) for name in roster.names] == [0, 1, 2, 3]
+    with pytest.raises(KeyError):
+        roster.position("stranger")
