@@ -42,7 +42,8 @@ def discover_pods(
         Whether each of them must answer. If not, whoever is connected is taken; if not all of those are among
         ``names``, they are asked again, because a pod tells only which of the pods named to it it approves.
     settle : float
-        Seconds without a new node after which, if nobody is required, all are taken to be there.
+        Seconds without a new node after which, if nobody is required, all are taken to be there; if every one of
+        ``names`` is, none are waited.
     proposal : str
         What is proposed to the pods for what they publish.
 
@@ -72,14 +73,18 @@ def discover_pods(
 def _connected_pods(
     exchange: Exchange, aggregator: Aggregator, timeout: float, settle: float, proposal: str
 ) -> tuple[Cohort, list[str]]:
-    """Return who is connected once the set of nodes is stable, and a line for each reply that cannot be used."""
+    """Return who is connected once the set of nodes is stable, and a line for each reply that cannot be used.
+
+    If all whom the modeller expects have answered, and everybody else who was there, nobody else is waited for.
+    """
+    names = aggregator.parameters.pods
     replies = HelloReplies(aggregator, exchange.registered, None)
     asked, changed = set[int](), time.monotonic()
     for new, unanswered in poll_hellos(exchange, replies, secure=True, timeout=timeout, proposal=proposal):
         asked |= new
         if new or unanswered or not asked:
             changed = time.monotonic()
-        elif time.monotonic() - changed > settle:
+        elif (names and replies.hellos.keys() >= set(names)) or time.monotonic() - changed > settle:
             break
     misnamed = replies.admit_misnamed()
     problems = [*replies.unusable, *replies.refusals.values(), *misnamed.values()]

@@ -78,16 +78,19 @@ def poll_hellos(
     session = replies.aggregator
     request = records.put(RecordDict(), records.HelloRequest(session.session, session.parameters, secure, proposal))
     asked, waiting = set(without), dict[str, int]()
-    deadline = time.monotonic() + timeout
+    changed = time.monotonic()
+    deadline = changed + timeout
     while time.monotonic() < deadline:
         new = exchange.nodes() - asked
-        asked |= new
+        if new:
+            asked, changed = asked | new, time.monotonic()
         left = max(1.0, deadline - time.monotonic())
         waiting |= exchange.send(dict.fromkeys(new, request), HELLO_MESSAGE, left)
+        polled = time.monotonic()
         for reply in exchange.receive(waiting):
             replies.take(reply)
         yield new, waiting.values()
-        time.sleep(exchange.poll)
+        exchange.pause(polled, changed)
 
 
 class _Answer(NamedTuple):

@@ -42,6 +42,8 @@ class GuardedProcess:
         Directory that is removed once nothing runs any more; None means none.
     grace
         Seconds from asking the command to end (SIGTERM) to killing it.
+    descriptors
+        Open file descriptors that the command inherits, under the same numbers.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class GuardedProcess:
         directory: Path | None = None,
         scratch: Path | None = None,
         grace: float = 8.0,
+        descriptors: Sequence[int] = (),
     ) -> None:
         self._scratch = scratch
         self._grace = grace
@@ -66,6 +69,7 @@ class GuardedProcess:
                 env=dict(environment),
                 cwd=directory,
                 start_new_session=True,
+                pass_fds=tuple(descriptors),
             )
 
     def poll(self) -> int | None:

@@ -3,7 +3,9 @@
 import json
 import os
 import shlex
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context
@@ -60,6 +62,7 @@ def main(grid: Grid, context: Context) -> None:
 def train(grid: Grid, run: RunDirectory, recorder: Recorder, checkpoint: Checkpoint | None) -> None:
     """Train from the start, or go on from a checkpoint: with its encoding, and without asking for statistics again."""
     config = run.config()
+    threading.Thread(target=_import_torch).start()  # while the pods answer their first messages
     hooks = Hooks(
         on_round=recorder.round,
         on_skip=recorder.skip,
@@ -107,6 +110,12 @@ def train(grid: Grid, run: RunDirectory, recorder: Recorder, checkpoint: Checkpo
 
     # --- MODEL AND RESULTS -------------------------------------------------------
     recorder.finish(strategy)
+
+
+def _import_torch() -> None:
+    """Import what makes the first model: seconds of work, and nothing before the first round needs it."""
+    with suppress(ImportError):  # it is raised again where the model is made
+        import fl_app.tabular.network  # noqa: F401
 
 
 def _agreed_schema(published: Sequence[Schema], datastructure: DataStructure) -> CombinedSchema:

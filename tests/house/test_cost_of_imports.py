@@ -66,3 +66,20 @@ def test_training_on_encoded_rows_loads_torch_and_little_else(package: str, tmp_
     script = f"import sys, fl_app.tabular.training, fl_app.tabular.network; print({package!r} in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_deployed_run_s_process_starts_without_torch_and_the_superlink_s_database(tmp_path: Path) -> None:
+    """`fl-app pods` needs none of it, and a run that trains imports torch while the pods answer the hello."""
+    script = """
+import json, sys
+from server.deployed.serverapp import TaskProcess
+from server.deployed.superlink_client import SuperLinkClient
+client = SuperLinkClient("127.0.0.1:1", insecure=True, root_certificates=None)
+TaskProcess(client, "127.0.0.1:1", insecure=True, app=None).import_ahead()
+print(json.dumps(sorted(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)
+    loaded = json.loads(done.stdout)
+    assert {"flwr.superlink.grid.http_grid", "server.app.main", "strategies.discovery"} <= set(loaded)
+    heavy = {"torch", "pandas", "sklearn", "sqlalchemy", "alembic", "ray", "flwr.cli.build"}
+    assert not heavy & set(loaded)

@@ -18,7 +18,7 @@ from fl_app.host.probe import why_unreachable
 from fl_app.host.processes import GuardedProcess, flower_environment
 from fl_app.tabular.settings import DataStructure
 from server.app.run_directory import FLOWER_LOG, RunDirectory, request_for
-from server.deployed.deployed_run import DeployedRun
+from server.deployed.deployed_run import DeployedRun, client_for
 from server.modeller.launch import FitFailed, Launcher, carry_out, deadline_of
 from server.modeller.simulation import Simulation
 from tests.support.ports import free_port
@@ -205,14 +205,59 @@ def test_a_deployed_server_app_that_cannot_be_imported(superlink: str, tmp_path:
     assert FLOWER_LOG in error
 
 
-def test_an_executor_that_cannot_start(superlink: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_cannot_start(superlink: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     process = serve(superlink, tmp_path)
-    broken = [sys.executable, "-c", "raise OSError('no executor today')"]
-    monkeypatch.setattr("server.deployed.deployed_run._executor", lambda _: broken)
+    broken = [sys.executable, "-c", "raise OSError('no process today')"]
+    monkeypatch.setattr("server.deployed.deployed_run._serverapp", lambda *_: broken)
     try:
         federation = deployed(superlink)
         error = failure(federation, settings(), DeployedRun(federation, app=toy(tmp_path, BROKEN_SERVER)))
     finally:
         process.stop()
-    assert "flower-superexec, which runs the ServerApp, ended: OSError: no executor today" in error
+    assert "the run's process failed: OSError: no process today" in error
     assert os.fspath(tmp_path) in error
+
+
+def test_a_disk_that_is_full(superlink: str, tmp_path: Path) -> None:
+    process = serve(superlink, tmp_path)
+    full = (
+        "import errno\n@app.main()\ndef main(grid, context): raise OSError(errno.ENOSPC, 'No space left on device')\n"
+    )
+    try:
+        federation = deployed(superlink)
+        server = f"from flwr.serverapp import ServerApp\napp = ServerApp()\n{full}"
+        error = failure(federation, settings(), DeployedRun(federation, app=toy(tmp_path, server)))
+    finally:
+        process.stop()
+    assert error.startswith("the disk is full")
+    assert os.fspath(tmp_path) in error
+
+
+@pytest.mark.parametrize("told", ["SIGKILL", "SIGTERM"])
+def test_a_deployed_server_app_that_is_killed(superlink: str, tmp_path: Path, told: str) -> None:
+    process = serve(superlink, tmp_path)
+    server = f"""
+        import os, signal
+        from flwr.serverapp import ServerApp
+        app = ServerApp()
+        @app.main()
+        def main(grid, context):
+            os.kill(os.getpid(), signal.{told})
+            signal.pause()
+    """
+    try:
+        federation = deployed(superlink)
+        run = DeployedRun(federation, app=toy(tmp_path, textwrap.dedent(server)))
+        error = failure(federation, settings(), run)
+        assert f"it was killed by {told}" in error
+        assert status_of_the_only_run(federation) == "stopped"
+    finally:
+        process.stop()
+
+
+def status_of_the_only_run(federation: DeployedFederation) -> str:
+    from flwr.proto.control_pb2 import ListRunsRequest
+
+    with client_for(federation)._control() as client:
+        (run,) = client.ListRuns(ListRunsRequest()).run_dict.values()
+    return str(run.status.sub_status)

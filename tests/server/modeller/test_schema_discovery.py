@@ -37,6 +37,12 @@ def test_whoever_is_connected_is_found_and_tells_whom_it_approves(
     assert len(grid.requests) == messages
 
 
+@pytest.mark.timeout(60)
+def test_nobody_else_is_waited_for_once_all_who_are_expected_have_answered(grid: InProcessGrid) -> None:
+    found = discover_pods(grid, PODS, 1000, required=False, settle=1000)
+    assert list(found.cohort.hellos) == list(PODS)
+
+
 def test_a_look_leaves_a_line_in_the_ledger_and_no_session(grid: InProcessGrid, tmp_path: Path) -> None:
     discover_pods(grid, PODS, 5)
     ledgers = list(tmp_path.rglob("ledger.db"))
