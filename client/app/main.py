@@ -38,6 +38,11 @@ if TYPE_CHECKING:
 app = ClientApp()
 
 
+def preload() -> None:
+    """Import what the handlers import once they need it; a pod calls this before it waits for messages."""
+    from fl_app.tabular import cells, network, table_file, training  # noqa: F401 - that they are loaded is the purpose
+
+
 def find_pod(context: Context) -> tuple[Pod, Path | None]:
     """Return the pod this node answers for, and the home of its keys: from the node's own config, or simulated."""
     if "pod" in context.node_config:

@@ -1,1 +1,1 @@
-"""What a pod's owner runs at the site: SuperNode, guard, approvals, checks. Never part of the bundle."""
+"""What a pod's owner runs at the site: node, guard, approvals, checks. Never part of the bundle."""

@@ -5,7 +5,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from client.site.app_guard import FLOWER
+from client.site import flower_names
 from client.site.approved_apps import Apps, hash_of
 from fl_app.errors import DataError, FlAppError, UsageError
 from fl_app.federation.kinds import DeployedFederation
@@ -193,8 +193,6 @@ def _apps(pod: Pod, home: Path | None) -> Iterator[Finding]:
 
 
 def _flower() -> Finding:
-    installed = version("flwr")
-    fits = installed.startswith(FLOWER)
-    return Finding(
-        "Flower here", fits, installed if fits else f"{installed}, but the guard knows {FLOWER}* only: nothing runs"
-    )
+    installed, missing = version("flwr"), flower_names.missing()
+    text = f"{installed} has no {', '.join(missing)}, and the pod answers nothing: install flwr{flower_names.SUPPORTED}"
+    return Finding("Flower here", not missing, text if missing else installed)

@@ -1,8 +1,6 @@
-"""Serving a pod: Flower's SuperNode as a child process that answers for one pod until it is stopped."""
+"""Serving a pod: its node (`client.site.node`) as a child process that answers until it is stopped."""
 
-import os
 import re
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -10,16 +8,14 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-import tomli_w
-
 from client.app.ledger import Ledger
-from client.site.app_guard import write_guard
 from client.site.approved_apps import Apps
+from client.site.node import ONLINE, TURNED_AWAY, Settings
 from fl_app.errors import RunFailed, UsageError
 from fl_app.federation.kinds import DeployedFederation, find_federation
 from fl_app.host.party_keys import node_key, pod_card
 from fl_app.host.probe import why_no_certificates, why_unreachable
-from fl_app.host.processes import GuardedProcess, flower_environment
+from fl_app.host.processes import GuardedProcess, flower_environment, same_path
 from fl_app.host.signals import until_interrupted
 from fl_app.pod.definition import Pod
 from fl_app.pod.pod_file import dump_pod, load_pod
@@ -27,15 +23,12 @@ from fl_app.system.files import held, replace_file
 from fl_app.system.home import LEDGER_FILE, fl_app_home, pod_home
 
 CONNECT_SECONDS = 30.0
-LOG = "supernode.log"
+LOG = "node.log"
 LOCK = ".serving"
 _TICK = 0.1
-_POLL_SECONDS = "0.2"
-"""Seconds between the SuperNode executor's polls for a message; at 0.05 an idle pod takes 9 % of a processor, not 4."""
-_ONLINE = "SuperNode ID:"
 _LAST_LINES = 5
-_REJECTED = ("key is not registered", "SuperNode terminated gracefully")
-"""In the log of a SuperNode whose key is rejected: on connecting the gate's words; later, only its end."""
+_REJECTED = "key is not registered"
+"""What the gate says to a node that connects with a key it does not know."""
 _COLOUR = re.compile("\x1b\\[[0-9;]*m")
 
 
@@ -47,7 +40,6 @@ def start(
     root_certificates: Path | None = None,
     federation: str | None = None,
     home: Path | None = None,
-    port: int | None = None,
     connect_seconds: float = CONNECT_SECONDS,
 ) -> None:
     """Serve ``pod`` until this process is interrupted (SIGINT) or asked to end (SIGTERM).
@@ -64,9 +56,7 @@ def start(
     federation
         The join file, or whatever `find_federation` takes; None: the nearest one, from the working directory.
     home
-        Where keys and ledgers are kept; None means `fl_app_home`. The SuperNode's files go into the pod's part of it.
-    port
-        On which the SuperNode serves its own ClientApps on this machine; None takes a free one.
+        Where keys and ledgers are kept; None means `fl_app_home`. The node's files go into the pod's part of it.
     connect_seconds
         Seconds to wait for the connection to the SuperLink.
 
@@ -75,7 +65,7 @@ def start(
     UsageError
         If the pod's file or the certificates are wrong, or no SuperLink is named.
     RunFailed
-        If the SuperLink cannot be reached, or the SuperNode ends by itself.
+        If the SuperLink cannot be reached or turns the pod's key away, or the node ends by itself.
     """
     if superlink is None:
         chosen = find_federation(federation, Path.cwd())
@@ -97,43 +87,42 @@ def start(
         replace_file(file, dump_pod(pod).encode())
     else:
         file = pod.absolute()
-    node_config = directory / "node.toml"  # a file, since Flower's own notation has no way to write a quote in a path
-    node_config.write_text(tomli_w.dumps({"pod": str(file), "home": str(home)}), "utf-8")
-    command = ["flower-supernode", "--superlink", superlink, "--node-config", str(node_config)]
-    command += ["--host", "127.0.0.1", "--port", str(port or _free_port())]
-    if insecure:
-        command.append("--insecure")
-    else:
-        command += ["--auth-supernode-private-key", str(node_key(name, home))]
-        if root_certificates:
-            command += ["--root-certificates", str(root_certificates.absolute())]
+    settings = directory / "node.json"
+    Settings(
+        superlink=superlink,
+        insecure=insecure,
+        root_certificates=str(root_certificates.absolute()) if root_certificates else None,
+        key=None if insecure else str(node_key(name, home)),
+        name=name,
+        home=str(home),
+        directory=str(pod_home(name, home)),
+        file=str(file),
+    ).write(settings)
     log = directory / LOG
-    environment = flower_environment({"FLWR_HOME": str(directory), "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": _POLL_SECONDS})
-    guarded = write_guard(name, pod_home(name, home), file)
+    environment = flower_environment({"FLWR_HOME": str(directory), "PYTHONPATH": same_path({})})
     if not Apps(pod_home(name, home)).names():
         warning = f"pod {name} has approved no version of the app, and refuses all: `fl-app pod approve-app {name}`"
         print(warning, file=sys.stderr, flush=True)
-    environment["PATH"] = os.pathsep.join([str(guarded), environment["PATH"]])
     why_not = partial(_why_not, name, superlink, insecure, root_certificates, log)
     ledger = Ledger(pod_home(name, home) / LEDGER_FILE)
     with until_interrupted(), _serving(name, directory):
         log.unlink(missing_ok=True)
+        command = [sys.executable, "-P", "-m", "client.site.node", str(settings)]
         node = GuardedProcess(command, log=log, environment=environment)
         try:
             _wait_for_connection(node, log, connect_seconds, why_not)
             print(f"pod {name} is online at {superlink}", flush=True)
             code = node.wait()
-            if _was_rejected(log):
+            if code == TURNED_AWAY:
                 raise RunFailed(_not_registered(name, superlink))
-            raise RunFailed(f"pod {name}: Flower's SuperNode ended with exit code {code}:\n{_last_lines(log)}")
+            raise RunFailed(f"pod {name}: its node ended with exit code {code}:\n{_last_lines(log)}")
         finally:
-            node.stop()
-            if _was_rejected(log):
+            if node.stop() == TURNED_AWAY or _was_rejected(log):
                 ledger.enter_refusal("", "connection", 0, f"{superlink} turned this pod's key away")
 
 
 def serves(name: str, home: Path | None = None) -> bool:
-    """Say whether pod ``name`` is online: a process serves it, whose SuperNode has been taken by a SuperLink."""
+    """Say whether pod ``name`` is online: a process serves it, whose node has been taken by a SuperLink."""
     directory = pod_home(name, home) / "flower"
     try:
         with held(directory / LOCK):
@@ -142,12 +131,12 @@ def serves(name: str, home: Path | None = None) -> bool:
         return False
     except BlockingIOError:
         log = directory / LOG
-        return log.exists() and _ONLINE in log.read_text("utf-8", "replace")
+        return log.exists() and ONLINE in log.read_text("utf-8", "replace")
 
 
 @contextmanager
 def _serving(name: str, directory: Path) -> Iterator[None]:
-    """Hold the pod; two SuperNodes of one pod would share its ledger and each other's sessions."""
+    """Hold the pod; two nodes of one pod would share its ledger and each other's sessions."""
     with ExitStack() as stack:
         try:
             stack.enter_context(held(directory / LOCK))
@@ -158,7 +147,7 @@ def _serving(name: str, directory: Path) -> Iterator[None]:
 
 def _wait_for_connection(node: GuardedProcess, log: Path, seconds: float, why_not: Callable[[float], str]) -> None:
     started = time.monotonic()
-    while _ONLINE not in log.read_text("utf-8", "replace"):
+    while ONLINE not in log.read_text("utf-8", "replace"):
         waited = time.monotonic() - started
         if node.poll() is not None or waited > seconds:
             raise RunFailed(why_not(waited))
@@ -168,7 +157,7 @@ def _wait_for_connection(node: GuardedProcess, log: Path, seconds: float, why_no
 def _why_not(
     name: str, superlink: str, insecure: bool, root_certificates: Path | None, log: Path, waited: float
 ) -> str:
-    """Return why the SuperNode of pod ``name`` has not connected within ``waited`` seconds."""
+    """Return why the node of pod ``name`` has not connected within ``waited`` seconds."""
     if _was_rejected(log):
         return _not_registered(name, superlink)
     if why := why_unreachable(superlink, insecure=insecure, root_certificates=root_certificates):
@@ -180,8 +169,8 @@ def _why_not(
 
 
 def _was_rejected(log: Path) -> bool:
-    """Say whether the SuperLink has rejected the node's key, on connecting or, after a revocation, later."""
-    return any(sign in log.read_text("utf-8", "replace") for sign in _REJECTED)
+    """Say whether the SuperLink has rejected the node's key on connecting."""
+    return _REJECTED in log.read_text("utf-8", "replace")
 
 
 def _not_registered(name: str, superlink: str) -> str:
@@ -196,10 +185,3 @@ def _last_lines(log: Path) -> str:
     lines = [line.strip() for line in _COLOUR.sub("", log.read_text("utf-8", "replace")).splitlines()]
     relevant = [line for line in lines if line and not line.startswith(("INFO", "For more information"))]
     return "\n".join(f"  {line}" for line in relevant[-_LAST_LINES:])
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

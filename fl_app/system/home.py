@@ -12,7 +12,7 @@
             paused           an empty file; while it exists the pod answers nobody
             encoded/         the table's rows as arrays, kept from one message to the next
             apps/, refused/  versions of the app that the owner has approved, and the last ones refused
-            flower/          what its SuperNode runs and unpacks
+            flower/          what its node runs and unpacks
         modeller/            identity.key, name
 """
 

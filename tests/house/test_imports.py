@@ -31,8 +31,8 @@ MUST_NOT_IMPORT = {
 UPWARD = {("fl_app.pod.definition", "client.site.serve_pod")}
 """`Pod.start`: a definition that can be run."""
 IMPORT_BY_NAME = {"importlib", "__import__", "imp", "pkgutil"}
-LAZY = {"fl_app", "fl_app.cli"}
-"""The front doors, whose names are imported when they are first used."""
+LAZY = {"fl_app", "fl_app.cli", "client.site.flower_names"}
+"""The front doors, whose names are imported when they are first used, and the probe of Flower's names, all strings."""
 
 
 def travels(module: str) -> bool:

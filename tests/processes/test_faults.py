@@ -1,4 +1,4 @@
-"""Pods on real SuperNodes, killed outright: the round survives, or the run ends cleanly with what it had."""
+"""Pods on real nodes, killed outright: the round survives, or the run ends cleanly with what it had."""
 
 import contextlib
 import json
@@ -101,10 +101,9 @@ def entered(made: Parties, name: str, event: str) -> bool:
 
 
 def sent(made: Parties, name: str) -> bool:
-    """Say whether the pod has given its vector away: it is in the ledger, and its SuperNode has sent it."""
-    log = made.pods[name].directory / ".fl-app" / "pods" / name / "flower" / "supernode.log"
-    last = log.read_text("utf-8", "replace").rpartition("Receiving: train.masked")[2]
-    return entered(made, name, "answer") and "Sent successfully" in last.partition("Sending: train.masked")[2]
+    """Say whether the pod has given its vector away: it is in the ledger, and its node has sent it."""
+    log = made.pods[name].directory / ".fl-app" / "pods" / name / "flower" / "node.log"
+    return entered(made, name, "answer") and log.read_text("utf-8", "replace").rstrip().endswith("train.masked")
 
 
 def rounds_done(made: Parties, number: int) -> bool:

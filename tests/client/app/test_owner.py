@@ -1,4 +1,4 @@
-"""What the owner's side of an answer shares with the guard that started the process, and with the policy."""
+"""What the owner's side of an answer shares with the policy."""
 
 import ast
 import re
@@ -6,19 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from client.app import owner
-from client.site import app_guard
 from fl_app.pod.policy import TRAINING_LIMITS, Policy
-from fl_app.system import home
 from tests.house.source import FILES, module_name
 
 CLIENT = [path for path in FILES if module_name(path).startswith("client.")]
-
-
-def test_the_guard_and_the_app_agree_on_their_names() -> None:
-    """The guard is a script that imports the packages late, so it has names of its own."""
-    assert app_guard.VERIFIED == owner.VERIFIED_APP
-    assert app_guard._LOG_FILE == home.LOG_FILE
 
 
 @pytest.mark.parametrize("path", CLIENT, ids=module_name)
