@@ -9,6 +9,7 @@ from flwr.app import RecordDict
 from fl_app.errors import RunFailed
 from fl_app.flower import records
 from fl_app.flower.names import MASKED_MESSAGES, PLAIN_MESSAGES, SURVIVORS_MESSAGE, UNMASK_MESSAGE
+from fl_app.flower.packing import packed
 from fl_app.flower.protocol_settings import Timing
 from fl_app.secagg.aggregator import Aggregator, Collection
 from fl_app.secagg.codec import Aggregate
@@ -129,7 +130,8 @@ class Steps:
         names = tuple(c.name for c in classes)
         step = Step(self._aggregator.session, kind, round, names, tuple(sizes.get(name, 1) for name in names))
         request = records.put(RecordDict(dict(content)), step)
-        contents = {node: self._addressed(request, name) for node, name in self._names.items()}
+        travelling = packed(request)
+        contents = {node: self._addressed(travelling, name) for node, name in self._names.items()}
         if self._secure:
             total: StepSum = MaskedSum(self._aggregator, step, request)
             message_type, quorum = MASKED_MESSAGES[kind], Quorum(self._aggregator.threshold, self._timing.grace)

@@ -39,6 +39,7 @@ from client.app.policy_checks import (
 )
 from fl_app.errors import DataError
 from fl_app.flower import names, records
+from fl_app.flower.packing import unpacked
 from fl_app.secagg.errors import MalformedMessage, ProtocolError, SessionRefused
 from fl_app.secagg.ledger_protocol import Account
 from fl_app.secagg.messages import Step, SurvivorsRequest, UnmaskRequest
@@ -144,6 +145,7 @@ class MaskedApp:
         name, ledger = call.owner.name, call.owner.ledger
         try:
             call.check_awake()
+            call.message.content = unpacked(call.message.content)
             return answer(call)
         except ProtocolError as error:
             _log.warning("pod '%s' refuses: %s", name, error)

@@ -28,6 +28,7 @@ PLAIN_MESSAGES: Mapping[str, str] = MappingProxyType(
 # Records of a message, and the one entry of those for shares and for a masked vector
 SECAGG_RECORD, SHARES_RECORD, MASKED_RECORD, VALUES_RECORD = "secagg", "shares", "masked", "values"
 SEALED, VECTOR = "sealed", "vector"
+PACKED_RECORD = "packed"
 CONFIG_RECORD, METRICS_RECORD, ARRAYS_RECORD = "config", "metrics", "arrays"
 
 # Keys of the config record. Numbers of rounds may be skipped, so the completed ones are counted apart.

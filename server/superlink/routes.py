@@ -8,9 +8,10 @@ HEALTH = "/health"
 START_RUN = "/v1/control/start-run"
 ACTIVATE, DEACTIVATE = "/v1/fleet/activate-node", "/v1/fleet/deactivate-node"
 HEARTBEAT, CONFIRM = "/v1/fleet/send-node-heartbeat", "/v1/fleet/confirm-message-received"
+RUN = "/v1/fleet/get-run"
 PULL, PUSH, PUSH_OBJECT = "/v1/fleet/pull-messages", "/v1/fleet/push-messages", "/v1/fleet/push-object"
-OF_PODS = frozenset({ACTIVATE, DEACTIVATE, HEARTBEAT, CONFIRM, PULL, PUSH, PUSH_OBJECT}) | frozenset(
-    f"/v1/fleet/{call}" for call in ("get-run", "get-fab", "pull-object")
+OF_PODS = frozenset({ACTIVATE, DEACTIVATE, HEARTBEAT, RUN, CONFIRM, PULL, PUSH, PUSH_OBJECT}) | frozenset(
+    f"/v1/fleet/{call}" for call in ("get-fab", "pull-object")
 )
 STOP_RUN = "/v1/control/stop-run"
 ACQUIRE = "/v1/runtime/acquire-task"

@@ -85,7 +85,7 @@ class Traffic:
         await answer.give(send)
 
     def _served(self, path: str, name: str) -> None:
-        if path == routes.HEARTBEAT:
+        if path in (routes.HEARTBEAT, routes.RUN):  # a node that works asks meanwhile whether its run goes on
             self._presence.beats(name)
         elif path == routes.CONFIRM:
             self._polls.confirmed(name)

@@ -15,6 +15,7 @@ from client.app.ledger import Ledger
 from fl_app.errors import FlAppError
 from fl_app.flower import records
 from fl_app.flower.names import HELLO_MESSAGE, MASKED_TRAIN, PLAIN_TRAIN, ROSTER_MESSAGE, SECAGG_RECORD, VALUES_RECORD
+from fl_app.flower.packing import unpacked
 from fl_app.identity.key_file import Identity
 from fl_app.identity.known_pods import Keyring, known_pods
 from fl_app.pod.definition import Policy
@@ -287,6 +288,7 @@ def for_pod(pods: LinearPods, name: str, change: Callable[[Message], None]) -> C
 
 
 def other_model(message: Message) -> None:
+    message.content = unpacked(message.content)
     arrays = {name: array.numpy() for name, array in message.content["arrays"].items()}
     arrays["b"] = arrays["b"] + 1e-9
     message.content["arrays"] = ArrayRecord({name: Array(array) for name, array in arrays.items()})
