@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from fl_app.secagg.binding import label, layout_for, reply_statement, survivors_statement
 from fl_app.secagg.codec import Aggregate
-from fl_app.secagg.crypto import SELF_SHARE, UNMASK, statement, verify
+from fl_app.secagg.crypto import UNMASK, box_bytes, statement, verify
 from fl_app.secagg.errors import AggregateRefused, RosterRefused, ShareRefused
 from fl_app.secagg.field import Words
 from fl_app.secagg.keystream import SEED_BYTES
@@ -23,6 +23,8 @@ from fl_app.secagg.messages import (
 )
 from fl_app.secagg.roster import Roster, threshold_for, verify_hello
 from fl_app.secagg.shamir import combine
+
+_SHARE_BOX = box_bytes(SEED_BYTES)
 
 
 class Aggregator:
@@ -111,11 +113,10 @@ class Collection:
         holders = self._roster.names if self.unmasks else ()
         if len(reply.shares) != len(holders):
             raise ShareRefused(f"pod '{sender}' did not send one share of its self mask for each pod")
-        # A bad share would be found by its holder alone, which would then refuse to unmask: the step would fail at the
-        # honest pod. Checked here, it is its maker that is lost.
-        for share in self._self_shares(sender, reply):
-            message = statement(SELF_SHARE, self.label, sender, share.receiver, share.sealed)
-            verify(self._key(sender), share.signature, message, sender)
+        # A box that cannot be one would be found by its holder alone, which would then refuse to unmask: the step would
+        # fail at the honest pod. Here it is its maker that is lost. What is in a box only its holder can tell.
+        if any(len(boxed) != _SHARE_BOX for boxed in reply.shares):
+            raise ShareRefused(f"pod '{sender}' sent a share of its self mask that is not {_SHARE_BOX} bytes long")
         # Last of all, since nothing can be taken out of a sum by name.
         try:
             self._sum.add(vector)
@@ -157,10 +158,7 @@ class Collection:
     def unmask_request(self, receiver: str) -> UnmaskRequest:
         """Return what one survivor is asked to open."""
         place = self._roster.position(receiver)
-        shares = tuple(
-            SealedShare.unpacked(self._session, name, receiver, self._replies[name].shares[place])
-            for name in self.survivors
-        )
+        shares = tuple(self._replies[name].shares[place] for name in self.survivors)
         return UnmaskRequest(self._session, self.label, self.survivors, shares, tuple(self._witnesses.values()))
 
     def take_reveal(self, sender: str, reveal: UnmaskReply) -> None:
@@ -198,11 +196,6 @@ class Collection:
                 (added if first else subtracted).append(self._reveals[name].pair_seeds[index])
         self._sum.remove(added, subtracted)
         return self._sum.decoded(self.layout, len(self.survivors))
-
-    def _self_shares(self, sender: str, reply: MaskedReply) -> list[SealedShare]:
-        """Return the shares of one pod's self mask, in the roster's order."""
-        named = zip(self._roster.names, reply.shares, strict=False)
-        return [SealedShare.unpacked(self._session, sender, holder, packed) for holder, packed in named]
 
     def _key(self, name: str) -> bytes:
         return self._roster.hellos[self._roster.position(name)].identity_key

@@ -17,6 +17,8 @@ from fl_app.secagg.roster import Roster
 
 PAIR_KEY = "fl-app/secagg/1/pair-key"
 PAIR_SEED = "fl-app/secagg/1/pair-seed"
+OWN_KEY = "fl-app/secagg/1/own-key"
+SELF_SHARE = "fl-app/secagg/1/self-share-key"
 LABEL = "fl-app/secagg/1/label"
 
 
@@ -49,6 +51,20 @@ def pair_key(roster: Roster, one: str, other: str, shares: tuple[bytes, bytes]) 
 def pair_seed(key: bytes, label: bytes) -> bytes:
     """Return the 32-byte seed of a pair's mask under one label; to open it opens no other step's."""
     return derive(key, PAIR_SEED, label)
+
+
+def own_key(roster: Roster, sealing_secret: bytes) -> bytes:
+    """Return the key that stands for a pair key where a pod is both sender and receiver, 32 bytes."""
+    return derive(sealing_secret, OWN_KEY, salt=roster.digest)
+
+
+def self_share_key(key: bytes, label: bytes, sender: str, receiver: str) -> bytes:
+    """Return the key of the box in which one pod's share of its self mask goes to another: one box under one label.
+
+    ``key`` is the pair key of the two. Each way has a box key of its own, or a pod could be made to open a share that
+    it has made itself.
+    """
+    return derive(key, SELF_SHARE, label, [sender, receiver])
 
 
 def share_info(roster: Roster, sender: str, receiver: str) -> bytes:

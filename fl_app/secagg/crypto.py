@@ -1,16 +1,18 @@
-"""Who says what: Ed25519 signatures (RFC 8032) and HPKE sealing (RFC 9180) with one pinned suite.
+"""Who says what: Ed25519 signatures (RFC 8032), HPKE sealing (RFC 9180) with one pinned suite, and boxes of a pair.
 
-Every signature and every HPKE info covers the purpose, the session or step it belongs to, sender, receiver and the
-digest of the content, so nothing signed in one place can be shown in another.
+Every signature, every HPKE info and every box's key covers the purpose, the session or step it belongs to, sender and
+receiver, a signature also the digest of the content, so nothing made for one place can be shown in another.
 """
 
 import base64
 import hashlib
+import secrets
 from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from fl_app.secagg.canonical import encode
@@ -21,9 +23,9 @@ SIGNATURE_BYTES = 64
 HELLO = "fl-app/secagg/1/hello"
 SHARE = "fl-app/secagg/1/share"
 REPLY = "fl-app/secagg/1/masked-reply"
-SELF_SHARE = "fl-app/secagg/1/self-share"
 SURVIVORS = "fl-app/secagg/1/survivors"
 UNMASK = "fl-app/secagg/1/unmask-reply"
+_NONCE, _TAG = 12, 16
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 
@@ -71,3 +73,22 @@ def unseal(sealed: bytes, own_key: bytes, info: bytes, who: str) -> bytes:
         return bytes(_SUITE.decrypt(sealed, X25519PrivateKey.from_private_bytes(own_key), info))
     except (InvalidTag, ValueError) as error:
         raise ShareRefused(f"the sealed share from pod '{who}' does not open") from error
+
+
+def box_bytes(content: int) -> int:
+    """Return the length of a `box` with ``content`` bytes in it."""
+    return _NONCE + content + _TAG
+
+
+def box(secret: bytes, key: bytes) -> bytes:
+    """Encrypt ``secret`` with AES-256-GCM under a key of 32 bytes: a random nonce, then ciphertext and tag."""
+    nonce = secrets.token_bytes(_NONCE)
+    return nonce + AESGCM(key).encrypt(nonce, secret, None)
+
+
+def unbox(boxed: bytes, key: bytes, who: str) -> bytes:
+    """Decrypt what `box` made; raises `ShareRefused`, naming the sender ``who``, for anything else."""
+    try:
+        return AESGCM(key).decrypt(boxed[:_NONCE], boxed[_NONCE:], None)
+    except (InvalidTag, ValueError) as error:
+        raise ShareRefused(f"the boxed share from pod '{who}' does not open") from error

@@ -148,22 +148,13 @@ class Hello(Record):
 
 @dataclass(frozen=True)
 class SealedShare(Record):
-    """A share seed on its way from one pod to another, sealed to the receiver and signed by the sender."""
+    """A pair's share on its way from one pod to the other, sealed to the receiver and signed by the sender."""
 
     session: bytes
     sender: str
     receiver: str
     sealed: bytes
     signature: bytes
-
-    def packed(self) -> bytes:
-        """Return what of it is not known from where it stands: the sealed share, then the signature."""
-        return self.sealed + self.signature
-
-    @classmethod
-    def unpacked(cls, session: bytes, sender: str, receiver: str, packed: bytes) -> Self:
-        """Return the share whose `packed` bytes these are."""
-        return cls(session, sender, receiver, packed[:-SIGNATURE_BYTES], packed[-SIGNATURE_BYTES:])
 
 
 @dataclass(frozen=True)
@@ -185,10 +176,10 @@ class Step(Record):
 
 @dataclass(frozen=True)
 class MaskedReply(Record):
-    """What comes with a masked vector: where the threshold allows losses, the pod's self mask in sealed shares.
+    """What comes with a masked vector: where the threshold allows losses, the pod's self mask in shares.
 
     ``commitment`` is b"" and ``shares`` is empty where every pod must answer. Otherwise there is one share for each pod
-    of the roster, in its order, as `SealedShare.packed`. The signature covers all of it.
+    of the roster, in its order, boxed under the key of the two. The signature covers all of it.
     """
 
     commitment: bytes
@@ -219,12 +210,12 @@ class Witness(Record):
 
 @dataclass(frozen=True)
 class UnmaskRequest(Record):
-    """Asks a survivor to open what the sum still needs; ``shares`` are those sealed to it, one of each survivor."""
+    """Asks a survivor to open what the sum still needs; ``shares`` are the boxes for it, one of each survivor."""
 
     session: bytes
     label: bytes
     survivors: tuple[str, ...]
-    shares: tuple[SealedShare, ...]
+    shares: tuple[bytes, ...]
     witnesses: tuple[Witness, ...]
 
 

@@ -17,9 +17,17 @@ from typing import Any, Self
 import numpy.typing as npt
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from fl_app.secagg.binding import label, layout_for, pair_key, pair_seed, reply_statement, share_info
+from fl_app.secagg.binding import (
+    label,
+    layout_for,
+    pair_key,
+    pair_seed,
+    reply_statement,
+    self_share_key,
+    share_info,
+)
 from fl_app.secagg.codec import Encoder
-from fl_app.secagg.crypto import HELLO, SELF_SHARE, SHARE, SIGNATURE_BYTES, Signer, seal, statement, unseal, verify
+from fl_app.secagg.crypto import HELLO, SHARE, SIGNATURE_BYTES, Signer, box, seal, statement, unseal, verify
 from fl_app.secagg.errors import RosterRefused, SessionRefused, ShareRefused, WrongKey
 from fl_app.secagg.field import Words
 from fl_app.secagg.keystream import SEED_BYTES
@@ -75,9 +83,9 @@ class PodSession(SessionState):
 
     def _sealed_share(self, roster: Roster, receiver: Hello, share: bytes, signer: Signer) -> SealedShare:
         me = self.own.name
-        box = seal(share, receiver.sealing_key, share_info(roster, me, receiver.name))
-        signature = signer.sign(statement(SHARE, roster.digest, me, receiver.name, box))
-        return SealedShare(self.own.session, me, receiver.name, box, signature)
+        sealed = seal(share, receiver.sealing_key, share_info(roster, me, receiver.name))
+        signature = signer.sign(statement(SHARE, roster.digest, me, receiver.name, sealed))
+        return SealedShare(self.own.session, me, receiver.name, sealed, signature)
 
     def accept_shares(self, received: Sequence[SealedShare]) -> Self:
         """Open the shares of all neighbours and derive the pair keys.
@@ -180,7 +188,7 @@ class PodSession(SessionState):
             # hides the vector: of one pod either the one or the other is opened.
             own = secrets.token_bytes(SEED_BYTES)
             add.append(own)
-            committed, shares = commitment(own), self._self_shares(own, bound, signer)
+            committed, shares = commitment(own), self._self_shares(own, bound)
         vector = mask(layout, encoder, add, subtract)
         reply = MaskedReply(committed, shares, bytes(SIGNATURE_BYTES))
         reply = replace(reply, signature=signer.sign(reply_statement(bound, me, vector, reply)))
@@ -188,15 +196,11 @@ class PodSession(SessionState):
         head = ledger.enter_answer(self.account, step.kind, step.round, bound, self.head, size)
         return replace(self, phase=following, head=head), vector, reply
 
-    def _self_shares(self, own: bytes, bound: bytes, signer: Signer) -> tuple[bytes, ...]:
-        """Return the packed shares of this step's self mask, sealed to every pod of the roster, this one included."""
-        roster, me = self.joined(), self.own.name
-        sealed = []
-        for holder, share in zip(roster.hellos, split(own, self.threshold, len(roster.hellos)), strict=True):
-            box = seal(share, holder.sealing_key, statement(SELF_SHARE, bound, me, holder.name, b""))
-            signature = signer.sign(statement(SELF_SHARE, bound, me, holder.name, box))
-            sealed.append(SealedShare(self.own.session, me, holder.name, box, signature).packed())
-        return tuple(sealed)
+    def _self_shares(self, own: bytes, bound: bytes) -> tuple[bytes, ...]:
+        """Return the shares of this step's self mask in boxes, one for every pod of the roster, this one included."""
+        names, me = self.joined().names, self.own.name
+        shares = zip(names, split(own, self.threshold, len(names)), strict=True)
+        return tuple(box(share, self_share_key(self.key_with(holder), bound, me, holder)) for holder, share in shares)
 
     def check_step(self, step: Step) -> None:
         """Raise unless ``step`` belongs to this session and its plan."""

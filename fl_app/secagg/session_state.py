@@ -10,6 +10,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any, Self, TypeVar
 
+from fl_app.secagg.binding import own_key
 from fl_app.secagg.canonical import decode, encode
 from fl_app.secagg.errors import MalformedMessage, OutOfPhase, SessionRefused, SharesOutOfPhase
 from fl_app.secagg.ledger_protocol import Account
@@ -152,6 +153,10 @@ class SessionState:
         members = self.roster.hellos if self.roster else ()
         keys = {hello.name: hello.identity_key for hello in members}
         return Account(self.parameters.run, self.parameters.series, keys)
+
+    def key_with(self, name: str) -> bytes:
+        """Return the key that this pod has in common with a pod of the roster, which may be itself: 32 bytes."""
+        return own_key(self.joined(), self.sealing_secret) if name == self.own.name else self.pair_keys[name]
 
     def joined(self) -> Roster:
         """Return the roster this pod has joined; raises `SessionRefused` if there is none."""

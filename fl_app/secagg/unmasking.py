@@ -10,12 +10,12 @@ The phases in which a pod signs and opens are those of `session_state.TRANSITION
 
 from dataclasses import replace
 
-from fl_app.secagg.binding import pair_seed, survivors_statement
-from fl_app.secagg.crypto import SELF_SHARE, SIGNATURE_BYTES, UNMASK, Signer, statement, unseal, verify
+from fl_app.secagg.binding import pair_seed, self_share_key, survivors_statement
+from fl_app.secagg.crypto import SIGNATURE_BYTES, UNMASK, Signer, statement, unbox, verify
 from fl_app.secagg.errors import SessionRefused, ShareRefused, SurvivorsRefused
 from fl_app.secagg.keystream import SEED_BYTES
 from fl_app.secagg.ledger_protocol import Ledger
-from fl_app.secagg.messages import SealedShare, SurvivorsRequest, UnmaskReply, UnmaskRequest, Witness
+from fl_app.secagg.messages import SurvivorsRequest, UnmaskReply, UnmaskRequest, Witness
 from fl_app.secagg.pod_session import PodSession
 from fl_app.secagg.roster import CohortPolicy
 from fl_app.secagg.session_state import Event
@@ -55,9 +55,10 @@ def unmask(
     _check_survivors(session, request.label, request.survivors, policy)
     if lost:
         _check_witnesses(session, request)
-    if tuple(share.sender for share in request.shares) != request.survivors:
+    if len(request.shares) != len(request.survivors):
         raise ShareRefused(f"pod '{me}' was not sent exactly one share of each survivor's self mask")
-    opened = tuple(_open(session, share, request.label) for share in request.shares)
+    boxes = zip(request.survivors, request.shares, strict=True)
+    opened = tuple(_open(session, maker, boxed, request.label) for maker, boxed in boxes)
     seeds = tuple(pair_seed(session.pair_keys[name], request.label) for name in lost)
     reply = UnmaskReply(request.label, opened, seeds, bytes(SIGNATURE_BYTES))
     signature = signer.sign(statement(UNMASK, request.label, me, "", reply.content()))
@@ -81,7 +82,8 @@ def _check_survivors(session: PodSession, label: bytes, survivors: tuple[str, ..
     # other survivors.
     if label != session.label:
         raise SessionRefused(f"pod '{me}' has not just answered under this label")
-    if survivors != tuple(name for name in roster.names if name in survivors):
+    named = set(survivors)
+    if survivors != tuple(name for name in roster.names if name in named):
         raise SurvivorsRefused("the survivors are not pods of the roster, each once and in its order")
     # Whoever claims that this pod is lost asks the others for its pair seeds; its self mask must stay shut then.
     if me not in survivors:
@@ -116,16 +118,14 @@ def _enter_survivors(
     return ledger.enter_survivors(account, event, request.label, session.head, size)
 
 
-def _open(session: PodSession, share: SealedShare, label: bytes) -> bytes:
-    """Return this pod's share of one survivor's self mask, from under its seal."""
-    roster, me = session.joined(), session.own.name
-    if share.receiver != me or share.session != session.own.session:
-        raise ShareRefused(f"a self-mask share of pod '{share.sender}' was meant for another pod or session")
-    maker = roster.hellos[roster.position(share.sender)]
-    message = statement(SELF_SHARE, label, share.sender, me, share.sealed)
-    verify(maker.identity_key, share.signature, message, share.sender)
-    info = statement(SELF_SHARE, label, share.sender, me, b"")
-    opened = unseal(share.sealed, session.sealing_secret, info, share.sender)
+def _open(session: PodSession, maker: str, boxed: bytes, label: bytes) -> bytes:
+    """Return this pod's share of one survivor's self mask.
+
+    No signature is needed: the key of the box follows from the pair's own, which the two alone know, and from the label
+    and the way that the share goes. What somebody else has made, or what comes from elsewhere, does not open.
+    """
+    me = session.own.name
+    opened = unbox(boxed, self_share_key(session.key_with(maker), label, maker, me), maker)
     if len(opened) != SEED_BYTES:
-        raise ShareRefused(f"a self-mask share of pod '{share.sender}' is not {SEED_BYTES} bytes long")
+        raise ShareRefused(f"a self-mask share of pod '{maker}' is not {SEED_BYTES} bytes long")
     return opened

@@ -3,8 +3,10 @@
 import hashlib
 from collections.abc import Sequence
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 from fl_app.secagg import canonical
-from fl_app.secagg.binding import PAIR_KEY, PAIR_SEED, label
+from fl_app.secagg.binding import OWN_KEY, PAIR_KEY, PAIR_SEED, SELF_SHARE, label
 from fl_app.secagg.codec import Encoder, Segment
 from fl_app.secagg.field import FIELD_31, FIELD_61, Field
 from fl_app.secagg.keystream import BLOCK, MaskStream, derive, keystream, word_buffer
@@ -76,9 +78,10 @@ def key_vectors() -> Vectors:
     ]
     first, second = ROSTER.names[0], ROSTER.names[1]
     shares = {name: constant(f"share of {name}") for name in (first, second)}
-    bound = label(ROSTER, STEP, REQUEST)
+    bound, seed_share, own = label(ROSTER, STEP, REQUEST), constant("share of a self mask"), constant("sealing secret")
     pair_key = derive(shares[first] + shares[second], PAIR_KEY, first, second, salt=ROSTER.digest)
     pair_seed = derive(pair_key, PAIR_SEED, bound)
+    box_key = derive(pair_key, SELF_SHARE, bound, [first, second])
     return {
         "derive": [
             {
@@ -101,6 +104,11 @@ def key_vectors() -> Vectors:
             "pair_seed": pair_seed.hex(),
             "first_bytes_of_stream_0": first_bytes(pair_seed),
             "mask": expanded(pair_seed, FIELD_61, 0, 4),
+            "box_key_from_first_to_second": box_key.hex(),
+            "box": (constant("nonce")[:12] + AESGCM(box_key).encrypt(constant("nonce")[:12], seed_share, None)).hex(),
+            "in_box": seed_share.hex(),
+            "sealing_secret_of_first": own.hex(),
+            "own_key_of_first": derive(own, OWN_KEY, salt=ROSTER.digest).hex(),
         },
     }
 

@@ -10,12 +10,12 @@ import pytest
 
 from fl_app.flower import records
 from fl_app.secagg.aggregator import Collection
-from fl_app.secagg.binding import survivors_statement
-from fl_app.secagg.crypto import SELF_SHARE, UNMASK, seal, statement
+from fl_app.secagg.binding import self_share_key, survivors_statement
+from fl_app.secagg.crypto import UNMASK, box, statement
 from fl_app.secagg.errors import AggregateRefused, BadSignature
 from fl_app.secagg.masking import Sum
-from fl_app.secagg.messages import SealedShare, SurvivorsRequest, UnmaskReply, UnmaskRequest, Witness
-from tests.adversary.server import Server, assert_refused, refusal_of, vector_in
+from fl_app.secagg.messages import SurvivorsRequest, UnmaskReply, UnmaskRequest, Witness
+from tests.adversary.server import Server, assert_refused, refusal_of, state_of, vector_in
 from tests.support.pods_in_process import NAMES, exact_mean, identity
 
 
@@ -233,60 +233,83 @@ def test_an_earlier_steps_label_is_refused(server: Server) -> None:
 
 
 def test_shares_of_one_label_served_at_anothers_unmask_are_refused(server: Server) -> None:
-    """Round 1 is left as it is; its sealed shares come back as if they were those of round 2."""
+    """Round 1 is left as it is; its boxes come back as if they were those of round 2."""
     first = whole(server)
     second = server.collect(round=2, shares=False)
     me, other = order(server)[:2]
-    asked = second.unmask_request(me)
-    mixed = replace(asked, shares=(*asked.shares[:1], first.unmask_request(me).shares[1], *asked.shares[2:]))
-    assert_refused(server.unmask(me, mixed), "signature", other)
+    old = first.unmask_request(me).shares[1]
+    assert_refused(server.unmask(me, with_box(second, me, 1, old)), "share", other, "does not open")
 
 
-# -- the sealed shares ----------------------------------------------------------------------------------------------
+# -- the boxes with shares of self masks ----------------------------------------------------------------------------
 
 
-def with_share(server: Server, collection: Collection, receiver: str, place: int, share: SealedShare) -> UnmaskRequest:
+def with_box(collection: Collection, receiver: str, place: int, boxed: bytes) -> UnmaskRequest:
     request = collection.unmask_request(receiver)
-    return replace(request, shares=(*request.shares[:place], share, *request.shares[place + 1 :]))
-
-
-def self_share(server: Server, label: bytes, sender: str, receiver: str, content: bytes, *, honest: bool) -> Any:
-    """Return a sealed self-mask share, signed by its sender or not at all."""
-    box = seal(content, server.hellos[receiver].sealing_key, statement(SELF_SHARE, label, sender, receiver, b""))
-    said = statement(SELF_SHARE, label, sender, receiver, box)
-    signature = identity(sender).sign(said) if honest else bytes(64)
-    return SealedShare(server.aggregator.session, sender, receiver, box, signature)
+    return replace(request, shares=(*request.shares[:place], boxed, *request.shares[place + 1 :]))
 
 
 def test_a_self_mask_share_forged_by_the_server_is_refused(server: Server) -> None:
+    """It knows every public key and what it has made up itself, but no key of a pair."""
     me, other = order(server)[:2]
     collection = whole(server)
-    forged = self_share(server, collection.label, other, me, bytes(32), honest=False)
-    assert_refused(server.unmask(me, with_share(server, collection, me, 1, forged)), "signature", other)
+    for key in (bytes(32), server.hellos[me].sealing_key, collection.label, server.aggregator.roster.digest):
+        forged = box(bytes(32), self_share_key(key, collection.label, other, me))
+        assert_refused(server.unmask(me, with_box(collection, me, 1, forged)), "share", other, "does not open")
 
 
-def test_a_self_mask_share_sealed_under_another_label_by_a_lying_peer_is_refused(server: Server) -> None:
+def test_a_self_mask_share_altered_by_the_server_is_refused(server: Server) -> None:
     me, other = order(server)[:2]
-    first = whole(server)
-    second = server.collect(round=2, shares=False)
-    old = first.unmask_request(me).shares[1]
-    said = statement(SELF_SHARE, second.label, other, me, old.sealed)
-    resigned = replace(old, signature=identity(other).sign(said))
-    assert_refused(server.unmask(me, with_share(server, second, me, 1, resigned)), "share", "does not open")
+    collection = whole(server)
+    good = collection.unmask_request(me).shares[1]
+    for place in (0, 11, 12, 43, 44, 59):
+        altered = good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :]
+        assert_refused(server.unmask(me, with_box(collection, me, 1, altered)), "share", other, "does not open")
+    for cut in (b"", good[:11], good[:12], good[:-1]):
+        assert_refused(server.unmask(me, with_box(collection, me, 1, cut)), "share", other, "does not open")
+
+
+def test_a_self_mask_share_boxed_under_another_label_by_a_lying_peer_is_refused(server: Server) -> None:
+    me, other = order(server)[:2]
+    collection = whole(server)
+    key = state_of(server, other).key_with(me)
+    elsewhere = box(bytes(32), self_share_key(key, bytes(32), other, me))
+    assert_refused(server.unmask(me, with_box(collection, me, 1, elsewhere)), "share", other, "does not open")
 
 
 def test_a_self_mask_share_for_another_pod_is_refused(server: Server) -> None:
     me, other = order(server)[:2]
     collection = whole(server)
     for_other = collection.unmask_request(other).shares[1]
-    assert_refused(server.unmask(me, with_share(server, collection, me, 1, for_other)), "share", "another pod")
+    assert_refused(server.unmask(me, with_box(collection, me, 1, for_other)), "share", "does not open")
+
+
+def test_a_self_mask_share_sent_back_to_its_maker_is_refused(server: Server) -> None:
+    """The maker would open another's share of its own self mask, beside that which it holds itself."""
+    me, other = order(server)[:2]
+    collection = whole(server)
+    own = collection.unmask_request(other).shares[0]  # from me to the other
+    assert_refused(server.unmask(me, with_box(collection, me, 1, own)), "share", other, "does not open")
 
 
 def test_a_self_mask_share_of_another_length_is_refused(server: Server) -> None:
     me, other = order(server)[:2]
     collection = whole(server)
-    long = self_share(server, collection.label, other, me, bytes(33), honest=True)
-    assert_refused(server.unmask(me, with_share(server, collection, me, 1, long)), "share", "32 bytes")
+    key = state_of(server, other).key_with(me)
+    long = box(bytes(33), self_share_key(key, collection.label, other, me))
+    assert_refused(server.unmask(me, with_box(collection, me, 1, long)), "share", "32 bytes")
+
+
+def test_who_spoilt_a_share_nobody_can_tell(server: Server) -> None:
+    """What SECURITY.md says under "a lying pod can stop rounds": the refusal is the same whoever lied."""
+    me, other = order(server)[:2]
+    collection = whole(server)
+    by_server = refusal_of(server.unmask(me, with_box(collection, me, 1, bytes(60))))
+    spoilt = replace(collection._replies[other], shares=(bytes(60),) * 4)
+    collection._replies[other] = spoilt  # as if that pod had sent it, and signed it
+    by_maker = refusal_of(server.unmask(me, collection.unmask_request(me)))
+    assert by_server == by_maker
+    assert other in by_server.text
 
 
 @pytest.mark.parametrize("how", ["one missing", "one twice"])
@@ -294,7 +317,8 @@ def test_an_unmask_without_one_share_of_each_survivor_is_refused(server: Server,
     me = order(server)[0]
     request = whole(server).unmask_request(me)
     shares = request.shares[:3] if how == "one missing" else (*request.shares[:3], request.shares[2])
-    assert_refused(server.unmask(me, replace(request, shares=shares)), "share", "exactly one")
+    words = "exactly one" if how == "one missing" else "does not open"
+    assert_refused(server.unmask(me, replace(request, shares=shares)), "share", words)
 
 
 # -- and afterwards -------------------------------------------------------------------------------------------------

@@ -168,10 +168,21 @@ def test_a_vector_without_its_self_mask_shares_is_refused(tmp_path: Path) -> Non
         collection.add(A, vector, resigned(collection, A, vector, fewer))
 
 
-def test_a_self_mask_share_that_its_maker_did_not_sign_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [0, 59, 61, 144])
+def test_a_self_mask_share_that_cannot_be_one_is_its_makers_fault(size: int, tmp_path: Path) -> None:
+    """Found before the sum is unmasked: it is the maker that is lost, not the pod for which the share is."""
     server = Server(tmp_path, 4)
     server.join()
     collection, vector, reply = good(server, A)
-    unsigned = replace(reply, shares=(reply.shares[0][:-64] + bytes(64), *reply.shares[1:]))
+    spoilt = replace(reply, shares=(*reply.shares[:2], bytes(size), *reply.shares[3:]))
+    with pytest.raises(ShareRefused, match=f"pod '{A}' sent a share of its self mask that is not 60 bytes long"):
+        collection.add(A, vector, resigned(collection, A, vector, spoilt))
+
+
+def test_a_self_mask_share_altered_on_the_way_to_the_server_is_refused(tmp_path: Path) -> None:
+    server = Server(tmp_path, 4)
+    server.join()
+    collection, vector, reply = good(server, A)
+    altered = replace(reply, shares=(reply.shares[0][:-1] + bytes([reply.shares[0][-1] ^ 1]), *reply.shares[1:]))
     with pytest.raises(BadSignature, match=A):
-        collection.add(A, vector, resigned(collection, A, vector, unsigned))
+        collection.add(A, vector, altered)

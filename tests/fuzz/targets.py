@@ -27,7 +27,7 @@ from fl_app.secagg import messages
 from fl_app.secagg.aggregator import Collection
 from fl_app.secagg.binding import reply_statement
 from fl_app.secagg.canonical import decode
-from fl_app.secagg.crypto import HELLO, SELF_SHARE, UNMASK, Signer, statement
+from fl_app.secagg.crypto import HELLO, UNMASK, Signer, statement
 from fl_app.secagg.errors import AlreadyAnswered, ProtocolError
 from fl_app.secagg.ledger_protocol import Account
 from fl_app.secagg.messages import Hello, MaskedReply, Record, SealedShare, UnmaskReply, Witness
@@ -238,14 +238,7 @@ class Bench:
                 return replace(record, signature=signer.sign(message))
             case UnmaskReply():
                 return replace(record, signature=signer.sign(statement(UNMASK, label, ME, "", record.content())))
-            case messages.UnmaskRequest():
-                return replace(record, shares=tuple(_signed_share(SELF_SHARE, label, share) for share in record.shares))
         return record
-
-
-def _signed_share(purpose: str, scope: bytes, share: SealedShare) -> SealedShare:
-    message = statement(purpose, scope, share.sender, share.receiver, share.sealed)
-    return replace(share, signature=identity(share.sender).sign(message))
 
 
 def _typed(take: Callable[[Any], None]) -> Callable[[Any], None]:

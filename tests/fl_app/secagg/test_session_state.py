@@ -10,9 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from fl_app.secagg.binding import label, survivors_statement
+from fl_app.secagg.binding import label, self_share_key, survivors_statement
 from fl_app.secagg.canonical import decode, encode
-from fl_app.secagg.crypto import SELF_SHARE, seal, statement
+from fl_app.secagg.crypto import box
 from fl_app.secagg.errors import (
     AlreadyAnswered,
     MalformedMessage,
@@ -22,7 +22,7 @@ from fl_app.secagg.errors import (
     ShareRefused,
 )
 from fl_app.secagg.ledger_protocol import Account
-from fl_app.secagg.messages import SealedShare, Step, SurvivorsRequest, UnmaskRequest, Witness
+from fl_app.secagg.messages import Step, SurvivorsRequest, UnmaskRequest, Witness
 from fl_app.secagg.pod_session import PodSession
 from fl_app.secagg.session_state import TRANSITIONS, Event, Phase
 from fl_app.secagg.unmasking import unmask, witness
@@ -259,10 +259,9 @@ class AnyOrder(RuleBasedStateMachine):
         if self.attempt(Event.UNMASK_AFTER_LOSS if lost else Event.UNMASK, open_it):
             assert (current, lost != "a", signed or not lost) == (True, True, True)
 
-    def self_share(self, name: str, bound: bytes) -> SealedShare:
-        box = seal(bytes(32), self.session.own.sealing_key, statement(SELF_SHARE, bound, name, "a", b""))
-        signature = self.world.identities[name].sign(statement(SELF_SHARE, bound, name, "a", box))
-        return SealedShare(self.world.aggregator.session, name, "a", box, signature)
+    def self_share(self, name: str, bound: bytes) -> bytes:
+        known = self.session.roster is not None and (name == "a" or name in self.session.pair_keys)
+        return box(bytes(32), self_share_key(self.session.key_with(name) if known else bytes(32), bound, name, "a"))
 
     @rule(round=ROUNDS)
     def answer_in_clear(self, round: int) -> None:

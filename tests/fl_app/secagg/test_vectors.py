@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from fl_app.secagg import canonical, errors, keystream, messages
-from fl_app.secagg.binding import PAIR_KEY, PAIR_SEED, label
+from fl_app.secagg.binding import PAIR_KEY, PAIR_SEED, label, own_key, self_share_key
 from fl_app.secagg.codec import Encoder, Layout, Segment, decode
-from fl_app.secagg.crypto import statement, unseal
+from fl_app.secagg.crypto import statement, unbox, unseal
 from fl_app.secagg.field import field_of
 from fl_app.secagg.keystream import BLOCK, MaskStream, by_ctr, by_gcm, derive, expand, word_buffer
 from fl_app.secagg.masking import mask
@@ -126,6 +126,18 @@ def test_key_derivation(vector: Any) -> None:
     salt = None if vector["salt"] is None else bytes.fromhex(vector["salt"])
     result = derive(bytes.fromhex(vector["secret"]), vector["purpose"], *value_of(vector["context"]), salt=salt)
     assert result.hex() == vector["key"]
+
+
+def test_from_a_pair_key_to_a_share_in_its_box() -> None:
+    pair = {name: bytes.fromhex(text) if name not in ("first", "second", "mask") else text
+            for name, text in load("keys")["pair"].items()}  # fmt: skip
+    key = self_share_key(pair["pair_key"], pair["label"], pair["first"], pair["second"])
+    assert (key, unbox(pair["box"], key, "a")) == (pair["box_key_from_first_to_second"], pair["in_box"])
+    other_way = self_share_key(pair["pair_key"], pair["label"], pair["second"], pair["first"])
+    with pytest.raises(errors.ShareRefused):
+        unbox(pair["box"], other_way, "a")
+    roster = Roster((), pair["roster"])
+    assert own_key(roster, pair["sealing_secret_of_first"]) == pair["own_key_of_first"]
 
 
 def test_from_two_shares_to_a_mask() -> None:
