@@ -20,7 +20,7 @@ from client.site.approved_apps import hash_of
 if TYPE_CHECKING:
     from flwr.app import RecordDict
 
-_UNPACKED = "unpacked"
+UNPACKED = "unpacked"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Guard:
 
     def __init__(self, name: str, directory: Path, file: Path) -> None:
         self.name, self.directory, self.file = name, directory, file
-        self._place = directory / "flower" / _UNPACKED
+        self._place = directory / "flower" / UNPACKED
         self._app: UnpackedApp | None = None
         shutil.rmtree(self._place, ignore_errors=True)
 

@@ -120,8 +120,7 @@ class Node:
             try:
                 if received := self._receive():
                     self._last_message = time.monotonic()
-                    self._answer(*received)
-                    _log.info("[run %d] answered %s", *_about(received[0]))
+                    self._take(*received)
                 elif (waited := time.monotonic() - asked) < _HELD_SECONDS:
                     time.sleep(max(0.0, self._pause() - waited))
             except RunNotRunningException:
@@ -129,6 +128,16 @@ class Node:
 
     def _pause(self) -> float:
         return min(_LATEST, max(_SOONEST, _SHARE * (time.monotonic() - self._last_message)))
+
+    def _take(self, message: Any, tree: Any) -> None:
+        """Answer one message; one that cannot be fetched, or whose reply cannot be sent, is dropped."""
+        run_id, kind = message.metadata.run_id, message.metadata.message_type
+        try:
+            self._answer(message, tree)
+        except Exception:
+            self._note(f"'{kind}' of run {run_id} was dropped: {traceback.format_exc()}")
+        else:
+            _log.info("[run %d] answered %s", run_id, kind)
 
     def _answer(self, message: Any, tree: Any) -> None:
         """Answer one message: by a refusal, by the app, or by an error that says no more than that there was one."""
@@ -138,13 +147,14 @@ class Node:
         kind, run_id = message.metadata.message_type, message.metadata.run_id
         run, bundle = self._run(run_id)
         flower_names.be(run_id, self._node)
+        contents = self._taken(message, tree)
         try:
             judged = self._guard.judge(Request(str(run_id), kind, bundle, dict(run.override_config)))
-            if not isinstance(judged, UnpackedApp):
-                self._confirm(run_id, message.metadata.message_id)
+            if isinstance(judged, UnpackedApp):
+                question = Question(run_id, self._node, tree.object_id, self._context(run, judged), contents)
+                self._have_answered(question, message.metadata.ttl, run, judged)
+            else:
                 self._send_own(Message(judged, reply_to=message))
-                return
-            self._have_answered(message, tree, run, judged)
         except NoReply as error:
             self._note(f"'{kind}' of run {run_id}: {error}")
             if error.why == LATE:
@@ -155,18 +165,22 @@ class Node:
             self._note(traceback.format_exc())
             self._send_own(Message(self._error(Error), reply_to=message))
 
-    def _have_answered(self, message: Any, tree: Any, run: Any, app: UnpackedApp) -> None:
+    def _taken(self, message: Any, tree: Any) -> dict[str, bytes]:
+        """Fetch all of the message, whatever becomes of it: its sender may still be at it, and fails if it is gone."""
+        from flwr.supercore.inflatable.inflatable_utils import pull_objects
+
+        run_id = message.metadata.run_id
+        contents = pull_objects(flower_names.object_ids(tree), lambda object_id: self._pull_object(run_id, object_id))
+        self._confirm(run_id, message.metadata.message_id)
+        return contents
+
+    def _have_answered(self, question: Question, seconds: float, run: Any, app: UnpackedApp) -> None:
         from flwr.common.serde import message_from_proto
         from flwr.proto.message_pb2 import Message as MessageProto
-        from flwr.supercore.inflatable.inflatable_utils import pull_objects, push_object_contents_from_iterable
+        from flwr.supercore.inflatable.inflatable_utils import push_object_contents_from_iterable
 
-        metadata, run_id = message.metadata, message.metadata.run_id
-        contents = pull_objects(flower_names.object_ids(tree), lambda object_id: self._pull_object(run_id, object_id))
-        self._confirm(run_id, metadata.message_id)
-        context = self._context(run, app)
-        question = Question(run_id, self._node, tree.object_id, context, contents)
-        identity = run.fab_id, run.fab_version
-        with self._app.asked(app, identity, question, lambda: self._goes_on(run_id), metadata.ttl) as reply:
+        run_id, identity = question.run, (run.fab_id, run.fab_version)
+        with self._app.asked(app, identity, question, lambda: self._goes_on(run_id), seconds) as reply:
             _remember(self._contexts, run.series_id, reply.context, _SERIES)
             sent = message_from_proto(MessageProto.FromString(reply.message))
             objects = flower_names.tree(reply.tree)
@@ -229,10 +243,6 @@ class Node:
     def _note(self, text: str) -> None:
         _log.error("%s", text)
         write_log(Path(self._settings.directory) / LOG_FILE, text)
-
-
-def _about(message: Any) -> tuple[int, str]:
-    return message.metadata.run_id, message.metadata.message_type
 
 
 def _remember(remembered: OrderedDict[int, Any], key: int, value: Any, most: int) -> None:

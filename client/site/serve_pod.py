@@ -1,6 +1,7 @@
 """Serving a pod: its node (`client.site.node`) as a child process that answers until it is stopped."""
 
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from client.app.ledger import Ledger
+from client.site.app_guard import UNPACKED
 from client.site.approved_apps import Apps
 from client.site.node import ONLINE, TURNED_AWAY, Settings
 from fl_app.errors import RunFailed, UsageError
@@ -117,7 +119,9 @@ def start(
                 raise RunFailed(_not_registered(name, superlink))
             raise RunFailed(f"pod {name}: its node ended with exit code {code}:\n{_last_lines(log)}")
         finally:
-            if node.stop() == TURNED_AWAY or _was_rejected(log):
+            ended = node.stop()
+            shutil.rmtree(directory / UNPACKED, ignore_errors=True)  # which a node that is killed leaves
+            if ended == TURNED_AWAY or _was_rejected(log):
                 ledger.enter_refusal("", "connection", 0, f"{superlink} turned this pod's key away")
 
 

@@ -33,6 +33,7 @@ class SuperLink:
         self.messages, self.content, self.changed = list(messages), content, changed
         self.over: set[int] = set()
         self.confirmed: list[str] = []
+        self.pulled: set[str] = set()
         self.replies: list[Any] = []
         self.runtimes: list[float] = []
         self._objects: dict[str, bytes] = {}
@@ -65,6 +66,7 @@ class SuperLink:
 
     def _pull(self, run_id: int, object_id: str) -> bytes:
         self._check(run_id)
+        self.pulled.add(object_id)
         return self._objects[object_id]
 
     def _confirm(self, run_id: int, message_id: str) -> None:
@@ -87,7 +89,7 @@ class SuperLink:
         return [
             (reply.metadata.reply_to_message_id, flower_names.inflated(object_id, dict(self._objects)))
             for reply, object_id in self.replies
-            if reply.metadata.run_id not in self.over
+            if reply.metadata.run_id not in self.over and object_id in self._objects
         ]
 
 
@@ -144,10 +146,13 @@ def test_each_message_is_answered_by_its_own_reply_and_a_run_keeps_its_state(
     assert set(superlink.runtimes) == {0.0}, "how long a pod computed was told"
 
 
-def test_another_app_is_refused_without_a_look_at_the_message(warm: WarmApp, home: Path, approved: bytes) -> None:
+def test_another_app_is_refused_once_its_message_has_been_fetched(warm: WarmApp, home: Path, approved: bytes) -> None:
     superlink = SuperLink(message(), content=bundle(**{"some_app.py": CODE + "#"}))
-    superlink._pull = lambda *_: pytest.fail("it was pulled")  # type: ignore[method-assign]
+    """A message that is gone while its sender still hands it over ends the sender's run, and tells nobody why."""
+    asked = superlink.messages[0]
     ((_, reply),) = serve(superlink, warm, home)
+    assert superlink.pulled >= {asked.metadata.message_id}
+    assert superlink.confirmed == [asked.metadata.message_id]
     assert records.take(reply.content, records.Refusal).code == "app"
     assert Ledger(home / "ledger.db").entries()[-1].event == "refusal"
 
@@ -187,6 +192,26 @@ def test_what_cannot_be_judged_gets_an_error_and_nothing_runs(warm: WarmApp, hom
         file.write_text(POD)
     assert reply.error.code == ErrorCode.CLIENT_APP_RAISED_EXCEPTION
     assert "secret" not in reply.error.reason
+
+
+@pytest.mark.parametrize("call", ["_pull", "_confirm", "_send", "_push"])
+def test_a_message_that_fails_on_its_way_is_dropped_and_the_next_one_answered(
+    warm: WarmApp, home: Path, approved: bytes, call: str
+) -> None:
+    superlink = SuperLink(message(text="lost"), message(text="next"), content=approved)
+    whole, failed = getattr(superlink, call), []
+
+    def fails_at_first(*arguments: Any) -> Any:
+        if len(superlink.messages):
+            failed.append(call)
+            raise OSError("the line broke")
+        return whole(*arguments)
+
+    setattr(superlink, call, fails_at_first)
+    answers = serve(superlink, warm, home)
+    assert failed
+    assert said(answers[-1][1])["given"] == "next"
+    assert "the line broke" in (home / "pod.log").read_text()
 
 
 class EndsWhile(SuperLink):
