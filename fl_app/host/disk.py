@@ -3,8 +3,14 @@
 import shutil
 from pathlib import Path
 
+from fl_app.errors import RunFailed
+
 _LITTLE = 1 << 20
 """Bytes left at which a disk counts as full: some systems keep a few blocks back."""
+
+
+class DiskFull(RunFailed):
+    """A run that ended because nothing more could be written."""
 
 
 def full_disks(*places: Path) -> str:

@@ -4,7 +4,8 @@ Ray and Flower start servers, which start workers. None of them may remain once 
 died, and neither may their files, even if what started them was killed outright. So a command runs under a *guard*:
 this file as a script, leader of a session of its own, that holds one end of a pipe to whoever started it. The pipe
 closes when that process closes it or ends, however it ends. Then, or when the command itself ends, the guard ends
-every process of its session, removes the command's scratch directory, and goes. (POSIX only.)
+every process of its session, removes the command's scratch directory, and goes. What whoever started it would have
+removed itself, the guard removes if that process is gone. (POSIX only.)
 """
 
 import ctypes
@@ -20,6 +21,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+LEFT_BEHIND = "FL_APP_LEFT_BEHIND"
+"""Variable of a command's environment: a directory that its guard removes if the process that started it has died."""
+_STOP = b"stop"
+"""What is written into the pipe by a process that closes it and lives on."""
 _TICK = 0.05
 _SWEEP = 10.0
 """Seconds after which what cannot be killed (a process in uninterruptible sleep) is left to the system."""
@@ -92,8 +97,12 @@ class GuardedProcess:
 
     def stop(self) -> int:
         """End the command and all its descendants, and return the exit code as `poll` does."""
-        if self._guard.stdin is not None:
-            self._guard.stdin.close()
+        if self._guard.stdin is not None and not self._guard.stdin.closed:
+            with suppress(BrokenPipeError):
+                self._guard.stdin.write(_STOP)
+                self._guard.stdin.flush()
+            with suppress(BrokenPipeError):
+                self._guard.stdin.close()
         try:
             return self.wait(self._grace + _SWEEP + 5)
         except TimeoutError:
@@ -139,7 +148,7 @@ def _guard(grace: float, scratch: Path | None, command: list[str]) -> int:
     if sys.platform == "linux":
         # Whatever loses its parent becomes ours, so that it is reaped even where process 1 does not do it.
         ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
-    parent = os.getppid()
+    parent, died = os.getppid(), False
     try:
         nothing = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
         child = os.posix_spawnp(command[0], command, os.environ, file_actions=nothing)
@@ -147,6 +156,7 @@ def _guard(grace: float, scratch: Path | None, command: list[str]) -> int:
         while (code := _reap(child)) is None:
             # A process forked by the parent may hold the pipe open for longer than the parent lives.
             if kill_at is None and (ordered or _closed(sys.stdin.fileno()) or os.getppid() != parent):
+                died = not ordered and _has_died(sys.stdin.fileno(), parent)
                 os.kill(child, signal.SIGTERM)
                 kill_at = time.monotonic() + grace
             elif kill_at is not None:
@@ -156,10 +166,17 @@ def _guard(grace: float, scratch: Path | None, command: list[str]) -> int:
         return code
     finally:
         _clear(os.getpid(), scratch)
+        if died and (left := os.environ.get(LEFT_BEHIND)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _has_died(descriptor: int, parent: int) -> bool:
+    """Return whether the parent is gone, and has not merely closed the pipe."""
+    return os.getppid() != parent or os.read(descriptor, len(_STOP)) != _STOP
 
 
 def _closed(descriptor: int) -> bool:
-    """Wait for a moment, and say whether the pipe on ``descriptor`` has closed (nobody ever writes to it)."""
+    """Wait for a moment, and say whether the pipe on ``descriptor`` has closed, or is about to be."""
     return bool(select.select([descriptor], [], [], _TICK)[0])
 
 

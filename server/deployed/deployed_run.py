@@ -18,7 +18,7 @@ from pathlib import Path
 from fl_app.errors import RunFailed
 from fl_app.federation.kinds import DeployedFederation
 from fl_app.host.bundle import build
-from fl_app.host.disk import full_disks
+from fl_app.host.disk import DiskFull, full_disks
 from fl_app.host.probe import why_unreachable
 from fl_app.host.processes import GuardedProcess, flower_environment, same_path
 from server.app.run_directory import FLOWER_LOG, RUN_DIRECTORY_VARIABLE
@@ -133,7 +133,7 @@ class DeployedRun:
         if code:
             self._stop_there()
         if code == DISK_FULL:
-            raise RunFailed(full_disks(self._run_dir, Path(tempfile.gettempdir())))
+            raise DiskFull(full_disks(self._run_dir, Path(tempfile.gettempdir())))
         if code in _FAILURES:
             raise RunFailed(_FAILURES[code])
         return code

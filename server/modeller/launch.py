@@ -10,6 +10,8 @@ from typing import Protocol
 from fl_app.config import RunConfig
 from fl_app.errors import DataError, FlAppError, RunFailed, UsageError
 from fl_app.federation.kinds import DeployedFederation, Federation, SimulatedFederation
+from fl_app.host.disk import DiskFull
+from fl_app.host.processes import LEFT_BEHIND
 from fl_app.host.signals import interruptible
 from fl_app.secagg.errors import ProtocolError
 from fl_app.tabular.schema import Schema
@@ -131,8 +133,11 @@ def carry_out(
     deadline: float,
     follow: Follow | None = None,
     callbacks: Sequence[Callback] = (),
+    temporary: Path | None = None,
 ) -> None:
     """Launch the run whose directory is ``run``, follow it to its end, and raise unless it was completed.
+
+    Should this process be killed outright, the directory ``temporary`` is removed with all else.
 
     Raises
     ------
@@ -147,7 +152,7 @@ def carry_out(
     run.forget_stop()
     try:
         try:
-            _launch(run, federation, deadline, follow, observers)
+            _launch(run, federation, deadline, follow, observers, temporary)
         except CallbackFailed:
             raise
         except BaseException as error:
@@ -164,15 +169,20 @@ def carry_out(
 
 
 def _launch(
-    run: RunDirectory, federation: Federation, deadline: float, follow: Follow | None, observers: Callbacks
+    run: RunDirectory,
+    federation: Federation,
+    deadline: float,
+    follow: Follow | None,
+    observers: Callbacks,
+    temporary: Path | None,
 ) -> None:
     launcher, log = launcher_for(federation), RunLog(run.path / FLOWER_LOG)
-    num_pods = 0
+    num_pods, removed = 0, {LEFT_BEHIND: str(temporary)} if temporary else {}
     if isinstance(federation, SimulatedFederation):
         num_pods, deadline = len(federation.pods), deadline + FIRST_LIMIT + SECOND_LIMIT  # Ray's start comes before all
     with interruptible():
         try:
-            launcher.start(run.path, {**os.environ, "FL_APP_FEDERATION": federation.source}, num_pods)
+            launcher.start(run.path, {**os.environ, "FL_APP_FEDERATION": federation.source, **removed}, num_pods)
             observers.start(run.results())
             code = _follow(launcher, run, deadline, follow, observers)
         except CallbackFailed as failed:
@@ -185,7 +195,8 @@ def _launch(
             raise Interrupted(f"stopped; {_how_to_resume(run)}") from None
         except BaseException as error:
             launcher.stop()
-            cause = log.cause() if isinstance(error, RunFailed) and not isinstance(error, FitFailed) else ""
+            asks = isinstance(error, RunFailed) and not isinstance(error, FitFailed | DiskFull)
+            cause = log.cause() if asks else ""
             text = _naming(log, f"{error}: {cause}", run) if cause and cause not in str(error) else str(error)
             _record_end(run, "failed", text)
             if isinstance(error, RunFailed):
@@ -247,7 +258,7 @@ def _follow(launcher: Launcher, run: RunDirectory, deadline: float, follow: Foll
 
 def _record_end(run: RunDirectory, status: Status, text: str, over: Sequence[Status] = ("running",)) -> None:
     """Record how the run ended, unless the ServerApp has recorded it; ``over`` are the statuses that are replaced."""
-    with suppress(FlAppError, ProtocolError):
+    with suppress(FlAppError, ProtocolError, OSError):  # the disk may be full, which is then what is told
         results = run.results()
         if results.status in (None, *over):
             ended = results.changed(run_id=run.name, rounds=results.rounds, status=status, error=text)

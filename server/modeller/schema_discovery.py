@@ -139,7 +139,7 @@ def discover_schemas(
     with tempfile.TemporaryDirectory(prefix="fl-app-") as scratch:
         run = RunDirectory.create(Path(scratch), None, RunRequest(look=discovery))
         try:
-            carry_out(run, federation, 2 * timeout + MARGIN)
+            carry_out(run, federation, 2 * timeout + MARGIN, temporary=Path(scratch))
         except FitFailed as error:
             raise RunFailed(f"the pods could not be asked: {error}") from error
         results = run.results()

@@ -217,6 +217,34 @@ def test_descendants_end_when_one_above_them_is_killed(
     wait_until(lambda: not scratch.exists(), 30)
 
 
+@pytest.mark.processes
+@pytest.mark.parametrize("ended", ["killed", "stops"])
+def test_what_a_killed_parent_would_have_removed_is_removed(
+    ended: str, tmp_path: Path, marked: Callable[[], list[int]]
+) -> None:
+    left = tmp_path / "left"
+    left.mkdir()
+    program = (
+        "import os, pathlib, sys, time; from fl_app.host.processes import LEFT_BEHIND, GuardedProcess as P\n"
+        f"environment = {{**os.environ, LEFT_BEHIND: {str(left)!r}}}\n"
+        "p = P(['sleep', '300'], log=pathlib.Path('log'), environment=environment)\n"
+        "print('started', flush=True); sys.stdin.readline(); p.stop(); print('stopped', flush=True); time.sleep(300)"
+    )
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parent.stdin is not None
+        assert parent.stdout.readline() == b"started\n"
+        if ended == "stops":
+            parent.stdin.write(b"\n")
+            parent.stdin.flush()
+            assert parent.stdout.readline() == b"stopped\n"
+            assert left.exists()
+        parent.kill()
+    wait_until(lambda: not marked(), 30)
+    assert left.exists() == (ended == "stops")
+
+
 # --- simulation ------------------------------------------------------------------------------------------------------
 
 
