@@ -1,9 +1,10 @@
 """The cohort as the server sees it: the pods that answered the hello, who approves whom, and why there is none."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fl_app.errors import RunFailed
+from fl_app.federation.approvals import approval_matrix
 from fl_app.secagg.messages import Hello
 
 
@@ -36,32 +37,6 @@ class CohortRefused(RunFailed):
     def matrix(self) -> list[list[str]]:
         """Return the `approval_matrix` of the requested pods."""
         return approval_matrix(self.requested, self.approvals)
-
-
-def approval_matrix(pods: Sequence[str], approvals: Mapping[str, Collection[str]]) -> list[list[str]]:
-    """Return who approves whom as rows of text: a header, then one row for each pod.
-
-    Parameters
-    ----------
-    pods
-        Names, in the order of rows and columns.
-    approvals
-        For each pod that answered, the pods it approves.
-
-    Returns
-    -------
-    list of rows
-        A cell is "yes" or "no", "?" where the row's pod did not answer, and "-" on the diagonal.
-    """
-
-    def cell(pod: str, other: str) -> str:
-        if other == pod:
-            return "-"
-        if pod not in approvals:
-            return "?"
-        return "yes" if other in approvals[pod] else "no"
-
-    return [["approves", *pods], *([pod, *(cell(pod, other) for other in pods)] for pod in pods)]
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ app = ServerApp()
 
 _LONGEST = 300
 """Characters of an unexpected error that are told; its traceback is in the log."""
+_AHEAD = 0.3
+"""Seconds until torch is imported: the first message has left by then, which the import would hold up."""
 
 
 @app.main()
@@ -62,7 +64,7 @@ def main(grid: Grid, context: Context) -> None:
 def train(grid: Grid, run: RunDirectory, recorder: Recorder, checkpoint: Checkpoint | None) -> None:
     """Train from the start, or go on from a checkpoint: with its encoding, and without asking for statistics again."""
     config = run.config()
-    threading.Thread(target=_import_torch).start()  # while the pods answer their first messages
+    threading.Timer(_AHEAD, _import_torch).start()  # while the pods answer their first messages
     hooks = Hooks(
         on_round=recorder.round,
         on_skip=recorder.skip,

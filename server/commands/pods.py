@@ -146,7 +146,7 @@ def _show(
 
 
 def _matrix(published: "dict[str, PodInfo]", missing: list[str]) -> list[list[str]]:
-    from strategies.cohort import approval_matrix
+    from fl_app.federation.approvals import approval_matrix
 
     return approval_matrix([*published, *missing], {name: info.approves for name, info in published.items()})
 

@@ -19,8 +19,6 @@ from server.app.results import Results, Status
 from server.app.run_directory import FLOWER_LOG, RunDirectory, request_for
 from server.modeller.callbacks import Callback, CallbackFailed, Callbacks
 from server.modeller.failure_cause import RunLog, how_it_ended
-from server.modeller.ray_start import FIRST_LIMIT, SECOND_LIMIT
-from server.modeller.simulation import Simulation
 
 POLL = 0.2
 MARGIN = 120.0
@@ -62,6 +60,8 @@ def launcher_for(federation: Federation) -> Launcher:
         from server.deployed.deployed_run import DeployedRun
 
         return DeployedRun(federation)
+    from server.modeller.simulation import Simulation
+
     return Simulation()
 
 
@@ -179,6 +179,8 @@ def _launch(
     launcher, log = launcher_for(federation), RunLog(run.path / FLOWER_LOG)
     num_pods, removed = 0, {LEFT_BEHIND: str(temporary)} if temporary else {}
     if isinstance(federation, SimulatedFederation):
+        from server.modeller.ray_start import FIRST_LIMIT, SECOND_LIMIT
+
         num_pods, deadline = len(federation.pods), deadline + FIRST_LIMIT + SECOND_LIMIT  # Ray's start comes before all
     with interruptible():
         try:
