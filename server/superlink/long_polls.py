@@ -23,6 +23,8 @@ POD_SECONDS = 20.0
 """Longest time for which a pod's pull is held; Flower's clients wait 30 seconds for an answer."""
 SERVERAPP_SECONDS = 1.0
 """The same for a ServerApp's, which looks at its deadlines between two pulls."""
+_LOOK_SECONDS = 120.0
+"""Flower is asked anew for a pod's messages after so long, whatever the gate knows."""
 _KEPT_SECONDS = 600.0
 
 
@@ -57,8 +59,8 @@ class LongPolls:
         self.uploads = Uploads(self._come)
         self._handed: dict[str, _Handed] = {}
         self._kept: dict[int, tuple[float, Answer]] = {}
-        self._nothing: set[int] = set()
-        """The nodes for which Flower had no message, and none has come since."""
+        self._nothing: dict[int, tuple[str, float]] = {}
+        """Which pod has asked when for a node for which Flower had no message, and none has come since."""
 
     async def pull_of_pod(
         self, replay: Replay, receive: Receive, name: str, check: Callable[[], Answer | None]
@@ -72,25 +74,27 @@ class LongPolls:
         request = parsed(PullMessagesRequest, replay.body)
         if request is None:
             return Pulled(await replay())
-        node, asked = request.node.node_id, False
+        node, first = request.node.node_id, True
         if again := self._to_repeat(name):
             return Pulled(again, node)
 
         async def look() -> Answer | None:
-            nonlocal asked
-            if asked and (refused := check()) is not None:
+            nonlocal first
+            if not first and (refused := check()) is not None:
                 return refused
-            if node in self._nothing and self.uploads.to(("node", node)):
+            first = False
+            if self._has_nothing(node, name):
                 return None
-            asked = True
-            self._nothing.add(node)  # before the look: what comes while it lasts takes the node off again
+            self._nothing[node] = name, time.monotonic()  # before the look: what comes meanwhile takes it off again
             answer = await replay()
-            return answer if answer.status != 200 or answer.body else None
+            if answer.status != 200 or answer.body:
+                self._nothing.pop(node, None)
+                return answer
+            return None
 
         async with self.bells.listening(("node", node), receive) as bell:
             answer = await bell.until(look, POD_SECONDS) or EMPTY
         if answer.status == 200 and answer.body:
-            self._nothing.discard(node)
             self._hand(name, answer)
         return Pulled(answer, node if answer.status == 200 else 0, bell.gone)
 
@@ -173,8 +177,18 @@ class LongPolls:
     def _come(self, bell: Any) -> None:
         kind, number = bell
         if kind == "node":
-            self._nothing.discard(number)
+            self._nothing.pop(number, None)
         self.bells.ring(bell)
+
+    def _has_nothing(self, node: int, name: str) -> bool:
+        """Say whether there is no use in asking Flower for a message for a node, for which this pod has asked before.
+
+        Only Flower knows whose a node is: where another has asked for it, Flower is asked again. It is every now and
+        then in any case, so that a message that came by some other way is not lost.
+        """
+        asked_by, when = self._nothing.get(node, ("", 0.0))
+        recent = time.monotonic() - when < _LOOK_SECONDS
+        return asked_by == name and (recent or bool(self.uploads.to(("node", node))))
 
     def _hand(self, name: str, answer: Answer) -> None:
         from flwr.proto.fleet_pb2 import PullMessagesResponse

@@ -14,7 +14,7 @@ _SESSION_SECONDS = 180.0
 """After so long without an object Flower gives up the session in which a message's objects are sent."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Upload:
     """A message of which the objects ``missing`` are yet to come.
 
@@ -43,7 +43,8 @@ class Uploads:
 
     def begin(self, session: str, upload: Upload) -> None:
         """Note a message that is on its way; one that needs no object is whole at once."""
-        self._forget(lambda known: time.monotonic() - known.touched > _SESSION_SECONDS)
+        for given_up in self._forget(lambda known: time.monotonic() - known.touched > _SESSION_SECONDS):
+            self._ring(given_up.bell)
         if upload.missing:
             self._sessions.setdefault(session, []).append(upload)
         else:
@@ -69,13 +70,13 @@ class Uploads:
         """Forget what the pod ``sender`` was sending: it is gone."""
         self._forget(lambda known: known.sender == sender)
 
-    def _forget(self, over: Callable[[Upload], bool]) -> None:
+    def _forget(self, over: Callable[[Upload], bool]) -> list[Upload]:
+        forgotten = [upload for uploads in self._sessions.values() for upload in uploads if over(upload)]
         for session, uploads in list(self._sessions.items()):
-            kept = [upload for upload in uploads if not over(upload)]
-            if kept:
-                self._sessions[session] = kept
-            else:
+            self._sessions[session] = [upload for upload in uploads if upload not in forgotten]
+            if not self._sessions[session]:
                 del self._sessions[session]
+        return forgotten
 
 
 def objects_of(tree: Any, wanted: Collection[str]) -> set[str]:

@@ -339,3 +339,46 @@ def test_a_malformed_pull_is_flowers_affair(told: Callable[[Story], None]) -> No
             assert call.status == 400
 
     told(story)
+
+
+def test_a_pod_that_asks_for_anothers_node_learns_nothing_of_it(
+    superlink: Any, registry: Registry, tmp_path: Path
+) -> None:
+    registry.add([pod_card("south", tmp_path / "south")])
+
+    async def story() -> None:
+        north, south = (PodCaller(superlink, name, tmp_path / name) for name in ("north", "south"))
+        await north.activate()
+        await south.activate()
+        pull = north.pull()
+        assert await pull.is_held()
+        pull.hang_up()
+        south.node = north.node
+        foreign = south.pull()
+        await foreign.task
+        assert foreign.status == 401
+
+    asyncio.run(story())
+
+
+def test_flower_is_not_asked_again_for_a_pod_for_which_nothing_has_come(
+    told: Callable[[Story], None], superlink: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = superlink.state.linkstate_factory.state()
+    ask, asked = state.get_message_ins, list[int]()
+    state.get_message_ins = lambda *a, **k: asked.append(k["node_id"]) or ask(*a, **k)  # type: ignore[func-returns-value]
+
+    async def story(pod: PodCaller, app: ServerAppCaller) -> None:
+        for _ in range(3):
+            pull = pod.pull()
+            assert await pull.is_held()
+            pull.hang_up()
+            await pull.task
+        assert len(asked) == 1
+        monkeypatch.setattr(long_polls, "_LOOK_SECONDS", 0.0)
+        pull = pod.pull()
+        assert await pull.is_held()
+        assert len(asked) == 2
+        pull.hang_up()
+
+    told(story)
