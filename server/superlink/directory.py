@@ -40,6 +40,8 @@ _JOIN_FILE_HEAD = """\
 # This file holds no secret, but whoever replaces it can replace the SuperLink: send it by a way you trust.
 """
 DEFAULT_NAME = "shared"
+DATABASE = "state.db"
+"""The file of Flower's own state in the operator's directory."""
 _AUTHORITY_KEY, _CERTIFICATE, _KEY = "ca.key", "superlink.crt", "superlink.key"
 
 

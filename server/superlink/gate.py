@@ -17,13 +17,14 @@ import asyncio
 import json
 import logging
 from base64 import b64decode
-from collections.abc import Awaitable, Callable, Set
+from collections.abc import Awaitable, Callable, Collection, Set
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
 from server.deployed.credentials import GATE_CODE
 from server.superlink.bells import Bells
+from server.superlink.housekeeping import clear_ended
 from server.superlink.last_seen import LastSeen
 from server.superlink.registry import Registry
 from server.superlink.replay import EMPTY, Answer, ASGIApp, Message, Receive, Replay, Scope, Send, parsed, read_body
@@ -68,6 +69,8 @@ class Gate:
         Called with the application, before a request is examined, whenever the register has changed.
     bells
         What lets held requests go; ending them lets all go at once.
+    ended
+        Called in a thread with Flower's state and runs that may be over; returns those that are, cleared away.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Gate:
         audience: str,
         changed: Callable[[Any], Awaitable[None]],
         bells: Bells | None = None,
+        ended: Callable[[Any, Collection[int]], Collection[int]] = clear_ended,
     ) -> None:
         self._app = app
         self._registry = registry
@@ -86,7 +90,7 @@ class Gate:
         self._applied = 0
         self._applying = asyncio.Lock()
         self._bells = bells or Bells()
-        self._traffic = Traffic(app, self._bells)
+        self._traffic = Traffic(app, self._bells, ended)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request pass, or answer it with a refusal."""
@@ -95,6 +99,8 @@ class Gate:
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
             await self._apply_changes(scope["app"])
+            if self._traffic.state is None and scope["app"] is not None:
+                self._traffic.state = scope["app"].state.linkstate_factory.state()
             await self._admit(scope, receive, send)
         else:
             # Flower has no WebSocket routes; if it ever gets some, they are closed (1008: policy violation).
@@ -139,7 +145,6 @@ class Gate:
             elif not _is_signed(scope):
                 await _refusal(401, POD_UNSIGNED, scope).give(send)
             else:
-                self._traffic.state = scope["app"].state.linkstate_factory.state()
 
                 def check() -> Answer | None:
                     if self._pod_of(scope) != pod:
@@ -239,6 +244,7 @@ class Gate:
                 run = StartRunResponse.FromString(bytes(body)).run_id
                 self._registry.started(run, name)
                 log.info("modeller %s has started run %d", name, run)
+                self._traffic.clear()
             await send(message)
 
         return record

@@ -41,6 +41,8 @@ class Registry:
         self._cards: dict[str, Card] = {}
         self._nodes: dict[bytes, str] = {}
         self._modellers: dict[str, Card] = {}
+        self._starters: dict[int, str] = {}
+        self._starters_size = 0
 
     @property
     def cards(self) -> Mapping[str, Card]:
@@ -121,14 +123,19 @@ class Registry:
         with (self.directory / "runs").open("a", encoding="utf-8") as file:
             file.write(f"{run} {name}\n")
 
-    def starters(self) -> dict[int, str]:
+    def starters(self) -> Mapping[int, str]:
         """Return which modeller has started which run."""
+        path = self.directory / "runs"
         try:
-            lines = (self.directory / "runs").read_text("utf-8").splitlines()
+            size = path.stat().st_size
         except FileNotFoundError:
             return {}
-        matches = (re.fullmatch(r"(\d+) (\S+)", line) for line in lines)
-        return {int(match[1]): match[2] for match in matches if match}  # one that was cut off has no name
+        # The file only grows, and is asked for several times a second while a run starts.
+        if size != self._starters_size:
+            matches = (re.fullmatch(r"(\d+) (\S+)", line) for line in path.read_text("utf-8").splitlines())
+            # One that was cut off has no name.
+            self._starters, self._starters_size = {int(match[1]): match[2] for match in matches if match}, size
+        return self._starters
 
     def _check(self, card: Card, registered: Mapping[str, Card]) -> None:
         holder = registered.get(card.name)

@@ -17,13 +17,12 @@ STOP_RUN = "/v1/control/stop-run"
 ACQUIRE = "/v1/runtime/acquire-task"
 OF_MODELLERS = frozenset({START_RUN, "/v1/control/list-runs", STOP_RUN, ACQUIRE})
 PULL_OF_TASK, PUSH_OF_TASK = "/v1/runtime/pull-messages", "/v1/runtime/push-messages"
-PUSH_OBJECT_OF_TASK = "/v1/runtime/push-object"
-OF_TASKS = frozenset({PULL_OF_TASK, PUSH_OF_TASK, PUSH_OBJECT_OF_TASK}) | frozenset(
+PUSH_OBJECT_OF_TASK, TASK_OUTPUT = "/v1/runtime/push-object", "/v1/runtime/push-task-output"
+OF_TASKS = frozenset({PULL_OF_TASK, PUSH_OF_TASK, PUSH_OBJECT_OF_TASK, TASK_OUTPUT}) | frozenset(
     f"/v1/runtime/{call}"
     for call in (
         "send-task-heartbeat",
         "pull-task-input",
-        "push-task-output",
         "pull-object",
         "confirm-message-received",
         "get-nodes",

@@ -13,7 +13,7 @@ from pathlib import Path
 from fl_app.errors import RunFailed, UsageError
 from fl_app.federation.address import is_loopback
 from fl_app.host.processes import GuardedProcess, flower_environment, same_path
-from server.superlink.directory import SuperLinkDirectory
+from server.superlink.directory import DATABASE, SuperLinkDirectory
 
 LOG = "superlink.log"
 START_SECONDS = 60.0
@@ -80,7 +80,7 @@ def _arguments(directory: SuperLinkDirectory) -> list[str]:
         *("--host", host, "--port", str(directory.port), "--isolation", "process", "--enable-supernode-auth"),
         *("--ssl-ca-certfile", str(directory.authority)),
         *("--ssl-certfile", str(directory.certificate), "--ssl-keyfile", str(directory.key)),
-        *("--database", str(directory.path / "state.db")),
+        *("--database", str(directory.path / DATABASE)),
     ]
 
 

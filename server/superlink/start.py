@@ -12,6 +12,7 @@ and by the tests of whole deployments.
 
 import socket
 import sys
+from collections.abc import Collection
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,9 @@ import uvicorn
 
 from server.superlink.bells import Bells
 from server.superlink.certificates import AUTHORITY
+from server.superlink.directory import DATABASE
 from server.superlink.gate import Gate, log
+from server.superlink.housekeeping import clear_ended, truncate_log
 from server.superlink.registry import Registry, node_pem
 from server.superlink.tokens import audience
 
@@ -48,33 +51,43 @@ def main(directory: Path, arguments: list[str]) -> None:
         await run_in_threadpool(apply_register, state, registry, NOOP_FLWR_AID, NOOP_ACCOUNT_NAME)
 
     audience_here = audience((directory / AUTHORITY).read_bytes())
-    gate = Middleware(Gate, registry=registry, audience=audience_here, changed=changed, bells=bells)
+    database = directory / DATABASE
+
+    def ended(state: Any, runs: Collection[int]) -> Collection[int]:
+        over = clear_ended(state, runs)
+        truncate_log(database)
+        return over
+
+    gate = Middleware(Gate, registry=registry, audience=audience_here, changed=changed, bells=bells, ended=ended)
     _replace(extensions, "get_middleware", lambda: (gate,))
     _replace(config_loader, "ObjectStoreFactory", lambda _database: ObjectStoreFactory())
-    _replace(uvicorn, "run", partial(run, bells))
+    truncate_log(database)
+    _replace(uvicorn, "run", partial(run, bells, database))
     sys.argv = ["flower-superlink", *arguments]
     flower_superlink()
 
 
-def run(bells: Bells, app: Any, *, reload: bool = False, **settings: Any) -> None:
+def run(bells: Bells, database: Path, app: Any, *, reload: bool = False, **settings: Any) -> None:
     """Serve ``app`` as ``uvicorn.run`` does, but let held requests go when the SuperLink is asked to end."""
     if reload:
         raise ValueError("a SuperLink does not reload its code")
+    clear_ended(app.state.linkstate_factory.state())
     config = uvicorn.Config(app, timeout_graceful_shutdown=_GRACE_SECONDS, **settings)
     with suppress(KeyboardInterrupt):
-        _Server(config, bells).run()
+        _Server(config, bells, database).run()
 
 
 class _Server(uvicorn.Server):
     """A server that tells held requests of its end; by itself it would wait until each has been answered."""
 
-    def __init__(self, config: uvicorn.Config, bells: Bells) -> None:
+    def __init__(self, config: uvicorn.Config, bells: Bells, database: Path) -> None:
         super().__init__(config)
-        self._bells = bells
+        self._bells, self._database = bells, database
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._bells.end()
         await super().shutdown(sockets)
+        truncate_log(self._database, 0)  # here, since a signal ends the process before `run` returns
 
 
 def apply_register(state: Any, registry: Registry, owner: str, owner_name: str) -> None:

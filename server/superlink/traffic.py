@@ -1,13 +1,15 @@
 """What the gate does with the requests that it has admitted: pulls are held, and who is there is noted."""
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
 from server.superlink import routes
 from server.superlink.bells import Bells
+from server.superlink.housekeeping import clear_ended
 from server.superlink.long_polls import LongPolls
 from server.superlink.presence import Presence
 from server.superlink.replay import Answer, ASGIApp, Message, Receive, Replay, Scope, Send, read_body
@@ -27,6 +29,8 @@ class Traffic:
         The application behind the gate.
     bells
         Those of the pulls that are held.
+    ended
+        Called in a thread with Flower's LinkState and runs that may be over; returns those that are.
 
     Attributes
     ----------
@@ -34,8 +38,12 @@ class Traffic:
         Flower's LinkState, once the application is there.
     """
 
-    def __init__(self, app: ASGIApp, bells: Bells) -> None:
-        self._app = app
+    def __init__(
+        self, app: ASGIApp, bells: Bells, ended: Callable[[Any, Collection[int]], Collection[int]] = clear_ended
+    ) -> None:
+        self._app, self._ended = app, ended
+        self._runs: set[int] = set()
+        self._clearing: set[asyncio.Task[None]] = set()
         self._polls = LongPolls(bells)
         self.state: Any = None
         self._presence = Presence(self._take_off, self._take_on)
@@ -70,8 +78,9 @@ class Traffic:
         """Pass on a request of the ServerApp of ``run``."""
         path = scope["path"]
         if path not in (routes.PULL_OF_TASK, routes.PUSH_OF_TASK, routes.PUSH_OBJECT_OF_TASK):
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, _noting(send, self.clear) if path == routes.TASK_OUTPUT else send)
             return
+        self._runs.add(run)
         body = await read_body(receive)
         if body is None:
             return
@@ -83,6 +92,18 @@ class Traffic:
         else:
             answer = await self._polls.pull_of_serverapp(replay, receive, run)
         await answer.give(send)
+
+    def clear(self) -> None:
+        """Clear away what runs have left that are over by now."""
+        task = asyncio.create_task(self._clear())
+        self._clearing.add(task)  # asyncio itself keeps no reference
+        task.add_done_callback(self._clearing.discard)
+
+    async def _clear(self) -> None:
+        try:
+            self._runs -= set(await run_in_threadpool(self._ended, self.state, frozenset(self._runs)))
+        except Exception:
+            log.exception("what ended runs have left could not be cleared away")
 
     def _served(self, path: str, name: str) -> None:
         if path in (routes.HEARTBEAT, routes.RUN):  # a node that works asks meanwhile whether its run goes on
