@@ -6,21 +6,19 @@ code that encodes. So a stale file is never read, and files with another digest 
 
 import hashlib
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import fields
-from functools import lru_cache
-from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from client.app.table_cache import TableCache, code_of, identity_of
 from fl_app.pod.definition import Pod
-from fl_app.system.files import replace_file
-from fl_app.tabular import cell_text
+from fl_app.system.files import replacing
 from fl_app.tabular.encoding import Encoded, Encoding
 
-_DIGITS = 32
+_DIGITS, _SUFFIX = 32, ".npz"
 
 
 class EncodedRows:
@@ -37,7 +35,8 @@ class EncodedRows:
     """
 
     def __init__(self, directory: Path, pod: Pod, encoding: Encoding) -> None:
-        made_of = (_table_digest(pod.datasource.path, pod.datasource.path.stat().st_mtime_ns), *_code(),
+        self._path, self._identity = pod.datasource.path, identity_of(pod.datasource.path)
+        made_of = (TableCache(directory, pod).digest(), *code_of("encoding"),
                    pod.model_dump_json().encode(), encoding.model_dump_json().encode())  # fmt: skip
         digests = b"".join(hashlib.sha256(part).digest() for part in made_of)
         self._directory, self._name = directory, hashlib.sha256(digests).hexdigest()[:_DIGITS]
@@ -45,7 +44,7 @@ class EncodedRows:
     def load(self, part: str) -> Encoded | None:
         """Return the rows of "train", "validation" or "test", or None if they are not there or cannot be read."""
         try:
-            with np.load(BytesIO(self._file(part).read_bytes()), allow_pickle=False) as file:
+            with self._file(part).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             dropped = int(arrays.pop("dropped"))
             return Encoded(**arrays, dropped=dropped)
@@ -55,29 +54,18 @@ class EncodedRows:
             return None
 
     def save(self, part: str, rows: Encoded) -> None:
-        """Write the rows, if the disk takes them, and remove those of other tables or encodings."""
-        written = BytesIO()
-        arrays = {f.name: getattr(rows, f.name) for f in fields(rows)}
-        np.savez(written, **{name: array for name, array in arrays.items() if array is not None})
+        """Write the rows, if the disk takes them and the table is still the same; remove those of others."""
+        if identity_of(self._path) != self._identity:
+            return
+        arrays: dict[str, Any] = {f.name: getattr(rows, f.name) for f in fields(rows)}
         with suppress(OSError):
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            replace_file(self._file(part), written.getvalue(), mode=0o600)
+            with replacing(self._file(part), mode=0o600) as written:
+                np.savez(written, **{name: array for name, array in arrays.items() if array is not None})
             for entry in os.scandir(self._directory):
-                if not entry.name.startswith((self._name, ".")):  # with a dot: being written by another process
+                # With a dot: being written by another process.
+                if entry.name.endswith(_SUFFIX) and not entry.name.startswith((self._name, ".")):
                     os.unlink(entry)
 
     def _file(self, part: str) -> Path:
-        return self._directory / f"{self._name}-{part}.npz"
-
-
-@lru_cache(maxsize=16)
-def _table_digest(path: Path, modified: int) -> bytes:
-    """Return the digest of a table's bytes; taken again only if the file has changed."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
-
-
-def _code() -> Iterator[bytes]:
-    tabular = Path(str(cell_text.__file__)).parent  # Arrow is imported where a table is read, and not to find its cache
-    for name in ("table_file", "csv_file", "cells", "dictionaries", "cell_text", "encoding"):
-        yield (tabular / f"{name}.py").read_bytes()
+        return self._directory / f"{self._name}-{part}{_SUFFIX}"

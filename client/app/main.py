@@ -60,9 +60,11 @@ def find_pod(context: Context) -> tuple[Pod, Path | None]:
 def find_owner(context: Context) -> Owner:
     """Return the owner in whose name this node answers."""
     pod, home = find_pod(context)
-    return owner_of(
-        pod.name, pod.approved_pods, pod.policy, home=home, schema=lambda proposal: PodTable.of(pod).schema(proposal)
-    )
+
+    def schema(proposal: str) -> str:
+        return PodTable.of(pod).schema(proposal, pod_home(pod.name, home) / ENCODED_DIRECTORY)
+
+    return owner_of(pod.name, pod.approved_pods, pod.policy, home=home, schema=schema)
 
 
 def requested_training(settings: str) -> Mapping[TrainingLimit, int | None]:

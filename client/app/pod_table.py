@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from client.app.encoded_rows import EncodedRows
 from client.app.row_split import split_rows
+from client.app.table_cache import Identity, TableCache, identity_of
 from fl_app.pod.definition import Pod
 from fl_app.tabular.column_spec import ColumnSpec, agree
 from fl_app.tabular.encoding import Encoded, Encoding
@@ -28,7 +29,7 @@ class PodTable:
     @classmethod
     def of(cls, pod: Pod) -> "PodTable":
         """Return the table of ``pod``, which is read when it is first needed, and again if its file has changed."""
-        return _table(pod.model_dump_json(), pod.datasource.path.stat().st_mtime_ns)
+        return _table(pod.model_dump_json(), identity_of(pod.datasource.path))
 
     @cached_property
     def cells(self) -> "Table":
@@ -43,14 +44,19 @@ class PodTable:
             without=self.pod.data_config.ignore_cols,
         )
 
-    def schema(self, proposal: str = "") -> str:
+    def schema(self, proposal: str = "", directory: Path | None = None) -> str:
         """Return the JSON of the schema the owner publishes.
 
         Parameters
         ----------
         proposal : str
             A modeller's `ColumnSpec` as JSON, which decides what the owner's file leaves open; "" for none.
+        directory : Path or None
+            Where it is kept for the next process, which then need not read the table; None: nowhere.
         """
+        return TableCache(directory, self.pod).published(proposal, lambda: self._described(proposal))
+
+    def _described(self, proposal: str) -> str:
         config, least = self.pod.data_config, self.pod.policy.minimum_category_count
         agreed = agree(
             self.cells,
@@ -108,5 +114,5 @@ class PodTable:
 
 
 @lru_cache(maxsize=16)
-def _table(definition: str, modified: int) -> PodTable:
+def _table(definition: str, identity: Identity) -> PodTable:
     return PodTable(Pod.model_validate_json(definition))

@@ -77,14 +77,17 @@ def _document(pod: "Pod", home: Path | None) -> dict[str, Any]:
     from fl_app.errors import FlAppError
     from fl_app.identity.key_file import Identity
     from fl_app.identity.known_pods import Keyring, known_pods
-    from fl_app.system.home import pod_home
+    from fl_app.system.home import ENCODED_DIRECTORY, pod_home
     from fl_app.tabular.schema import Schema
 
     document: dict[str, Any] = {"name": pod.name, "fingerprint": None, "columns": None}
     with suppress(FlAppError):
         document["fingerprint"] = Identity.load(pod_home(pod.name, home)).fingerprint
     with suppress(FlAppError, OSError):
-        schema = Schema.from_json(PodTable.of(pod).schema())
+        home_of_pod = pod_home(pod.name, home)
+        # With keys it has a home, where the pod's first hello then finds what it publishes.
+        kept = home_of_pod / ENCODED_DIRECTORY if home_of_pod.is_dir() else None
+        schema = Schema.from_json(PodTable.of(pod).schema("", kept))
         document["columns"] = {column.name: column.kind for column in schema.columns}
     with suppress(FlAppError):
         keyring = Keyring.load(known_pods(home))

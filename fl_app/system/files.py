@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def absolute(path: str | Path, base: Path) -> Path:
@@ -15,13 +16,25 @@ def absolute(path: str | Path, base: Path) -> Path:
 
 def replace_file(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Write ``content`` to ``path`` so that a reader sees the old file or the new one, never a part of either."""
+    with replacing(path, mode) as file:
+        file.write(content)
+
+
+@contextmanager
+def replacing(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """Yield a new file that takes the place of ``path`` at the end, unless an exception is raised.
+
+    It has a name and may be written to by that, too.
+    """
     target = path.resolve()
-    written = _write_beside(target, content, mode)
-    try:
-        written.replace(target)
-    except OSError:
-        written.unlink()
-        raise
+    with _new_beside(target) as file:
+        try:
+            yield file
+            _write_through(file, mode)
+            os.replace(file.name, target)
+        except BaseException:
+            os.unlink(file.name)
+            raise
 
 
 def create_file(path: Path, content: bytes, mode: int) -> None:
@@ -69,11 +82,22 @@ def held(path: Path) -> Iterator[None]:
 
 def _write_beside(path: Path, content: bytes, mode: int) -> Path:
     """Write a new file with a name of its own next to ``path``, on the disk before this returns."""
+    with _new_beside(path) as file:
+        file.write(content)
+        _write_through(file, mode)
+        return Path(file.name)
+
+
+@contextmanager
+def _new_beside(path: Path) -> Iterator[BinaryIO]:
     # mkstemp opens with O_EXCL and mode 0600, so a secret is never readable by others, not even for a moment.
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fchmod(file.fileno(), mode)
-        os.fsync(file.fileno())
-    return Path(name)
+    os.close(descriptor)
+    with open(name, "wb") as file:  # by its name, which the file then knows
+        yield file
+
+
+def _write_through(file: BinaryIO, mode: int) -> None:
+    file.flush()
+    os.fchmod(file.fileno(), mode)
+    os.fsync(file.fileno())

@@ -10,7 +10,7 @@
             ledger.db        every message answered or refused, as an append-only chain
             pod.log          errors that are told to nobody but the owner
             paused           an empty file; while it exists the pod answers nobody
-            encoded/         the table's rows as arrays, kept from one message to the next
+            encoded/         the table's rows as arrays, its digest and what it publishes, for the next message
             apps/, refused/  versions of the app that the owner has approved, and the last ones refused
             flower/          what its node runs and unpacks
         modeller/            identity.key, name
