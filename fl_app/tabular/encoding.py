@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fl_app.tabular.cells import Table
+
+Codes = NDArray[np.signedinteger[Any]]
 
 UNKNOWN, MISSING, FIRST_VALUE = 0, 1, 2
 """Codes of a categorical column: a value that no pod published, no value, and the first published value."""
@@ -129,26 +131,26 @@ def value_codes(
 
 @dataclass(frozen=True)
 class Encoded:
-    """The n rows of a table as arrays.
+    """The n rows of a table as arrays; integers in the smallest signed type that holds all that the encoding has.
 
     Attributes
     ----------
     numbers
         float32 [n, p]: continuous features, normalised; 0 (the mean) where missing.
     bins
-        int64 [n, p]: the code of each number's bin, from 1; 0 where missing.
+        int8, int16 or int32 [n, p]: the code of each number's bin, from 1; 0 where missing.
     codes
-        int64 [n, c]: categorical features; 0 unknown, 1 missing, 2.. the schema's values.
+        int8, int16 or int32 [n, c]: categorical features; 0 unknown, 1 missing, 2.. the schema's values.
     labels
-        int64 [n], or None where the table was encoded without its target.
+        int8, int16 or int32 [n], or None where the table was encoded without its target.
     dropped
         Rows left out because their label is missing or not published.
     """
 
     numbers: NDArray[np.float32]
-    bins: NDArray[np.int64]
-    codes: NDArray[np.int64]
-    labels: NDArray[np.int64] | None
+    bins: Codes
+    codes: Codes
+    labels: Codes | None
     dropped: int = 0
 
     def __len__(self) -> int:
@@ -247,22 +249,24 @@ class Encoding(Frozen):
         DataError
             A column is absent that is not optional, or holds what its kind cannot hold.
         """
-        labels, table = None, _table(rows)
+        labels: Codes | None = None
+        table = _table(rows)
         size = len(table)
         if with_labels:
             labels = self.labels_of(table)
             known = labels >= 0
-            table, labels = table.rows(known), labels[known]
+            table, labels = table.rows(known), labels[known].astype(_smallest(len(self.labels)))
         n, p = len(table), len(self.continuous)
-        categories = np.empty((n, len(self.categorical)), dtype=np.int64)
+        categories = np.empty((n, len(self.categorical)), dtype=_smallest(max(self.cardinalities, default=0)))
         for i, column in enumerate(self.categorical):
             categories[:, i] = codes_of(table, column)
-        numbers, bins = np.zeros((n, p), dtype=np.float32), np.zeros((n, p), dtype=np.int64)
+        numbers = np.zeros((n, p), dtype=np.float32)
+        bins = np.zeros((n, p), dtype=_smallest(max(self.bin_counts, default=0)))
         for i, column in enumerate(self.continuous):
             values = present_numbers(table, column)
             present = ~np.isnan(values)
             values = values[present]
-            codes = np.array(self.normalisation.codes[i], dtype=np.int64)
+            codes = np.array(self.normalisation.codes[i], dtype=bins.dtype)
             numbers[present, i] = (values - self.normalisation.mean[i]) / self.normalisation.std[i]
             bins[present, i] = codes[cell_of(values, np.array(self.normalisation.cells[i]))]
         return Encoded(numbers, bins, categories, labels, dropped=size - n)
@@ -290,6 +294,11 @@ def codes_of(table: "Table", column: Column) -> NDArray[np.int64]:
     codes = {key_of(value): code for code, value in enumerate(column.values, start=FIRST_VALUE)}
     # Index -1, a missing cell, takes the last entry.
     return np.array([*(codes.get(key_of(text), UNKNOWN) for text in texts), MISSING], dtype=np.int64)[indices]
+
+
+def _smallest(codes: int) -> np.dtype[Any]:
+    """Return the smallest signed type that holds the codes below ``codes``: torch knows few unsigned ones."""
+    return np.min_scalar_type(-max(codes, 1))
 
 
 def _table(rows: "Table | pd.DataFrame") -> "Table":

@@ -7,7 +7,7 @@ cells that follow the scores: see `fl_app.tabular.score_cells`.
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,12 +95,14 @@ def scored_classes(classes: int) -> int:
     return 1 if classes == 2 else classes
 
 
-def count(labels: NDArray[np.int64], probabilities: NDArray[np.float64], edges: Edges | None = None) -> Counts:
+def count(
+    labels: NDArray[np.signedinteger[Any]], probabilities: NDArray[np.float64], edges: Edges | None = None
+) -> Counts:
     """Count rows by true and predicted class, and their scores by cell.
 
     Parameters
     ----------
-    labels : int64 [n]
+    labels : integers [n]
     probabilities : float64 [n, C]
     edges : float64 [K, cells + 1] or None
         The cells of each scored class; None: those with which a run begins.
@@ -188,13 +190,13 @@ def _area(histogram: NDArray[np.int64]) -> float:
 
 
 def score(
-    labels: NDArray[np.int64], probabilities: NDArray[np.float64], positive: int | None = None
+    labels: NDArray[np.signedinteger[Any]], probabilities: NDArray[np.float64], positive: int | None = None
 ) -> dict[str, float]:
     """Return the metrics of `metrics_of`, with exact AUC and loss in the place of those that counts approximate.
 
     Parameters
     ----------
-    labels : int64 [n]
+    labels : integers [n]
         The true classes, by their positions.
     probabilities : float64 [n, C]
         A model's predictions, each row summing to one.

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -63,7 +63,7 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for rows in _batches(rng, len(encoded), batch_size, epochs, steps):
-            loss = _loss(network(*(part[rows] for part in inputs)), labels[rows])
+            loss = _loss(network(*_widened(part[rows] for part in inputs)), labels[rows].long())
             loss_sum += loss.item() * len(rows)
             rows_seen += len(rows)
             for parameter, anchor in zip(network.parameters() if anchors else (), anchors, strict=True):
@@ -82,7 +82,7 @@ def predict_proba(network: nn.Module, encoded: Encoded) -> NDArray[np.float64]:
     network.eval()
     with torch.inference_mode():
         parts = zip(*(torch.split(part, EVALUATION_ROWS) for part in _tensors(encoded)), strict=True)
-        return torch.cat([network(*part).double().softmax(dim=1) for part in parts]).numpy()
+        return torch.cat([network(*_widened(part)).double().softmax(dim=1) for part in parts]).numpy()
 
 
 def evaluate(network: nn.Module, encoded: Encoded, edges: Edges | None = None) -> Counts:
@@ -109,6 +109,11 @@ def _loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 def _tensors(encoded: Encoded) -> tuple[Tensor, Tensor, Tensor]:
     return torch.from_numpy(encoded.numbers), torch.from_numpy(encoded.bins), torch.from_numpy(encoded.codes)
+
+
+def _widened(parts: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Yield numbers as they are, and codes as the int64 that networks take: a batch at a time, not the table."""
+    return (part if part.is_floating_point() else part.long() for part in parts)
 
 
 def _optimizer(network: nn.Module, optimizer: Optimizer, lr_factor: float) -> torch.optim.Optimizer:

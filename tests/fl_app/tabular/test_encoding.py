@@ -132,7 +132,19 @@ def test_encoding_marks_unknown_and_missing() -> None:
     assert_allclose(encoded.numbers[1, 0], (40 - frame["age"].mean()) / frame["age"].std(ddof=0), rtol=1e-6)
     assert encoded.labels is not None
     assert encoded.labels.tolist() == [1, 1]
-    assert [a.dtype.name for a in (encoded.numbers, encoded.bins, encoded.codes)] == ["float32", "int64", "int64"]
+    parts = (encoded.numbers, encoded.bins, encoded.codes, encoded.labels)
+    assert [part.dtype.name for part in parts] == ["float32", "int8", "int8", "int8"]
+
+
+@pytest.mark.parametrize(("values", "kept"), [(126, "int8"), (127, "int16"), (32_766, "int16"), (32_767, "int32")])
+def test_codes_are_kept_in_the_smallest_type_that_holds_them(values: int, kept: str) -> None:
+    towns = [f"t{place:05}" for place in range(values)]
+    frame = pd.DataFrame({"town": towns, "bought": np.where(np.arange(values) % 2, "yes", "no")})
+    schema = schema_of(frame, name="shop", min_count=1)
+    encoding = Encoding.of(schema, TARGET, statistic_sums(frame, schema, TARGET))
+    encoded = encoding.encode(frame)
+    assert encoded.codes.dtype.name == kept
+    assert encoded.codes[:, 0].tolist() == list(range(FIRST_VALUE, FIRST_VALUE + values))
 
 
 @given(st.lists(st.tuples(st.sampled_from(["Aachen", "Bonn", "Celle"]), st.sampled_from(["red", "blue"]))))

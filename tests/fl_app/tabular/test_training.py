@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,6 +46,22 @@ def test_training_learns_and_repeats_itself_exactly(architecture: str) -> None:
     metrics = metrics_of(evaluate(network, ENCODING.encode(fresh)))
     assert metrics["auc"] > 0.85
     assert 0 < loss < 0.6
+
+
+@each_architecture
+def test_the_type_that_codes_are_kept_in_changes_nothing(architecture: str) -> None:
+    assert ROWS.labels is not None
+    wide = replace(ROWS, **{name: getattr(ROWS, name).astype(np.int64) for name in ("bins", "codes", "labels")})
+    made = []
+    for rows in (ROWS, wide):
+        network = build_network(ENCODING, architecture)
+        loss = train(network, rows, optimizer=ADAMW, epochs=2, batch_size=64, seed=3)
+        made.append((loss, state_of(network), predict_proba(network, rows), evaluate(network, rows).arrays()))
+    (loss, state, scores, counts), (other_loss, other_state, other_scores, other_counts) = made
+    assert loss == other_loss
+    assert_array_equal(scores, other_scores)
+    assert all((state[name] == other_state[name]).all() for name in state)
+    assert all((counts[name] == other_counts[name]).all() for name in counts)
 
 
 def test_more_classes() -> None:
