@@ -29,7 +29,7 @@ class Round:
 
     @property
     def aggregate(self) -> Aggregate:
-        """The decoded sum."""
+        """The decoded sum, but for the update, which is in ``arrays``."""
         return self.step.aggregate
 
 

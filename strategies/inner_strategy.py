@@ -1,20 +1,26 @@
 """Talking to the inner strategy: one request that stands for all, one virtual reply that stands for all."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from flwr.supercore.run import Run
 
 from fl_app.errors import UsageError
 from fl_app.flower.names import METRICS_RECORD, NUM_EXAMPLES
+from fl_app.flower.records import array_from, array_of
+from fl_app.secagg import npy
 
 _STATE: Mapping[str, type] = {"m_t": dict, "v_t": dict, "momentum_vector": list}
 """Where Flower's strategies keep what they carry from round to round: arrays by name, or in the model's order."""
+
+_SPAN = 1 << 16
+"""Elements of the model that are added at once, in float64."""
 
 
 def check_minima(inner: Strategy, pods: int) -> None:
@@ -46,23 +52,29 @@ def virtual_reply(
 
 
 def moved(arrays: ArrayRecord, update: npt.NDArray[Any]) -> ArrayRecord:
-    """Return the arrays moved by the flat mean update, each in its own dtype."""
+    """Return the arrays moved by the flat mean update, each in its own dtype: added in float64, span by span."""
     new, at = {}, 0
     for name, array in arrays.items():
-        old = array.numpy()
-        part = update[at : at + old.size].reshape(old.shape)
-        new[name] = Array(np.add(old, part, dtype=np.float64).astype(old.dtype))
+        old = array_of(array)
+        new[name] = array_from(npy.filled(old.shape, old.dtype, partial(_add, old.reshape(-1), update[at:])))
         at += old.size
     return ArrayRecord(new)
 
 
+def _add(old: npt.NDArray[Any], update: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
+    for start in range(0, len(old), _SPAN):
+        span = slice(start, start + _SPAN)
+        wide = np.add(old[span], update[: len(old)][span], dtype=np.float64)
+        np.copyto(out[span], wide, casting="unsafe")
+
+
 def server_state(inner: Strategy) -> dict[str, npt.NDArray[Any]]:
-    """Return copies of the arrays that the strategy carries from round to round, such as momenta, by name."""
+    """Return the arrays that the strategy carries from round to round, such as momenta, by name; they are its own."""
     state = {}
     for attribute in _STATE:
         arrays = getattr(inner, attribute, None) or {}
         for key, array in arrays.items() if isinstance(arrays, Mapping) else enumerate(arrays):
-            state[f"{attribute}.{key}"] = np.array(array)
+            state[f"{attribute}.{key}"] = np.asarray(array)
     return state
 
 

@@ -1,5 +1,6 @@
 """One trip to the pods over Flower's Grid: a message to each, replies as they come, a deadline."""
 
+import gc
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from flwr.serverapp import Grid
 from fl_app.flower import records
 from fl_app.flower.protocol_settings import Timing
 from fl_app.secagg.errors import MalformedMessage
+from strategies.replies import incoming
 
 OnWait = Callable[[str, Sequence[str]], None]
 """Is called with a trip and the pods whose replies are outstanding, such as ``on_wait("train", ["hospital-b"])``."""
@@ -173,6 +175,7 @@ class Exchange:
                     now = time.monotonic()
                     deadline = min(deadline, now + max(quorum.grace, now - started if quorum.grace else 0.0))
                 yield reply
+                del reply  # else it would stay in memory while the next one comes
             elapsed = time.monotonic() - started
             if later and quorum and answers != quorum.size and (failed or elapsed >= quorum.hold):
                 sent = self.send({node: contents[node] for node in later}, message_type, timeout)
@@ -204,21 +207,23 @@ class Exchange:
         if not messages:
             return {}
         ids = list(self.grid.push_messages(messages))
+        gc.collect(1)  # the HTTP client's requests hold themselves, and with them the pieces of the model
         if len(ids) != len(messages):
             return {}
         return {sent: node for sent, node in zip(ids, contents, strict=True) if sent}
 
     def receive(self, waiting: dict[str, int]) -> Iterator[Reply]:
-        """Yield the replies that have come for ``waiting``, taking them off it."""
-        for message in self.grid.pull_messages(list(waiting)):
-            node = waiting.pop(message.metadata.reply_to_message_id, None)
+        """Yield the replies that have come for ``waiting``, taking them off it; see `incoming` on their memory."""
+        for answered, content, error in incoming(self.grid, list(waiting)):
+            node = waiting.pop(answered, None)
             if node is None:
                 continue
-            if message.has_error():
-                meaning = _ERRORS.get(message.error.code, "its node could not answer")
-                yield Reply(node, None, f"{meaning} (Flower's error {message.error.code})")
+            if content is None:
+                meaning = _ERRORS.get(error, "its node could not answer")
+                yield Reply(node, None, f"{meaning} (Flower's error {error})")
             else:
-                yield Reply(node, message.content)
+                yield Reply(node, content)
+            del content
 
 
 def payload_bytes(content: RecordDict) -> int:

@@ -215,6 +215,7 @@ class SecureAggregation(Strategy):
 
         # --- INITIAL MODEL, EVALUATED ON THE SERVER ------------------------------
         result, arrays = Result(), initial_arrays
+        del initial_arrays  # the model is large: a round has the one that came in and the one it makes, no third
         number, completed = self.starting_point.first_round - 1, self.starting_point.completed
         _evaluate_on_server(evaluate_fn, number, arrays, result)
 
@@ -236,6 +237,7 @@ class SecureAggregation(Strategy):
             # --- EVALUATION ON THE SERVER ----------------------------------------
             _evaluate_on_server(evaluate_fn, number, arrays, result)
             self.hooks.on_round(done)
+            del done
 
         # --- FINAL EVALUATION ----------------------------------------------------
         if chosen := self.hooks.choose_model():
@@ -297,7 +299,8 @@ class SecureAggregation(Strategy):
         aggregate = step.aggregate
         train = metric_record(aggregate, self.declared.train, TRAIN)
         evaluated = metric_record(aggregate, self.declared.evaluate, EVALUATE)
-        mean = moved(arrays, aggregate.values[UPDATE])
+        # Taken out, so that the memory in which the vectors were summed is free before the new model is made.
+        mean = moved(arrays, aggregate.values.pop(UPDATE))
         key = next(name for name, record in request.content.items() if isinstance(record, ArrayRecord))
         reply = virtual_reply(self.inner, request, aggregate.weight, train, {key: mean})
         new, metrics = self.aggregate_train(number, [reply])

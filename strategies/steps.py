@@ -209,6 +209,7 @@ class Steps:
                     take(name, reply.content)
                 except ProtocolError as error:
                     lost[name] = Loss(trip, str(error))
+            del reply  # with the vector that it carries, before the next one comes
         traffic.seconds.append(time.monotonic() - started)
         return lost
 

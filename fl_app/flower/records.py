@@ -118,8 +118,7 @@ def take_shares(content: RecordDict) -> list[SealedShare] | None:
 
 def put_vector(content: RecordDict, vector: Words) -> RecordDict:
     """Add a masked vector to ``content`` and return it; one that `masking.mask` made is not copied."""
-    data = npy.file_of(vector)
-    content[MASKED_RECORD] = ArrayRecord({VECTOR: Array(str(vector.dtype), vector.shape, _NUMPY, data)})
+    content[MASKED_RECORD] = ArrayRecord({VECTOR: array_from(vector)})
     return content
 
 
@@ -146,6 +145,11 @@ def take_values(content: RecordDict) -> dict[str, npt.NDArray[Any]]:
     if not isinstance(record, ArrayRecord):
         raise MalformedMessage("a reply without values")
     return {name: array_of(array) for name, array in record.items()}
+
+
+def array_from(array: npt.NDArray[Any]) -> Array:
+    """Return an array as it is sent; not copied if it lies in the bytes of a file, as those of `npy.filled` do."""
+    return Array(str(array.dtype), array.shape, _NUMPY, npy.file_of(array))
 
 
 def array_of(array: Array) -> npt.NDArray[Any]:

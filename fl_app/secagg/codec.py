@@ -291,6 +291,10 @@ class Decoder:
         values = dict(self._values)
         del values[WEIGHT]
         clipped = values.pop(CLIPPED, np.zeros(1))
+        # Copies, so that they do not keep the whole sum's memory once the update has been used.
+        values |= {
+            s.name: values[s.name].copy() for s in self._layout.segments if s.kind != "update" and s.name in values
+        }
         return Aggregate(self._pods, self._weight, int(clipped[0]), values)
 
 

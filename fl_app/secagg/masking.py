@@ -51,7 +51,7 @@ def mask(layout: Layout, encoder: Encoder, add: Sequence[bytes], subtract: Seque
                 _add_masks(field, total, spare, elements, signs)
                 field.canonicalise(total, spare, part)
 
-    return npy.filled(layout.length, field.dtype, fill)
+    return npy.filled((layout.length,), field.dtype, fill)
 
 
 def _scratch(length: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:

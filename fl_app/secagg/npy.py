@@ -28,10 +28,10 @@ _MADV_HUGEPAGE = 14
 _READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
-def filled(length: int, dtype: np.dtype[Any], fill: Callable[[npt.NDArray[Any]], None]) -> npt.NDArray[Any]:
-    """Return an array [length] that ``fill`` has written, read-only, lying in the file that `file_of` returns."""
-    head = BytesIO()
-    described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (length,)}
+def filled(shape: tuple[int, ...], dtype: np.dtype[Any], fill: Callable[[npt.NDArray[Any]], None]) -> npt.NDArray[Any]:
+    """Return an array that ``fill`` has written flat, read-only, lying in the file that `file_of` returns."""
+    head, length = BytesIO(), math.prod(shape)
+    described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(head, described)
     file = BytesIO(bytes(head.tell() + length * dtype.itemsize))  # the only reference to these bytes: not copied,
     file.write(head.getvalue())  # neither when they are written to

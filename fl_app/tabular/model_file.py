@@ -1,6 +1,5 @@
 """A trained model in one file that needs nothing else: parameters, encoding and classes."""
 
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from fl_app.errors import DataError, UsageError
-from fl_app.system.files import replace_file
+from fl_app.system.files import replacing
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.evaluation import score
 from fl_app.tabular.network import build_network, load_state
@@ -83,13 +82,13 @@ class TrainedModel:
             "encoding": self.encoding.to_json(),
             "extra": json.dumps(self.extra),
         }
-        content = io.BytesIO()
-        if _suffix(path) == ".safetensors":
-            content.write(safetensors.torch.save(tensors, metadata))
-        else:
-            torch.save({"state": tensors, "metadata": json.dumps(metadata)}, content)
+        as_safetensors = _suffix(path) == ".safetensors"
         try:
-            replace_file(path, content.getvalue())
+            with replacing(path) as file:  # straight to the disk: in memory it would take the model's size twice more
+                if as_safetensors:
+                    safetensors.torch.save_file(tensors, file.name, metadata)
+                else:
+                    torch.save({"state": tensors, "metadata": json.dumps(metadata)}, file)
         except OSError as error:
             raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
 

@@ -15,6 +15,7 @@ from fl_app.config import RunConfig
 from fl_app.errors import DataError, FlAppError
 from fl_app.federation.kinds import find_federation
 from fl_app.flower.names import ENCODING, RUN, STATISTICS
+from fl_app.system.memory import free_large_blocks_at_once
 from fl_app.tabular.combining import SchemaMismatch, check_target, combine
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.schema import CombinedSchema, Schema
@@ -39,6 +40,7 @@ _AHEAD = 0.3
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run what the run directory asks for; every failure is written there before it is raised."""
+    free_large_blocks_at_once()
     run = _run_directory(context)
     checkpoint = Checkpoint.load(run.checkpoint_path) if run.resumed else None
     recorder = Recorder(run, checkpoint)
@@ -103,11 +105,15 @@ def train(grid: Grid, run: RunDirectory, recorder: Recorder, checkpoint: Checkpo
     declare_classes(strategy, len(encoding.labels))
 
     # --- TRAINING AND EVALUATION -------------------------------------------------
-    initial = _initial_arrays(encoding, config, checkpoint)
     settings = ConfigRecord({RUN: config.to_json(), ENCODING: encoding.to_json()})
     recorder.begin(strategy)
     strategy.start(
-        grid, initial, config.rounds, timeout=config.step_timeout, train_config=settings, evaluate_config=settings
+        grid,
+        _initial_arrays(encoding, config, checkpoint),
+        config.rounds,
+        timeout=config.step_timeout,
+        train_config=settings,
+        evaluate_config=settings,
     )
 
     # --- MODEL AND RESULTS -------------------------------------------------------

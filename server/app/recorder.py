@@ -9,11 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from flwr.app import Array, ArrayRecord
+from flwr.app import ArrayRecord
 
 from fl_app.config import RunConfig
 from fl_app.errors import DataError, FlAppError
 from fl_app.flower.names import LOSS, SCORE_EDGES, TEST_PREFIX
+from fl_app.flower.records import array_from, array_of
 from fl_app.secagg.codec import Aggregate
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.evaluation import Counts, scored_classes
@@ -186,7 +187,7 @@ class Recorder:
             self._evaluated(metrics_from(counts, self._positive))
         self._last_error = auc_error(self._asked, counts.histograms)
         self._edges = refined(self._asked, counts.histograms, counts.positions)
-        self._arrays = {name: array.numpy() for name, array in done.arrays.items()}
+        self._arrays = {name: array_of(array) for name, array in done.arrays.items()}  # read-only, and no copy
         entry = RoundResult(
             round=done.number,
             train_loss=finite(done.train.get(LOSS)),
@@ -240,7 +241,7 @@ class Recorder:
         if not (best := self._stopping.restored()):
             return None
         self._restored, self._arrays = best
-        return self._restored, ArrayRecord({name: Array(value) for name, value in self._arrays.items()})
+        return self._restored, ArrayRecord({name: array_from(value) for name, value in self._arrays.items()})
 
     # The end.
 

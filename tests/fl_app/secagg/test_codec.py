@@ -215,6 +215,21 @@ def test_it_does_not_matter_how_many_blocks_are_written_and_read_at_once(size: i
         assert all((decoded.values[name] == whole.values[name]).all() for name in ("x", "n", "m"))
 
 
+def test_when_the_update_is_dropped_nothing_holds_the_memory_of_the_sum() -> None:
+    segments = [Segment("x", "update", 1.0, 50), Segment("n", "count", 9.0, 2), Segment("m", "mean", 2.0)]
+    layout = Layout(FIELD_61, 2, 3, segments)
+    values: dict[str, Any] = {"x": np.zeros(50), "n": np.array([1, 2]), "m": np.ones(1)}
+    encoder, out = Encoder(layout, 3, values), np.empty(layout.length, np.int64)
+    encoder.write(0, out)
+    total = (2 * out).view(np.uint64)
+    decoder = Decoder(layout, memory=total)
+    decoder.read(0, 2 * out)
+    decoded = decoder.aggregate()
+    assert np.shares_memory(decoded.values["x"], total)
+    assert not any(np.shares_memory(decoded.values[name], total) for name in ("n", "m"))
+    assert (decoded.values["n"].tolist(), decoded.values["m"].tolist()) == ([2, 4], [1.0])
+
+
 # --- what is refused
 
 BAD_REALS: list[Any] = [

@@ -23,7 +23,7 @@ def saved(array: Any, **options: Any) -> bytes:
 @given(st.integers(0, 50), st.sampled_from(DTYPES))
 def test_the_file_of_an_array_is_the_one_numpy_saves(length: int, dtype: str) -> None:
     values = np.arange(length).astype(dtype)
-    array = npy.filled(length, np.dtype(dtype), lambda out: out.__setitem__(slice(None), values))
+    array = npy.filled((length,), np.dtype(dtype), lambda out: out.__setitem__(slice(None), values))
     assert array.tolist() == values.tolist()
     assert npy.file_of(array) == npy.file_of(values) == saved(values)
 
@@ -46,7 +46,7 @@ def test_a_part_or_a_result_of_a_filed_array_is_saved_as_itself() -> None:
 
 
 def test_an_array_that_lies_in_a_file_cannot_be_changed() -> None:
-    array = npy.filled(5, np.dtype("<u8"), lambda out: out.fill(1))
+    array = npy.filled((5,), np.dtype("<u8"), lambda out: out.fill(1))
     with pytest.raises(ValueError, match="read-only"):
         array[0] = 1
     with pytest.raises(ValueError, match="WRITEABLE"):
