@@ -70,6 +70,16 @@ def memory(output: Path | None, as_json: bool, **settings: Any) -> None:
     _run("memory", output, as_json, settings)
 
 
+@bench.command(epilog="Example: python -m benchmarks serverapp --parameters 50000000")
+@click.option("--parameters", type=_POSITIVE, default=10**7, show_default=True, help="Of the model, about.")
+@click.option("--pods", type=_COHORT, default=2, show_default=True)
+@output_option
+@json_option
+def serverapp(output: Path | None, as_json: bool, **settings: Any) -> None:
+    """Peak memory of the ServerApp in a real deployment: bytes for each parameter of the model."""
+    _run("serverapp", output, as_json, settings)
+
+
 @bench.command(epilog="Example: python -m benchmarks rounds --simulation 2 --deployment 2 --rounds 3 --turns 1")
 @click.option(
     "--simulation", multiple=True, type=_COHORT, default=(2, 10), show_default=True, help="Pods in simulation."
@@ -89,6 +99,7 @@ MEASURES: Mapping[str, Callable[..., Result]] = {
     "core": results.core,
     "wire": results.wire,
     "memory": results.memory,
+    "serverapp": results.serverapp,
     "rounds": results.rounds,
 }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.children import child_environment
 from benchmarks.plain import TESTBED
-from benchmarks.testbed import CensusTestbed
+from benchmarks.testbed import Testbed
 from fl_app.errors import RunFailed
 from fl_app.host.processes import GuardedProcess
 
@@ -41,7 +41,7 @@ clientapp = "plain_fedavg:client_app"
 
 
 @contextmanager
-def superlink(testbed: CensusTestbed, *, plain: bool) -> Iterator[str]:
+def superlink(testbed: Testbed, *, plain: bool) -> Iterator[str]:
     """Start a SuperLink with a node for each pod, and yield its address.
 
     ``plain``: the nodes are Flower's, as its users start them; else pods of this product.
@@ -91,7 +91,7 @@ def write_plain_app(parent: Path) -> Path:
     return app
 
 
-def _approve_app(testbed: CensusTestbed, pod: str) -> None:
+def _approve_app(testbed: Testbed, pod: str) -> None:
     """Approve this version of the app on behalf of the owner of ``pod``."""
     environment = child_environment(FL_APP_HOME=str(testbed.home))
     program = shutil.which("fl-app", path=environment["PATH"]) or "fl-app"

@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.results import Result
 from fl_app.system.files import replace_file
 
-NAMES = ("core", "wire", "memory", "rounds")
+NAMES = ("core", "wire", "memory", "serverapp", "rounds")
 _HEAD = """\
 # Benchmarks
 
@@ -19,6 +19,7 @@ _TITLES = {
     "core": "Core: nanoseconds per element, one process",
     "wire": "Wire: bytes per parameter of a pod's message",
     "memory": "Peak memory, in masked vectors beyond the start",
+    "serverapp": "Peak memory of a ServerApp in a real deployment, FedAvg",
     "rounds": "Whole rounds: seconds per round",
 }
 

@@ -1,4 +1,4 @@
-"""One benchmark's figures, as data and as a table: each of the four is measured here with its settings."""
+"""One benchmark's figures, as data and as a table: each of them is measured here with its settings."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -90,6 +90,21 @@ def memory(elements: int, pods: Sequence[int]) -> Result:
         before,
         {f"{p.part}_{p.pods}".replace("-", "_"): p.vectors for p in peaks},
     )
+
+
+def serverapp(parameters: int, pods: int) -> Result:
+    """Take the peak of a real ServerApp, see `benchmarks.serverapp`."""
+    from benchmarks.serverapp import serverapp_peak
+
+    before, peak = machine(), serverapp_peak(parameters, pods)
+    return Result(
+        [asdict(peak)],
+        ["pods", "parameters", "MB", "MB with a tiny model", "bytes a parameter"],
+        [[str(peak.pods), f"{peak.parameters:,}", f"{peak.bytes / 1e6:.0f}", f"{peak.tiny_bytes / 1e6:.0f}",
+          f"{peak.per_parameter:.1f}"]],
+        before,
+        {"bytes_a_parameter": peak.per_parameter},
+    )  # fmt: skip
 
 
 def rounds(

@@ -1,6 +1,7 @@
-"""What whole rounds are measured on: the census rows dealt to n pods, and one model for every contender."""
+"""What whole runs are measured on: pods with a table and a key each, and one model for every contender."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -19,41 +20,17 @@ from fl_app.tabular.settings import DataStructure
 PARTS = ("train", "validation")
 _CONFIG, _ENCODING = "config.json", "encoding.json"
 _STRUCTURE = DataStructure(target="TARGET", ignore_cols=("fnlwgt",))
+_VALUES, _TIMES = 200, 12
+"""Different values of a column of the wide tables, and how many rows of a pod have each."""
 _POLICY = "{minimum_cohort: 2, require_secure_aggregation: false}"
 
 
 @dataclass(frozen=True)
-class CensusTestbed:
-    """A directory with a table, a key and encoded rows for each of ``pods``.
-
-    The encoded rows are for Flower's plain app, which would otherwise have to read and encode in every message; pods
-    of this product keep theirs on disk too.
-    """
+class Testbed:
+    """A directory with a table and a key for each of ``pods``."""
 
     directory: Path
     pods: tuple[str, ...]
-
-    @classmethod
-    def create(cls, directory: Path, pods: int) -> Self:
-        """Deal the census rows to ``pods`` pods in turn, and write all that a run of any contender needs."""
-        testbed = cls(directory, tuple(f"pod-{place}" for place in range(pods)))
-        rows = _census().sample(frac=1, random_state=0)
-        schema = schema_of(rows, name="census")
-        encoding = Encoding.of(schema, _STRUCTURE, statistic_sums(rows, schema, _STRUCTURE))
-        directory.mkdir(parents=True)
-        (directory / _ENCODING).write_text(encoding.to_json())
-        for place, name in enumerate(testbed.pods):
-            own = rows.iloc[place::pods]
-            own.to_csv(directory / f"{name}.csv", index=False)
-            testbed.pod_file(name).write_text(
-                f"name: {name}\ndatasource: CSVSource\ndatasource_args: {{path: {name}.csv}}\n"
-                f"approved_pods: [{', '.join(testbed.pods)}]\npolicy: {_POLICY}\n"
-            )
-            cut = len(own) * 8 // 9
-            for part, frame in zip(PARTS, (own[:cut], own[cut:]), strict=True):
-                _save_rows(directory / _rows_file(place, part), encoding.encode(frame))
-            keygen(name, testbed.home)
-        return testbed
 
     @property
     def home(self) -> Path:
@@ -63,13 +40,6 @@ class CensusTestbed:
     def pod_file(self, name: str) -> Path:
         """Return the pod file of pod ``name``."""
         return self.directory / f"{name}.yaml"
-
-    def write_config(self, rounds: int, threshold: int = 0, *, secure: bool = True) -> RunConfig:
-        """Return the settings of the next run, and write them where the plain app reads them."""
-        config = RunConfig(pods=self.pods, datastructure=_STRUCTURE, rounds=rounds, local_epochs=1, threshold=threshold,
-                           secure=secure, hello_timeout=120.0)  # fmt: skip
-        (self.directory / _CONFIG).write_text(config.to_json())
-        return config
 
     def federation(self, superlink: str | None = None) -> Federation:
         """Return the pods as a federation: in simulation, or at the SuperLink at that address."""
@@ -81,6 +51,76 @@ class CensusTestbed:
         path = self.directory / "fl-app.toml"
         path.write_text("\n".join(["[federation.bench]", *lines, f"pods = {json.dumps(listed)}", ""]))
         return read_federation(path, "bench")
+
+    def _write_pod(self, name: str, rows: pd.DataFrame) -> None:
+        """Write the table of pod ``name``, its file, which approves all pods, and its key."""
+        rows.to_csv(self.directory / f"{name}.csv", index=False)
+        self.pod_file(name).write_text(
+            f"name: {name}\ndatasource: CSVSource\ndatasource_args: {{path: {name}.csv}}\n"
+            f"approved_pods: [{', '.join(self.pods)}]\npolicy: {_POLICY}\n"
+        )
+        keygen(name, self.home)
+
+
+class CensusTestbed(Testbed):
+    """The census rows, dealt to the pods, and encoded too.
+
+    The encoded rows are for Flower's plain app, which would otherwise have to read and encode in every message; pods
+    of this product keep theirs on disk too.
+    """
+
+    @classmethod
+    def create(cls, directory: Path, pods: int) -> Self:
+        """Deal the census rows to ``pods`` pods in turn, and write all that a run of any contender needs."""
+        testbed = cls(directory, _names(pods))
+        rows = _census().sample(frac=1, random_state=0)
+        schema = schema_of(rows, name="census")
+        encoding = Encoding.of(schema, _STRUCTURE, statistic_sums(rows, schema, _STRUCTURE))
+        directory.mkdir(parents=True)
+        (directory / _ENCODING).write_text(encoding.to_json())
+        for place, name in enumerate(testbed.pods):
+            own = rows.iloc[place::pods]
+            testbed._write_pod(name, own)
+            cut = len(own) * 8 // 9
+            for part, frame in zip(PARTS, (own[:cut], own[cut:]), strict=True):
+                _save_rows(directory / _rows_file(place, part), encoding.encode(frame))
+        return testbed
+
+    def write_config(self, rounds: int, threshold: int = 0, *, secure: bool = True) -> RunConfig:
+        """Return the settings of the next run, and write them where the plain app reads them."""
+        config = RunConfig(pods=self.pods, datastructure=_STRUCTURE, rounds=rounds, local_epochs=1, threshold=threshold,
+                           secure=secure, hello_timeout=120.0)  # fmt: skip
+        (self.directory / _CONFIG).write_text(config.to_json())
+        return config
+
+
+class WideTestbed(Testbed):
+    """Tables of many columns and few rows, whose model is therefore large and quickly trained."""
+
+    @classmethod
+    def create(cls, directory: Path, pods: int, columns: int) -> Self:
+        """Write tables of ``columns`` categories with `_VALUES` values each, and of the two classes to be told."""
+        testbed = cls(directory, _names(pods))
+        directory.mkdir(parents=True)
+        rng = np.random.default_rng(0)
+        for name in testbed.pods:
+            # Each value occurs equally often, so that the model's size does not depend on the draw.
+            cells = np.tile(np.arange(_VALUES), _TIMES)
+            table = {wide_column(place): rng.permutation(cells) for place in range(columns)}
+            rows = pd.DataFrame(table).map("v{}".format)
+            testbed._write_pod(name, rows.assign(TARGET=np.where(np.arange(len(cells)) % 2, "yes", "no")))
+        return testbed
+
+    def config(self, rounds: int, ignore: Sequence[str] = ()) -> RunConfig:
+        """Return the settings of a run without some of the columns."""
+        structure = DataStructure(target="TARGET", ignore_cols=tuple(ignore))
+        return RunConfig(pods=self.pods, datastructure=structure, rounds=rounds, local_epochs=1,
+                         architecture="tutorial", hello_timeout=120.0)  # fmt: skip
+
+
+def wide_column(place: int) -> str:
+    """Return the name of a column of the wide tables."""
+    return f"c{place}"
 
 
 def load_config(directory: Path) -> RunConfig:
@@ -102,6 +142,10 @@ def load_rows(directory: Path, place: int, part: str) -> Encoded:
 def _save_rows(path: Path, rows: Encoded) -> None:
     arrays = {"numbers": rows.numbers, "bins": rows.bins, "codes": rows.codes, "labels": rows.labels}
     np.savez(path, **arrays)  # type: ignore[arg-type]
+
+
+def _names(pods: int) -> tuple[str, ...]:
+    return tuple(f"pod-{place}" for place in range(pods))
 
 
 def _rows_file(place: int, part: str) -> str:
