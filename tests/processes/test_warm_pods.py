@@ -13,7 +13,7 @@ from tests.processes.parties import Party, left_behind, wait_for
 from tests.processes.test_tls import FIT, PODS, Deployment
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(900)]
-LONG = (*FIT[:-1], "6000", "--batch-size", "8", "--optimizer", "SGD", "--lr", "0.01")
+LONG = (*FIT[:-1], "3000", "--batch-size", "8", "--optimizer", "SGD", "--lr", "0.01")
 NODE, WAITING = "client.site.node", "app_process.py"
 
 
@@ -40,13 +40,14 @@ def test_a_pod_is_fit_for_the_next_message_whatever_became_of_the_last(tmp_path:
         assert run.wait(300) == 0
         assert results(made)["status"] == "completed"
 
-        # What trains is killed: it is told at once, and why in the pod's own log.
-        run, since = _trains(made), time.monotonic()
+        # What trains is killed: it is told at once, the pod's own log says why, and the run goes on after the round.
+        run = _trains(made)
         (training,) = [number for number, parent in processes(east.directory, WAITING) if parent not in nodes(east)]
         os.kill(training, signal.SIGKILL)
-        assert run.wait(300) == 1
-        assert time.monotonic() - since < 60, "a killed app was told as late as a lost pod"
-        assert "its app was killed or crashed" in made.modeller.log()
+        assert run.wait(300) == 0
+        assert "skipped: the 'train' step of round 1 failed: pod 'east': its app was killed or crashed" in (
+            made.modeller.log()
+        )
         assert "was ended by SIGKILL" in (east.directory / ".fl-app" / "pods" / "east" / "pod.log").read_text()
 
         # A run that is ended while its pods train is over there too, and the next one gets its own replies.
