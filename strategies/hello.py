@@ -147,7 +147,7 @@ class HelloReplies:
             elif isinstance(message, records.Refusal):
                 self._take_refusal(reply.node, message)
             elif isinstance(message, Hello) and (self.requested is None or message.name in self.requested):
-                self._take_hello(reply.node, message)
+                self._take_hello(reply.node, message, reply.content)
         except ProtocolError as error:
             self.unusable.append(f"a node's reply to the hello cannot be used: {error}")
 
@@ -158,12 +158,12 @@ class HelloReplies:
             self.refusals[refusal.name] = refusal.text
             self.approvals[refusal.name] = refusal.approves
 
-    def _take_hello(self, node: int, hello: Hello) -> None:
+    def _take_hello(self, node: int, hello: Hello, content: RecordDict) -> None:
         verify_hello(hello)
         session = self.aggregator
         if hello.session != session.session or hello.parameters != session.parameters.digest():
             raise MalformedMessage(f"pod '{hello.name}' answered for another session or other parameters")
-        answer = _Answer(node, hello, records.Published.from_bytes(hello.published))
+        answer = _Answer(node, hello, records.take_published(content, hello))
         if self._is_misnamed(node, hello.name):
             self.misnamed.setdefault(hello.name, answer)
             return

@@ -150,7 +150,12 @@ class Sessions:
         """
         roster = aggregator.make_roster(list(cohort.hellos.values()))
         names = {node: name for name, node in cohort.nodes.items()}
-        request = records.put(RecordDict(), records.RosterRequest(roster.hellos))
+        message = records.RosterRequest(roster.hellos)
+        try:
+            records.check_size(f"the roster of {len(roster.hellos)} pods", len(message.to_bytes()), ": ask fewer pods")
+        except ProtocolError as error:
+            raise CohortRefused([str(error)], roster.names, cohort.approvals) from error
+        request = records.put(RecordDict(), message)
         reasons = dict[str, str]()
         replies = self._exchange.ask(
             dict.fromkeys(names, request),

@@ -11,7 +11,7 @@ from client.app.owner import Owner
 from fl_app.flower import records
 from fl_app.secagg.errors import PodPaused, ProtocolError, SessionRefused
 from fl_app.secagg.ledger_protocol import Account
-from fl_app.secagg.messages import Record
+from fl_app.secagg.messages import Hello, Record
 from fl_app.secagg.pod_session import PodSession
 
 _STATE, _SESSION = "fl-app-secagg", "session"
@@ -41,15 +41,20 @@ class Call:
     round: int = 0
     _known: tuple[bytes, PodSession] | None = field(default=None, repr=False)
 
-    def enter(self, event: str, reply: Record, *, detail: bytes = b"", head: bytes = b"") -> bytes:
-        """Enter that ``reply`` is given, and return the ledger's new head."""
-        size = len(reply.to_bytes())
+    def enter(self, event: str, reply: Record, *, detail: bytes = b"", head: bytes = b"", beside: int = 0) -> bytes:
+        """Enter that ``reply`` is given, with ``beside`` more bytes, and return the ledger's new head."""
+        size = len(reply.to_bytes()) + beside
         return self.owner.ledger.enter(self.account, event, self.kind, size=size, detail=detail.hex(), head=head)
 
     def give(self, event: str, reply: Record) -> RecordDict:
         """Enter that ``reply`` is given, and return it as the content of a message."""
         self.enter(event, reply)
         return records.put(RecordDict(), reply)
+
+    def give_hello(self, event: str, hello: Hello, published: records.Published) -> RecordDict:
+        """Enter that a hello is given with what the pod publishes, and return both as the content of a message."""
+        self.enter(event, hello, beside=len(published.to_bytes()))
+        return records.put_published(records.put(RecordDict(), hello), published)
 
     def check_awake(self) -> None:
         """Raise `PodPaused` while the owner has paused the pod; its session is over then."""

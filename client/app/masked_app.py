@@ -172,21 +172,24 @@ class MaskedApp:
         if parameters.steps and owner.name not in parameters.pods:
             return call.give("bystander", records.Bystander(owner.name))
         approves = tuple(pod for pod in parameters.pods if pod in owner.approved)
-        published = records.Published(owner.schema(request.proposal), approves, installed()).to_bytes()
-        fresh = PodSession.open(owner.name, owner.signer, request.session, parameters, published, b"")
+        published = records.Published(owner.schema(request.proposal), approves, installed())
+        fresh = PodSession.open(owner.name, owner.signer, request.session, parameters, published.digest(), b"")
         if not parameters.steps:  # schema discovery: the pod publishes, and no session begins
-            return call.give("look", fresh.own)
+            return call.give_hello("look", fresh.own, published)
         if known and known.own.session == request.session and known.parameters == parameters:
-            return call.give("hello", call.session().own)  # asked again: the same keys, which may be in a roster by now
+            # Asked again: the same keys, which may be in a roster by now, and what was signed with them.
+            if call.session().own.published != published.digest():
+                raise SessionRefused(f"pod '{owner.name}' publishes something else now than when this session began")
+            return call.give_hello("hello", call.session().own, published)
         if known and known.parameters != parameters:
             raise SessionRefused("the parameters are not those that this run began with")
         check_request(owner, parameters, request.secure, str(call.context.run_id), self._requested_training)
         keys = {pod: owner.approved.get(pod, owner.signer.public_bytes) for pod in parameters.pods}
         account = Account(parameters.run, parameters.series, keys)
-        size, head = len(fresh.own.to_bytes()), known.head if known else b""
+        size, head = len(fresh.own.to_bytes()) + len(published.to_bytes()), known.head if known else b""
         head = owner.ledger.enter_session(account, request.session, head, at_most=owner.sessions, size=size)
         call.save(fresh.at(head))
-        return records.put(RecordDict(), fresh.own)
+        return records.put_published(records.put(RecordDict(), fresh.own), published)
 
     def _answer_roster(self, call: Call) -> RecordDict:
         hellos = records.take(call.message.content, records.RosterRequest).hellos

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from client.app.encoded_rows import EncodedRows
 from client.app.row_split import split_rows
 from client.app.table_cache import Identity, TableCache, identity_of
+from fl_app.flower import records
 from fl_app.pod.definition import Pod
 from fl_app.tabular.column_spec import ColumnSpec, agree
 from fl_app.tabular.encoding import Encoded, Encoding
-from fl_app.tabular.schema import schema_of
+from fl_app.tabular.schema import Schema, schema_of
 
 if TYPE_CHECKING:
     from fl_app.tabular.cells import Table
@@ -45,7 +46,7 @@ class PodTable:
         )
 
     def schema(self, proposal: str = "", directory: Path | None = None) -> str:
-        """Return the JSON of the schema the owner publishes.
+        """Return the JSON of the schema the owner publishes; raises `TooLarge`, naming columns, if it cannot be sent.
 
         Parameters
         ----------
@@ -76,7 +77,11 @@ class PodTable:
             min_count=least,
             read_as=agreed.read_as,
         )
-        return schema.model_copy(update={"disagreements": agreed.disagreements}).to_json()
+        text = schema.model_copy(update={"disagreements": agreed.disagreements}).to_json()
+        size = len(text.encode())
+        most_of_it = _largest(schema) if size > records.MAX_MESSAGE else ""
+        records.check_size(f"the schema of pod '{self.pod.name}'", size, most_of_it)
+        return text
 
     def rows(self, part: str) -> "Table":
         """Return the rows of "train", "validation" or "test"."""
@@ -111,6 +116,13 @@ class PodTable:
         if cache:
             cache.save(part, rows)
         return rows
+
+
+def _largest(schema: Schema) -> str:
+    """Say which columns take most of a schema's bytes, and what an owner can do about it."""
+    columns = sorted(schema.columns, key=lambda column: len(column.model_dump_json()), reverse=True)
+    named = ", ".join(f"'{column.name}' with {len(column.values):,} values" for column in columns[:3])
+    return f"; most are of {named}: minimum_category_count and ignore_cols decide what is published"
 
 
 @lru_cache(maxsize=16)

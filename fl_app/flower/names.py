@@ -25,9 +25,10 @@ PLAIN_MESSAGES: Mapping[str, str] = MappingProxyType(
     {STATISTICS: PLAIN_STATISTICS, TRAIN: PLAIN_TRAIN, EVALUATE: PLAIN_EVALUATE}
 )
 
-# Records of a message, and the one entry of those for shares and for a masked vector
+# Records of a message, and the one entry of those for shares, for a masked vector and for what a pod publishes
 SECAGG_RECORD, SHARES_RECORD, MASKED_RECORD, VALUES_RECORD = "secagg", "shares", "masked", "values"
-SEALED, VECTOR = "sealed", "vector"
+PUBLISHED_RECORD = "published"
+SEALED, VECTOR, CONTENT = "sealed", "vector", "content"
 PACKED_RECORD = "packed"
 CONFIG_RECORD, METRICS_RECORD, ARRAYS_RECORD = "config", "metrics", "arrays"
 

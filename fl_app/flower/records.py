@@ -1,7 +1,8 @@
 """The protocol's messages in Flower's records: the one place that knows both.
 
 A request or reply carries its protocol message as bytes in the ConfigRecord ``secagg``. Sealed shares for one pod
-travel in ``shares``, outside what the step's label covers; a masked vector travels in the ArrayRecord ``masked``.
+travel in ``shares``, outside what the step's label covers; a masked vector travels in the ArrayRecord ``masked``, and
+what a pod publishes beside its hello in ``published``.
 """
 
 import hashlib
@@ -12,14 +13,24 @@ from typing import Any, TypeVar
 import numpy.typing as npt
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
-from fl_app.flower.names import MASKED_RECORD, SEALED, SECAGG_RECORD, SHARES_RECORD, VALUES_RECORD, VECTOR
+from fl_app.flower.names import (
+    CONTENT,
+    MASKED_RECORD,
+    PUBLISHED_RECORD,
+    SEALED,
+    SECAGG_RECORD,
+    SHARES_RECORD,
+    VALUES_RECORD,
+    VECTOR,
+)
 from fl_app.secagg import npy
 from fl_app.secagg.canonical import Value, digest
-from fl_app.secagg.errors import MalformedMessage, NotApproved, ProtocolError
+from fl_app.secagg.errors import MalformedMessage, NotApproved, ProtocolError, TooLarge
 from fl_app.secagg.field import Words
 from fl_app.secagg.messages import Hello, Parameters, Record, SealedShare
 
 MAX_MESSAGE = 4 << 20
+"""Most bytes of a protocol message, and of what a pod publishes."""
 _NUMPY = "numpy.ndarray"
 M = TypeVar("M", bound=Record)
 
@@ -47,6 +58,10 @@ class Published(Record):
     schema: str
     approves: tuple[str, ...]
     versions: tuple[str, ...] = ()
+
+    def digest(self) -> bytes:
+        """Return the 32 bytes that stand for it in the pod's hello."""
+        return digest("fl-app/secagg/1/published", self.to_bytes())
 
 
 @dataclass(frozen=True)
@@ -95,9 +110,35 @@ def take(content: RecordDict, *kinds: type[M]) -> M:
     if isinstance(record, ConfigRecord) and len(record) == 1:
         for kind in kinds:
             data = record.get(kind.__name__)
-            if isinstance(data, bytes) and len(data) <= MAX_MESSAGE:
+            if isinstance(data, bytes):
+                check_size(f"a message of type {kind.__name__}", len(data))
                 return kind.from_bytes(data)
     raise MalformedMessage(f"expected a message of type {' or '.join(kind.__name__ for kind in kinds)}")
+
+
+def check_size(what: str, size: int, more: str = "") -> None:
+    """Raise `TooLarge` if ``what`` has more bytes than are read in one piece; ``more`` ends its sentence."""
+    if size > MAX_MESSAGE:
+        raise TooLarge(f"{what} has {size:,} bytes, and at most {MAX_MESSAGE:,} are read{more}")
+
+
+def put_published(content: RecordDict, published: Published) -> RecordDict:
+    """Add what a pod publishes to ``content``, beside its hello, and return it."""
+    content[PUBLISHED_RECORD] = ConfigRecord({CONTENT: published.to_bytes()})
+    return content
+
+
+def take_published(content: RecordDict, hello: Hello) -> Published:
+    """Return what a pod publishes with its hello; raises a `ProtocolError` unless its digest stands in the hello."""
+    record = content.get(PUBLISHED_RECORD)
+    data = record.get(CONTENT) if isinstance(record, ConfigRecord) and len(record) == 1 else None
+    if not isinstance(data, bytes):
+        raise MalformedMessage(f"the hello of pod '{hello.name}' came without what the pod publishes")
+    check_size(f"what pod '{hello.name}' publishes", len(data))
+    published = Published.from_bytes(data)
+    if published.digest() != hello.published:
+        raise MalformedMessage(f"what came with the hello of pod '{hello.name}' is not what it publishes")
+    return published
 
 
 def put_shares(content: RecordDict, shares: Sequence[SealedShare]) -> RecordDict:

@@ -45,6 +45,12 @@ class BadSignature(ProtocolError):
     code = "signature"
 
 
+class TooLarge(ProtocolError):
+    """A message, or what a pod publishes in one, has more bytes than are read."""
+
+    code = "size"
+
+
 class RosterRefused(ProtocolError):
     """The roster is not one this pod may join: own entry altered, entries repeated, out of order or mismatched."""
 

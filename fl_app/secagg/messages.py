@@ -22,6 +22,7 @@ _SIZES = {
     "identity_key": KEY_BYTES,
     "sealing_key": KEY_BYTES,
     "parameters": 32,
+    "published": 32,
     "signature": SIGNATURE_BYTES,
     "label": 32,
 }
@@ -131,7 +132,11 @@ class Parameters(Record):
 
 @dataclass(frozen=True)
 class Hello(Record):
-    """A pod's signed entry in the roster; ``published`` is what its owner shows on purpose (its schema)."""
+    """A pod's signed entry in the roster.
+
+    ``published`` is the digest of what its owner shows on purpose (its schema). That itself goes to the server with the
+    hello, and to no other pod: the roster has an entry of the same size for each pod, whatever its table.
+    """
 
     session: bytes
     name: str

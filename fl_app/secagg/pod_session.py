@@ -46,7 +46,10 @@ class PodSession(SessionState):
     def open(
         cls, name: str, signer: Signer, session: bytes, parameters: Parameters, published: bytes, head: bytes
     ) -> Self:
-        """Begin a session; ``own`` of the result is the hello to send. ``head`` is that of the ledger's entry."""
+        """Begin a session; ``own`` of the result is the hello to send.
+
+        ``published`` is the digest of what is published with it, and ``head`` that of the ledger's entry.
+        """
         sealing = X25519PrivateKey.generate()
         hello = Hello(
             session=session,

@@ -51,7 +51,7 @@ def hello(name: str, signer: str = "", **changes: Any) -> Hello:
         identity_key=SIGNERS[signer].public_key().public_bytes_raw(),
         sealing_key=SEALERS[signer].public_key().public_bytes_raw(),
         parameters=PARAMETERS.digest(),
-        published=b"{}",
+        published=constant("published"),
         signature=bytes(64),
     )
     unsigned = replace(unsigned, **changes)

@@ -131,6 +131,9 @@ ATTACKS: tuple[Attack, ...] = (
             Check(RULES, "check_request", "another run")),
     _roster(LINES[11], "more rounds in a second session", "test_other_parameters_in_a_second_session_are_refused",
             Check(MASKED, "MaskedApp._answer_hello", "began with")),
+    _roster(LINES[11], "another schema beside a hello that is in the roster",
+            "test_a_hello_asked_again_is_given_with_what_was_signed_or_not_at_all",
+            Check(MASKED, "MaskedApp._answer_hello", "publishes something else")),
     _roster(LINES[1], "scale", "test_a_scale_changed_for_one_pod_is_found_in_the_roster",
             Check(ROSTER, "check_roster", "hello.parameters != own.parameters", "False")),
     # -- the owner's terms

@@ -77,8 +77,18 @@ def test_a_roster_in_another_order_is_refused(server: Server) -> None:
 @pytest.mark.parametrize("how", ["left out", "altered"])
 def test_a_roster_without_this_pods_own_hello_is_refused(server: Server, how: str) -> None:
     a, b, c = server.gather_hellos()
-    entries = [b, c] if how == "left out" else [signed(a, published=b"another schema"), b, c]
+    entries = (
+        [b, c] if how == "left out" else [signed(a, published=records.Published("another schema", ()).digest()), b, c]
+    )
     assert_refused(server.roster(A, in_order(*entries)), "roster", "own hello")
+
+
+def test_a_hello_asked_again_is_given_with_what_was_signed_or_not_at_all(server: Server) -> None:
+    first = server.hello(A)
+    assert server.hello(A) == first
+    assert records.take_published(first, records.take(first, Hello)).schema == ""
+    server.pods.change_owner(A, schema=lambda proposal: "another schema")
+    assert_refused(server.hello(A), "session", A, "publishes something else now")
 
 
 def test_parameters_changed_for_one_pod_are_found_in_the_roster(server: Server) -> None:

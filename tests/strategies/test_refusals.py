@@ -6,19 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
 from flwr.common.serde import message_to_proto
 from flwr.serverapp.strategy import FedAvg
 
 from client.app.ledger import Ledger
+from client.app.owner import Owner, owner_of
+from client.app.pod_table import PodTable
 from fl_app.errors import FlAppError
 from fl_app.flower import records
 from fl_app.flower.names import HELLO_MESSAGE, MASKED_TRAIN, PLAIN_TRAIN, ROSTER_MESSAGE, SECAGG_RECORD, VALUES_RECORD
 from fl_app.flower.packing import unpacked
 from fl_app.identity.key_file import Identity
 from fl_app.identity.known_pods import Keyring, known_pods
-from fl_app.pod.definition import Policy
+from fl_app.pod.definition import CSVSource, Pod, Policy
 from fl_app.secagg.crypto import HELLO, statement
 from fl_app.secagg.messages import Hello, Step
 from fl_app.system.home import pod_home
@@ -475,14 +478,54 @@ def last_request(grid: InProcessGrid, message_type: str) -> Message:
             lambda c: c.__setitem__("secagg", ConfigRecord({"Hello": b"garbage"})),
             "reply to the hello cannot be used",
         ),
-        (lambda c: records.put(c, replace(records.take(c, Hello), published=b"{...}")), "signature of pod 'south'"),
+        (lambda c: records.put(c, replace(records.take(c, Hello), published=bytes(32))), "signature of pod 'south'"),
+        (lambda c: c.pop("published"), "hello of pod 'south' came without what the pod publishes"),
+        (lambda c: c["published"].update(more=b""), "hello of pod 'south' came without what the pod publishes"),
+        (lambda c: records.put_published(c, records.Published("{}", ())), "'south' is not what it publishes"),
+        (lambda c: c["published"].update(content=b"garbage"), "reply to the hello cannot be used"),
+        (
+            lambda c: c["published"].update(content=bytes(records.MAX_MESSAGE + 1)),
+            "what pod 'south' publishes has 4,194,305 bytes, and at most 4,194,304 are read",
+        ),
     ],
-    ids=range(3),
+    ids=range(8),
 )
 def test_a_hello_that_is_none_is_a_missing_pod(change: Any, text: str, pods: LinearPods) -> None:
     refused = no_cohort(pods.grid(on_reply=replied(HELLO_MESSAGE, change)), hello=0.3)
     assert "pod 'south' did not answer within 0 seconds (online: north, west)" in str(refused)
     assert text in str(refused)
+
+
+def test_a_roster_that_no_pod_would_read_says_so(pods: LinearPods, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lower(message: Message) -> Message:
+        if message.metadata.src_node_id == 103:  # the last hello has come
+            monkeypatch.setattr(records, "MAX_MESSAGE", 1_000)
+        return message
+
+    refused = no_cohort(pods.grid(on_reply=lower))
+    assert "the roster of 3 pods has " in str(refused)
+    assert "at most 1,000 are read: ask fewer pods" in str(refused)
+
+
+def test_a_pod_whose_schema_cannot_be_sent_says_which_columns(
+    pods: LinearPods, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = [f"code {number:04}" for number in range(200)]
+    pd.DataFrame({"code": codes * 2, "ward": ["A", "B"] * 200}).to_csv(pods.directory / "t.csv", index=False)
+    policy = Policy(minimum_cohort=2, minimum_category_count=2)
+    table = PodTable.of(Pod(name="north", datasource=CSVSource(pods.directory / "t.csv"), policy=policy))
+
+    def owner(context: Context) -> Owner:
+        name = str(context.node_config["pod"])
+        schema = table.schema if name == "north" else lambda proposal: "{}"
+        return owner_of(name, NAMES, policy, home=pods.home(name), schema=schema)
+
+    monkeypatch.setattr(pods, "owner", owner)
+    assert run(pods.grid(1))[1] == []
+    monkeypatch.setattr(records, "MAX_MESSAGE", 2_500)
+    (reason,) = (reason for reason in no_cohort(pods.grid(2)).reasons if "north" in reason)
+    assert "the schema of pod 'north' has " in reason
+    assert "at most 2,500 are read; most are of 'code' with 200 values, 'ward' with 2 values: " in reason
 
 
 def doubled(content: RecordDict) -> None:

@@ -19,7 +19,7 @@ from client.app.main import app as client_app
 from fl_app.config import RunConfig
 from fl_app.federation.kinds import read_federation
 from fl_app.flower import records
-from fl_app.flower.names import MASKED_RECORD, SECAGG_RECORD
+from fl_app.flower.names import MASKED_RECORD, PUBLISHED_RECORD, SECAGG_RECORD
 from fl_app.secagg.field import FIELD_31, FIELD_61
 from fl_app.secagg.messages import Hello, MaskedReply
 from fl_app.tabular.schema import Schema
@@ -68,8 +68,10 @@ def allowed(message: Message, pods: tuple[str, ...]) -> Words | None:
     if kind == "Hello":
         hello = records.take(content, Hello)
         assert hello.name in pods
-        published = records.Published.from_bytes(hello.published)
+        published = records.take_published(content, hello)
         assert set(published.approves) <= set(pods)
+        assert set(content) == {SECAGG_RECORD, PUBLISHED_RECORD}
+        return None
     elif kind == "RosterReply":
         for share in records.take(content, records.RosterReply).shares:
             assert {share.sender, share.receiver} <= set(pods)
@@ -147,8 +149,8 @@ def test_no_planted_marker_is_in_any_byte(two_runs: tuple[list[Message], list[Me
 
 
 def test_the_schema_publishes_what_it_may_and_no_rare_value(two_runs: tuple[list[Message], list[Message]]) -> None:
-    hello = records.take(two_runs[0][0].content, Hello)
-    schema = Schema.from_json(records.Published.from_bytes(hello.published).schema)
+    content = two_runs[0][0].content
+    schema = Schema.from_json(records.take_published(content, records.take(content, Hello)).schema)
     assert schema.column("colour").values == ("blue", "green", "red")
     assert (schema.column("age").low, schema.column("age").high) == (0.0, 128.0)  # a power of two, not the oldest
 

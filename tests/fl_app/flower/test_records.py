@@ -1,5 +1,6 @@
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,19 @@ from hypothesis import strategies as st
 
 from fl_app.flower import records
 from fl_app.flower.names import SHARES_RECORD
-from fl_app.secagg.errors import MalformedMessage, NotApproved, PolicyRefused, ProtocolError
+from fl_app.secagg.errors import (
+    BadSignature,
+    MalformedMessage,
+    NotApproved,
+    PolicyRefused,
+    ProtocolError,
+    TooLarge,
+)
 from fl_app.secagg.messages import Hello, SealedShare, Step
+from fl_app.secagg.pod_session import PodSession
+from fl_app.secagg.roster import Roster, check_roster
+from strategies.polling import payload_bytes
+from tests.fl_app.secagg.cohort import Identity, parameters, policy_of
 
 SHARE = SealedShare(bytes(32), "a", "b", b"sealed", bytes(64))
 STEP = Step(bytes(32), "train", 1, ("update",), (5,))
@@ -134,7 +146,6 @@ BAD_ENVELOPES: list[RecordDict] = [
     RecordDict({"secagg": ConfigRecord({"Other": STEP.to_bytes()})}),
     RecordDict({"secagg": ConfigRecord({"Step": STEP.to_bytes(), "Hello": b""})}),
     RecordDict({"elsewhere": ConfigRecord({"Step": STEP.to_bytes()})}),
-    RecordDict({"secagg": ConfigRecord({"Step": bytes(records.MAX_MESSAGE + 1)})}),
 ]
 
 
@@ -142,6 +153,39 @@ BAD_ENVELOPES: list[RecordDict] = [
 def test_another_envelope_is_refused(content: RecordDict) -> None:
     with pytest.raises(MalformedMessage):
         records.take(content, Step, Hello)
+
+
+def test_a_message_of_too_many_bytes_says_which_and_how_many() -> None:
+    long = RecordDict({"secagg": ConfigRecord({"Step": bytes(records.MAX_MESSAGE + 1)})})
+    with pytest.raises(TooLarge, match="a message of type Step has 4,194,305 bytes, and at most 4,194,304 are read"):
+        records.take(long, Hello, Step)
+
+
+def test_what_a_pod_publishes_comes_with_its_hello_or_is_refused() -> None:
+    published = records.Published("{}", ("b",), ("flwr 1.42.0",))
+    hello = Hello(bytes(32), "a", bytes(32), bytes(32), bytes(32), published.digest(), bytes(64))
+    assert records.take_published(records.put_published(RecordDict(), published), hello) == published
+    for other in (replace(published, schema="{ }"), replace(published, approves=()), replace(published, versions=())):
+        with pytest.raises(MalformedMessage, match="hello of pod 'a' is not what it publishes"):
+            records.take_published(records.put_published(RecordDict(), other), hello)
+
+
+def test_the_roster_of_300_pods_is_small_whatever_they_publish() -> None:
+    """Each hello holds a digest: 20 columns or 10,000 codes are the same to the roster."""
+    names = tuple(f"hospital-{number:03}" for number in range(300))
+    schemas = {name: "x" * (200_000 if place == 0 else 12_000) for place, name in enumerate(names)}
+    digests = {name: records.Published(schemas[name], names).digest() for name in names}
+    bound = parameters(names, threshold=0)
+    sessions = {name: PodSession.open(name, Identity(name), bytes(32), bound, digests[name], b"") for name in names}
+    roster = Roster.of([session.own for session in sessions.values()])
+    content = records.put(RecordDict(), records.RosterRequest(roster.hellos))
+    assert payload_bytes(content) < 150_000
+    received = records.take(content, records.RosterRequest).hellos
+    mine = sessions["hospital-007"]
+    assert check_roster(received, mine.own, names, 0, policy_of("hospital-007", names)) == roster
+    altered = [replace(hello, published=bytes(32)) if hello.name == names[0] else hello for hello in received]
+    with pytest.raises(BadSignature, match=names[0]):
+        check_roster(altered, mine.own, names, 0, policy_of("hospital-007", names))
 
 
 @given(st.binary(max_size=200))

@@ -93,7 +93,7 @@ class World:
         self.ledgers = {name: MemoryLedger() for name in names}
         self.aggregator = Aggregator(self.parameters)
         self.sessions = {
-            name: PodSession.open(name, self.identities[name], self.aggregator.session, self.parameters, b"{}", b"")
+            name: PodSession.open(name, self.identities[name], self.aggregator.session, self.parameters, bytes(32), b"")
             for name in names
         }
         self.roster: Roster = self.aggregator.make_roster([session.own for session in self.sessions.values()])

@@ -29,7 +29,7 @@ def test_hellos_of_another_session_or_parameters_or_unsigned_are_refused_by_name
     hellos = list(world.roster.hellos)
     changed = signed(replace(hellos[0], parameters=bytes(32)), world.identities[hellos[0].name])
     for bad, error in ((other.roster.hellos[0], RosterRefused), (changed, RosterRefused),
-                       (replace(hellos[0], published=b"!"), BadSignature)):  # fmt: skip
+                       (replace(hellos[0], published=bytes([1]) * 32), BadSignature)):  # fmt: skip
         with pytest.raises(error, match=f"pod '{bad.name}'"):
             world.aggregator.make_roster([bad, *hellos[1:]])
 

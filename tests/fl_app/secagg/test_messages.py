@@ -26,7 +26,7 @@ from tests.fl_app.secagg.cohort import CLASSES, parameters
 from tests.fl_app.secagg.test_canonical import values
 
 SHARE = SealedShare(bytes(32), "a", "b", b"sealed", bytes(64))
-HELLO = Hello(bytes(32), "a", bytes(32), bytes(32), bytes(32), b"{}", bytes(64))
+HELLO = Hello(bytes(32), "a", bytes(32), bytes(32), bytes(32), bytes(32), bytes(64))
 MESSAGES: list[Record] = [
     CLASSES[0],
     StepPlan("train", 3, CLASSES),

@@ -48,7 +48,7 @@ def test_a_second_roster_in_a_session_is_refused() -> None:
 
 def test_no_share_is_sealed_for_a_roster_that_is_refused() -> None:
     world = World(deliver=False)
-    fresh = PodSession.open("a", world.identities["a"], world.aggregator.session, world.parameters, b"{}", b"")
+    fresh = PodSession.open("a", world.identities["a"], world.aggregator.session, world.parameters, bytes(32), b"")
     hellos = world.aggregator.make_roster([fresh.own, *(world.sessions[n].own for n in "bc")]).hellos
     with pytest.raises(NotApproved, match="'a' does not approve pod 'c'"):
         fresh.accept_roster(hellos, world.identities["a"], policy_of("a", ("a", "b")))
@@ -337,7 +337,7 @@ def test_a_weight_beyond_the_maximum_gives_no_vector(weight: int) -> None:
 
 def test_before_the_roster_nothing_but_the_roster_is_accepted() -> None:
     world = World()
-    early = PodSession.open("a", world.identities["a"], world.aggregator.session, world.parameters, b"{}", b"")
+    early = PodSession.open("a", world.identities["a"], world.aggregator.session, world.parameters, bytes(32), b"")
     with pytest.raises(SessionRefused, match="not joined"):
         early.accept_shares(world.aggregator.shares_for("a"))
     with pytest.raises(SessionRefused, match="not joined"):
@@ -349,7 +349,7 @@ def test_before_the_roster_nothing_but_the_roster_is_accepted() -> None:
 
 def stages() -> Iterator[PodSession]:
     world = World(deliver=False)
-    yield PodSession.open("a", world.identities["a"], world.aggregator.session, world.parameters, b"{}", b"head")
+    yield PodSession.open("a", world.identities["a"], world.aggregator.session, world.parameters, bytes(32), b"head")
     yield world.sessions["a"]
     world.deliver("a")
     yield world.sessions["a"]

@@ -27,7 +27,7 @@ def hello(name: str, **changes: Any) -> Hello:
     """Return the signed hello of ``name``; ``signer`` is another identity that shows its own key under that name."""
     signer = Identity(changes.pop("signer", name))
     sealing = Identity(f"sealing of {name}").public_bytes
-    plain = Hello(SESSION, name, signer.public_bytes, sealing, PARAMETERS, b"{}", bytes(64))
+    plain = Hello(SESSION, name, signer.public_bytes, sealing, PARAMETERS, bytes(32), bytes(64))
     return signed(replace(plain, **changes), signer)
 
 
@@ -55,7 +55,7 @@ def test_a_good_roster_is_joined_in_canonical_order() -> None:
 
 def tampered(each: Hello) -> Hello:
     """Return a hello whose content is not what was signed."""
-    return replace(each, published=b"{...}")
+    return replace(each, published=bytes([1]) * 32)
 
 
 Case = tuple[type[ProtocolError], str, list[Hello], dict[str, Any]]
@@ -78,7 +78,7 @@ def cases() -> list[Case]:
     backwards = canonical([a, x, other_session])[::-1]
     return [
         (RosterRefused, "own hello", [tampered(a), tampered(b), c, c, other_session, x], small),
-        (RosterRefused, "own hello", [hello("a", published=b"{.}"), tampered(b), x], small),
+        (RosterRefused, "own hello", [hello("a", published=bytes([2]) * 32), tampered(b), x], small),
         (RosterRefused, "own hello", [b, c, d], small),
         (BadSignature, "pod 'b'", [a, tampered(b), c, c, other_session, x], small),
         (BadSignature, "pod 'b'", [a, signed(b, Identity("c")), c, c, other_session], small),
@@ -136,7 +136,7 @@ def test_the_roster_is_the_same_whatever_the_order_of_arrival(hellos: list[Hello
 
 
 def test_the_digest_tells_any_two_rosters_apart() -> None:
-    rosters = [GOOD, GOOD[:3], [*GOOD[:3], hello("x")], [*GOOD[:3], hello(GOOD[3].name, published=b"{...}")],
+    rosters = [GOOD, GOOD[:3], [*GOOD[:3], hello("x")], [*GOOD[:3], hello(GOOD[3].name, published=bytes([1]) * 32)],
                [*GOOD[:3], replace(GOOD[3], signature=bytes(64))]]  # fmt: skip
     assert len({Roster.of(hellos).digest for hellos in rosters}) == len(rosters)
 

@@ -100,7 +100,9 @@ def session_in(phase: Phase) -> PodSession:
     """Return a session of pod "a" of four that has come to a phase by the honest way."""
     world = World(NAMES, deliver=False, threshold=3)
     if phase is Phase.OPENED:
-        return PodSession.open("a", world.identities["a"], world.aggregator.session, world.parameters, b"{}", b"head")
+        return PodSession.open(
+            "a", world.identities["a"], world.aggregator.session, world.parameters, bytes(32), b"head"
+        )
     if phase is not Phase.JOINED:
         world.deliver("a")
     if phase is Phase.BEGUN:

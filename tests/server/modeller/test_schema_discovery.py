@@ -65,7 +65,7 @@ def test_a_forged_answer_is_a_problem_and_no_pod(grid: InProcessGrid) -> None:
     def forged(message: Message) -> Message:
         hello = hello_of(message)
         if hello.name == "south":
-            other = Hello(**{**vars(hello), "published": records.Published("{}", ()).to_bytes()})
+            other = Hello(**{**vars(hello), "published": records.Published("{}", ()).digest()})
             message.content = records.put(RecordDict(), other)
         return message
 
