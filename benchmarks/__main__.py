@@ -95,12 +95,24 @@ def rounds(output: Path | None, as_json: bool, **settings: Any) -> None:
     _run("rounds", output, as_json, settings)
 
 
+@bench.command(epilog="Example: python -m benchmarks cohorts --pods 10 --json")
+@click.option("--elements", type=_POSITIVE, default=1000, show_default=True)
+@click.option("--pods", multiple=True, type=click.IntRange(min=4), default=(10, 50, 100), show_default=True)
+@click.option("--rounds", type=click.IntRange(min=2), default=6, show_default=True, help="Rounds of each cohort.")
+@output_option
+@json_option
+def cohorts(output: Path | None, as_json: bool, **settings: Any) -> None:
+    """Processor time of server and pods in whole rounds of cohorts of many pods, all in one process."""
+    _run("cohorts", output, as_json, settings)
+
+
 MEASURES: Mapping[str, Callable[..., Result]] = {
     "core": results.core,
     "wire": results.wire,
     "memory": results.memory,
     "serverapp": results.serverapp,
     "rounds": results.rounds,
+    "cohorts": results.cohorts,
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.results import Result
 from fl_app.system.files import replace_file
 
-NAMES = ("core", "wire", "memory", "serverapp", "rounds")
+NAMES = ("core", "wire", "memory", "serverapp", "rounds", "cohorts")
 _HEAD = """\
 # Benchmarks
 
@@ -21,6 +21,7 @@ _TITLES = {
     "memory": "Peak memory, in masked vectors beyond the start",
     "serverapp": "Peak memory of a ServerApp in a real deployment, FedAvg",
     "rounds": "Whole rounds: seconds per round",
+    "cohorts": "Cohorts of many pods: processor time in one process",
 }
 
 

@@ -107,6 +107,23 @@ def serverapp(parameters: int, pods: int) -> Result:
     )  # fmt: skip
 
 
+def cohorts(elements: int, pods: Sequence[int], rounds: int) -> Result:
+    """Time server and pods in cohorts of many pods, see `benchmarks.cohorts`."""
+    from benchmarks.cohorts import work
+
+    before, errors, measured = machine(), console(errors=True), []
+    for w in work(pods, elements, rounds):
+        measured.append(w)
+        errors.print(f"{w.pods} pods, {w.who}, {w.what}: {w.median:.1f} ms", highlight=False)
+    return Result(
+        [asdict(w) for w in measured],
+        ["who", "what", "pods", "elements", "processor ms: median (least to most)"],
+        [[w.who, w.what, str(w.pods), f"{w.elements:.0e}", f"{w.median:.1f} ({w.least:.1f} to {w.most:.1f})"]
+         for w in measured],
+        before,
+    )  # fmt: skip
+
+
 def rounds(
     simulation: Sequence[int], deployment: Sequence[int], only: str | None, rounds: int, turns: int
 ) -> Result:  # fmt: skip

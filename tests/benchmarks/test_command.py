@@ -49,6 +49,15 @@ def test_memory_is_within_its_bounds() -> None:
     assert vectors["server"] <= 2.5
 
 
+def test_cohorts_give_what_server_and_pods_do() -> None:
+    done = CliRunner().invoke(bench, ["cohorts", "--pods", "4", "--rounds", "2", "--elements", "10", "--json"])
+    rows = json.loads(done.stdout)["measured"]
+    parts = {"join", "first round", "later round"}
+    assert {row["what"] for row in rows if row["who"] == "server"} == parts
+    assert {row["what"] for row in rows if row["who"] == "pod"} == parts | {"unmask"}
+    assert all(0 < row["least"] <= row["median"] <= row["most"] for row in rows)
+
+
 def test_results_are_written_as_documents_a_picture_and_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [Run("deployment", 2, COMPLETE, [1.0, 2.0], 5.0), Run("deployment", 2, FLOWER, [2.0, 4.0], 20.0)]
     monkeypatch.setattr("benchmarks.rounds.measure", lambda *_: runs)
