@@ -3,9 +3,7 @@
 import json
 import os
 import shlex
-import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context
@@ -33,8 +31,6 @@ app = ServerApp()
 
 _LONGEST = 300
 """Characters of an unexpected error that are told; its traceback is in the log."""
-_AHEAD = 0.3
-"""Seconds until torch is imported: the first message has left by then, which the import would hold up."""
 
 
 @app.main()
@@ -66,7 +62,6 @@ def main(grid: Grid, context: Context) -> None:
 def train(grid: Grid, run: RunDirectory, recorder: Recorder, checkpoint: Checkpoint | None) -> None:
     """Train from the start, or go on from a checkpoint: with its encoding, and without asking for statistics again."""
     config = run.config()
-    threading.Timer(_AHEAD, _import_torch).start()  # while the pods answer their first messages
     hooks = Hooks(
         on_round=recorder.round,
         on_skip=recorder.skip,
@@ -118,12 +113,6 @@ def train(grid: Grid, run: RunDirectory, recorder: Recorder, checkpoint: Checkpo
 
     # --- MODEL AND RESULTS -------------------------------------------------------
     recorder.finish(strategy)
-
-
-def _import_torch() -> None:
-    """Import what makes the first model: seconds of work, and nothing before the first round needs it."""
-    with suppress(ImportError):  # it is raised again where the model is made
-        import fl_app.tabular.network  # noqa: F401
 
 
 def _agreed_schema(published: Sequence[Schema], datastructure: DataStructure) -> CombinedSchema:

@@ -42,6 +42,8 @@ _HEARTBEAT = 20.0
 """Seconds between two signs of life of the task, which the SuperLink gives up after 60."""
 _PART, _LATE_PART = 0.02, 1.0
 """Seconds to the second question for a part of a reply that is not there yet, and the most between two of them."""
+_AHEAD = 0.3
+"""Seconds until torch is imported: the first message has left by then, which the import would hold up."""
 _SECONDS = 5.0
 """Longest time for one request: the guard that asks this process to end gives it a few seconds to stop the run."""
 INSECURE = "insecure"
@@ -146,6 +148,8 @@ class TaskProcess:
         try:
             context = self._begin(grid)
             threading.Thread(target=_keep_alive, args=(grid._runtime_client,), daemon=True).start()
+            if self._app is None and not _is_discovery():
+                threading.Timer(_AHEAD, _import_torch).start()
             self._load()(grid=grid, context=context)
         except BaseException as error:
             status, details, code = SubStatus.FAILED, f"ServerApp failed with exception: {error}", 1
@@ -222,6 +226,22 @@ def has_no_space(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def _is_discovery() -> bool:
+    """Return whether the run asks the pods what they publish, and trains nothing."""
+    from server.app.run_directory import RUN_DIRECTORY_VARIABLE, RunDirectory
+
+    return RunDirectory(Path(os.environ[RUN_DIRECTORY_VARIABLE])).request().discovery is not None
+
+
+def _import_torch() -> None:
+    """Import what makes the first model while the pods answer their first messages.
+
+    Only in this process, whose other threads send and receive: a simulation's Ray serialises the app meanwhile.
+    """
+    with suppress(ImportError):  # it is raised again where the model is made
+        import fl_app.tabular.network  # noqa: F401
 
 
 def _keep_alive(client: Any) -> None:
