@@ -145,9 +145,12 @@ class Node:
         from flwr.common.constant import ErrorCode
 
         kind, run_id = message.metadata.message_type, message.metadata.run_id
+        known = run_id in self._runs
         run, bundle = self._run(run_id)
         flower_names.be(run_id, self._node)
         contents = self._taken(message, tree)
+        if not known:
+            self._goes_on(run_id)  # tells the SuperLink early that this node asks while it works
         try:
             judged = self._guard.judge(Request(str(run_id), kind, bundle, dict(run.override_config)))
             if isinstance(judged, UnpackedApp):

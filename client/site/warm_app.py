@@ -111,7 +111,7 @@ class WarmApp:
         NoReply
             If there is none.
         """
-        link, process = self._opened(app, identity)
+        link, process = self._opened(app, identity, go_on)
         with link:
             ended = ""
             try:
@@ -136,10 +136,10 @@ class WarmApp:
         self._process.kill()
         self._process.wait()
 
-    def _opened(self, app: UnpackedApp, identity: tuple[str, str]) -> tuple[Connection, int]:
+    def _opened(self, app: UnpackedApp, identity: tuple[str, str], go_on: Callable[[], bool]) -> tuple[Connection, int]:
         """Return a connection to a new process that has the app loaded, and its id."""
         for _ in range(2):  # the waiting process may just have been killed; nothing has been asked of it yet
-            self._ready(app, identity)
+            self._ready(app, identity, go_on)
             here, there = socket.socketpair()
             link = Connection(here.detach())
             try:
@@ -165,7 +165,7 @@ class WarmApp:
             raise NoReply(why, "the app raised an exception")
         return Reply(link.recv_bytes(), link.recv_bytes(), link.recv_bytes(), link)
 
-    def _ready(self, app: UnpackedApp, identity: tuple[str, str]) -> None:
+    def _ready(self, app: UnpackedApp, identity: tuple[str, str], go_on: Callable[[], bool]) -> None:
         """Have the app loaded in a process that runs."""
         loaded = self._app is not None and self._app.hash == app.hash
         ended, worn = self._process.poll() is not None, self._messages >= _MESSAGES
@@ -178,10 +178,14 @@ class WarmApp:
             request = {"app": str(app.directory), "hash": app.hash, "fab_id": identity[0], "fab_version": identity[1]}
             self._control.sendall(json.dumps(request).encode())
             try:
-                if not self._heard(_LOAD_SECONDS)["loaded"]:
-                    raise NoReply(LOAD_FAILED, "the app could not be loaded")
+                loaded = self._heard(_LOAD_SECONDS, go_on)["loaded"]
             except (OSError, EOFError):
                 raise NoReply(LOAD_FAILED, "the process that was to load the app ended, or took too long") from None
+            except Exception:
+                self._restart()  # what it says later would be taken for the answer to something else
+                raise
+            if not loaded:
+                raise NoReply(LOAD_FAILED, "the app could not be loaded")
             self._app = app
 
     def _restart(self) -> None:
@@ -203,11 +207,23 @@ class WarmApp:
             )
         return process, control
 
-    def _heard(self, seconds: float) -> dict[str, Any]:
-        """Return what the waiting process says next; raises `EOFError` if it has ended, `OSError` if it is late."""
-        self._control.settimeout(seconds)
+    def _heard(self, seconds: float, meanwhile: Callable[[], object] | None = None) -> dict[str, Any]:
+        """Return what the waiting process says next; raises `EOFError` if it has ended, `OSError` if it is late.
+
+        ``meanwhile`` is called every few seconds: the SuperLink takes a node that is silent for long for gone.
+        """
+        deadline = time.monotonic() + seconds
         while b"\n" not in self._line:
-            if not (part := self._control.recv(4096)):
+            left = max(0.001, deadline - time.monotonic())
+            self._control.settimeout(min(left, _LOOK_SECONDS) if meanwhile else left)
+            try:
+                part = self._control.recv(4096)
+            except TimeoutError:
+                if meanwhile is None or time.monotonic() >= deadline:
+                    raise
+                meanwhile()
+                continue
+            if not part:
                 raise EOFError
             self._line += part
         said, _, self._line = self._line.partition(b"\n")

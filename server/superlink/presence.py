@@ -3,8 +3,8 @@
 Flower takes a node for online until 60 seconds after its last heartbeat. Here a pod is taken off
 
 - if it has no request under way and none follows within `IDLE_SECONDS`: a killed pod's held pull breaks off at once;
-- while it works on a message, if it is known to send heartbeats every few seconds meanwhile, and `BUSY_SECONDS` have
-  passed without any request;
+- while it works on a message, if it is known to ask every few seconds whether its run goes on, and `BUSY_SECONDS` have
+  passed without any request. Flower's own SuperNode asks for a run before it has the message, and never after;
 - otherwise, when Flower's own time is over.
 
 Flower then omits its node, and ServerApps that wait for its replies learn at once that they will not come. A pod that
@@ -19,27 +19,26 @@ from dataclasses import dataclass
 IDLE_SECONDS = 6.0
 """Longest pause between two requests of a pod that has nothing to do; Flower's SuperNode pauses for three seconds."""
 BUSY_SECONDS = 9.0
-"""Longest pause of a pod that works and sends heartbeats every three seconds meanwhile."""
+"""Longest pause of a pod that works and asks every three seconds meanwhile whether its run goes on."""
 TAKING_SECONDS = 20.0
 """Longest pause of a pod that fetches its message; Flower's clients pause for ten seconds and a fifth at most."""
-BEAT_SECONDS = 5.0
-"""Heartbeats that follow each other within so long while a pod works are made for that: Flower's own are rarer."""
-_BEATS = 2
 _LATE = 1.0
 """A timer that comes so late tells that this process could not run, so that it could not hear of anybody either."""
 
 
 @dataclass
 class _Pod:
-    """What is known of a pod. ``node`` is 0 until it has pulled; ``broke`` if its pull ended without an answer."""
+    """What is known of a pod. ``node`` is 0 until it has pulled; ``broke`` if its pull ended without an answer.
+
+    ``taken`` is whether it has the message that it works on, and ``signs`` whether it is known to ask meanwhile.
+    """
 
     node: int = 0
     under_way: int = 0
     heard: float = 0.0
     busy: bool = False
     taken: bool = False
-    beats: int = 0
-    beat: float = -BEAT_SECONDS
+    signs: bool = False
     broke: bool = False
     timer: asyncio.TimerHandle | None = None
     leaving: asyncio.Task[None] | None = None
@@ -77,7 +76,7 @@ class Presence:
                     if not starts:
                         await self._take_on(name, pod.node)
             if starts:
-                pod.node, pod.busy, pod.beats = 0, False, 0
+                pod.node, pod.busy, pod.signs = 0, False, False
             yield
         finally:
             pod.under_way -= 1
@@ -91,18 +90,16 @@ class Presence:
     def pulled(self, name: str, node: int, *, handed: bool, broke: bool) -> None:
         """Note how the pod's pull has ended: whether it was handed a message, or was gone before."""
         pod = self._pods[name]
-        pod.node, pod.busy, pod.taken, pod.broke, pod.beat = node, handed, False, broke, -BEAT_SECONDS
+        pod.node, pod.busy, pod.taken, pod.broke = node, handed, False, broke
 
     def took(self, name: str) -> None:
         """Note that the pod has the whole message that it works on."""
         self._pods[name].taken = True
 
-    def beats(self, name: str) -> None:
-        """Note a heartbeat of the pod."""
-        pod, now = self._pods[name], asyncio.get_running_loop().time()
-        if pod.busy:
-            pod.beats += now - pod.beat < BEAT_SECONDS
-            pod.beat = now
+    def asks(self, name: str) -> None:
+        """Note that the pod has asked whether its run goes on."""
+        pod = self._pods[name]
+        pod.signs = pod.signs or (pod.busy and pod.taken)
 
     def ended(self, name: str) -> None:
         """Note that the pod has said goodbye."""
@@ -115,7 +112,7 @@ class Presence:
             return None
         if not pod.busy:
             return IDLE_SECONDS
-        if pod.beats >= _BEATS:
+        if pod.signs:
             return BUSY_SECONDS
         return None if pod.taken else TAKING_SECONDS
 

@@ -106,8 +106,8 @@ class Traffic:
             log.exception("what ended runs have left could not be cleared away")
 
     def _served(self, path: str, name: str) -> None:
-        if path in (routes.HEARTBEAT, routes.RUN):  # a node that works asks meanwhile whether its run goes on
-            self._presence.beats(name)
+        if path == routes.RUN:
+            self._presence.asks(name)
         elif path == routes.CONFIRM:
             self._polls.confirmed(name)
             self._presence.took(name)

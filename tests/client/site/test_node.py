@@ -33,6 +33,8 @@ class SuperLink:
         self.messages, self.content, self.changed = list(messages), content, changed
         self.over: set[int] = set()
         self.confirmed: list[str] = []
+        self.run_asked: list[int] = []
+        """How many messages the node had at each question for a run."""
         self.pulled: set[str] = set()
         self.replies: list[Any] = []
         self.runtimes: list[float] = []
@@ -57,6 +59,7 @@ class SuperLink:
         return asked, get_object_tree(asked)
 
     def _run(self, run_id: int) -> Any:
+        self.run_asked.append(len(self.confirmed))
         self._check(run_id)
         return run_of(run_id, **self.changed)
 
@@ -123,6 +126,12 @@ def serve(superlink: SuperLink, warm: WarmApp, home: Path) -> list[tuple[str, An
     with pytest.raises(Over):
         Node(superlink.connection(), settings, Guard("north", home, file), warm).serve()
     return superlink.answers()
+
+
+def test_a_node_shows_in_each_run_that_it_asks_while_it_works(warm: WarmApp, home: Path) -> None:
+    superlink = SuperLink(message(), message(text="second"), message(run_id=12), content=b"no bundle")
+    serve(superlink, warm, home)
+    assert superlink.run_asked == [0, 1, 2, 3]
 
 
 def said(reply: Any) -> dict[str, Any]:

@@ -131,6 +131,21 @@ def test_another_id_or_version_than_the_bundles_is_not_loaded(warm: WarmApp, hom
     assert caught.value.why == LOAD_FAILED
 
 
+def test_the_node_is_heard_of_while_the_app_is_loaded(
+    warm: WarmApp, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("client.site.warm_app._LOOK_SECONDS", 0.001)
+    signs = list[float]()
+
+    def go_on() -> bool:
+        signs.append(time.monotonic())
+        return True
+
+    with pytest.raises(NoReply), warm.asked(unpacked(home), ("somebody/other", "9"), question(), go_on, 60):
+        raise AssertionError("it answered")
+    assert signs
+
+
 def test_another_app_is_loaded_in_a_new_process(warm: WarmApp, home: Path) -> None:
     first = ask(warm, unpacked(home))[0]
     changed = unpacked(home, **{"some_app.py": CODE + "#"})

@@ -64,10 +64,16 @@ class Watched:
         async with self.presence.request("north"):
             self.presence.took("north")
 
+    async def asks(self, every: float, times: int) -> None:
+        for _ in range(times):
+            async with self.presence.request("north"):
+                self.presence.asks("north")
+            await asyncio.sleep(every)
+
     async def beats(self, every: float, times: int) -> None:
         for _ in range(times):
             async with self.presence.request("north"):
-                self.presence.beats("north")
+                pass
             await asyncio.sleep(every)
 
 
@@ -105,6 +111,7 @@ def test_a_pod_that_waits_or_pauses_as_flowers_supernode_does_stays() -> None:
 def test_a_pod_that_works_without_a_sign_is_left_to_flowers_own_time() -> None:
     async def story(pod: Watched) -> None:
         await pod.pulls(handed=True)
+        await pod.asks(every=1, times=1)  # what Flower's SuperNode asks of a run before it takes the message
         await pod.takes()
         await pod.beats(every=20, times=3)  # Flower's own heartbeats
         await asyncio.sleep(1000)
@@ -116,7 +123,7 @@ def test_a_pod_that_gives_signs_while_it_works_is_missed_when_they_end() -> None
     async def story(pod: Watched) -> None:
         await pod.pulls(handed=True)
         await pod.takes()
-        await pod.beats(every=3, times=10)
+        await pod.asks(every=3, times=10)
         await asyncio.sleep(1000)
 
     assert told(story) == [("off", 27 + BUSY_SECONDS)]
@@ -126,7 +133,7 @@ def test_a_killed_pod_is_noticed_within_ten_seconds_whatever_it_did() -> None:
     async def story(pod: Watched) -> None:
         await pod.pulls(handed=True)
         await pod.takes()
-        await pod.beats(every=3, times=4)
+        await pod.asks(every=3, times=4)
         async with pod.presence.request("north"):
             pod.presence.done("north")  # it answers
         await asyncio.sleep(2)
@@ -136,6 +143,18 @@ def test_a_killed_pod_is_noticed_within_ten_seconds_whatever_it_did() -> None:
     ((what, when),) = told(story)
     assert what == "off"
     assert when <= 15 + 10
+
+
+def test_a_pod_that_has_once_asked_is_missed_in_later_messages_from_their_start_on() -> None:
+    async def story(pod: Watched) -> None:
+        await pod.pulls(handed=True)
+        await pod.takes()
+        await pod.asks(every=1, times=1)
+        await pod.pulls(1, handed=True)
+        await pod.takes()
+        await asyncio.sleep(1000)
+
+    assert told(story) == [("off", 2 + BUSY_SECONDS)]
 
 
 def test_a_pod_that_is_handed_a_message_and_does_not_fetch_it_is_missed() -> None:
