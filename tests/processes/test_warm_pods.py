@@ -152,7 +152,7 @@ def readable_by_nobody(place: Path) -> list[Path]:
 
 def online(made: Deployment) -> set[str]:
     shown = made.modeller.run("fl-app", "pods", "--federation", "federation.toml", "--json", check=False).stdout
-    return {pod["name"] for pod in json.loads(shown)["pods"]} if shown else set()
+    return set(json.loads(shown)["pods"]) if shown else set()
 
 
 def results(made: Deployment) -> dict[str, object]:
