@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := test
-.PHONY: demo setup test lint types unit processes fmt bench study schema vectors fuzz mutate faults counts version dist docs notebook outputs clean
+.PHONY: demo setup test lint types unit processes fmt bench study schema vectors fuzz mutate faults flower-latest counts version dist docs notebook outputs clean
 
 demo: $(READY)  ## train on the two census pods, in simulation, with secure aggregation
 	$(BIN)/fl-app demo
@@ -64,6 +64,9 @@ fuzz: $(READY)  ## 100,000 malformed messages
 
 mutate: $(READY)  ## take each security check out and see a test fail
 	$(BIN)/python -m tests.adversary.mutations
+
+flower-latest: $(READY)  ## what touches Flower, under the oldest and the newest release of it that is supported
+	$(BIN)/python scripts/flower_releases.py
 
 faults: $(READY)  ## pods killed, late and doubled, at every point of a run
 	$(BIN)/python -m pytest tests/faults -s
