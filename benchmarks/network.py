@@ -1,5 +1,6 @@
 """A SuperLink and its nodes as real processes on loopback, all of which end with the block that needs them."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from benchmarks.children import child_environment
 from benchmarks.plain import TESTBED
 from benchmarks.testbed import Testbed
 from fl_app.errors import RunFailed
+from fl_app.federation.kinds import Federation, read_federation
 from fl_app.host.processes import GuardedProcess
 
 _STARTUP_SECONDS = 90.0
@@ -41,10 +43,11 @@ clientapp = "plain_fedavg:client_app"
 
 
 @contextmanager
-def superlink(testbed: Testbed, *, plain: bool) -> Iterator[str]:
-    """Start a SuperLink with a node for each pod, and yield its address.
+def superlink(testbed: Testbed, *, plain: bool) -> Iterator[Federation]:
+    """Start a SuperLink with a node for each pod, and yield the federation at it.
 
-    ``plain``: the nodes are Flower's, as its users start them; else pods of this product.
+    ``plain``: SuperLink and nodes are Flower's, without TLS. Else they are as this product's users
+    start them: provisioned, with TLS, registered keys and the gate.
     """
     port = _free_port()
     address = f"127.0.0.1:{port}"
@@ -62,8 +65,13 @@ def superlink(testbed: Testbed, *, plain: bool) -> Iterator[str]:
             stack.callback(process.stop)
             return log
 
-        start("superlink", "flower-superlink", "--insecure", "--host", "127.0.0.1", "--port", str(port),
-              "--isolation", "process")  # fmt: skip
+        if plain:
+            start("superlink", "flower-superlink", "--insecure", "--host", "127.0.0.1", "--port", str(port),
+                  "--isolation", "process")  # fmt: skip
+        else:
+            shared = _provision(testbed, address, logs)
+            start("superlink", "fl-app", "superlink", "run", str(shared.parent))
+            stack.enter_context(_home(testbed.home))
         _wait("the SuperLink", lambda: _answers(port))
         ready = "SuperNode ID:" if plain else "is online"
         nodes = []
@@ -72,12 +80,11 @@ def superlink(testbed: Testbed, *, plain: bool) -> Iterator[str]:
                 own = ("--host", "127.0.0.1", "--port", str(_free_port()), "--node-config", f"partition-id={place}")
                 command = ["flower-supernode", "--insecure", "--superlink", address, *own]
             else:
-                _approve_app(testbed, pod)
-                command = ["fl-app", "pod", "run", str(testbed.pod_file(pod)), "--superlink", address, "--insecure"]
+                command = ["fl-app", "pod", "run", str(testbed.pod_file(pod)), "--federation", str(shared)]
             nodes.append(start(pod, *command))
         for log in nodes:
             _wait(f"{log.stem} ({log})", lambda log=log: ready in log.read_text("utf-8", "replace"))  # type: ignore[misc]
-        yield address
+        yield testbed.federation(address) if plain else read_federation(shared)
 
 
 def write_plain_app(parent: Path) -> Path:
@@ -91,15 +98,39 @@ def write_plain_app(parent: Path) -> Path:
     return app
 
 
-def _approve_app(testbed: Testbed, pod: str) -> None:
-    """Approve this version of the app on behalf of the owner of ``pod``."""
+def _provision(testbed: Testbed, address: str, place: Path) -> Path:
+    """Register the pods, and this user as a modeller, with a new SuperLink; return its join file."""
+    cards = []
+    for pod in testbed.pods:
+        cards.append(str(place / f"{pod}.card"))
+        _run(testbed, "pod", "keygen", pod, "-o", cards[-1])
+        _run(testbed, "pod", "approve-app", pod, "--yes")
+    _run(testbed, "provision", address, "--directory", str(place / "superlink"), *cards)
+    return place / "superlink" / "federation.toml"
+
+
+def _run(testbed: Testbed, *command: str) -> None:
     environment = child_environment(FL_APP_HOME=str(testbed.home))
     program = shutil.which("fl-app", path=environment["PATH"]) or "fl-app"
     done = subprocess.run(  # noqa: S603 - its parts are ours
-        [program, "pod", "approve-app", pod, "--yes"], env=environment, capture_output=True, text=True, check=False
+        [program, *command], env=environment, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise RunFailed(f"approving the app at {pod} failed: {done.stderr.strip()}")
+        raise RunFailed(f"fl-app {' '.join(command[:2])} failed: {done.stderr.strip()}")
+
+
+@contextmanager
+def _home(home: Path) -> Iterator[None]:
+    """Have this process find the keys in ``home``, the modeller's among them."""
+    before = os.environ.get("FL_APP_HOME")
+    os.environ["FL_APP_HOME"] = str(home)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["FL_APP_HOME"]
+        else:
+            os.environ["FL_APP_HOME"] = before
 
 
 def _wait(what: str, ready: Callable[[], bool]) -> None:

@@ -16,7 +16,7 @@ from benchmarks.network import superlink, write_plain_app
 from benchmarks.plain import TESTBED, TIMES
 from benchmarks.testbed import CensusTestbed
 from fl_app.errors import RunFailed
-from fl_app.federation.kinds import DeployedFederation
+from fl_app.federation.kinds import DeployedFederation, Federation
 from fl_app.secagg.roster import threshold_for
 from server.app.run_directory import FLOWER_LOG
 from server.deployed.deployed_run import DeployedRun
@@ -103,31 +103,26 @@ def ratios(measured: Sequence[Rounds]) -> dict[str, float]:
 
 def _run(where: str, by: str, testbed: CensusTestbed, rounds: int, scratch: Path) -> tuple[list[float], float]:
     with ExitStack() as stack:
-        address = None
+        federation = testbed.federation()
         if where == "deployment":
-            address = stack.enter_context(superlink(testbed, plain=by == FLOWER))
+            federation = stack.enter_context(superlink(testbed, plain=by == FLOWER))
         started = time.perf_counter()
         train = _train_plain if by == FLOWER else _train_ours
-        seconds = train(by, testbed, rounds, scratch, address)
+        seconds = train(by, testbed, rounds, scratch, federation)
         return seconds, time.perf_counter() - started
 
 
-def _train_ours(by: str, testbed: CensusTestbed, rounds: int, scratch: Path, address: str | None) -> list[float]:
+def _train_ours(by: str, testbed: CensusTestbed, rounds: int, scratch: Path, federation: Federation) -> list[float]:
     threshold = len(testbed.pods) if by == COMPLETE else 0
     config = testbed.write_config(rounds, threshold, secure=by != POLLED)
-    run = fit(config, testbed.federation(address), runs=scratch)
+    run = fit(config, federation, runs=scratch)
     return [entry.seconds for entry in run.results().rounds]
 
 
-def _train_plain(by: str, testbed: CensusTestbed, rounds: int, scratch: Path, address: str | None) -> list[float]:
+def _train_plain(by: str, testbed: CensusTestbed, rounds: int, scratch: Path, federation: Federation) -> list[float]:
     testbed.write_config(rounds)
-    launcher: Launcher
-    if address is None:
-        launcher = Simulation(f"{_PLAIN}:server_app", f"{_PLAIN}:client_app")
-    else:
-        federation = testbed.federation(address)
-        if not isinstance(federation, DeployedFederation):
-            raise RunFailed("the testbed's federation is not deployed")
+    launcher: Launcher = Simulation(f"{_PLAIN}:server_app", f"{_PLAIN}:client_app")
+    if isinstance(federation, DeployedFederation):
         launcher = DeployedRun(federation, write_plain_app(scratch))
     try:
         launcher.start(scratch, child_environment(**{TESTBED: str(testbed.directory)}), len(testbed.pods))

@@ -16,6 +16,7 @@ import numpy as np
 from benchmarks.network import superlink
 from benchmarks.testbed import WideTestbed, wide_column
 from fl_app.errors import RunFailed, UsageError
+from fl_app.federation.kinds import Federation
 from server.app.run_directory import RUN_DIRECTORY_VARIABLE
 from server.modeller.launch import fit
 
@@ -45,18 +46,18 @@ def serverapp_peak(parameters: int, pods: int) -> ServerAppPeak:
     columns = max(2, round((parameters - _BESIDE) / _OF_A_COLUMN))
     with tempfile.TemporaryDirectory(prefix="fl-app-bench-") as directory:
         testbed = WideTestbed.create(Path(directory, "testbed"), pods, columns)
-        with superlink(testbed, plain=False) as address:
+        with superlink(testbed, plain=False) as federation:
             others = [wide_column(place) for place in range(1, columns)]
-            tiny, least = _run(testbed, address, Path(directory, "tiny"), others)
-            size, most = _run(testbed, address, Path(directory, "large"))
+            tiny, least = _run(testbed, federation, Path(directory, "tiny"), others)
+            size, most = _run(testbed, federation, Path(directory, "large"))
     return ServerAppPeak(pods, size, most, tiny, least, (most - least) / (size - tiny))
 
 
-def _run(testbed: WideTestbed, address: str, runs: Path, ignore: Sequence[str] = ()) -> tuple[int, int]:
+def _run(testbed: WideTestbed, federation: Federation, runs: Path, ignore: Sequence[str] = ()) -> tuple[int, int]:
     """Carry out a run whose directory is made in ``runs``; returns its model's parameters and the ServerApp's peak."""
     runs.mkdir()
     with _watched(runs) as peaks:
-        run = fit(testbed.config(_ROUNDS, ignore), testbed.federation(address), runs=runs)
+        run = fit(testbed.config(_ROUNDS, ignore), federation, runs=runs)
     if not peaks:
         raise RunFailed("no process of the run was seen")
     with np.load(run.checkpoint_path) as checkpoint:
