@@ -15,7 +15,7 @@ GITHUB = ROOT / ".github"
 WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
 FORMS = [GITHUB / "ISSUE_TEMPLATE" / "bug.yml", GITHUB / "ISSUE_TEMPLATE" / "feature.yml"]
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
-TARGETS = dict(re.findall(r"^([a-z]+):([^#=\n]*)", MAKEFILE, re.MULTILINE))
+TARGETS = dict(re.findall(r"^([a-z-]+):([^#=\n]*)", MAKEFILE, re.MULTILINE))
 HOOKS: list[dict[str, Any]] = [
     hook
     for repository in yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))["repos"]
@@ -103,4 +103,4 @@ def test_the_pull_request_form_names_files_that_exist() -> None:
     text = (GITHUB / "PULL_REQUEST_TEMPLATE.md").read_text("utf-8")
     for name in re.findall(r"[\w/.-]+\.md", text):
         assert (ROOT / name).is_file(), name
-    assert {target for _, target in re.findall(r"(`make )([a-z]+)`", text)} <= TARGETS.keys()
+    assert {target for _, target in re.findall(r"(`make )([a-z-]+)`", text)} <= TARGETS.keys()
