@@ -45,6 +45,7 @@ from fl_app.secagg.ledger_protocol import Account
 from fl_app.secagg.messages import Step, SurvivorsRequest, UnmaskRequest
 from fl_app.secagg.pod_session import PodSession
 from fl_app.secagg.unmasking import unmask, witness
+from fl_app.system.files import has_no_space
 
 UNNAMED = "unnamed"  # a pod that cannot say who it is: its own file or key is at fault
 Answer = Callable[[Call], RecordDict]
@@ -123,17 +124,17 @@ class MaskedApp:
         """Return the answer or a refusal; raise nothing, since Flower would send the text of any exception."""
         try:
             owner = self._owner(context)
-        except Exception:
+        except Exception as error:
             _log.exception("a pod cannot tell in whose name to answer")
-            return records.put(RecordDict(), _no_answer(UNNAMED))
+            return records.put(RecordDict(), _no_answer(UNNAMED, error))
         call = Call(message, context, owner, Account(str(context.run_id)), message.metadata.message_type)
         try:
             return self._entered(call, answer)
         except ProtocolError as error:  # the ledger takes no entry
             refusal = records.refusal(owner.name, error)
-        except Exception:
+        except Exception as error:
             _log.exception("pod '%s' cannot enter why it does not answer", owner.name)
-            refusal = _no_answer(owner.name)
+            refusal = _no_answer(owner.name, error)
         return records.put(RecordDict(), refusal)
 
     def _entered(self, call: Call, answer: Answer) -> RecordDict:
@@ -156,7 +157,7 @@ class MaskedApp:
             if call.owner.log is not None:
                 in_full = f"in full: {error.full_text}\n" if isinstance(error, DataError) and error.detail else ""
                 write_log(call.owner.log, traceback.format_exc() + in_full)
-            refusal = _no_answer(name)
+            refusal = _no_answer(name, error)
             size = len(refusal.to_bytes())
             ledger.enter(call.account, "failure", call.kind, round=call.round, size=size)
         return records.put(RecordDict(), refusal)
@@ -256,8 +257,10 @@ class MaskedApp:
         return weight, values
 
 
-def _no_answer(name: str) -> records.Refusal:
-    return records.Refusal(name, "pod-error", f"pod '{name}' could not answer; its own log says why")
+def _no_answer(name: str, error: Exception) -> records.Refusal:
+    """Return the refusal that tells whose error it was, and no more: but of a full disk, no log there can tell."""
+    why = ": the disk of its machine is full" if has_no_space(error) else "; its own log says why"
+    return records.Refusal(name, "pod-error", f"pod '{name}' could not answer{why}")
 
 
 def _step(message: Message, kind: str) -> Step:

@@ -29,6 +29,7 @@ from client.site import flower_names
 from client.site.app_admission import Request
 from client.site.app_guard import Guard, UnpackedApp
 from client.site.warm_app import CRASHED, LATE, LOAD_FAILED, NoReply, Question, WarmApp
+from fl_app.system.files import has_no_space
 from fl_app.system.home import LOG_FILE
 
 ONLINE = "this node is online as"
@@ -41,6 +42,8 @@ _HELD_SECONDS = 1.0
 """A SuperLink that answers sooner than this that there is nothing does not hold requests, and is asked again later."""
 _SOONEST, _LATEST, _SHARE = 0.05, 2.0, 0.05
 """Seconds until then: a share of how long ago the last message came, between the two."""
+
+_FULL = "could not answer: the disk of its machine is full"
 
 _log = logging.getLogger("flwr")
 
@@ -141,8 +144,10 @@ class Node:
 
     def _answer(self, message: Any, tree: Any) -> None:
         """Answer one message: by a refusal, by the app, or by an error that says no more than that there was one."""
-        from flwr.app import Error, Message
+        from flwr.app import Error, Message, RecordDict
         from flwr.common.constant import ErrorCode
+
+        from fl_app.flower import records
 
         kind, run_id = message.metadata.message_type, message.metadata.run_id
         known = run_id in self._runs
@@ -164,9 +169,11 @@ class Node:
                 return
             code = {CRASHED: ErrorCode.CLIENT_APP_CRASHED, LOAD_FAILED: ErrorCode.LOAD_CLIENT_APP_EXCEPTION}
             self._send_own(Message(self._error(Error, code.get(error.why)), reply_to=message))
-        except Exception:
+        except Exception as error:
             self._note(traceback.format_exc())
-            self._send_own(Message(self._error(Error), reply_to=message))
+            full = records.Refusal(self._settings.name, "pod-error", f"pod '{self._settings.name}' {_FULL}")
+            content = records.put(RecordDict(), full) if has_no_space(error) else self._error(Error)
+            self._send_own(Message(content, reply_to=message))
 
     def _taken(self, message: Any, tree: Any) -> dict[str, bytes]:
         """Fetch all of the message, whatever becomes of it: its sender may still be at it, and fails if it is gone."""

@@ -1,12 +1,25 @@
 """Files that several processes may read and write at once."""
 
+import errno
 import fcntl
 import os
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+
+def has_no_space(error: BaseException | None) -> bool:
+    """Return whether an error, or one that it came from, is that of a full disk or a used up quota."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def absolute(path: str | Path, base: Path) -> Path:

@@ -13,7 +13,6 @@ Any that is not of this process's own run is failed.
 test on a deployed run fails if a later Flower moves them. tests/server/deployed/test_serverapp.py says which.
 """
 
-import errno
 import os
 import signal
 import sys
@@ -153,6 +152,8 @@ class TaskProcess:
             self._load()(grid=grid, context=context)
         except BaseException as error:
             status, details, code = SubStatus.FAILED, f"ServerApp failed with exception: {error}", 1
+            from fl_app.system.files import has_no_space
+
             if has_no_space(error):
                 code = DISK_FULL
             with suppress(OSError):
@@ -217,15 +218,6 @@ def http_grid() -> Any:
         pull_objects, initial_backoff=_PART, backoff_cap=_LATE_PART, max_tries_per_object=None
     )
     return HttpGrid
-
-
-def has_no_space(error: BaseException | None) -> bool:
-    """Return whether an error, or one that it came from, is that of a full disk or a used up quota."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _is_discovery() -> bool:

@@ -1,5 +1,6 @@
 """What could be read off the messages, the errors or the memory of a pod."""
 
+import errno
 import logging
 from collections import Counter
 from pathlib import Path
@@ -103,6 +104,17 @@ def test_an_error_of_the_handler_tells_nothing(tmp_path: Path, caplog: pytest.Lo
     assert refused.code == "pod-error"
     for secret in (str(tmp_path), "patients", "203", "17"):
         assert secret not in refused.text
+
+
+def test_a_full_disk_is_told_and_not_which_file_was_to_be_written(tmp_path: Path) -> None:
+    server = joined(tmp_path, 3)
+
+    def fails(size: int) -> np.ndarray:
+        raise OSError(errno.ENOSPC, "No space left on device", f"{tmp_path}/patients.csv")
+
+    server.pods.pods[A].update = fails
+    refused = refusal_of(server.train(A))
+    assert refused.text == f"pod '{A}' could not answer: the disk of its machine is full"
 
 
 def test_an_error_of_the_owners_own_files_tells_nothing(tmp_path: Path) -> None:

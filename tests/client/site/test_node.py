@@ -1,5 +1,6 @@
 """A node over a connection in this process: which message each reply answers, what is dropped, what is told."""
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,18 @@ def test_an_app_that_cannot_be_loaded_has_an_error_of_its_own(warm: WarmApp, hom
     ((_, reply),) = serve(SuperLink(message(), content=content), warm, home)
     assert reply.error.code == ErrorCode.LOAD_CLIENT_APP_EXCEPTION
     assert "secret" not in reply.error.reason
+
+
+def test_a_full_disk_is_told_since_no_log_can_tell(
+    warm: WarmApp, home: Path, approved: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device", str(home))
+
+    monkeypatch.setattr(Guard, "judge", full)
+    ((_, reply),) = serve(SuperLink(message(), content=approved), warm, home)
+    refusal = records.take(reply.content, records.Refusal)
+    assert refusal.text == "pod 'north' could not answer: the disk of its machine is full"
 
 
 def test_what_cannot_be_judged_gets_an_error_and_nothing_runs(warm: WarmApp, home: Path, approved: bytes) -> None:

@@ -1,6 +1,5 @@
 """The process of a deployed run's ServerApp: whose task it carries out, and which names of Flower's it needs."""
 
-import errno
 import inspect
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +8,7 @@ import pytest
 from flwr.proto.task_pb2 import Task
 
 from server.deployed import serverapp
-from server.deployed.serverapp import TaskProcess, has_no_space, http_grid
+from server.deployed.serverapp import TaskProcess, http_grid
 from server.deployed.superlink_client import NotAdmitted, SuperLinkClient, Unreachable
 
 OWN, OTHER = 7, 8
@@ -96,11 +95,3 @@ def test_a_part_of_a_reply_that_is_late_is_asked_for_again_soon() -> None:
     assert module.pull_objects(["a"], pull) == {"a": b"there"}
     assert asked == ["a"] * 3
     assert "pull_objects(" in inspect.getsource(http_grid().pull_messages)
-
-
-def test_a_full_disk_is_found_behind_what_it_led_to() -> None:
-    full = OSError(errno.ENOSPC, "No space left on device")
-    later, told = RuntimeError("could not be recorded"), RuntimeError("could not be told")
-    later.__cause__, told.__context__ = full, later
-    assert has_no_space(told)
-    assert not has_no_space(OSError(errno.EACCES, "Permission denied"))
