@@ -1,7 +1,6 @@
 """A node over a connection in this process: which message each reply answers, what is dropped, what is told."""
 
 import errno
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,22 +94,6 @@ class SuperLink:
             for reply, object_id in self.replies
             if reply.metadata.run_id not in self.over and object_id in self._objects
         ]
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("node")
-    directory = root / "pods" / "north"
-    directory.mkdir(parents=True)
-    (root / "north.yaml").write_text(POD)
-    return directory
-
-
-@pytest.fixture(scope="module")
-def warm(home: Path) -> Iterator[WarmApp]:
-    app = WarmApp("north", home)
-    yield app
-    app.close()
 
 
 @pytest.fixture(scope="module")

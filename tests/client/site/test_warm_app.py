@@ -4,7 +4,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +16,10 @@ from client.site.app_admission import Request
 from client.site.app_guard import Guard, UnpackedApp
 from client.site.approved_apps import Apps
 from client.site.warm_app import CRASHED, LATE, LOAD_FAILED, RAISED, NoReply, WarmApp
-from tests.support.small_app import CODE, POD, bundle, question
+from tests.support.small_app import CODE, bundle, question
 
 IDENTITY = ("somebody/some-app", "1.0.0")
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("pod")
-    directory = root / "pods" / "north"
-    directory.mkdir(parents=True)
-    (root / "north.yaml").write_text(POD)
-    return directory
-
-
-@pytest.fixture(scope="module")
-def warm(home: Path) -> Iterator[WarmApp]:
-    app = WarmApp("north", home)
-    yield app
-    app.close()
 
 
 def unpacked(home: Path, **files: str) -> UnpackedApp:
