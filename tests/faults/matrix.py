@@ -145,6 +145,7 @@ class _Trial:
         self.pods = Pods(directory, NAMES[: cell.pods], grid_class=FaultyGrid)
         self.rounds: list[tuple[str, ...] | str] = []
         self.wrong: list[str] = []
+        self.model = np.zeros(SIZE)
         self._break()
 
     def _break(self) -> None:
@@ -204,7 +205,8 @@ class _Trial:
             if pods[name].update is _dies:
                 self.wrong.append(f"{name} is in the sum of round {done.number}, and died before")
                 return
-        if aggregate.values["update"].tolist() != exact_mean(pods, names):
+        before, self.model = self.model, done.arrays["w"].numpy()
+        if self.model.tolist() != (before + exact_mean(pods, names)).tolist():
             self.wrong.append(f"the sum of round {done.number} is not that of {names}")
         if (aggregate.pods, aggregate.weight) != (len(names), sum(pods[name].examples for name in names)):
             self.wrong.append(f"round {done.number} counts {aggregate.pods} pods and weight {aggregate.weight}")
