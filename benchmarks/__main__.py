@@ -82,7 +82,7 @@ def serverapp(output: Path | None, as_json: bool, **settings: Any) -> None:
 
 @bench.command(epilog="Example: python -m benchmarks rounds --simulation 2 --deployment 2 --rounds 3 --turns 1")
 @click.option(
-    "--simulation", multiple=True, type=_COHORT, default=(2, 10), show_default=True, help="Pods in simulation."
+    "--simulation", multiple=True, type=_COHORT, default=(2, 4), show_default=True, help="Pods in simulation."
 )
 @click.option("--deployment", multiple=True, type=_COHORT, default=(2, 4), show_default=True, help="Pods as processes.")
 @click.option("--only", type=click.Choice(["simulation", "deployment"]), help="Leave the other out.")
