@@ -5,7 +5,7 @@ by this program, from the directory into which the node has unpacked the bundle 
 is answered by a fork: a process of its own, which gets the message through a socket of its own and ends with it. What
 waits here holds no data, no session and no key; it never computes, or the fork would find torch's threads missing.
 
-Run as a script with the pod's name, its directory, the descriptor of the node's socket, and ``fork`` or ``once``. The
+Run as a script with the pod's directory, the descriptor of the node's socket, and ``fork`` or ``once``. The
 packages of this product are there twice, installed at the site and in the bundle, under the same names: here only the
 bundle's are ever imported.
 """
@@ -64,8 +64,8 @@ def check_origin(app: Path) -> None:
 class Waiting:
     """The loaded app, and the node's socket, on which requests come one at a time."""
 
-    def __init__(self, name: str, directory: Path, control: socket.socket, *, forks: bool) -> None:
-        self._name, self._directory, self._control, self._forks = name, directory, control, forks
+    def __init__(self, directory: Path, control: socket.socket, *, forks: bool) -> None:
+        self._directory, self._control, self._forks = directory, control, forks
         # From the file, since the name of its package is the app's.
         self._flower = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("flower_names.py"))))
         self._app: Callable[[Any, Any], Any] | None = None
@@ -173,11 +173,11 @@ def _import_libraries() -> None:
     from torch import _dynamo  # noqa: F401 - takes a second, and every optimizer of torch imports it at its first step
 
 
-def main(name: str, directory: str, descriptor: str, how: str) -> None:
+def main(directory: str, descriptor: str, how: str) -> None:
     """Import what apps need, and wait."""
     _import_libraries()
     with socket.socket(fileno=int(descriptor)) as control:
-        Waiting(name, Path(directory), control, forks=how == "fork").serve()
+        Waiting(Path(directory), control, forks=how == "fork").serve()
 
 
 if __name__ == "__main__":

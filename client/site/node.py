@@ -203,11 +203,9 @@ class Node:
 
     def _send_own(self, reply: Any) -> None:
         """Send a reply that this process has made."""
-        from flwr.supercore.inflatable.inflatable_object import get_object_tree
-
-        _, _, objects = flower_names.deflated(reply)
+        _, tree, objects = flower_names.deflated(reply)
         run_id = reply.metadata.run_id
-        wanted, session = self._send(reply, get_object_tree(reply), 0.0)
+        wanted, session = self._send(reply, flower_names.tree(tree), 0.0)
         for object_id, value in objects.items():
             if object_id in wanted:
                 self._push_object(run_id, session, object_id, value.deflate())
@@ -270,7 +268,7 @@ def main(path: str) -> int:
         print(f"the installed flwr has no {', '.join(missing)}: install flwr{flower_names.SUPPORTED}", flush=True)
         return UNKNOWN_FLOWER
     directory = Path(settings.directory)
-    guard, app = Guard(settings.name, directory, Path(settings.file)), WarmApp(settings.name, directory)
+    guard, app = Guard(settings.name, directory, Path(settings.file)), WarmApp(directory)
     signal.signal(signal.SIGINT, partial(_leave, TurnedAway))
     signal.signal(signal.SIGTERM, partial(_leave, Terminated))
     try:

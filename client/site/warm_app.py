@@ -77,14 +77,12 @@ class WarmApp:
 
     Parameters
     ----------
-    name : str
-        The pod's name.
     directory : Path
-        Its home.
+        The pod's home.
     """
 
-    def __init__(self, name: str, directory: Path) -> None:
-        self._arguments = [name, str(directory)]
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
         self._app: UnpackedApp | None = None
         self._fresh, self._messages, self._line = True, 0, b""
         self._process, self._control = self._start()
@@ -201,7 +199,7 @@ class WarmApp:
         how = "fork" if FORKS else "once"
         with there:
             process = subprocess.Popen(  # noqa: S603 - our own file, and no shell is involved
-                [sys.executable, "-P", script, *self._arguments, str(there.fileno()), how],
+                [sys.executable, "-P", script, str(self._directory), str(there.fileno()), how],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[there.fileno()],
             )

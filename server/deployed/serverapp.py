@@ -28,12 +28,11 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from server.deployed.superlink_client import NotAdmitted, SuperLinkClient, Unreachable
+from server.deployed.superlink_monitor import PATIENCE
 
 RUN_ELSEWHERE, UNREACHABLE, REFUSED, DISK_FULL = 81, 83, 84, 85
 """Exit codes of this process, chosen apart from those of a ServerApp (0 and 1), of a shell and of signals."""
 STOPPED = 128 + signal.SIGTERM
-PATIENCE = 60.0
-"""Seconds for which the SuperLink may not answer a question for the task."""
 _POLL = 0.05
 _STATUS_INTERVAL = 15.0
 """Seconds between two queries of the run's status while this process has not been given its task."""

@@ -21,6 +21,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def warm(home: Path) -> Iterator[WarmApp]:
-    app = WarmApp("north", home)
+    app = WarmApp(home)
     yield app
     app.close()

@@ -251,7 +251,7 @@ def test_a_run_that_ends_while_the_app_computes_ends_the_process(
     asleep = tmp_path / "asleep"
     monkeypatch.setenv("FL_APP_TEST_ASLEEP", str(asleep))
     monkeypatch.setattr(warm_app, "_LOOK_SECONDS", 0.1)
-    warm = WarmApp("north", home)
+    warm = WarmApp(home)
     superlink = SuperLink(message("sleeps"), message(run_id=12), content=approved)
     whole = superlink._run
 

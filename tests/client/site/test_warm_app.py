@@ -77,7 +77,7 @@ def test_neither_an_older_copy_nor_one_on_the_path_is_loaded(
     (old / place).parent.mkdir(parents=True)
     (old / place).write_text("raise RuntimeError('the wrong copy')")
     monkeypatch.setenv("PYTHONPATH", str(old))
-    warm = WarmApp("north", home)
+    warm = WarmApp(home)
     try:
         assert ask(warm, unpacked(home))[0]["count"] == 1
     finally:
@@ -163,7 +163,7 @@ def asleep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_waiting_process_killed_in_a_message_is_noticed_and_started_anew(asleep: Path, home: Path) -> None:
-    warm = WarmApp("north", home)
+    warm = WarmApp(home)
     app = unpacked(home)
     waiting = ask(warm, app)[0]["waiting"]
 
@@ -188,7 +188,7 @@ def test_a_message_that_nobody_waits_for_is_given_up(
     asleep: Path, home: Path, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
     monkeypatch.setattr(warm_app, "_LOOK_SECONDS", 0.1)
-    warm = WarmApp("north", home)
+    warm = WarmApp(home)
     try:
         app = unpacked(home)
         over = why == "its run is over"
@@ -225,7 +225,7 @@ def test_a_worn_process_is_started_anew(warm: WarmApp, home: Path, monkeypatch: 
 
 def test_where_a_fork_is_not_safe_each_message_has_a_new_process(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warm_app, "FORKS", False)
-    warm = WarmApp("north", home)
+    warm = WarmApp(home)
     try:
         app = unpacked(home)
         first, second = ask(warm, app)[0], ask(warm, app)[0]
@@ -237,7 +237,7 @@ def test_where_a_fork_is_not_safe_each_message_has_a_new_process(home: Path, mon
 
 
 def test_the_waiting_process_ends_with_its_node(home: Path) -> None:
-    warm = WarmApp("north", home)
+    warm = WarmApp(home)
     ask(warm, unpacked(home))
     warm._control.close()
     assert warm._process.wait(30) == 0
