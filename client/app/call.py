@@ -9,13 +9,15 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 
 from client.app.owner import Owner
 from fl_app.flower import records
-from fl_app.secagg.errors import PodPaused, ProtocolError, SessionRefused
+from fl_app.secagg.errors import NotApproved, PodPaused, ProtocolError, SessionRefused, WrongKey
 from fl_app.secagg.ledger_protocol import Account
 from fl_app.secagg.messages import Hello, Record
 from fl_app.secagg.pod_session import PodSession
 
 _STATE, _SESSION = "fl-app-secagg", "session"
 """Record and key under which the session lies in Flower's context, which is kept in memory from message to message."""
+_OWNERS_WORD = (PodPaused, NotApproved, WrongKey)
+"""Why a step that has begun is not answered, where its owner has stopped it: the step itself has not failed."""
 
 
 @dataclass
@@ -62,6 +64,19 @@ class Call:
             if session := self.remembered():
                 self.save(session.closed())
             raise PodPaused(f"pod '{self.owner.name}' is paused by its owner")
+
+    def end_step(self, error: Exception) -> None:
+        """Close the session if a step of it had begun, and has failed: another one would be another question.
+
+        The ledger's entry on the failure, which names the step, keeps the pod out of the series from then on. A step
+        that its owner has stopped has not failed: its entry names the message, as if it had not begun.
+        """
+        if not self.round:
+            return
+        if isinstance(error, _OWNERS_WORD):
+            self.kind, self.round = self.message.metadata.message_type, 0
+        elif session := self.remembered():
+            self.save(session.closed())
 
     def session(self) -> PodSession:
         """Return this pod's session in the run.

@@ -7,6 +7,8 @@ state may be lost with the process; the ledger is on disk before the reply leave
   its answer before the masked vector leaves, a list of survivors before the signature or the shares leave.
 - A step is spent when it begins, and its answer is a second entry. Two answers to one round would go into two sums,
   whose difference may be one pod's own vector; so a step that failed in between is not begun a second time.
+- That a step failed tells something of the rows, and who asks chooses on what it fails. So a failure ends the pod's
+  part in the series, and the owner limits failures a day. A pod that was killed in between may come back.
 - Each entry hashes the one before. A session remembers the head of its last entry and refuses if that is gone: a ledger
   deleted or rolled back while a run is under way is noticed, and an owner who noted a head finds later changes.
 - Training rounds are counted over all runs of a series, since a resumed run goes on with the same model; statistics,
@@ -20,12 +22,31 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from client.app.ledger_entries import Entry, broken_at, chain, cohort_text, prepare
-from fl_app.secagg.errors import AlreadyAnswered, LedgerRefused, PolicyRefused
+from fl_app.secagg.errors import AlreadyAnswered, LedgerRefused, PartIsOver, PolicyRefused
 from fl_app.secagg.ledger_protocol import Account
 from fl_app.secagg.messages import TRAIN
 
 LOCK_SECONDS = 20.0
 _LONGEST_TEXT = 1000
+
+# A step that has neither an answer nor a failure was cut off by a kill, as far as can be told once another begins.
+_FAILED_IN_SERIES = """
+SELECT 1 FROM entries AS begun WHERE event = 'begin' AND series = ? AND EXISTS (
+    SELECT 1 FROM entries WHERE run = begun.run AND kind = begun.kind AND round = begun.round
+    AND event IN ('failure', 'refusal'))
+"""
+_FAILED_TODAY = """
+SELECT count(*) FROM entries AS begun WHERE event = 'begin' AND time >= ? AND (
+    EXISTS (
+        SELECT 1 FROM entries WHERE run = begun.run AND kind = begun.kind AND round = begun.round
+        AND event IN ('failure', 'refusal'))
+    OR NOT EXISTS (
+        SELECT 1 FROM entries WHERE run = begun.run AND kind = begun.kind AND round = begun.round
+        AND event = 'answer')
+    AND EXISTS (
+        SELECT 1 FROM entries WHERE seq > begun.seq
+        AND (event = 'session' OR run = begun.run AND event = 'begin')))
+"""
 
 
 class Ledger:
@@ -41,15 +62,22 @@ class Ledger:
         SQLite file, made with owner-only permissions when it is first needed.
     app : str
         Hash of the app's bundle at work, for the entries.
-    runs_per_day, rounds_per_day : int or None
-        Most runs that begin, and most training rounds, in one day (UTC).
+    runs_per_day, rounds_per_day, failed_steps_per_day : int or None
+        Most runs that begin, most training rounds, and most steps that begin and are not answered, in one day (UTC).
     """
 
     def __init__(
-        self, path: Path, app: str = "", *, runs_per_day: int | None = None, rounds_per_day: int | None = None
+        self,
+        path: Path,
+        app: str = "",
+        *,
+        runs_per_day: int | None = None,
+        rounds_per_day: int | None = None,
+        failed_steps_per_day: int | None = None,
     ) -> None:
         self._path, self._app = path, app
         self._runs_per_day, self._rounds_per_day = runs_per_day, rounds_per_day
+        self._failed_steps_per_day = failed_steps_per_day
 
     def enter_session(
         self, account: Account | str, session: bytes, head: bytes, at_most: int = 1, size: int = 0
@@ -61,8 +89,10 @@ class Ledger:
         LedgerRefused
             If ``head`` (what this pod remembers of the run, b"" for nothing) is gone from the ledger, if the run
             belonged to another series, or if ``at_most`` sessions of it have begun.
+        PartIsOver
+            If a step of the series has failed.
         PolicyRefused
-            If as many runs have begun, or training rounds been answered, as the owner allows a day.
+            If as many runs or training rounds have begun today as the owner allows a day, or more steps have failed.
         """
         account = _account(account)
         with self._open() as database:
@@ -72,12 +102,16 @@ class Ledger:
             begun, *series = database.execute(query, (account.run,)).fetchone()
             if begun and series != [account.series] * 2:
                 raise LedgerRefused("this run has begun as part of another series")
+            if database.execute(_FAILED_IN_SERIES, (account.series,)).fetchone():
+                raise PartIsOver("a step of this training has failed at the pod, whose part in it is over")
             if begun >= at_most:
                 raise LedgerRefused(f"this run has begun {at_most} sessions, as many as the owner allows")
             if not begun:
                 self._check_runs_today(database)
             self._check_rounds_today(database)
-            return self._append(database, account, "session", size=size, detail=session.hex())
+            head = self._append(database, account, "session", size=size, detail=session.hex())
+            self._check_failures_today(database)  # last: whatever was under way is so no longer
+            return head
 
     def last_round(self, series: str) -> int:
         """Return the last training round of a series that has begun, 0 if none has."""
@@ -95,7 +129,7 @@ class Ledger:
         LedgerRefused
             If ``head`` is gone from the ledger.
         PolicyRefused
-            If as many training rounds have begun today as the owner allows a day.
+            If as many training rounds have begun today as the owner allows a day, or more steps have failed.
         """
         account = _account(account)
         with self._open() as database:
@@ -109,7 +143,9 @@ class Ledger:
                 raise AlreadyAnswered(f"round {round} of '{kind}' comes after round {last} was begun")
             if kind == TRAIN:
                 self._check_rounds_today(database)
-            return self._append(database, account, "begin", kind, round, detail=label.hex())
+            head = self._append(database, account, "begin", kind, round, detail=label.hex())
+            self._check_failures_today(database)
+            return head
 
     def enter_answer(
         self, account: Account | str, kind: str, round: int, label: bytes, head: bytes, size: int = 0
@@ -212,6 +248,14 @@ class Ledger:
             raise PolicyRefused(
                 f"{self._rounds_per_day} training rounds have begun today at this pod, as many as its owner allows a "
                 "day (maximum_rounds_per_day)"
+            )
+
+    def _check_failures_today(self, database: sqlite3.Connection) -> None:
+        most = self._failed_steps_per_day
+        if most is not None and _today(database, _FAILED_TODAY) >= most:
+            raise PolicyRefused(
+                f"{most} steps have failed today at this pod, as many as its owner allows a day "
+                "(maximum_failed_steps_per_day)"
             )
 
     @contextmanager

@@ -44,6 +44,12 @@ CREATE UNIQUE INDEX once_a_run ON entries (run, kind, round, event)
 CREATE INDEX runs ON entries (run, event);
 CREATE INDEX heads ON entries (head);
 """
+_INDICES = (
+    "CREATE INDEX IF NOT EXISTS days ON entries (time, event)",
+    "CREATE INDEX IF NOT EXISTS series ON entries (series, event)",
+    "CREATE INDEX IF NOT EXISTS steps ON entries (run, kind, round)",
+)
+"""Of use to the limits; a ledger that was begun without them gets them."""
 
 
 @dataclass(frozen=True)
@@ -97,13 +103,14 @@ class Entry:
 def prepare(database: sqlite3.Connection) -> None:
     """Make the table in a new file; raise `LedgerRefused` for a ledger of another version."""
     form = database.execute("PRAGMA user_version").fetchone()[0]
-    if form == FORM:
-        return
-    if form or database.execute("SELECT 1 FROM sqlite_master").fetchone():
-        raise LedgerRefused("the pod's ledger is one of another version of fl-app; its owner must put it aside")
-    for statement in _SCHEMA.split(";"):
-        database.execute(statement)
-    database.execute(f"PRAGMA user_version = {FORM}")
+    if form != FORM:
+        if form or database.execute("SELECT 1 FROM sqlite_master").fetchone():
+            raise LedgerRefused("the pod's ledger is one of another version of fl-app; its owner must put it aside")
+        for statement in _SCHEMA.split(";"):
+            database.execute(statement)
+        database.execute(f"PRAGMA user_version = {FORM}")
+    for index in _INDICES:
+        database.execute(index)
 
 
 def broken_at(entries: Sequence[Entry]) -> int | None:

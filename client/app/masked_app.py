@@ -35,7 +35,6 @@ from client.app.policy_checks import (
     check_plain,
     check_request,
     check_settings,
-    no_settings,
 )
 from fl_app.errors import DataError
 from fl_app.flower import names, records
@@ -63,15 +62,15 @@ class MaskedApp:
         Finds, from Flower's context, the owner in whose name to answer.
     requested_training : callable, optional
         Reads how much training a run's settings ask for, so that the owner's limits on it can be kept; see
-        `client.app.policy_checks.RequestedTraining`. Without it a run that binds settings is refused by an owner who
-        sets such limits.
+        `client.app.policy_checks.RequestedTraining`. A session that binds no settings that it can read is refused, and
+        so is a step under others. Without it only the rounds of a run are limited.
     """
 
     def __init__(
         self,
         app: ClientApp,
         owner: Callable[[Context], Owner],
-        requested_training: RequestedTraining = no_settings,
+        requested_training: RequestedTraining | None = None,
     ) -> None:
         self._app, self._owner, self._requested_training = app, owner, requested_training
         self._handlers = Handlers()
@@ -150,6 +149,7 @@ class MaskedApp:
             return answer(call)
         except ProtocolError as error:
             _log.warning("pod '%s' refuses: %s", name, error)
+            call.end_step(error)
             refusal = records.refusal(name, error)
             ledger.enter_refusal(call.account, call.kind, call.round, str(error), len(refusal.to_bytes()))
         except Exception as error:
@@ -157,6 +157,7 @@ class MaskedApp:
             if call.owner.log is not None:
                 in_full = f"in full: {error.full_text}\n" if isinstance(error, DataError) and error.detail else ""
                 write_log(call.owner.log, traceback.format_exc() + in_full)
+            call.end_step(error)
             refusal = _no_answer(name, error)
             size = len(refusal.to_bytes())
             ledger.enter(call.account, "failure", call.kind, round=call.round, size=size)
@@ -220,7 +221,7 @@ class MaskedApp:
         step, session, content = _step(call.message, kind), call.session(), call.message.content
         if (shares := records.take_shares(content)) is not None:
             session = session.accept_shares(shares)
-        check_settings(session.parameters, content)
+        check_settings(session.parameters, content, required=self._requested_training is not None)
         # Spent in the ledger before anything is computed for it. Were it spent with its answer, a pod that failed or
         # was killed in between could be asked for the same round again, with another model.
         request = records.request_digest(content)
@@ -236,7 +237,7 @@ class MaskedApp:
         check_plain(call.owner)
         step, session, content = _step(call.message, kind), call.session(), call.message.content
         session.check_step_in_clear(step)
-        check_settings(session.parameters, content)
+        check_settings(session.parameters, content, required=self._requested_training is not None)
         entry = (session.account, kind, step.round, records.request_digest(content))
         session = session.at(call.owner.ledger.enter_begin(*entry, session.head))
         weight, values = self._compute(call, session, step)

@@ -96,6 +96,7 @@ def owner_of(
         app,
         runs_per_day=policy.maximum_runs_per_day,
         rounds_per_day=policy.maximum_rounds_per_day,
+        failed_steps_per_day=policy.maximum_failed_steps_per_day,
     )
     return Owner(
         name=name,

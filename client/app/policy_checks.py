@@ -23,11 +23,6 @@ None where the run does not count it. Raises `FlAppError` if the settings cannot
 settings are bound into the session as a text that only the app understands."""
 
 
-def no_settings(settings: str) -> Mapping[TrainingLimit, int | None]:
-    """Read the settings of an app that knows none: no amount can be told, so an owner who sets limits refuses."""
-    return {}
-
-
 def check_app(owner: Owner, parameters: Parameters) -> None:
     """Raise `PolicyRefused` unless the run is of the app that the owner's guard has verified, if there is one."""
     if owner.app and parameters.app != owner.app:
@@ -35,7 +30,7 @@ def check_app(owner: Owner, parameters: Parameters) -> None:
 
 
 def check_request(
-    owner: Owner, parameters: Parameters, secure: bool, run: str, requested_training: RequestedTraining
+    owner: Owner, parameters: Parameters, secure: bool, run: str, requested_training: RequestedTraining | None
 ) -> None:
     """Raise unless the owner agrees to the request, as far as names tell; keys are checked on the roster."""
     if parameters.run != run:
@@ -57,14 +52,14 @@ def check_plain(owner: Owner) -> None:
         raise PolicyRefused(f"pod '{owner.name}' takes part in secure aggregation only")
 
 
-def check_limits(owner: Owner, parameters: Parameters, requested_training: RequestedTraining) -> None:
+def check_limits(owner: Owner, parameters: Parameters, requested_training: RequestedTraining | None) -> None:
     """Raise `PolicyRefused`, naming the term, if the run asks for more training than the owner allows.
 
     It asks twice: in the plan that it declares to the protocol, whatever the app, and in the settings that are bound
-    into the session, which the app reads.
+    into the session, which the app reads. An app that reads settings takes part in no session without them.
     """
     limits = owner.policy.training_limits()
-    requested = _requested(owner, parameters, requested_training) if limits else {}
+    requested = _requested(owner, parameters, requested_training) if requested_training else {}
     if (most := limits.get("maximum_rounds")) is not None:
         declared = sum(plan.rounds for plan in parameters.steps if plan.kind == TRAIN)
         declared -= owner.ledger.last_round(parameters.series)  # a resumed run goes on from there
@@ -83,23 +78,27 @@ def check_limits(owner: Owner, parameters: Parameters, requested_training: Reque
             )
 
 
-def check_settings(parameters: Parameters, content: RecordDict) -> None:
-    """Raise `SessionRefused` if a step is to run under other settings than those that are bound into the session."""
+def check_settings(parameters: Parameters, content: RecordDict, *, required: bool) -> None:
+    """Raise `SessionRefused` if a step is to run under other settings than those that are bound into the session.
+
+    Parameters
+    ----------
+    required : bool
+        Whether the step must name them: the app reads settings.
+    """
     bound = _bound_settings(parameters)
-    for record in content.config_records.values():
-        if bound is not None and record.get(RUN, bound) != bound:
-            raise SessionRefused("the step names other settings of the run than those that the session began with")
+    named = [record[RUN] for record in content.config_records.values() if RUN in record]
+    others = bound is not None and any(settings != bound for settings in named)
+    if others or (required and not named):
+        raise SessionRefused("the step names other settings of the run than those that the session began with")
 
 
 def _requested(
     owner: Owner, parameters: Parameters, requested_training: RequestedTraining
 ) -> Mapping[TrainingLimit, int | None]:
-    """Return what the bound settings ask for, under every term; nothing where none are bound."""
-    settings = _bound_settings(parameters)
-    if settings is None:
-        return {}
+    """Return what the bound settings ask for, under every term."""
     try:
-        amounts = requested_training(settings)
+        amounts = requested_training(_bound_settings(parameters) or "")
         return {term: amounts[term] for term in TRAINING_LIMITS}
     except (FlAppError, KeyError) as error:  # a limit that cannot be compared with anything is not kept
         raise PolicyRefused(

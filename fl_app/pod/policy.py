@@ -58,23 +58,24 @@ class Policy(BaseModel):
     ] = 10
     maximum_rounds: Annotated[
         int | None,
-        Field(
-            ge=1, examples=[100], description="most training rounds in one run, and one more for each change of members"
-        ),
-    ] = None
-    maximum_local_epochs: Annotated[
-        int | None, Field(ge=1, examples=[5], description="most passes over the data in one round")
-    ] = None
-    maximum_local_steps: Annotated[
-        int | None, Field(ge=1, examples=[1000], description="most training steps in one round")
-    ] = None
-    maximum_runs_per_day: Annotated[
-        int | None, Field(ge=0, examples=[10], description="most runs that may begin in a day (UTC)")
-    ] = None
+        Field(ge=1, description="most training rounds in one run, and one more for each change of members"),
+    ] = 1000
+    maximum_local_epochs: Annotated[int | None, Field(ge=1, description="most passes over the data in one round")] = 100
+    maximum_local_steps: Annotated[int | None, Field(ge=1, description="most training steps in one round")] = 100_000
+    maximum_runs_per_day: Annotated[int | None, Field(ge=0, description="most runs that may begin in a day (UTC)")] = (
+        200
+    )
     maximum_rounds_per_day: Annotated[
         int | None,
-        Field(ge=0, examples=[500], description="most training rounds in a day (UTC), of all runs together"),
-    ] = None
+        Field(ge=0, description="most training rounds in a day (UTC), of all runs together"),
+    ] = 20_000
+    maximum_failed_steps_per_day: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="after so many steps that began and were not answered, nothing more begins that day (UTC)",
+        ),
+    ] = 20
 
     def training_limits(self) -> dict[TrainingLimit, int]:
         """Return those limits on a run's training that the owner has set."""

@@ -126,6 +126,12 @@ class AlreadyAnswered(ProtocolError):
     code = "answered"
 
 
+class PartIsOver(ProtocolError):
+    """A step of this series has failed at the pod, which takes no further part in it."""
+
+    code = "over"
+
+
 class LedgerRefused(ProtocolError):
     """The pod's ledger is missing or inconsistent for a run under way."""
 

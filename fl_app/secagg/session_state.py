@@ -55,8 +55,8 @@ TRANSITIONS: Mapping[Event, Mapping[Phase, Phase]] = {
         OPENED: JOINED, JOINED: JOINED, READY: READY, BEGUN: BEGUN, ANSWERED: ANSWERED, OVER: OVER},
     # Once: other shares would give other pair keys, and so a second vector under one label.
     Event.ACCEPT_SHARES: {JOINED: READY},
-    # A step whose handler failed is spent; the next may begin.
-    Event.BEGIN: {READY: BEGUN, BEGUN: BEGUN, ANSWERED: BEGUN},
+    # Not after a step that was not answered: whoever asks chooses on what a step fails, and learns that it did.
+    Event.BEGIN: {READY: BEGUN, ANSWERED: BEGUN},
     Event.MASK: {BEGUN: ANSWERED},
     Event.MASK_LAST: {BEGUN: OVER},
     # Of the step answered last only: never of one under way, whose vector may still be kept back.
@@ -67,7 +67,7 @@ TRANSITIONS: Mapping[Event, Mapping[Phase, Phase]] = {
     Event.UNMASK_AFTER_LOSS: {ANSWERED: OVER, OVER: OVER},
     # A run in the clear has no roster and no secrets; the plan and the ledger alone bound its steps.
     Event.ANSWER_IN_CLEAR: {
-        OPENED: OPENED, JOINED: JOINED, READY: READY, BEGUN: BEGUN, ANSWERED: ANSWERED, CLOSED: CLOSED},
+        OPENED: OPENED, JOINED: JOINED, READY: READY, BEGUN: BEGUN, ANSWERED: ANSWERED},
     Event.CLOSE: dict.fromkeys(Phase, CLOSED),
 }  # fmt: skip
 

@@ -71,7 +71,9 @@ def gather_statistics(
 ) -> tuple[Statistics, LabelCounts]:
     """Return the statistics of the continuous features over the pods' training rows, and all rows by their label."""
     layout = Statistics.zeros(continuous_features(schema, config.datastructure)).arrays()
-    request = ConfigRecord({SCHEMA: schema.to_json(), DATASTRUCTURE: config.datastructure.to_json()})
+    request = ConfigRecord(
+        {RUN: config.to_json(), SCHEMA: schema.to_json(), DATASTRUCTURE: config.datastructure.to_json()}
+    )
     sizes = {name: array.size for name, array in layout.items()}
     sizes[LABELS] = LabelCounts.size(schema.column(config.datastructure.target))
     total = strategy.gather_statistics(RecordDict({CONFIG_RECORD: request}), sizes)

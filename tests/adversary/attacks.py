@@ -89,6 +89,7 @@ LINES = (
     "arbitrary bytes in every message",
 )
 TERMS, ELSEWHERE, PEER = "the owner's terms", "a step out of its place", "a pod that lies to the others"
+ORACLE = "a pod made to fail again and again"
 
 ATTACKS: tuple[Attack, ...] = (
     # -- hello and roster
@@ -175,7 +176,7 @@ ATTACKS: tuple[Attack, ...] = (
     _owner(TERMS, "the same", "test_settings_beyond_the_owners_limits_are_refused",
            Check(RULES, "check_request", "check_limits(")),
     _owner(TERMS, "settings that hide how much they ask for",
-           "test_settings_that_cannot_be_read_are_refused_where_the_owner_limits_them",
+           "test_a_session_without_settings_that_can_be_read_is_refused[0]",
            Check(RULES, "_requested", "cannot read")),
     _owner(TERMS, "other settings in the step than were agreed to",
            "test_a_step_under_other_settings_than_the_sessions_is_refused[train.masked]",
@@ -195,6 +196,24 @@ ATTACKS: tuple[Attack, ...] = (
            Check(LEDGER, "Ledger.enter_begin", "self._check_rounds_today(")),
     _owner(TERMS, "the same, in new sessions", "test_more_rounds_in_a_day_than_the_owner_allows_are_refused",
            Check(LEDGER, "Ledger.enter_session", "self._check_rounds_today(")),
+    _owner(ORACLE, "in the same session, masked",
+           "test_a_step_whose_handler_failed_ends_the_session[train.masked]",
+           Check(CALL, "Call.end_step", "self.save(session.closed())")),
+    _owner(ORACLE, "in the same session, in the clear",
+           "test_a_step_whose_handler_failed_ends_the_session[train.plain]",
+           Check(CALL, "Call.end_step", "self.save(session.closed())")),
+    _owner(ORACLE, "with values past a bound", "test_a_step_whose_values_did_not_fit_ends_the_session",
+           Check(CALL, "Call.end_step", "self.save(session.closed())")),
+    _owner(ORACLE, "in a new session, after a restart, in a run that resumes",
+           "test_a_pod_whose_step_failed_takes_no_further_part_in_the_series[the handler fails]",
+           Check(LEDGER, "Ledger.enter_session", "whose part in it is over")),
+    _owner(ORACLE, "in series after series", "test_more_failed_steps_in_a_day_than_the_owner_tolerates_are_refused",
+           Check(LEDGER, "Ledger._check_failures_today", "maximum_failed_steps_per_day")),
+    _owner(ORACLE, "the same, at the hello", "test_more_failed_steps_in_a_day_than_the_owner_tolerates_are_refused",
+           Check(LEDGER, "Ledger.enter_session", "self._check_failures_today(")),
+    _owner(ORACLE, "the same, in a session that had begun",
+           "test_more_failed_steps_in_a_day_than_the_owner_tolerates_are_refused",
+           Check(LEDGER, "Ledger.enter_begin", "self._check_failures_today(")),
     _owner(TERMS, "a pod that is paused, asked", "test_a_paused_pod_refuses_everything_and_enters_it",
            Check(CALL, "Call.check_awake", "is paused by its owner")),
     _owner(TERMS, "the same", "test_a_paused_pod_refuses_everything_and_enters_it",

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, RecordDict
 
+from client.app.policy_checks import RequestedTraining
 from fl_app.flower import records
 from fl_app.flower.names import (
     HELLO_MESSAGE,
@@ -61,10 +62,12 @@ class Server:
         Where the pods keep their ledgers.
     count : int
         Number of pods: up to three the cohort must be complete, from four on it may lose some.
+    reads : callable, optional
+        What the pods' app reads of a run's settings.
     """
 
-    def __init__(self, directory: Path, count: int) -> None:
-        self.pods = Pods(directory, NAMES[:count])
+    def __init__(self, directory: Path, count: int, reads: RequestedTraining | None = None) -> None:
+        self.pods = Pods(directory, NAMES[:count], reads=reads)
         self.names = tuple(self.pods.names)
         self.parameters = Parameters(
             str(RUN_ID), str(RUN_ID), "", b"", 2**61 - 1, self.names, 0, 1000, "examples", PLANS

@@ -12,7 +12,7 @@ import pytest
 from flwr.app import ConfigRecord, RecordDict
 
 from client.app.ledger import Ledger
-from client.app.policy_checks import check_limits, no_settings
+from client.app.main import requested_training
 from fl_app.config import RunConfig
 from fl_app.flower import records
 from fl_app.flower.names import (
@@ -25,9 +25,9 @@ from fl_app.flower.names import (
     ROSTER_MESSAGE,
     VALUES_RECORD,
 )
-from fl_app.pod.policy import Policy
+from fl_app.pod.policy import TRAINING_LIMITS
 from fl_app.secagg.canonical import encode
-from fl_app.secagg.errors import AlreadyAnswered, LedgerRefused, PolicyRefused
+from fl_app.secagg.errors import AlreadyAnswered, LedgerRefused
 from fl_app.secagg.messages import Hello, StepPlan, Witness
 from tests.adversary.server import PLANS, Server, assert_refused, refusal_of, state_of, vector_in
 from tests.support.pods_in_process import NAMES, identity
@@ -39,6 +39,12 @@ LABEL = b"L" * 32
 @pytest.fixture
 def fresh(tmp_path: Path) -> Server:
     return Server(tmp_path, 3)
+
+
+@pytest.fixture
+def reading(tmp_path: Path) -> Server:
+    """Pods whose app reads the settings of a run."""
+    return Server(tmp_path, 3, requested_training)
 
 
 def settings(**changes: object) -> str:
@@ -78,22 +84,85 @@ def fails(size: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("message_type", [MASKED_TRAIN, PLAIN_TRAIN])
-def test_a_step_whose_handler_failed_is_spent(server: Server, message_type: str) -> None:
+def test_a_step_whose_handler_failed_ends_the_session(server: Server, message_type: str) -> None:
     server.pods.change_owner(A, require_secure_aggregation=False)
     shares = None if message_type == MASKED_TRAIN else ()
     server.pods.pods[A].update = fails
-    assert refusal_of(server.train(A, shares=shares, message_type=message_type)).code == "pod-error"
-    for other in (server.request(), server.request(rate=0.25)):
-        assert_refused(server.train(A, other, shares=(), message_type=message_type), "answered", "round 1")
+    refused = refusal_of(server.train(A, shares=shares, message_type=message_type))
+    assert (refused.code, refused.text) == ("pod-error", f"pod '{A}' could not answer; its own log says why")
+    for other in (server.request(), server.request(rate=0.25), server.request(2)):
+        assert_refused(server.train(A, other, shares=(), message_type=message_type), "session", "has ended")
     assert server.pods.pods[A].trained == 1
+    assert not state_of(server, A).pair_keys
 
 
-def test_a_step_whose_values_did_not_fit_is_spent(server: Server) -> None:
+def test_a_step_whose_values_did_not_fit_ends_the_session(server: Server) -> None:
     server.pods.pods[A].examples = 10**6
     assert_refused(server.train(A), "value")
     server.pods.pods[A].examples = 10
-    assert_refused(server.train(A, shares=()), "answered", "round 1")
-    vector_in(server.train(A, server.request(2), shares=()))
+    assert_refused(server.train(A, server.request(2), shares=()), "session", "has ended")
+
+
+def forget(server: Server) -> None:
+    """Leave pod A as after a restart of its node."""
+    server.pods.grid.contexts[server.pods.nodes[A]].state.clear()
+
+
+@pytest.mark.parametrize("examples", [10, 10**6], ids=["the handler fails", "the values do not fit"])
+def test_a_pod_whose_step_failed_takes_no_further_part_in_the_series(server: Server, examples: int) -> None:
+    server.pods.pods[A].examples = examples
+    server.pods.pods[A].update = fails if examples == 10 else server.pods.pods[A].update
+    refusal_of(server.train(A))
+    server.new_session()
+    assert_refused(server.hello(A), "over", "whose part in it is over")
+    forget(server)
+    assert_refused(server.hello(A), "over", "whose part in it is over")
+    server.new_run(8)  # one that resumes the first
+    assert_refused(server.hello(A), "over", "whose part in it is over")
+    server.new_run(9, series="another")
+    records.take(server.hello(A), Hello)
+
+
+def test_a_pod_that_was_killed_in_a_step_comes_back(server: Server) -> None:
+    owner = server.pods.pods[A].owner
+    owner.ledger.enter_begin(str(server.parameters.run), "train", 1, LABEL, state_of(server, A).head)
+    forget(server)
+    server.new_session()
+    server.join()
+    vector_in(server.train(A, server.request(2)))
+
+
+@pytest.mark.parametrize("change", ["pause", "revoke"])
+def test_a_pod_whose_owner_stopped_a_step_comes_back(server: Server, change: str) -> None:
+    before = server.pods.pods[A]
+    owner, update = before.owner, before.update
+    meanwhile(server, lambda: server.pods.change_owner(A, paused=lambda: True) if change == "pause" else revoke(server))
+    refusal_of(server.train(A))
+    last = owner.ledger.entries()[-1]
+    assert (last.event, last.kind, last.round) == ("refusal", MASKED_TRAIN, 0)
+    before.owner, before.update = owner, update
+    server.new_session()
+    server.join()
+    vector_in(server.train(A, server.request(2)))
+
+
+def test_more_failed_steps_in_a_day_than_the_owner_tolerates_are_refused(server: Server) -> None:
+    path = server.pods.directory / f"{A}.db"
+    server.pods.change_owner(A, ledger=Ledger(path, failed_steps_per_day=2))
+    update, server.pods.pods[A].update = server.pods.pods[A].update, fails
+    for number in (8, 9):
+        server.new_run(number, series=f"series {number}".replace(" ", "-"))
+        server.join()
+        assert refusal_of(server.train(A)).code == "pod-error"
+    server.pods.pods[A].update = update
+    server.new_run(10, series="series-10")
+    assert_refused(server.hello(A), "policy", "2 steps have failed today", "maximum_failed_steps_per_day")
+    assert_refused(server.train(B, shares=()), "session")
+    server.pods.change_owner(A, ledger=Ledger(path, failed_steps_per_day=3))
+    server.join()
+    server.pods.change_owner(A, ledger=Ledger(path, failed_steps_per_day=2))
+    assert_refused(server.train(A), "policy", "2 steps have failed today", "maximum_failed_steps_per_day")
+    assert server.pods.pods[A].trained == 2
 
 
 def test_an_answer_is_to_a_step_that_has_begun(tmp_path: Path) -> None:
@@ -214,40 +283,47 @@ def test_rounds_declared_in_two_plans_are_added_up(fresh: Server) -> None:
     ],
 )
 def test_settings_beyond_the_owners_limits_are_refused(
-    fresh: Server, limit: dict[str, int], asked: dict[str, int | None], words: tuple[str, ...]
+    reading: Server, limit: dict[str, int], asked: dict[str, int | None], words: tuple[str, ...]
 ) -> None:
-    fresh.pods.change_owner(A, **limit)
-    bound(fresh, **asked)
-    assert_refused(fresh.hello(A), "policy", *words)
-    bound(fresh)
-    records.take(fresh.hello(A), Hello)
+    reading.pods.change_owner(A, require_secure_aggregation=False, **limit)
+    bound(reading, **asked)
+    for secure in (True, False):
+        assert_refused(reading.hello(A, secure=secure), "policy", *words)
+    bound(reading)
+    records.take(reading.hello(A), Hello)
 
 
-def test_settings_that_cannot_be_read_are_refused_where_the_owner_limits_them(fresh: Server) -> None:
-    fresh.new_session(config=encode({"run": "{}"}))
-    records.take(fresh.hello(B), Hello)
-    fresh.pods.change_owner(A, maximum_local_epochs=2)
-    assert_refused(fresh.hello(A), "policy", "cannot read", "maximum_local_epochs")
+@pytest.mark.parametrize(
+    "config", [b"", encode({}), encode({"run": "{}"}), encode({"run": 1}), encode(["run"])], ids=lambda c: str(len(c))
+)
+def test_a_session_without_settings_that_can_be_read_is_refused(reading: Server, config: bytes) -> None:
+    reading.new_session(config=config)
+    reading.pods.change_owner(A, require_secure_aggregation=False)
+    for secure in (True, False):
+        assert_refused(reading.hello(A, secure=secure), "policy", "cannot read the run's settings")
+    lifted = dict.fromkeys(TRAINING_LIMITS)
+    reading.pods.change_owner(A, **lifted)
+    assert_refused(reading.hello(A), "policy", "cannot read the run's settings")
 
 
-def test_an_app_that_reads_no_settings_is_refused_where_the_owner_limits_them(fresh: Server) -> None:
-    bound(fresh)
-    owner = replace(fresh.pods.pods[A].owner, policy=Policy(maximum_local_steps=2))
-    with pytest.raises(PolicyRefused, match=r"cannot read the run's settings.*maximum_local_steps"):
-        check_limits(owner, fresh.parameters, no_settings)
-    check_limits(replace(owner, policy=Policy()), fresh.parameters, no_settings)
+def test_an_app_that_reads_no_settings_is_bound_to_those_of_the_session_all_the_same(fresh: Server) -> None:
+    text = bound(fresh, local_epochs=1000)
+    fresh.join()
+    assert_refused(fresh.train(A, told(fresh, settings())), "session", "other settings")
+    vector_in(fresh.train(A, told(fresh, text)))
+    vector_in(fresh.train(B))  # nor need a step name them
 
 
 @pytest.mark.parametrize("message_type", [MASKED_TRAIN, PLAIN_TRAIN])
-def test_a_step_under_other_settings_than_the_sessions_is_refused(fresh: Server, message_type: str) -> None:
-    text = bound(fresh)
-    fresh.join()
-    fresh.pods.change_owner(A, require_secure_aggregation=False)
+def test_a_step_under_other_settings_than_the_sessions_is_refused(reading: Server, message_type: str) -> None:
+    text = bound(reading)
+    reading.join()
+    reading.pods.change_owner(A, require_secure_aggregation=False)
     shares = None if message_type == MASKED_TRAIN else ()
-    other = told(fresh, settings(local_epochs=100))
-    assert_refused(fresh.train(A, other, shares=shares, message_type=message_type), "session", "other settings")
-    assert fresh.pods.pods[A].trained == 0
-    reply = fresh.train(A, told(fresh, text), shares=shares, message_type=message_type)
+    for other in (told(reading, settings(local_epochs=100)), reading.request()):
+        assert_refused(reading.train(A, other, shares=shares, message_type=message_type), "session", "other settings")
+    assert reading.pods.pods[A].trained == 0
+    reply = reading.train(A, told(reading, text), shares=shares, message_type=message_type)
     assert MASKED_RECORD in reply or VALUES_RECORD in reply
 
 

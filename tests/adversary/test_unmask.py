@@ -212,17 +212,18 @@ def test_a_step_under_way_is_not_unmasked(server: Server) -> None:
     """Its vector has not left the pod: there is no sum yet that it could be part of."""
     me, *others = order(server)
 
-    def fails(size: int) -> np.ndarray:
-        raise ValueError("on these settings")
-
-    server.pods.pods[me].update = fails
-    assert refusal_of(server.train(me)).code == "pod-error"
     label = server.collect(others).label
-    session = server.aggregator.session
-    claimed = SurvivorsRequest(session, label, order(server))
-    assert_refused(server.witness(me, claimed), "session", "cannot sign survivors in phase 'begun'")
-    request = UnmaskRequest(session, label, order(server), (), ())
-    assert_refused(server.unmask(me, request), "session", "in phase 'begun'")
+    session, update, replies = server.aggregator.session, server.pods.pods[me].update, []
+
+    def asked_meanwhile(size: int) -> np.ndarray:
+        replies.append(server.witness(me, SurvivorsRequest(session, label, order(server))))
+        replies.append(server.unmask(me, UnmaskRequest(session, label, order(server), (), ())))
+        return update(size)
+
+    server.pods.pods[me].update = asked_meanwhile
+    server.train(me)
+    assert_refused(replies[0], "session", "cannot sign survivors in phase 'begun'")
+    assert_refused(replies[1], "session", "in phase 'begun'")
 
 
 def test_an_earlier_steps_label_is_refused(server: Server) -> None:

@@ -15,4 +15,5 @@ def test_the_table_has_every_term_with_its_default_and_bound() -> None:
     assert rows.keys() == Policy.model_fields.keys()
     assert rows["minimum_cohort"].startswith("| `minimum_cohort` | `3` | 2 | fewest pods")
     assert "| `false` |" in rows["exact_cohort"]
-    assert "| none | 0 |" in rows["maximum_runs_per_day"]
+    assert "| none | 2 |" in rows["minimum_threshold"]
+    assert "| `200` | 0 |" in rows["maximum_runs_per_day"]

@@ -13,9 +13,9 @@ from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordD
 from flwr.clientapp import ClientApp
 
 from client.app.ledger import Ledger
-from client.app.main import requested_training
 from client.app.masked_app import MaskedApp
 from client.app.owner import Owner
+from client.app.policy_checks import RequestedTraining
 from fl_app.identity.key_file import Identity
 from fl_app.pod.policy import Policy
 from tests.support.in_process import InProcessGrid
@@ -48,11 +48,15 @@ class Pod:
 
 @dataclass
 class Pods:
-    """Pods that approve each other, each with a ledger on disk, behind one in-process grid."""
+    """Pods that approve each other, each with a ledger on disk, behind one in-process grid.
+
+    ``reads`` is what the app reads of a run's settings.
+    """
 
     directory: Path
     names: Sequence[str]
     grid_class: type[InProcessGrid] = InProcessGrid
+    reads: RequestedTraining | None = None
     pods: dict[str, Pod] = field(init=False)
     nodes: dict[str, int] = field(init=False)
 
@@ -75,7 +79,7 @@ class Pods:
 
     def _app(self) -> ClientApp:
         app = ClientApp()
-        masked = MaskedApp(app, lambda context: self.of(context).owner, requested_training)
+        masked = MaskedApp(app, lambda context: self.of(context).owner, self.reads)
 
         @masked.train()
         def train(message: Message, context: Context) -> Message:

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import astuple
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 
 from client.app.ledger import Ledger
 from fl_app.secagg.canonical import digest
-from fl_app.secagg.errors import AlreadyAnswered, LedgerRefused
+from fl_app.secagg.errors import AlreadyAnswered, LedgerRefused, PartIsOver, PolicyRefused
 from fl_app.secagg.ledger_protocol import Account
 
 RUN, LABEL = "run-7", b"L" * 32
@@ -133,6 +135,80 @@ def test_one_list_of_survivors_is_spoken_of_under_a_label(ledger: Ledger, event:
             ledger.enter_survivors(Account(RUN, RUN, other), event, LABEL, head)
     last = ledger.entries()[-1]
     assert (last.event, last.kind, last.round, last.size) == (event, "train", 1, 5)
+
+
+# --- steps that failed
+
+
+@pytest.fixture
+def tolerant(path: Path) -> Ledger:
+    return Ledger(path, failed_steps_per_day=2)
+
+
+def test_a_step_that_was_cut_off_counts_as_failed_once_another_begins(tolerant: Ledger) -> None:
+    for round in (1, 2):
+        tolerant.enter_begin(RUN, "train", round, LABEL, b"")
+    with pytest.raises(PolicyRefused, match=r"2 steps have failed today.*maximum_failed_steps_per_day"):
+        tolerant.enter_begin(RUN, "train", 3, LABEL, b"")
+    tolerant.enter_answer(RUN, "train", 2, LABEL, b"")
+    tolerant.enter_begin(RUN, "train", 3, LABEL, b"")
+
+
+def test_a_session_ends_whatever_was_under_way(tolerant: Ledger) -> None:
+    for run in ("run-7", "run-8"):
+        tolerant.enter_session(run, b"s", b"")
+        tolerant.enter_begin(run, "train", 1, LABEL, b"")
+    with pytest.raises(PolicyRefused, match="maximum_failed_steps_per_day"):
+        tolerant.enter_session("run-9", b"s", b"")
+    assert [entry.event for entry in tolerant.entries()] == ["session", "begin"] * 2
+
+
+def test_steps_that_are_answered_and_messages_that_are_refused_do_not_count_as_failed(tolerant: Ledger) -> None:
+    for round in range(1, 6):
+        answer(tolerant, round)
+        tolerant.enter_refusal(RUN, "train.masked", 0, "why")
+        tolerant.enter(RUN, "failure", "train.masked")
+    tolerant.enter_session("run-8", b"s", b"")
+
+
+def test_steps_that_failed_on_another_day_do_not_count(tolerant: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    for round in (1, 2):
+        tolerant.enter_begin(RUN, "train", round, LABEL, b"")
+    with pytest.raises(PolicyRefused):
+        tolerant.enter_session("run-8", b"s", b"")
+
+    class Tomorrow(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Tomorrow":
+            return super().now(tz) + timedelta(days=1)
+
+    monkeypatch.setattr("client.app.ledger.datetime", Tomorrow)
+    tolerant.enter_session("run-8", b"s", b"")
+
+
+def test_a_failed_step_ends_its_series_alone(ledger: Ledger) -> None:
+    for series in ("s", "t"):
+        account = Account(f"run of {series}", series)
+        ledger.enter_session(account, b"one", b"")
+        ledger.enter_begin(account, "train", 1, LABEL, b"")
+    ledger.enter(Account("run of s", "s"), "failure", "train", round=1)
+    for run in ("run of s", "run-9"):
+        with pytest.raises(PartIsOver):
+            ledger.enter_session(Account(run, "s"), b"two", b"", at_most=2)
+    ledger.enter_session(Account("run of t", "t"), b"two", b"", at_most=2)
+
+
+def test_a_ledger_from_before_a_limit_is_read_as_quickly(ledger: Ledger, path: Path) -> None:
+    answer(ledger)
+    indices = "SELECT name FROM sqlite_master WHERE type = 'index' ORDER BY name"
+    with closing(sqlite3.connect(path)) as database:
+        made = database.execute(indices).fetchall()
+        for name in ("days", "series", "steps"):
+            database.execute(f"DROP INDEX {name}")
+    answer(ledger, 2)
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute(indices).fetchall() == made
+    assert len(ledger.entries()) == 4
 
 
 def test_the_text_of_a_refusal_is_kept_short(ledger: Ledger) -> None:

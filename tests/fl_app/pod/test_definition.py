@@ -121,12 +121,18 @@ def test_the_default_policy_is_the_careful_one() -> None:
         "maximum_membership_changes": 3,
         "minimum_rows_per_class": 50,
         "minimum_category_count": 10,
-        "maximum_rounds": None,
-        "maximum_local_epochs": None,
-        "maximum_local_steps": None,
-        "maximum_runs_per_day": None,
-        "maximum_rounds_per_day": None,
+        "maximum_rounds": 1000,
+        "maximum_local_epochs": 100,
+        "maximum_local_steps": 100_000,
+        "maximum_runs_per_day": 200,
+        "maximum_rounds_per_day": 20_000,
+        "maximum_failed_steps_per_day": 20,
     }
+
+
+def test_null_lifts_a_limit(tmp_path: Path) -> None:
+    text = "name: a\ndatasource: CSVSource\ndatasource_args: {path: x.csv}\npolicy: {maximum_rounds: null}\n"
+    assert load_pod(write(tmp_path, text)).policy.maximum_rounds is None
 
 
 def test_the_same_pod_in_python_and_yaml_is_equal(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from fl_app.secagg.errors import (
     LedgerRefused,
     MalformedMessage,
     NotApproved,
+    OutOfPhase,
     ProtocolError,
     RosterRefused,
     SessionRefused,
@@ -298,13 +299,13 @@ def test_no_step_is_answered_but_the_one_that_has_begun() -> None:
     assert world.ledgers["a"].answers == []
 
 
-def test_values_that_do_not_fit_spend_the_step() -> None:
+def test_after_values_that_do_not_fit_no_step_begins() -> None:
     world = World()
     with pytest.raises(ValueRefused):
         world.answer("a", world.step(), weight=1001)
-    with pytest.raises(AlreadyAnswered):
-        world.answer("a", world.step())
-    world.answer("a", world.step(round=2))
+    for round in (1, 2):
+        with pytest.raises(OutOfPhase, match="has begun a step and not answered it"):
+            world.answer("a", world.step(round=round))
 
 
 BAD_VALUES: dict[str, dict[str, Any]] = {
