@@ -106,5 +106,6 @@ def _without_steps(grid: Grid, names: Sequence[str]) -> Aggregator:
             max_weight=settings.max_weight,
             weighting=settings.weighting,
             steps=(),
+            verified=False,
         )
     )

@@ -353,6 +353,7 @@ class SecureAggregation(Strategy):
             max_weight=self.aggregation.largest_weight,
             weighting=self.aggregation.weighting,
             steps=self.declared.plans(self._last_number(num_rounds), self.evaluations),
+            verified=False,
         )
 
 

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Sequence
 
-from fl_app.secagg.binding import label, layout_for, reply_statement, survivors_statement
+from fl_app.secagg.binding import check_followed, label, layout_for, reply_statement, survivors_statement
 from fl_app.secagg.codec import Aggregate
 from fl_app.secagg.crypto import UNMASK, box_bytes, statement, verify
 from fl_app.secagg.errors import AggregateRefused, RosterRefused, ShareRefused
@@ -14,6 +14,7 @@ from fl_app.secagg.messages import (
     Hello,
     MaskedReply,
     Parameters,
+    Proof,
     SealedShare,
     Step,
     SurvivorsRequest,
@@ -77,9 +78,9 @@ class Aggregator:
             raise ShareRefused(f"no shares have come from {', '.join(missing)}")
         return [self._shares[name][receiver] for name in senders]
 
-    def collect(self, step: Step, request: bytes) -> "Collection":
+    def collect(self, step: Step, request: bytes, followed: bytes = b"") -> "Collection":
         """Return the place where the masked vectors of one step are summed."""
-        return Collection(self, step, request)
+        return Collection(self, step, request, followed)
 
 
 class Collection:
@@ -93,12 +94,17 @@ class Collection:
         The step.
     request : bytes
         Digest of the common request, as the pods compute it from what they received.
+    followed : bytes
+        In a verified session the digest of what the pods have followed, as they compute it themselves, 32 bytes.
     """
 
-    def __init__(self, aggregator: Aggregator, step: Step, request: bytes) -> None:
+    def __init__(self, aggregator: Aggregator, step: Step, request: bytes, followed: bytes = b"") -> None:
+        check_followed(aggregator.parameters, followed)
         self._session, self._roster, self.threshold = aggregator.session, aggregator.roster, aggregator.threshold
         self.layout = layout_for(aggregator.parameters, step, len(self._roster.hellos))
-        self.label = label(self._roster, step, request)
+        self.label = label(self._roster, step, request, followed)
+        self._verified = aggregator.parameters.verified
+        self._words: Words | None = None
         self._sum = Sum(self.layout.field, self.layout.length)
         self._replies: dict[str, MaskedReply] = {}
         self._witnesses: dict[str, Witness] = {}
@@ -181,7 +187,7 @@ class Collection:
         if not self.unmasks:
             if self.lost:
                 raise AggregateRefused(f"the sum lacks the vectors of {', '.join(self.lost)}")
-            return self._sum.decoded(self.layout)
+            return self._decoded()
         if len(self.survivors) < self.threshold or not self.unmasked:
             raise AggregateRefused("too few pods have answered to unmask the sum")
         # Beside their values the survivors' vectors hold their self masks, and pair masks with lost pods, whose other
@@ -195,7 +201,28 @@ class Collection:
                 first = self._roster.position(name) < self._roster.position(lost)
                 (added if first else subtracted).append(self._reveals[name].pair_seeds[index])
         self._sum.remove(added, subtracted)
+        return self._decoded()
+
+    def _decoded(self) -> Aggregate:
+        """Decode the sum, which is used up; in a verified session keep its words, to be shown to the pods."""
+        if self._verified:
+            self._words = self._sum.words()
         return self._sum.decoded(self.layout, len(self.survivors))
+
+    def proof(self) -> tuple[Proof, Words]:
+        """Return what shows the pods of a verified session that `result` is their sum: whose it is, and its words.
+
+        The words are those of the whole vector, `layout.field.dtype` [layout.length], and lie in the bytes of a .npy
+        file (`npy.file_of`).
+
+        Raises
+        ------
+        AggregateRefused
+            Before `result`, and in a session that is not verified.
+        """
+        if self._words is None:
+            raise AggregateRefused("there is no sum here that could be shown to the pods")
+        return Proof(self.label, self.survivors), self._words
 
     def _key(self, name: str) -> bytes:
         return self._roster.hellos[self._roster.position(name)].identity_key

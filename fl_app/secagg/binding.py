@@ -4,22 +4,28 @@ Pods and server compute the same bytes here, each from what it received. A pod t
 others derives another label, and so masks that cancel nobody's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fl_app.secagg.canonical import digest, encode
 from fl_app.secagg.codec import Layout
 from fl_app.secagg.crypto import REPLY, SHARE, SURVIVORS, statement
+from fl_app.secagg.errors import SessionRefused
 from fl_app.secagg.field import FIELD_61, Field, Words, field_of
 from fl_app.secagg.keystream import derive
 from fl_app.secagg.masking import vector_digest
 from fl_app.secagg.messages import TRAIN, MaskedReply, Parameters, Step
 from fl_app.secagg.roster import Roster
+from fl_app.secagg.tags import tag_elements
 
+DIGEST_BYTES = 32
 PAIR_KEY = "fl-app/secagg/1/pair-key"
 PAIR_SEED = "fl-app/secagg/1/pair-seed"
 OWN_KEY = "fl-app/secagg/1/own-key"
 SELF_SHARE = "fl-app/secagg/1/self-share-key"
 LABEL = "fl-app/secagg/1/label"
+GROUP_COMMITMENT = "fl-app/secagg/1/group-commitment"
+GROUP_KEY = "fl-app/secagg/1/group-key"
+TAG_KEY = "fl-app/secagg/1/tag-key"
 
 
 def field_for(parameters: Parameters, kind: str) -> Field:
@@ -29,13 +35,38 @@ def field_for(parameters: Parameters, kind: str) -> Field:
 
 def layout_for(parameters: Parameters, step: Step, pods: int) -> Layout:
     """Return the layout of a step's vectors in a cohort of ``pods``; both sides derive it from the same request."""
-    segments = step.segments(parameters.step(step.kind))
-    return Layout(field_for(parameters, step.kind), pods, parameters.max_weight, segments)
+    segments, field = step.segments(parameters.step(step.kind)), field_for(parameters, step.kind)
+    return Layout(field, pods, parameters.max_weight, segments, tag_elements(field) if parameters.verified else 0)
 
 
-def label(roster: Roster, step: Step, request: bytes) -> bytes:
-    """Return the label L of a step, 32 bytes: it covers the roster, the step and the digest of the common request."""
-    return digest(LABEL, roster.digest, step.to_bytes(), request)
+def label(roster: Roster, step: Step, request: bytes, followed: bytes = b"") -> bytes:
+    """Return the label L of a step, 32 bytes: it covers the roster, the step and the digest of the common request.
+
+    In a verified session it also covers ``followed``, the digest of what the pod itself has followed so far.
+    """
+    return digest(LABEL, roster.digest, step.to_bytes(), request, *([followed] if followed else []))
+
+
+def check_followed(parameters: Parameters, followed: bytes) -> None:
+    """Raise `SessionRefused` unless a step's label covers what was followed, in a verified session and in no other."""
+    wanted = DIGEST_BYTES if parameters.verified else 0
+    if len(followed) != wanted:
+        raise SessionRefused(f"a step's label covers {wanted} bytes of what was followed here, not {len(followed)}")
+
+
+def group_commitment(session: bytes, name: str, share: bytes) -> bytes:
+    """Return what a pod's hello says of its share of the group key, 32 bytes: it fixes the share and hides it."""
+    return digest(GROUP_COMMITMENT, session, name, share)
+
+
+def group_key(roster: Roster, shares: Mapping[str, bytes]) -> bytes:
+    """Return the 32-byte key K that all pods of the roster know and the server does not, from each pod's share."""
+    return derive(b"".join(shares[name] for name in roster.names), GROUP_KEY, salt=roster.digest)
+
+
+def tag_key(key: bytes, label: bytes) -> bytes:
+    """Return the 32-byte key of one step's tags, from the group key."""
+    return derive(key, TAG_KEY, label)
 
 
 def pair_key(roster: Roster, one: str, other: str, shares: tuple[bytes, bytes]) -> bytes:

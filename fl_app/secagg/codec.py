@@ -67,9 +67,11 @@ class Layout:
     segments : sequence of Segment
         In order. A ``weight`` segment is added in front, and, if there are updates, a ``clipped`` count at the end,
         which in the small field stops at the most that fits.
+    tags : int
+        Elements behind the last segment that are nobody's values: 0 when encoded, and not decoded. See `tags`.
     """
 
-    def __init__(self, field: Field, pods: int, max_weight: int, segments: Sequence[Segment]) -> None:
+    def __init__(self, field: Field, pods: int, max_weight: int, segments: Sequence[Segment], tags: int = 0) -> None:
         if max_weight < 1:
             raise ValueRefused("the declared maximum weight is not positive")
         self.field, self.pods, self.max_weight = field, pods, max_weight
@@ -81,9 +83,12 @@ class Layout:
         if len(set(names)) != len(names):
             raise ValueRefused("two segments of the vector share a name")
         self.scales = {segment.name: self._scale(segment) for segment in self.segments}
-        self.payload = sum(segment.size for segment in self.segments)
+        self.payload = sum(segment.size for segment in self.segments) + tags
         self.blocks = -(-self.payload // PAYLOAD)
         self.length = self.payload + self.blocks
+        # Behind element k of the payload's order lie k others and the roll calls of its own block and those before.
+        self.tag_places = tuple(k + k // PAYLOAD + 1 for k in range(self.payload - tags, self.payload))
+        """Where in the vector the tag's elements lie."""
 
     def _scale(self, segment: Segment) -> float:
         """Largest power of two (1 for counts) by which the segment's sum still fits, with the field's headroom."""
@@ -116,8 +121,9 @@ class Layout:
         """
         rows = len(vector) // BLOCK
         if rows > 1 and rows * BLOCK == len(vector):
-            inside = self._within(block * PAYLOAD, (block + rows) * PAYLOAD)
-            if len(inside) == 1:
+            start, end = block * PAYLOAD, (block + rows) * PAYLOAD
+            inside = self._within(start, end)
+            if len(inside) == 1 and inside[0][2] == slice(0, end - start):
                 segment, source, _ = inside[0]
                 yield segment, source, vector.reshape(rows, BLOCK)[:, 1:]
                 return
@@ -184,6 +190,10 @@ class Encoder:
         Blocks are to be written in order: the last one holds the count of the clipped.
         """
         out[::BLOCK] = 1
+        start = block * BLOCK
+        for place in self._layout.tag_places:
+            if start <= place < start + len(out):
+                out[place - start] = 0
         for segment, source, target in self._layout.pieces(block, out):
             if segment.name == CLIPPED:
                 target[:] = min(self.clipped, int(segment.bound))

@@ -142,3 +142,9 @@ class AggregateRefused(ProtocolError):
     """The decoded sum is not to be trusted: a roll call or a capacity check failed."""
 
     code = "aggregate"
+
+
+class SumRefused(ProtocolError):
+    """What the server shows as the sum of a step is not the cohort's: the proof of it does not hold."""
+
+    code = "sum"

@@ -84,6 +84,19 @@ class Field:
         np.subtract(block, 1, out=block)
         target[:] = block
 
+    def centre(self, block: Words, scratch: npt.NDArray[np.uint64], out: npt.NDArray[np.uint64]) -> Int64:
+        """Return what a block of words stands for, between -(q-1)/2 and (q-1)/2; it lies in ``out``.
+
+        Words of 8 bytes are below 2^64 - q/2; ``scratch`` and ``out`` are uint64 of the block's length.
+        """
+        half = (self.prime - 1) // 2
+        # Up by half of q, reduced, and down again: no comparison per element tells which ones are negative.
+        np.add(block, half, out=out)
+        self.canonicalise(out, scratch)
+        centred = out.view(np.int64)
+        np.subtract(centred, half, out=centred)
+        return centred
+
 
 def _as(array: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """Return words of 8 bytes as ``dtype``, others as they are."""

@@ -19,12 +19,15 @@ from fl_app.secagg.errors import AggregateRefused
 from fl_app.secagg.field import Field, Int64, Words
 from fl_app.secagg.keystream import BLOCK, MaskStream, aligned
 from fl_app.secagg.mask_pipeline import over_blocks, read_ahead, span_of, spans
+from fl_app.secagg.tags import Tag
 
 _INT64, _UINT64 = np.dtype(np.int64), np.dtype(np.uint64)
 
 
-def mask(layout: Layout, encoder: Encoder, add: Sequence[bytes], subtract: Sequence[bytes]) -> Words:
-    """Return the masked vector: encoded values plus the masks of ``add`` minus those of ``subtract``.
+def mask(
+    layout: Layout, encoder: Encoder, add: Sequence[bytes], subtract: Sequence[bytes], tag: Tag | None = None
+) -> Words:
+    """Return the masked vector: encoded values, and their tag, plus the masks of ``add`` minus those of ``subtract``.
 
     Parameters
     ----------
@@ -32,6 +35,8 @@ def mask(layout: Layout, encoder: Encoder, add: Sequence[bytes], subtract: Seque
         The vector's layout, and the values to encode.
     add, subtract : sequences of bytes
         32-byte seeds, one mask each.
+    tag : Tag or None
+        What computes the tag, where the layout has elements for it.
 
     Returns
     -------
@@ -48,8 +53,12 @@ def mask(layout: Layout, encoder: Encoder, add: Sequence[bytes], subtract: Seque
                 part = out[at]
                 total, spare = sums[: len(part)], scratch[: len(part)]
                 encoder.write(block, total)
+                if tag is not None:  # here, where the values are in the cache
+                    tag.read(block, total)
                 _add_masks(field, total, spare, elements, signs)
                 field.canonicalise(total, spare, part)
+        for place, element in zip(layout.tag_places, tag.elements() if tag is not None else (), strict=True):
+            out[place] = (int(out[place]) + element) % field.prime
 
     return npy.filled((layout.length,), field.dtype, fill)
 
@@ -146,6 +155,18 @@ class Sum:
                 field.canonicalise(signed, signed_spare)
         self._since_fold = 0
 
+    def words(self) -> Words:
+        """Return the sum with elements in [0, q), as ``field.dtype``: read-only, and lying in a .npy file's bytes."""
+
+        def fill(out: Words) -> None:
+            for _, at, part, spare in self._parts():
+                self._field.canonicalise(part, spare)
+                out[at] = part
+
+        words = npy.filled((len(self._total),), self._field.dtype, fill)
+        self._since_fold = 1
+        return words
+
     def centred(self) -> Int64:
         """Return the sum with elements in [-(q-1)/2, (q-1)/2], int64 [length]."""
         out = np.empty(len(self._total), np.int64)
@@ -179,18 +200,11 @@ class Sum:
 
     def _centred(self) -> Iterator[tuple[int, slice, Int64]]:
         """Yield for each span: its first block, its place, and its centred elements, which the next overwrites."""
-        field, moved = self._field, _scratch(len(self._total), _UINT64)
-        half = (field.prime - 1) // 2
+        moved = _scratch(len(self._total), _UINT64)
         for block, at, part, spare in self._parts():
             if self._full:
-                field.fold(part, spare)
-            shifted = moved[: len(part)]
-            # Up by half of q, reduced, and down again: no comparison per element tells which ones are negative.
-            np.add(part, half, out=shifted)
-            field.canonicalise(shifted, spare)
-            centred = shifted.view(np.int64)
-            np.subtract(centred, half, out=centred)
-            yield block, at, centred
+                self._field.fold(part, spare)
+            yield block, at, self._field.centre(part, spare, moved[: len(part)])
 
 
 def check_vector(layout: Layout, vector: Words, who: str) -> None:

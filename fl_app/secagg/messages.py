@@ -23,8 +23,11 @@ _SIZES = {
     "sealing_key": KEY_BYTES,
     "parameters": 32,
     "published": 32,
+    "group": 32,
+    "followed": 32,
     "signature": SIGNATURE_BYTES,
     "label": 32,
+    "key": 32,
 }
 
 
@@ -101,6 +104,8 @@ class Parameters(Record):
         "examples": a pod's weight is its number of training rows; "equal": it is 1.
     steps : tuple of StepPlan
         Every masked step the run may ask for.
+    verified : bool
+        Whether the pods tag their vectors, so that each can tell whether a sum that the server shows is the cohort's.
     """
 
     run: str
@@ -113,6 +118,7 @@ class Parameters(Record):
     max_weight: int
     weighting: str
     steps: tuple[StepPlan, ...]
+    verified: bool
 
     def digest(self) -> bytes:
         """Return the 32 bytes that stand for these parameters in every hello."""
@@ -136,6 +142,10 @@ class Hello(Record):
 
     ``published`` is the digest of what its owner shows on purpose (its schema). That itself goes to the server with the
     hello, and to no other pod: the roster has an entry of the same size for each pod, whatever its table.
+
+    ``group`` commits the pod to its share of the group key, and is zeros where the session is not verified. ``place``
+    is how many steps of the series the pod has followed, and ``followed`` the digest of what it holds since: zeros for
+    nothing.
     """
 
     session: bytes
@@ -144,6 +154,9 @@ class Hello(Record):
     sealing_key: bytes
     parameters: bytes
     published: bytes
+    group: bytes
+    place: int
+    followed: bytes
     signature: bytes
 
     def unsigned(self) -> bytes:
@@ -238,6 +251,14 @@ class UnmaskReply(Record):
         return encode([list(self.self_shares), list(self.pair_seeds)])
 
 
+@dataclass(frozen=True)
+class Proof(Record):
+    """What a server shows of a step beside its sum's words: whose step it was, and whose vectors are in the sum."""
+
+    label: bytes
+    survivors: tuple[str, ...]
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Record):
         return value.to_bytes()
@@ -260,6 +281,8 @@ def _typed(message: str, field: str, wanted: Any, value: Value) -> Any:
         raise MalformedMessage(f"{message}.{field} is not {_SIZES[field]} bytes long")
     if field in ("name", "sender", "receiver", "kind") and not 0 < len(str(value)) <= _MAX_NAME:
         raise MalformedMessage(f"{message}.{field} is not a name of 1 to {_MAX_NAME} characters")
+    if field == "place" and isinstance(value, int) and value < 0:
+        raise MalformedMessage(f"{message}.{field} is negative")
     if field == "series" and not _SERIES.fullmatch(str(value)):
         raise MalformedMessage(f"{message}.{field} is not 1 to 64 of the characters A-Z a-z 0-9 . _ -")
     return value

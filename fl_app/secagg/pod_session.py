@@ -18,6 +18,11 @@ import numpy.typing as npt
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fl_app.secagg.binding import (
+    DIGEST_BYTES,
+    check_followed,
+    field_for,
+    group_commitment,
+    group_key,
     label,
     layout_for,
     pair_key,
@@ -25,6 +30,7 @@ from fl_app.secagg.binding import (
     reply_statement,
     self_share_key,
     share_info,
+    tag_key,
 )
 from fl_app.secagg.codec import Encoder
 from fl_app.secagg.crypto import HELLO, SHARE, SIGNATURE_BYTES, Signer, box, seal, statement, unseal, verify
@@ -37,6 +43,8 @@ from fl_app.secagg.messages import MOST_ROUNDS, TRAIN, Hello, MaskedReply, Param
 from fl_app.secagg.roster import CohortPolicy, Roster, check_approved, check_roster
 from fl_app.secagg.session_state import Event, Phase, SessionState
 from fl_app.secagg.shamir import commitment, split
+from fl_app.secagg.tags import Tag
+from fl_app.secagg.verified_sum import Pending
 
 
 class PodSession(SessionState):
@@ -44,13 +52,23 @@ class PodSession(SessionState):
 
     @classmethod
     def open(
-        cls, name: str, signer: Signer, session: bytes, parameters: Parameters, published: bytes, head: bytes
+        cls,
+        name: str,
+        signer: Signer,
+        session: bytes,
+        parameters: Parameters,
+        published: bytes,
+        head: bytes,
+        place: int = 0,
+        followed: bytes = bytes(DIGEST_BYTES),
     ) -> Self:
         """Begin a session; ``own`` of the result is the hello to send.
 
-        ``published`` is the digest of what is published with it, and ``head`` that of the ledger's entry.
+        ``published`` is the digest of what is published with it, and ``head`` that of the ledger's entry. ``place`` and
+        ``followed`` say what the pod has followed, as its hello does.
         """
         sealing = X25519PrivateKey.generate()
+        group_share = secrets.token_bytes(SEED_BYTES) if parameters.verified else b""
         hello = Hello(
             session=session,
             name=name,
@@ -58,11 +76,15 @@ class PodSession(SessionState):
             sealing_key=sealing.public_key().public_bytes_raw(),
             parameters=parameters.digest(),
             published=published,
+            group=group_commitment(session, name, group_share) if group_share else bytes(DIGEST_BYTES),
+            place=place,
+            followed=followed,
             signature=bytes(SIGNATURE_BYTES),
         )
         signature = signer.sign(statement(HELLO, session, name, "", hello.unsigned()))
         own = replace(hello, signature=signature)
-        return cls(own, parameters, head, Phase.OPENED, sealing_secret=sealing.private_bytes_raw())
+        sealing_secret = sealing.private_bytes_raw()
+        return cls(own, parameters, head, Phase.OPENED, sealing_secret=sealing_secret, group_share=group_share)
 
     def accept_roster(self, hellos: Sequence[Hello], signer: Signer, policy: CohortPolicy) -> Self:
         """Join the roster; ``sealed`` of the result holds one share for each neighbour, the same when asked again.
@@ -86,12 +108,12 @@ class PodSession(SessionState):
 
     def _sealed_share(self, roster: Roster, receiver: Hello, share: bytes, signer: Signer) -> SealedShare:
         me = self.own.name
-        sealed = seal(share, receiver.sealing_key, share_info(roster, me, receiver.name))
+        sealed = seal(share + self.group_share, receiver.sealing_key, share_info(roster, me, receiver.name))
         signature = signer.sign(statement(SHARE, roster.digest, me, receiver.name, sealed))
         return SealedShare(self.own.session, me, receiver.name, sealed, signature)
 
     def accept_shares(self, received: Sequence[SealedShare]) -> Self:
-        """Open the shares of all neighbours and derive the pair keys.
+        """Open the shares of all neighbours and derive the pair keys, and in a verified session the group key.
 
         Raises
         ------
@@ -104,15 +126,19 @@ class PodSession(SessionState):
         senders = [share.sender for share in received]
         if sorted(senders) != sorted(hello.name for hello in roster.neighbours(me)):
             raise ShareRefused(f"pod '{me}' did not receive exactly one share from each neighbour")
-        keys = {}
+        keys, group = {}, {me: self.group_share}
         for other in roster.neighbours(me):
-            theirs = self._opened_share(roster, other, received[senders.index(other.name)])
+            theirs, group[other.name] = self._opened_share(roster, other, received[senders.index(other.name)])
             keys[other.name] = pair_key(roster, me, other.name, (self.shares[other.name], theirs))
+        common = group_key(roster, group) if self.parameters.verified else b""
         # The shares have done their work: without them a pair key is known to the two alone, whatever leaks later.
-        return replace(self, phase=following, pair_keys=keys, shares={})
+        return replace(self, phase=following, pair_keys=keys, shares={}, group_share=b"", group_key=common)
 
-    def _opened_share(self, roster: Roster, sender: Hello, share: SealedShare) -> bytes:
-        """Return the 32 bytes under a neighbour's seal, of which its signature must be good."""
+    def _opened_share(self, roster: Roster, sender: Hello, share: SealedShare) -> tuple[bytes, bytes]:
+        """Return what is under a neighbour's seal, of which its signature must be good: its two shares.
+
+        That of the pair's key, 32 bytes, and that of the group's, as many in a verified session and none otherwise.
+        """
         me = self.own.name
         if share.receiver != me or share.session != self.own.session:
             raise ShareRefused(f"a share from pod '{sender.name}' was meant for another pod or session")
@@ -120,11 +146,17 @@ class PodSession(SessionState):
         signed = statement(SHARE, roster.digest, sender.name, me, share.sealed)
         verify(sender.identity_key, share.signature, signed, sender.name)
         opened = unseal(share.sealed, self.sealing_secret, share_info(roster, sender.name, me), sender.name)
-        if len(opened) != SEED_BYTES:
-            raise ShareRefused(f"the share from pod '{sender.name}' is not {SEED_BYTES} bytes long")
-        return opened
+        size = SEED_BYTES * (2 if self.parameters.verified else 1)
+        if len(opened) != size:
+            raise ShareRefused(f"the share from pod '{sender.name}' is not {size} bytes long")
+        pair, group = opened[:SEED_BYTES], opened[SEED_BYTES:]
+        # A pod that gave the others different shares would leave them with different keys, and each with sums that it
+        # must refuse; the one that did it is named here.
+        if self.parameters.verified and group_commitment(sender.session, sender.name, group) != sender.group:
+            raise ShareRefused(f"the share of the group key from pod '{sender.name}' is not the one in its hello")
+        return pair, group
 
-    def begin(self, step: Step, request: bytes, ledger: Ledger) -> Self:
+    def begin(self, step: Step, request: bytes, ledger: Ledger, followed: bytes = b"") -> Self:
         """Spend one step, before anything is computed for it: whatever goes wrong later, it is not asked again.
 
         Parameters
@@ -133,6 +165,8 @@ class PodSession(SessionState):
             Which step, and the layout of its vector.
         request : bytes
             Digest of the whole common request.
+        followed : bytes
+            In a verified session the digest of what this pod has followed, 32 bytes, which the label then covers.
 
         Raises
         ------
@@ -142,7 +176,8 @@ class PodSession(SessionState):
         following = self.phase_after(Event.BEGIN)
         self.check_step(step)
         layout_for(self.parameters, step, len(self.joined().hellos))  # raises for a layout that is not the plan's
-        bound = label(self.joined(), step, request)
+        check_followed(self.parameters, followed)
+        bound = label(self.joined(), step, request, followed)
         head = ledger.enter_begin(self.account, step.kind, step.round, bound, self.head)
         return replace(self, phase=following, head=head, label=bound)
 
@@ -154,6 +189,7 @@ class PodSession(SessionState):
         values: Mapping[str, npt.NDArray[Any]],
         ledger: Ledger,
         signer: Signer,
+        followed: bytes = b"",
     ) -> tuple[Self, Words, MaskedReply]:
         """Answer the step that has begun: return the new state, the masked vector and what goes with it.
 
@@ -161,7 +197,7 @@ class PodSession(SessionState):
 
         Parameters
         ----------
-        step, request : Step, bytes
+        step, request, followed : Step, bytes, bytes
             As they were given to `begin`.
         weight : int
             This pod's weight.
@@ -176,7 +212,7 @@ class PodSession(SessionState):
         is_last = self.parameters.is_last(step.kind, step.round)
         following = self.phase_after(Event.MASK_LAST if is_last else Event.MASK)
         roster, me = self.joined(), self.own.name
-        bound = label(roster, step, request)
+        bound = label(roster, step, request, followed)
         if self.label != bound:
             raise SessionRefused(f"pod '{me}' has not begun this step")
         layout = layout_for(self.parameters, step, len(roster.hellos))
@@ -192,7 +228,8 @@ class PodSession(SessionState):
             own = secrets.token_bytes(SEED_BYTES)
             add.append(own)
             committed, shares = commitment(own), self._self_shares(own, bound)
-        vector = mask(layout, encoder, add, subtract)
+        tag = Tag(layout, tag_key(self.group_key, bound), me) if self.parameters.verified else None
+        vector = mask(layout, encoder, add, subtract, tag)
         reply = MaskedReply(committed, shares, bytes(SIGNATURE_BYTES))
         reply = replace(reply, signature=signer.sign(reply_statement(bound, me, vector, reply)))
         size = vector.nbytes + len(reply.to_bytes())
@@ -204,6 +241,29 @@ class PodSession(SessionState):
         names, me = self.joined().names, self.own.name
         shares = zip(names, split(own, self.threshold, len(names)), strict=True)
         return tuple(box(share, self_share_key(self.key_with(holder), bound, me, holder)) for holder, share in shares)
+
+    def pending(self, step: Step) -> Pending:
+        """Return what is needed to check the sum of the step just answered, now or when the session is over.
+
+        Raises
+        ------
+        SessionRefused
+            If the session is not verified, or no step has just been answered in it.
+        """
+        if self.phase not in (Phase.ANSWERED, Phase.OVER) or not self.parameters.verified:
+            raise SessionRefused(f"pod '{self.own.name}' has no answered step whose sum it could check")
+        return Pending(
+            label=self.label,
+            key=tag_key(self.group_key, self.label),
+            prime_q=field_for(self.parameters, step.kind).prime,
+            max_weight=self.parameters.max_weight,
+            classes=self.parameters.step(step.kind).classes,
+            sizes=step.sizes,
+            kind=step.kind,
+            round=step.round,
+            names=self.joined().names,
+            threshold=self.threshold,
+        )
 
     def check_step(self, step: Step) -> None:
         """Raise unless ``step`` belongs to this session and its plan."""

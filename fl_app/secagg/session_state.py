@@ -92,6 +92,13 @@ _HOLDINGS: Mapping[Phase, frozenset[str]] = {
 }
 """The fields that are not empty in each phase, besides ``own``, ``parameters`` and ``head``."""
 
+_GROUP_HOLDINGS: Mapping[Phase, frozenset[str]] = {
+    **dict.fromkeys((OPENED, JOINED), frozenset({"group_share"})),
+    **dict.fromkeys((READY, BEGUN, ANSWERED, OVER), frozenset({"group_key"})),
+    CLOSED: frozenset(),
+}
+"""The same, for the fields that verified sessions alone have."""
+
 
 @dataclass(frozen=True)
 class SessionState:
@@ -116,6 +123,9 @@ class SessionState:
         on the key that the two have in common.
     label : bytes
         Label of the step begun last, 32 bytes.
+    group_share, group_key : bytes
+        In a verified session, 32 bytes each, and secret: this pod's share of the key that the whole cohort has in
+        common, until the others' shares have come; from then on that key.
     """
 
     own: Hello
@@ -128,6 +138,8 @@ class SessionState:
     shares: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     pair_keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     label: bytes = b""
+    group_share: bytes = field(default=b"", repr=False)
+    group_key: bytes = field(default=b"", repr=False)
 
     def phase_after(self, event: Event) -> Phase:
         """Return the phase that ``event`` leads to; raises `OutOfPhase` if this one has no place for it."""
@@ -178,6 +190,8 @@ class SessionState:
                 "shares": dict(self.shares),
                 "pair_keys": dict(self.pair_keys),
                 "label": self.label,
+                "group_share": self.group_share,
+                "group_key": self.group_key,
             }
         )
 
@@ -198,6 +212,8 @@ class SessionState:
                 shares=dict(value["shares"]),
                 pair_keys=dict(value["pair_keys"]),
                 label=value["label"],
+                group_share=value["group_share"],
+                group_key=value["group_key"],
             )
             if not state.is_consistent():
                 raise ValueError("fields that do not belong to the phase")
@@ -207,11 +223,14 @@ class SessionState:
 
     def is_consistent(self) -> bool:
         """Say whether the pod holds what it holds in this phase, and nothing else."""
-        held = {name for name in frozenset.union(*_HOLDINGS.values()) if getattr(self, name)}
+        known = frozenset.union(*_HOLDINGS.values(), *_GROUP_HOLDINGS.values())
+        held = {name for name in known if getattr(self, name)}
+        wanted = _HOLDINGS[self.phase] | (_GROUP_HOLDINGS[self.phase] if self.parameters.verified else frozenset())
         neighbours = {hello.name for hello in self.roster.neighbours(self.own.name)} if self.roster else set()
-        secrets = [self.sealing_secret, self.label, *self.shares.values(), *self.pair_keys.values()]
+        keys = [self.sealing_secret, self.label, self.group_share, self.group_key]
+        secrets = [*keys, *self.shares.values(), *self.pair_keys.values()]
         return (
-            held == _HOLDINGS[self.phase]
+            held == wanted
             and all(set(names) in (neighbours, set()) for names in (self.shares, self.pair_keys))
             and all(isinstance(secret, bytes) and len(secret) in (0, 32) for secret in secrets)
             and isinstance(self.head, bytes)

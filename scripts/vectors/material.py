@@ -38,6 +38,7 @@ PARAMETERS = Parameters(
     max_weight=1000,
     weighting="examples",
     steps=(StepPlan("train", 2, CLASSES),),
+    verified=False,
 )
 STEP = Step(SESSION, "train", 1, ("update", "loss", "n"), (4, 1, 2))
 
@@ -52,6 +53,9 @@ def hello(name: str, signer: str = "", **changes: Any) -> Hello:
         sealing_key=SEALERS[signer].public_key().public_bytes_raw(),
         parameters=PARAMETERS.digest(),
         published=constant("published"),
+        group=bytes(32),
+        place=0,
+        followed=bytes(32),
         signature=bytes(64),
     )
     unsigned = replace(unsigned, **changes)

@@ -6,6 +6,7 @@ from tests.adversary.checks import Check
 
 SECAGG = "fl_app/secagg/"
 ROSTER, SESSION, UNMASKING = SECAGG + "roster.py", SECAGG + "pod_session.py", SECAGG + "unmasking.py"
+TAGS, PROVEN = SECAGG + "tags.py", SECAGG + "verified_sum.py"
 PHASES, BINDING = SECAGG + "session_state.py", SECAGG + "binding.py"
 IDENTITY, CODEC, MASKING = SECAGG + "crypto.py", SECAGG + "codec.py", SECAGG + "masking.py"
 AGGREGATOR, SELF_MASK = SECAGG + "aggregator.py", SECAGG + "shamir.py"
@@ -56,6 +57,10 @@ def _values(line: str, how: str, test: str, check: Check) -> Attack:
     return Attack(line, how, f"test_values.py::{test}", check)
 
 
+def _sums(line: str, how: str, test: str, check: Check) -> Attack:
+    return Attack(line, how, f"test_sums.py::{test}", check)
+
+
 def _leaks(line: str, how: str, test: str, check: Check) -> Attack:
     return Attack(line, how, f"test_leaks.py::{test}", check)
 
@@ -88,6 +93,7 @@ LINES = (
     "error text carrying data or paths",
     "arbitrary bytes in every message",
 )
+FORGED = "a sum that is not the cohort's"
 TERMS, ELSEWHERE, PEER = "the owner's terms", "a step out of its place", "a pod that lies to the others"
 ORACLE = "a pod made to fail again and again"
 
@@ -275,8 +281,7 @@ ATTACKS: tuple[Attack, ...] = (
     _steps(LINES[1], "learning rate, columns", "test_pods_told_different_things_do_not_sum_to_anything",
            Check(WIRE, "_record", "dict(record)", "None")),
     _steps(LINES[1], "the same", "test_pods_told_different_things_do_not_sum_to_anything",
-           Check(BINDING, "label", "digest(LABEL, roster.digest, step.to_bytes(), request)",
-                 "digest(LABEL, roster.digest, step.to_bytes())")),
+           Check(BINDING, "label", "request", "b''")),
     _steps(LINES[13], "other weights", "test_pods_told_different_things_do_not_sum_to_anything",
            Check(WIRE, "_array", "hashlib.sha256(array.data).digest()", "b''")),
     _steps(LINES[13], "another round", "test_pods_told_different_steps_do_not_sum_to_anything",
@@ -452,6 +457,42 @@ ATTACKS: tuple[Attack, ...] = (
             Check(CODEC, "Decoder.read", "roll call failed")),
     _unmask(PEER, "an opened share altered on its way", "test_an_answer_altered_on_the_way_is_found",
             Check(AGGREGATOR, "Collection.take_reveal", "verify(")),
+    # -- verified sums
+    _sums(FORGED, "another sum under the same tag", "test_another_sum_is_refused",
+          Check(PROVEN, "check_sum", "its tag is not that")),
+    _sums(FORGED, "a sum of all that passes for one of fewer", "test_a_fraction_of_a_sum_is_not_that_of_fewer_pods",
+          Check(TAGS, "pads", "sum(column) % field.prime", "0")),
+    _sums(FORGED, "one element for another", "test_two_elements_cannot_be_exchanged",
+          Check(TAGS, "first_coefficients", "np.frombuffer(raw, _COEFFICIENT, NUMBERS * ROW)",
+                "np.ones(NUMBERS * ROW)")),
+    _sums(FORGED, "one row for another", "test_two_rows_cannot_be_exchanged",
+          Check(TAGS, "LinearForm.__init__", "expand(derive(key, _SECOND), layout.field, self._tags * rows * NUMBERS)",
+                "np.ones(self._tags * rows * NUMBERS, np.int64)")),
+    _sums(FORGED, "a word and the prime", "test_a_sum_has_one_form",
+          Check(PROVEN, "check_sum", "is no element of the field")),
+    _sums(FORGED, "more words than the step has", "test_a_sum_of_another_length_or_type_is_refused",
+          Check(PROVEN, "check_sum", "another length or type")),
+    _sums(FORGED, "that of an earlier step", "test_the_sum_of_an_earlier_step_is_refused_as_such",
+          Check(PROVEN, "check_sum", "it is another step's")),
+    _sums(FORGED, "that of an earlier step, under this one's label", "test_every_step_has_a_tag_key_of_its_own",
+          Check(BINDING, "tag_key", "label", "b''")),
+    _sums(FORGED, "a pod named twice, or one that is a stranger",
+          "test_survivors_are_pods_of_the_roster_in_its_order",
+          Check(PROVEN, "check_sum", "each once and in its order")),
+    _sums(FORGED, "of fewer than the threshold", "test_a_sum_of_fewer_than_the_threshold_is_refused",
+          Check(PROVEN, "check_sum", "and must be of")),
+    _sums(FORGED, "before a step is answered", "test_no_sum_is_waited_for_before_a_step_is_answered",
+          Check(SESSION, "PodSession.pending", "has no answered step")),
+    _sums(FORGED, "pods that have followed different things", "test_pods_that_followed_different_things_do_not_sum",
+          Check(BINDING, "label", "[followed] if followed else []", "[]")),
+    _sums(FORGED, "a step that does not say what was followed", "test_a_step_must_say_what_was_followed",
+          Check(SESSION, "PodSession.begin", "check_followed(")),
+    _sums(FORGED, "the same", "test_a_step_must_say_what_was_followed",
+          Check(BINDING, "check_followed", "of what was followed here")),
+    _sums(PEER, "other shares of the group key to each", "test_a_peer_that_deals_different_group_shares_is_named",
+          Check(SESSION, "PodSession._opened_share", "is not the one in its hello")),
+    _sums(PEER, "a hello that commits it to nothing", "test_a_peer_that_commits_to_no_group_share_is_named",
+          Check(SESSION, "PodSession._opened_share", "is not the one in its hello")),
     # -- leaks
     _leaks(LINES[22], "asked for without masks", "test_a_pod_gives_no_values_in_the_clear",
            Check(MASKED, "MaskedApp._answer_plain", "check_plain(call.owner)")),

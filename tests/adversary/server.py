@@ -70,7 +70,7 @@ class Server:
         self.pods = Pods(directory, NAMES[:count], reads=reads)
         self.names = tuple(self.pods.names)
         self.parameters = Parameters(
-            str(RUN_ID), str(RUN_ID), "", b"", 2**61 - 1, self.names, 0, 1000, "examples", PLANS
+            str(RUN_ID), str(RUN_ID), "", b"", 2**61 - 1, self.names, 0, 1000, "examples", PLANS, False
         )
         self.aggregator = Aggregator(self.parameters)
         self.hellos: dict[str, Hello] = {}

@@ -18,9 +18,11 @@ from fl_app.secagg.ledger_protocol import Account
 from fl_app.secagg.messages import ElementClass, Hello, MaskedReply, Parameters, Step, StepPlan
 from fl_app.secagg.pod_session import PodSession
 from fl_app.secagg.roster import CohortPolicy, Roster
+from fl_app.secagg.unmasking import unmask, witness
 
 RUN = "run-7"
 REQUEST = hashlib.sha256(b"the whole common request").digest()
+FOLLOWED = hashlib.sha256(b"what the pods of a verified session have followed").digest()
 CLASSES = (ElementClass("update", "update", 8.0), ElementClass("loss", "mean", 64.0), ElementClass("n", "count", 1e4))
 Values = Mapping[str, npt.NDArray[Any]]
 
@@ -56,7 +58,7 @@ class MemoryLedger:
         return b"head of " + label
 
     def enter_survivors(self, account: Account, event: str, label: bytes, head: bytes, size: int) -> bytes:
-        raise NotImplementedError
+        return b"head of survivors"
 
     def _once(self, entered: list[tuple[str, str, int]], step: tuple[str, str, int]) -> None:
         if step in entered:
@@ -67,7 +69,7 @@ class MemoryLedger:
 def parameters(names: Sequence[str], **changes: Any) -> Parameters:
     """Return parameters for a complete cohort of ``names``: three training rounds, one of statistics."""
     plans = (StepPlan("statistics", 1, (ElementClass("s", "sum", 50.0),)), StepPlan("train", 3, CLASSES))
-    whole = Parameters(RUN, RUN, "", b"", FIELD_61.prime, tuple(names), len(names), 1000, "examples", plans)
+    whole = Parameters(RUN, RUN, "", b"", FIELD_61.prime, tuple(names), len(names), 1000, "examples", plans, False)
     return replace(whole, **changes)
 
 
@@ -89,6 +91,7 @@ class World:
     def __init__(self, names: Sequence[str] = ("a", "b", "c"), *, deliver: bool = True, **changes: Any) -> None:
         self.names = tuple(names)
         self.parameters = parameters(names, **changes)
+        self.followed = FOLLOWED if self.parameters.verified else b""
         self.identities = {name: Identity(name) for name in names}
         self.ledgers = {name: MemoryLedger() for name in names}
         self.aggregator = Aggregator(self.parameters)
@@ -112,19 +115,34 @@ class World:
         return Step(self.aggregator.session, "train", round, ("update", "loss", "n"), (size, 1, 2))
 
     def collect(self, step: Step, request: bytes = REQUEST) -> Collection:
-        return self.aggregator.collect(step, request)
+        return self.aggregator.collect(step, request, self.followed)
 
     def answer(
         self, name: str, step: Step, values: Values | None = None, weight: int = 10, request: bytes = REQUEST
     ) -> tuple[npt.NDArray[Any], MaskedReply]:
         """Return the masked vector and reply of one pod, its state moved on."""
         values = constant(step) if values is None else values
-        self.sessions[name] = self.sessions[name].begin(step, request, self.ledgers[name])
-        session, vector, reply = self.sessions[name].mask(
-            step, request, weight, values, self.ledgers[name], self.identities[name]
-        )
+        ledger, signer = self.ledgers[name], self.identities[name]
+        begun = self.sessions[name].begin(step, request, ledger, self.followed)
+        session, vector, reply = begun.mask(step, request, weight, values, ledger, signer, self.followed)
         self.sessions[name] = session
         return vector, reply
+
+    def unmask(self, collection: Collection) -> None:
+        """Have the survivors of a step open what its sum still holds, after their witness if some pod was lost."""
+        for name in collection.survivors if collection.lost else ():
+            self.sessions[name], signed = witness(
+                self.sessions[name], collection.survivors_request(), *self._terms(name)
+            )
+            collection.take_witness(name, signed)
+        for name in collection.survivors:
+            self.sessions[name], opened = unmask(
+                self.sessions[name], collection.unmask_request(name), *self._terms(name)
+            )
+            collection.take_reveal(name, opened)
+
+    def _terms(self, name: str) -> tuple[CohortPolicy, MemoryLedger, Identity]:
+        return policy_of(name, self.names), self.ledgers[name], self.identities[name]
 
     def sum(self, step: Step, values: Mapping[str, Values], weights: Mapping[str, int]) -> Aggregate:
         """Run one whole step and return its aggregate."""

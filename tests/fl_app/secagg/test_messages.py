@@ -13,6 +13,7 @@ from fl_app.secagg.messages import (
     Hello,
     MaskedReply,
     Parameters,
+    Proof,
     Record,
     SealedShare,
     Step,
@@ -22,11 +23,12 @@ from fl_app.secagg.messages import (
     UnmaskRequest,
     Witness,
 )
+from fl_app.secagg.verified_sum import Pending
 from tests.fl_app.secagg.cohort import CLASSES, parameters
 from tests.fl_app.secagg.test_canonical import values
 
 SHARE = SealedShare(bytes(32), "a", "b", b"sealed", bytes(64))
-HELLO = Hello(bytes(32), "a", bytes(32), bytes(32), bytes(32), bytes(32), bytes(64))
+HELLO = Hello(bytes(32), "a", *[bytes(32)] * 5, 0, bytes(32), bytes(64))
 MESSAGES: list[Record] = [
     CLASSES[0],
     StepPlan("train", 3, CLASSES),
@@ -39,6 +41,8 @@ MESSAGES: list[Record] = [
     Witness("a", bytes(64)),
     UnmaskRequest(bytes(32), bytes(32), ("a",), (b"boxed",), (Witness("a", bytes(64)),)),
     UnmaskReply(bytes(32), (b"one",), (b"two",), bytes(64)),
+    Proof(bytes(32), ("a", "b")),
+    Pending(bytes(32), bytes(32), 2**61 - 1, 10, CLASSES, (5, 1, 2), "train", 1, ("a", "b", "c"), 2),
     records.HelloRequest(bytes(32), parameters(("a", "b")), True),
     records.Published("{}", ("b",)),
     records.RosterRequest((HELLO,)),
@@ -107,11 +111,22 @@ def test_no_field_takes_a_value_of_another_type(message: Record) -> None:
                 type(message).from_bytes(encode([name, version, {**content, field.name: wrong}]))  # type: ignore[dict-item]
 
 
-@pytest.mark.parametrize("field", ["session", "identity_key", "sealing_key", "parameters"])
+@pytest.mark.parametrize("field", ["session", "identity_key", "sealing_key", "parameters", "group", "followed"])
 def test_keys_and_digests_have_their_sizes(field: str) -> None:
     for size in (0, 31, 33):
         with pytest.raises(MalformedMessage, match=f"Hello.{field} is not 32 bytes"):
             Hello.from_bytes(replace(HELLO, **{field: bytes(size)}).to_bytes())
+
+
+def test_the_place_of_a_hello_is_not_negative() -> None:
+    with pytest.raises(MalformedMessage, match=r"Hello\.place is negative"):
+        Hello.from_bytes(replace(HELLO, place=-1).to_bytes())
+
+
+def test_the_key_of_a_pending_sum_is_not_shown() -> None:
+    secret = b"a key that nobody else may see.."
+    pending = Pending(bytes(32), secret, 2**61 - 1, 10, CLASSES, (5, 1, 2), "train", 1, ("a", "b"), 2)
+    assert repr(secret) not in repr(pending)
 
 
 @pytest.mark.parametrize("name", ["", "x" * 65])
@@ -132,6 +147,7 @@ def test_every_parameter_is_bound_by_the_digest() -> None:
     other: dict[str, Any] = {
         "run": "other", "series": "other", "app": "other", "config": b"other", "prime_q": 2**31 - 1,
         "pods": ("a", "c"), "threshold": 1, "max_weight": 7, "weighting": "equal", "steps": whole.steps[1:],
+        "verified": True,
     }  # fmt: skip
     assert set(other) == {f.name for f in fields(Parameters)}
     seen = {whole.digest()} | {replace(whole, **{name: value}).digest() for name, value in other.items()}

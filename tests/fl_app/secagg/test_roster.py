@@ -27,7 +27,8 @@ def hello(name: str, **changes: Any) -> Hello:
     """Return the signed hello of ``name``; ``signer`` is another identity that shows its own key under that name."""
     signer = Identity(changes.pop("signer", name))
     sealing = Identity(f"sealing of {name}").public_bytes
-    plain = Hello(SESSION, name, signer.public_bytes, sealing, PARAMETERS, bytes(32), bytes(64))
+    rest = bytes(32), bytes(32), 0, bytes(32), bytes(64)
+    plain = Hello(SESSION, name, signer.public_bytes, sealing, PARAMETERS, *rest)
     return signed(replace(plain, **changes), signer)
 
 
