@@ -123,9 +123,8 @@ class World:
         """Return the masked vector and reply of one pod, its state moved on."""
         values = constant(step) if values is None else values
         ledger, signer = self.ledgers[name], self.identities[name]
-        begun = self.sessions[name].begin(step, request, ledger, self.followed)
-        session, vector, reply = begun.mask(step, request, weight, values, ledger, signer, self.followed)
-        self.sessions[name] = session
+        self.sessions[name] = begun = self.sessions[name].begin(step, request, ledger, self.followed)
+        self.sessions[name], vector, reply = begun.mask(step, request, weight, values, ledger, signer, self.followed)
         return vector, reply
 
     def unmask(self, collection: Collection) -> None:
