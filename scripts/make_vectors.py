@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts.vectors import codec, masks, messages, rosters, sealing  # noqa: E402
+from scripts.vectors import codec, masks, messages, rosters, sealing, tags  # noqa: E402
 
 OUTPUT = ROOT / "tests" / "vectors"
 KINDS = {
@@ -28,6 +28,7 @@ KINDS = {
     "messages": messages.message_vectors,
     "roster": rosters.roster_vectors,
     "statements": rosters.statement_vectors,
+    "tags": tags.tag_vectors,
 }
 
 

@@ -4,7 +4,7 @@ import struct
 from typing import Any
 
 from fl_app.secagg import canonical
-from fl_app.secagg.messages import Record, SealedShare
+from fl_app.secagg.messages import Proof, Record, SealedShare
 from scripts.vectors.material import CLASSES, PARAMETERS, SESSION, STEP, Vectors, constant, hello, tagged
 
 
@@ -55,7 +55,8 @@ def canonical_vectors() -> Vectors:
 def message_vectors() -> Vectors:
     """Return messages with their bytes, and bytes that are none."""
     share = SealedShare(SESSION, "a", "b", constant("sealed", 80), constant("signature", 64))
-    good: list[Record] = [CLASSES[0], PARAMETERS.steps[0], PARAMETERS, hello("a"), share, STEP]
+    proof = Proof(constant("label"), ("a", "c"))
+    good: list[Record] = [CLASSES[0], PARAMETERS.steps[0], PARAMETERS, hello("a"), share, STEP, proof]
 
     def written(name: str = "Step", version: int = 1, **changes: Any) -> bytes:
         content = {"session": SESSION, "kind": "train", "round": 1, "names": ["x"], "sizes": [1]} | changes

@@ -96,9 +96,12 @@ def test_an_event_leads_where_the_table_says_or_is_refused_by_name(event: Event,
 # --- the state in memory
 
 
-def session_in(phase: Phase) -> PodSession:
+verified = pytest.mark.parametrize("verified", [False, True], ids=["plain", "verified"])
+
+
+def session_in(phase: Phase, verified: bool = False) -> PodSession:
     """Return a session of pod "a" of four that has come to a phase by the honest way."""
-    world = World(NAMES, deliver=False, threshold=3)
+    world = World(NAMES, deliver=False, threshold=3, verified=verified)
     if phase is Phase.OPENED:
         return PodSession.open(
             "a", world.identities["a"], world.aggregator.session, world.parameters, bytes(32), b"head"
@@ -106,22 +109,43 @@ def session_in(phase: Phase) -> PodSession:
     if phase is not Phase.JOINED:
         world.deliver("a")
     if phase is Phase.BEGUN:
-        return world.sessions["a"].begin(world.step(), REQUEST, world.ledgers["a"])
+        return world.sessions["a"].begin(world.step(), REQUEST, world.ledgers["a"], world.followed)
     if phase in (Phase.ANSWERED, Phase.OVER):
         world.answer("a", world.step(round=3 if phase is Phase.OVER else 1))
     return world.sessions["a"].closed() if phase is Phase.CLOSED else world.sessions["a"]
 
 
+@verified
 @pytest.mark.parametrize("phase", Phase)
-def test_the_state_comes_back_from_its_bytes_in_every_phase(phase: Phase) -> None:
-    session = session_in(phase)
+def test_the_state_comes_back_from_its_bytes_in_every_phase(phase: Phase, verified: bool) -> None:
+    session = session_in(phase, verified)
     assert session.phase is phase
     assert PodSession.from_bytes(session.to_bytes()) == session
 
 
 @pytest.mark.parametrize("phase", Phase)
-def test_a_state_of_another_phase_than_it_says_is_refused(phase: Phase) -> None:
-    state: Any = decode(session_in(phase).to_bytes())
+def test_a_verified_session_holds_its_share_of_the_group_key_and_then_the_key(phase: Phase) -> None:
+    session, early = session_in(phase, verified=True), phase in (Phase.OPENED, Phase.JOINED)
+    assert (len(session.group_share), len(session.group_key)) == (
+        (32, 0) if early else (0, 0 if phase is Phase.CLOSED else 32)
+    )
+    secret = session.group_share or session.group_key
+    assert not secret or repr(secret) not in repr(session)
+    other: Any = {"group_share": bytes(32), "group_key": bytes(32)}
+    for change in (
+        other,
+        {"group_share": b"", "group_key": b""} if secret else other,
+        {"group_share": bytes(31)},
+        {"group_key": bytes(33)},
+    ):
+        with pytest.raises(MalformedMessage, match="not the state of a session"):
+            PodSession.from_bytes(encode(decode(session.to_bytes()) | change))  # type: ignore[operator]
+
+
+@verified
+@pytest.mark.parametrize("phase", Phase)
+def test_a_state_of_another_phase_than_it_says_is_refused(phase: Phase, verified: bool) -> None:
+    state: Any = decode(session_in(phase, verified).to_bytes())
     alike = {Phase.BEGUN, Phase.ANSWERED, Phase.OVER}  # these three hold the same
     for other in set(Phase) - (alike if phase in alike else {phase}):
         with pytest.raises(MalformedMessage, match="not the state of a session"):
@@ -140,6 +164,8 @@ WRONG: dict[str, dict[str, Any]] = {
     "shares beside the pair keys": {"shares": {"b": bytes(32), "c": bytes(32), "d": bytes(32)}},
     "no roster": {"roster": None},
     "keys in a list": {"pair_keys": [1, 2]},
+    "a group key where sessions have none": {"group_key": bytes(32)},
+    "a group share where sessions have none": {"group_share": bytes(32)},
 }
 
 

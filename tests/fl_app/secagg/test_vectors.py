@@ -17,6 +17,7 @@ from fl_app.secagg.field import field_of
 from fl_app.secagg.keystream import BLOCK, MaskStream, by_ctr, by_gcm, derive, expand, word_buffer
 from fl_app.secagg.masking import mask
 from fl_app.secagg.roster import CohortPolicy, Roster, check_roster
+from fl_app.secagg.verified_sum import Pending, check_sum
 from scripts import make_vectors
 from tests.fl_app.secagg.test_canonical import exact
 from tests.fl_app.secagg.test_keystream import FixedStreams
@@ -255,6 +256,79 @@ def test_a_good_roster_and_its_digest() -> None:
 def test_rosters_that_are_refused(vector: Any) -> None:
     with refused(vector):
         checked(vector["hellos"], vector["policy"])
+
+
+# --- verified sums
+
+
+def test_from_group_shares_to_a_tag_key() -> None:
+    keys = load("tags")["keys"]
+    session, roster, step = (bytes.fromhex(keys[what]) for what in ("session", "roster", "step"))
+    for name, share in keys["shares"].items():
+        parts = [session, name, bytes.fromhex(share)]
+        assert canonical.digest("fl-app/secagg/1/group-commitment", *parts).hex() == keys["commitments"][name]
+    shares = b"".join(bytes.fromhex(keys["shares"][name]) for name in keys["names"])
+    group = derive(shares, "fl-app/secagg/1/group-key", salt=roster)
+    bound = canonical.digest(
+        "fl-app/secagg/1/label", roster, step, bytes.fromhex(keys["request"]), bytes.fromhex(keys["followed"])
+    )
+    assert (group.hex(), bound.hex()) == (keys["group_key"], keys["label"])
+    assert derive(group, "fl-app/secagg/1/tag-key", bound).hex() == keys["tag_key"]
+
+
+def first_coefficients() -> list[list[int]]:
+    """Return the four first-level vectors, as another implementation would make them."""
+    key = derive(bytes.fromhex(load("tags")["keys"]["tag_key"]), "fl-app/secagg/1/tag-first")
+    raw = bytearray(4 * 4096 * 2 + 16)
+    by_gcm(derive(key, "fl-app/secagg/1/mask-stream", 0))(0, 4 * 4096 * 2, memoryview(raw))
+    whole = [int.from_bytes(raw[at : at + 2], "little", signed=True) for at in range(0, 4 * 4096 * 2, 2)]
+    return [whole[number * 4096 : (number + 1) * 4096] for number in range(4)]
+
+
+def test_coefficients_of_the_first_level() -> None:
+    assert [row[:8] for row in first_coefficients()] == load("tags")["first_coefficients"]
+
+
+@each("tags", "fields")
+def test_coefficients_of_the_second_level_and_pads(vector: Any) -> None:
+    field, key = field_of(int(vector["prime_q"])), bytes.fromhex(load("tags")["keys"]["tag_key"])
+    second = expand(derive(key, "fl-app/secagg/1/tag-second"), field, 8).tolist()
+    assert [str(c) for c in second] == vector["second_coefficients"]
+    for name, pad in vector["pads"].items():
+        mine = expand(derive(key, "fl-app/secagg/1/tag-pad", name), field, vector["elements_of_a_tag"]).tolist()
+        assert [str(p) for p in mine] == pad
+
+
+@each("tags", "forms")
+def test_forms_of_vectors(vector: Any) -> None:
+    field, key = field_of(int(vector["prime_q"])), bytes.fromhex(load("tags")["keys"]["tag_key"])
+    first, rows, elements = first_coefficients(), -(-vector["length"] // 4096), len(vector["form"])
+    second = expand(derive(key, "fl-app/secagg/1/tag-second"), field, elements * rows * 4).tolist()
+    form = [0] * elements
+    for place, element in vector["elements"].items():
+        row, column = divmod(int(place), 4096)
+        for part in range(elements):
+            numbers = second[(part * rows + row) * 4 : (part * rows + row + 1) * 4]
+            form[part] += sum(c * r[column] * int(element) for c, r in zip(numbers, first, strict=True))
+    assert [str(value % field.prime) for value in form] == vector["form"]
+
+
+@each("tags", "sums")
+def test_sums_that_a_pod_takes_or_refuses(vector: Any) -> None:
+    field, pending = field_of(int(vector["prime_q"])), Pending.from_bytes(bytes.fromhex(vector["pending"]))
+
+    def checked_sum(shown: Any) -> Any:
+        proof = messages.Proof.from_bytes(bytes.fromhex(shown["proof"]))
+        return check_sum(pending, proof, np.array([int(word) for word in shown["words"]], field.dtype))
+
+    result = checked_sum(vector)
+    values = {name: [float.fromhex(v) if isinstance(v, str) else v for v in row]
+              for name, row in vector["values"].items()}  # fmt: skip
+    assert (result.weight, result.clipped) == (vector["weight"], vector["clipped"])
+    assert {name: array.tolist() for name, array in result.values.items()} == values
+    for bad in vector["bad"]:
+        with refused(bad):
+            checked_sum(bad)
 
 
 # --- HPKE, opening
