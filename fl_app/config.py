@@ -147,7 +147,7 @@ class SecureAggregator(Aggregation):
     update_bound : float
         Largest magnitude of an element of a pod's update; what is beyond is clipped, and counted.
     max_weight : int
-        Largest number of training rows that a pod may have; a pod with more refuses.
+        Largest number of rows that a pod may have: 2**20, 2**24 or 2**28; a pod with more refuses.
     weighting : str
         "examples": each pod counts by its training rows; "equal": each pod counts as one.
 

@@ -1,9 +1,9 @@
 """The Flower strategy for secure aggregation, and its settings."""
 
+from fl_app.flower.declared import Count, Mean, Sum
 from fl_app.flower.protocol_settings import Aggregation, Dropouts, Timing
 from strategies.cohort import CohortRefused
 from strategies.hooks import Hooks, Round
-from strategies.metrics import Count, Mean, Sum
 from strategies.secure_aggregation import SecureAggregation, StartingPoint
 from strategies.steps import StepFailed
 

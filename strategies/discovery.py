@@ -93,7 +93,7 @@ def _connected_pods(
 
 def _without_steps(grid: Grid, names: Sequence[str]) -> Aggregator:
     """Return a session in which nothing is computed."""
-    settings = Aggregation(max_weight=1, weighting="equal")
+    settings = Aggregation(weighting="equal")
     return Aggregator(
         Parameters(
             run=str(grid.run.run_id),
@@ -103,7 +103,7 @@ def _without_steps(grid: Grid, names: Sequence[str]) -> Aggregator:
             prime_q=settings.prime_q,
             pods=tuple(names),
             threshold=Dropouts.threshold,
-            max_weight=settings.max_weight,
+            max_weight=settings.largest_weight,
             weighting=settings.weighting,
             steps=(),
             verified=False,

@@ -19,6 +19,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
 from fl_app.errors import RunFailed, UsageError
+from fl_app.flower.declared import Declaration, Metric, fixed_parameters
 from fl_app.flower.names import COMPLETED_ROUNDS, EVALUATE, NUM_EXAMPLES, STATISTICS, TRAIN, UPDATE, segment
 from fl_app.flower.protocol_settings import Aggregation, Dropouts, Timing
 from fl_app.secagg.canonical import Value, encode
@@ -27,7 +28,7 @@ from fl_app.secagg.messages import Parameters
 from strategies.cohort import Cohort
 from strategies.hooks import Hooks, Round
 from strategies.inner_strategy import CohortGrid, check_minima, common_request, moved, virtual_reply
-from strategies.metrics import Declaration, Metric, metric_record, with_examples
+from strategies.metrics import metric_record
 from strategies.sessions import Sessions
 from strategies.steps import StepFailed, StepResult, Traffic
 
@@ -121,13 +122,12 @@ class SecureAggregation(Strategy):
             raise UsageError(f"secure aggregation needs two or more different pods, not {', '.join(pods) or 'none'}")
         check_minima(inner, len(pods))
         self.inner, self.pods, self.secure, self.evaluations = inner, tuple(pods), secure, evaluations
-        self.declared = Declaration(
-            statistics=tuple(statistics),
-            train=tuple(train_metrics),
-            evaluate=with_examples(evaluate_metrics),
-            final=with_examples(evaluate_metrics if final_metrics is None else final_metrics),
-            update_bound=aggregation.update_bound,
-            examples=aggregation.max_weight,
+        self.declared = Declaration.of(
+            aggregation,
+            statistics=statistics,
+            train_metrics=train_metrics,
+            evaluate_metrics=evaluate_metrics,
+            final_metrics=final_metrics,
         )
         self.aggregation, self.dropouts, self.timing = aggregation, dropouts, timing
         self.run_config, self.proposal = dict(run_config or {}), proposal
@@ -347,13 +347,15 @@ class SecureAggregation(Strategy):
             series=self.starting_point.series or run,
             app=app,
             config=encode(self.run_config),
-            prime_q=self.aggregation.prime_q,
-            pods=self.pods,
-            threshold=self.dropouts.threshold,
-            max_weight=self.aggregation.largest_weight,
-            weighting=self.aggregation.weighting,
-            steps=self.declared.plans(self._last_number(num_rounds), self.evaluations),
             verified=False,
+            **fixed_parameters(
+                self.declared,
+                self.aggregation,
+                self.dropouts,
+                self.pods,
+                rounds=self._last_number(num_rounds),
+                evaluations=self.evaluations,
+            ),
         )
 
 

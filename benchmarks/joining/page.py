@@ -69,9 +69,9 @@ trained on eight tenths of their rows, so that the figures of its federated runs
 .0003; and they were tried out more than those of the lone pods and of the pooled rows, which keep AdamW at 0.001.
 TabM's rate and bins were chosen by the pods' validation rows, over five trials with one seed: AUC {trials}.
 
-All runs state tight bounds (`update_bound` 1, or the rate of the one-step rows, and `max_weight` 32768), which make
-the fixed-point step so fine that after a round all but a few parameters in a hundred thousand are the same float32
-with masks and without.
+All runs state tight bounds (`update_bound` 1, or the rate of the one-step rows, and `max_weight` 32768, where a run has
+2^20 at least by now), which make the fixed-point step so fine that after a round all but a few parameters in a hundred
+thousand are the same float32 with masks and without.
 """
 
 _TRIALS = (

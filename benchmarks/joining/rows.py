@@ -67,9 +67,8 @@ class Row:
             strategy=self.strategy,
             strategy_params=self.strategy_params,
             secure=secure,
-            # Tight bounds make the fixed-point step so fine that masked and plain averages round to the same float32.
+            # A tight bound makes the fixed-point step fine.
             update_bound=max(1.0, self.lr),
-            max_weight=1 << 15,
         )
 
     def in_one_place(self) -> RunConfig:

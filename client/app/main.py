@@ -21,9 +21,12 @@ from fl_app.config import RunConfig
 from fl_app.errors import UsageError
 from fl_app.federation.kinds import SimulatedFederation, find_federation
 from fl_app.flower import names
+from fl_app.flower.protocol_settings import MAX_WEIGHTS
 from fl_app.pod.definition import Pod
 from fl_app.pod.pod_file import load_pod
 from fl_app.pod.policy import TrainingLimit
+from fl_app.run_plan import implied_parameters
+from fl_app.secagg.errors import ValueRefused
 from fl_app.system.home import ENCODED_DIRECTORY, pod_home
 from fl_app.tabular.encoding import Encoded, Encoding, statistic_sums
 from fl_app.tabular.evaluation import MAX_LOSS, Counts, scored_classes
@@ -77,7 +80,19 @@ def requested_training(settings: str) -> Mapping[TrainingLimit, int | None]:
     }
 
 
-masked = MaskedApp(app, owner=find_owner, requested_training=requested_training)
+def check_size(pod: Pod, config: RunConfig) -> None:
+    """Raise `ValueRefused` if the pod has more rows than the run allows; it tells which largest weight would do.
+
+    Asked once a run, before all else: later bounds would tell how many rows are in a cell, or in a part.
+    """
+    rows = len(PodTable.of(pod).cells)
+    if rows > config.max_weight:
+        enough = [most for most in MAX_WEIGHTS if most >= rows]
+        what = f"max_weight {enough[0]} would do" if enough else "no max_weight would do"
+        raise ValueRefused(f"pod '{pod.name}' has more than {config.max_weight} rows, the run's max_weight; {what}")
+
+
+masked = MaskedApp(app, owner=find_owner, requested_training=requested_training, implied_parameters=implied_parameters)
 
 
 @masked.statistics()
@@ -85,6 +100,7 @@ def statistics(message: Message, context: Context) -> Message:
     """Sum the training rows' numbers for normalisation and bins, and count all rows by their label."""
     pod, _ = find_pod(context)
     config = message.content.config_records[names.CONFIG_RECORD]
+    check_size(pod, RunConfig.from_json(str(config[names.RUN])))
     schema = CombinedSchema.from_json(str(config[names.SCHEMA]))
     datastructure = DataStructure.from_json(str(config[names.DATASTRUCTURE]))
     table, target = PodTable.of(pod), schema.column(datastructure.target).as_categories()

@@ -30,6 +30,7 @@ from client.app.call import Call
 from client.app.handler_values import Handler, Handlers, Values
 from client.app.owner import Owner, installed, write_log
 from client.app.policy_checks import (
+    ImpliedParameters,
     RequestedTraining,
     check_app,
     check_plain,
@@ -64,6 +65,10 @@ class MaskedApp:
         Reads how much training a run's settings ask for, so that the owner's limits on it can be kept; see
         `client.app.policy_checks.RequestedTraining`. A session that binds no settings that it can read is refused, and
         so is a step under others. Without it only the rounds of a run are limited.
+    implied_parameters : callable, optional
+        Computes the parameters that a session under a run's settings has; see
+        `client.app.policy_checks.ImpliedParameters`. A session with others is refused. Without it the server chooses
+        bounds, and what a pod refuses tells it which of the pod's values are beyond them.
     """
 
     def __init__(
@@ -71,8 +76,10 @@ class MaskedApp:
         app: ClientApp,
         owner: Callable[[Context], Owner],
         requested_training: RequestedTraining | None = None,
+        implied_parameters: ImpliedParameters | None = None,
     ) -> None:
-        self._app, self._owner, self._requested_training = app, owner, requested_training
+        self._app, self._owner = app, owner
+        self._requested_training, self._implied_parameters = requested_training, implied_parameters
         self._handlers = Handlers()
         self._register(names.HELLO_MESSAGE, self._answer_hello)
         self._register(names.ROSTER_MESSAGE, self._answer_roster)
@@ -185,7 +192,8 @@ class MaskedApp:
             return call.give_hello("hello", call.session().own, published)
         if known and known.parameters != parameters:
             raise SessionRefused("the parameters are not those that this run began with")
-        check_request(owner, parameters, request.secure, str(call.context.run_id), self._requested_training)
+        hooks = self._requested_training, self._implied_parameters
+        check_request(owner, parameters, request.secure, str(call.context.run_id), *hooks)
         keys = {pod: owner.approved.get(pod, owner.signer.public_bytes) for pod in parameters.pods}
         account = Account(parameters.run, parameters.series, keys)
         size, head = len(fresh.own.to_bytes()) + len(published.to_bytes()), known.head if known else b""

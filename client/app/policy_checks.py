@@ -5,12 +5,14 @@ told to the server as it stands.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from flwr.app import RecordDict
 
 from client.app.owner import Owner
 from fl_app.errors import FlAppError
 from fl_app.flower.names import RUN, TRAIN
+from fl_app.flower.protocol_settings import MAX_WEIGHTS
 from fl_app.pod.policy import TRAINING_LIMITS, TrainingLimit
 from fl_app.secagg.canonical import decode
 from fl_app.secagg.errors import NotApproved, PolicyRefused, SessionRefused
@@ -21,6 +23,9 @@ RequestedTraining = Callable[[str], Mapping[TrainingLimit, int | None]]
 """Reads from a run's settings how much training they ask for: for each term of the policy that limits it the amount,
 None where the run does not count it. Raises `FlAppError` if the settings cannot be read. It belongs to the app: the
 settings are bound into the session as a text that only the app understands."""
+ImpliedParameters = Callable[[str, int, int], Mapping[str, Any]]
+"""Computes from a run's settings the parameters that a session under them has, by the names of `Parameters`' fields. It
+is given the last training round that the session declares, and the last of the series that has begun at this pod."""
 
 
 def check_app(owner: Owner, parameters: Parameters) -> None:
@@ -30,7 +35,12 @@ def check_app(owner: Owner, parameters: Parameters) -> None:
 
 
 def check_request(
-    owner: Owner, parameters: Parameters, secure: bool, run: str, requested_training: RequestedTraining | None
+    owner: Owner,
+    parameters: Parameters,
+    secure: bool,
+    run: str,
+    requested_training: RequestedTraining | None,
+    implied_parameters: ImpliedParameters | None,
 ) -> None:
     """Raise unless the owner agrees to the request, as far as names tell; keys are checked on the roster."""
     if parameters.run != run:
@@ -44,6 +54,7 @@ def check_request(
     pods = len(parameters.pods)
     check_cohort(owner.name, pods, pods, threshold_for(parameters.threshold, pods), owner.cohort)
     check_limits(owner, parameters, requested_training)
+    check_bounds(owner, parameters, implied_parameters)
 
 
 def check_plain(owner: Owner) -> None:
@@ -61,8 +72,7 @@ def check_limits(owner: Owner, parameters: Parameters, requested_training: Reque
     limits = owner.policy.training_limits()
     requested = _requested(owner, parameters, requested_training) if requested_training else {}
     if (most := limits.get("maximum_rounds")) is not None:
-        declared = sum(plan.rounds for plan in parameters.steps if plan.kind == TRAIN)
-        declared -= owner.ledger.last_round(parameters.series)  # a resumed run goes on from there
+        declared = _declared_rounds(parameters) - owner.ledger.last_round(parameters.series)  # a resumed run goes on
         spare = owner.sessions - 1  # a round may be lost, and its number spent, at each membership change
         if declared > most + spare:
             raise PolicyRefused(
@@ -76,6 +86,28 @@ def check_limits(owner: Owner, parameters: Parameters, requested_training: Reque
                 f"pod '{owner.name}' takes part in at most {limit} {TRAINING_LIMITS[term]} ({term}); "
                 f"this run asks for {amount}"
             )
+
+
+def check_bounds(owner: Owner, parameters: Parameters, implied_parameters: ImpliedParameters | None) -> None:
+    """Raise `PolicyRefused` if a bound is one that the server has chosen: each is a question about the pod's values.
+
+    The largest weight is one of a few whatever the app. All else is as the app says that it follows from the settings.
+    """
+    if parameters.max_weight not in (1, *MAX_WEIGHTS):
+        raise PolicyRefused(
+            f"pod '{owner.name}' takes part in runs whose largest weight is one of {', '.join(map(str, MAX_WEIGHTS))}"
+        )
+    if implied_parameters is None:
+        return
+    begun = owner.ledger.last_round(parameters.series)
+    try:
+        implied = implied_parameters(_bound_settings(parameters) or "", _declared_rounds(parameters), begun)
+    except FlAppError as error:
+        raise PolicyRefused(f"pod '{owner.name}' cannot read the run's settings") from error
+    if others := [name for name, value in implied.items() if getattr(parameters, name) != value]:
+        raise PolicyRefused(
+            f"pod '{owner.name}' refuses a session whose {' and '.join(others)} are not those of its settings"
+        )
 
 
 def check_settings(parameters: Parameters, content: RecordDict, *, required: bool) -> None:
@@ -105,6 +137,10 @@ def _requested(
             f"pod '{owner.name}' cannot read the run's settings, and its owner limits them "
             f"({', '.join(TRAINING_LIMITS)})"
         ) from error
+
+
+def _declared_rounds(parameters: Parameters) -> int:
+    return sum(plan.rounds for plan in parameters.steps if plan.kind == TRAIN)
 
 
 def _bound_settings(parameters: Parameters) -> str | None:

@@ -15,6 +15,9 @@ from fl_app.validation import Frozen
 
 Weighting = Literal["examples", "equal"]
 DEFAULT_WEIGHTING: Weighting = "examples"
+MAX_WEIGHTS = (1 << 20, 1 << 24, 1 << 28)
+"""What the largest weight may be. A pod with more rows refuses, so that with numbers in between a server could find out
+how many rows a pod has."""
 
 
 class Aggregation(Frozen):
@@ -27,7 +30,7 @@ class Aggregation(Frozen):
     update_bound : float
         Largest magnitude of an element of a pod's update; what is beyond is clipped, and counted.
     max_weight : int
-        Largest number of training rows that a pod may have; a pod with more refuses.
+        Largest number of rows that a pod may have, one of `MAX_WEIGHTS`; a pod with more refuses.
     weighting : str
         "examples": each pod counts by its training rows; "equal": each pod counts as one.
 
@@ -39,15 +42,21 @@ class Aggregation(Frozen):
 
     prime_q: int = FIELD_61.prime
     update_bound: float = Field(default=8.0, gt=0, allow_inf_nan=False)
-    max_weight: int = Field(default=1 << 20, ge=1)
+    max_weight: int = MAX_WEIGHTS[0]
     weighting: Weighting = DEFAULT_WEIGHTING
 
     @model_validator(mode="after")
-    def _field_exists(self) -> Self:
+    def _usable(self) -> Self:
         try:
             field_of(self.prime_q)
         except UnsupportedField as error:
             raise UsageError(f"{type(self).__name__}: {error}") from error
+        if self.max_weight not in MAX_WEIGHTS:
+            allowed = ", ".join(map(str, MAX_WEIGHTS))
+            raise UsageError(
+                f"{type(self).__name__}: max_weight {self.max_weight} would tell how many rows pods have: use one of"
+                f" {allowed}, the first that no pod has more rows than"
+            )
         return self
 
     @property

@@ -33,6 +33,7 @@ fab-include = [
     "fl_app/__init__.py",
     "fl_app/config.py",
     "fl_app/errors.py",
+    "fl_app/run_plan.py",
     "fl_app/validation.py",
     "fl_app/demo/*.py",
     "fl_app/federation/*.py",

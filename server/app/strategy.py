@@ -1,4 +1,4 @@
-"""The strategy that a run's settings describe, and the metrics that the tabular app declares to it."""
+"""The strategy that a run's settings describe."""
 
 from flwr.app import ConfigRecord, RecordDict
 from flwr.serverapp.strategy import Strategy
@@ -8,21 +8,20 @@ from fl_app.errors import UsageError
 from fl_app.flower.names import (
     CONFIG_RECORD,
     DATASTRUCTURE,
-    LOSS,
     RUN,
     SCHEMA,
     STATISTICS,
     TEST_PREFIX,
     segment,
 )
+from fl_app.run_plan import reported_metrics
 from fl_app.tabular.encoding import continuous_features
-from fl_app.tabular.evaluation import MAX_BRIER, MAX_LOSS, Counts
+from fl_app.tabular.evaluation import Counts
 from fl_app.tabular.label_counts import LABELS, LabelCounts
 from fl_app.tabular.schema import CombinedSchema
 from fl_app.tabular.score_cells import MAX_EVALUATIONS
 from fl_app.tabular.statistics import Statistics
-from strategies import Count, Hooks, Mean, SecureAggregation, StartingPoint, Sum
-from strategies.metrics import Metric
+from strategies import Hooks, SecureAggregation, StartingPoint
 
 
 def secure_strategy(config: RunConfig, starting_point: StartingPoint, hooks: Hooks) -> SecureAggregation:
@@ -33,14 +32,10 @@ def secure_strategy(config: RunConfig, starting_point: StartingPoint, hooks: Hoo
     UsageError
         If the averaging strategy refuses its parameters.
     """
-    evaluate = _evaluation_metrics(config.max_weight)
     return SecureAggregation(
         averaging_strategy(config),
         config.pods,
-        statistics=[Sum("moments", bound=float(config.max_weight)), Count("histogram"), Count(LABELS)],
-        train_metrics=[Mean(LOSS, bound=MAX_LOSS)],
-        evaluate_metrics=evaluate,
-        final_metrics=[*evaluate, *_evaluation_metrics(config.max_weight, TEST_PREFIX)],
+        **reported_metrics(config),
         secure=config.secure,
         evaluations=MAX_EVALUATIONS,
         aggregation=config.aggregation,
@@ -85,12 +80,3 @@ def declare_classes(strategy: SecureAggregation, classes: int) -> None:
     """Declare the sizes of the evaluation metrics, which depend on the number of classes."""
     sizes = {name: array.size for name, array in Counts.zeros(classes).arrays().items()}
     strategy.declare_sizes(sizes | {TEST_PREFIX + name: size for name, size in sizes.items()})
-
-
-def _evaluation_metrics(max_weight: int, prefix: str = "") -> list[Metric]:
-    """Return the metrics of one set of rows: the arrays of `Counts`, their sizes still to be declared."""
-    bounds = {"loss_sum": MAX_LOSS, "brier_sum": MAX_BRIER}
-    return [
-        Sum(prefix + name, bound=bounds[name] * max_weight) if name in bounds else Count(prefix + name)
-        for name in Counts.zeros(2).arrays()
-    ]

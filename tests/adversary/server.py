@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, RecordDict
 
-from client.app.policy_checks import RequestedTraining
+from client.app.policy_checks import ImpliedParameters, RequestedTraining
 from fl_app.flower import records
 from fl_app.flower.names import (
     HELLO_MESSAGE,
@@ -64,13 +64,21 @@ class Server:
         Number of pods: up to three the cohort must be complete, from four on it may lose some.
     reads : callable, optional
         What the pods' app reads of a run's settings.
+    implies : callable, optional
+        The parameters that these imply.
     """
 
-    def __init__(self, directory: Path, count: int, reads: RequestedTraining | None = None) -> None:
-        self.pods = Pods(directory, NAMES[:count], reads=reads)
+    def __init__(
+        self,
+        directory: Path,
+        count: int,
+        reads: RequestedTraining | None = None,
+        implies: ImpliedParameters | None = None,
+    ) -> None:
+        self.pods = Pods(directory, NAMES[:count], reads=reads, implies=implies)
         self.names = tuple(self.pods.names)
         self.parameters = Parameters(
-            str(RUN_ID), str(RUN_ID), "", b"", 2**61 - 1, self.names, 0, 1000, "examples", PLANS, False
+            str(RUN_ID), str(RUN_ID), "", b"", 2**61 - 1, self.names, 0, 1 << 20, "examples", PLANS, False
         )
         self.aggregator = Aggregator(self.parameters)
         self.hellos: dict[str, Hello] = {}

@@ -136,9 +136,9 @@ def test_an_error_of_the_owners_own_files_tells_nothing(tmp_path: Path) -> None:
 
 def test_a_refused_value_is_not_named_in_the_refusal(tmp_path: Path) -> None:
     server = joined(tmp_path, 3)
-    server.pods.pods[A].examples = 123_457
+    server.pods.pods[A].examples = 1_234_567
     server.pods.pods[B].hits = 76_543
-    assert "123457" not in refusal_of(server.train(A)).text.replace(",", "").replace("_", "")
+    assert "1234567" not in refusal_of(server.train(A)).text.replace(",", "").replace("_", "")
     assert "76543" not in refusal_of(server.train(B)).text
 
 

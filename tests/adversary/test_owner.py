@@ -26,9 +26,11 @@ from fl_app.flower.names import (
     VALUES_RECORD,
 )
 from fl_app.pod.policy import TRAINING_LIMITS
+from fl_app.run_plan import implied_parameters
 from fl_app.secagg.canonical import encode
 from fl_app.secagg.errors import AlreadyAnswered, LedgerRefused
-from fl_app.secagg.messages import Hello, StepPlan, Witness
+from fl_app.secagg.ledger_protocol import Account
+from fl_app.secagg.messages import Hello, Parameters, StepPlan, Witness
 from tests.adversary.server import PLANS, Server, assert_refused, refusal_of, state_of, vector_in
 from tests.support.pods_in_process import NAMES, identity
 
@@ -97,7 +99,7 @@ def test_a_step_whose_handler_failed_ends_the_session(server: Server, message_ty
 
 
 def test_a_step_whose_values_did_not_fit_ends_the_session(server: Server) -> None:
-    server.pods.pods[A].examples = 10**6
+    server.pods.pods[A].examples = 10**7
     assert_refused(server.train(A), "value")
     server.pods.pods[A].examples = 10
     assert_refused(server.train(A, server.request(2), shares=()), "session", "has ended")
@@ -108,7 +110,7 @@ def forget(server: Server) -> None:
     server.pods.grid.contexts[server.pods.nodes[A]].state.clear()
 
 
-@pytest.mark.parametrize("examples", [10, 10**6], ids=["the handler fails", "the values do not fit"])
+@pytest.mark.parametrize("examples", [10, 10**7], ids=["the handler fails", "the values do not fit"])
 def test_a_pod_whose_step_failed_takes_no_further_part_in_the_series(server: Server, examples: int) -> None:
     server.pods.pods[A].examples = examples
     server.pods.pods[A].update = fails if examples == 10 else server.pods.pods[A].update
@@ -325,6 +327,92 @@ def test_a_step_under_other_settings_than_the_sessions_is_refused(reading: Serve
     assert reading.pods.pods[A].trained == 0
     reply = reading.train(A, told(reading, text), shares=shares, message_type=message_type)
     assert MASKED_RECORD in reply or VALUES_RECORD in reply
+
+
+# -- bounds ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tabular(tmp_path: Path) -> Server:
+    """Pods whose app knows what a run's settings imply, and a session as they do."""
+    server = Server(tmp_path, 3, requested_training, implied_parameters)
+    text = bound(server)
+    server.new_session(**implied_parameters(text, 5, 0))
+    return server
+
+
+def altered(server: Server, what: str) -> Parameters:
+    """Return the session's parameters with one thing of the server's choice."""
+    given = server.parameters
+    statistics, train, final = given.steps
+    update, loss, *counts = train.classes
+
+    def with_training(**changes: object) -> Parameters:
+        return replace(given, steps=(statistics, replace(train, **changes), final))  # type: ignore[arg-type]
+
+    choices = {
+        "a bound": lambda: with_training(classes=(update, replace(loss, bound=0.5), *counts)),
+        "an update's bound": lambda: with_training(classes=(replace(update, bound=2.0**-20), loss, *counts)),
+        "a bound of a count": lambda: with_training(classes=(update, loss, *(replace(c, bound=99.0) for c in counts))),
+        "a metric left out": lambda: with_training(classes=(update, loss)),
+        "more rounds": lambda: with_training(rounds=9),
+        "a second training": lambda: replace(given, steps=(statistics, replace(train, rounds=2), train, final)),
+        "no statistics": lambda: replace(given, steps=(train, final)),
+        "one evaluation": lambda: replace(given, steps=(statistics, train, replace(final, rounds=1))),
+        "another field": lambda: replace(given, prime_q=2**31 - 1),
+        "a larger weight": lambda: replace(given, max_weight=2**24),
+        "no weights": lambda: replace(given, weighting="equal", max_weight=1),
+        "a threshold": lambda: replace(given, threshold=3),
+        "another order of the pods": lambda: replace(given, pods=given.pods[::-1]),
+    }
+    return choices[what]()
+
+
+@pytest.mark.parametrize(
+    ("what", "named"),
+    [
+        ("a bound", "whose steps are"), ("an update's bound", "whose steps are"), ("a bound of a count", "steps"),
+        ("a metric left out", "whose steps are"), ("more rounds", "steps"), ("a second training", "whose steps are"),
+        ("no statistics", "whose steps are"), ("one evaluation", "steps"), ("another field", "whose prime_q are"),
+        ("a larger weight", "whose max_weight are"), ("no weights", "whose max_weight and weighting are"),
+        ("a threshold", "whose threshold are"), ("another order of the pods", "whose pods are"),
+    ],
+    ids=lambda value: value if value.startswith(("a", "no", "one", "more")) else "",
+)  # fmt: skip
+def test_parameters_that_the_settings_do_not_imply_are_refused(tabular: Server, what: str, named: str) -> None:
+    tabular.pods.change_owner(A, require_secure_aggregation=False)
+    other = altered(tabular, what)
+    for secure in (True, False):
+        assert_refused(tabular.hello(A, other, secure=secure), "policy", named, "not those of its settings")
+    records.take(tabular.hello(A), Hello)
+
+
+def test_a_resumed_run_declares_as_many_rounds_as_the_settings_need_from_where_it_goes_on(tabular: Server) -> None:
+    ledger = tabular.pods.pods[A].owner.ledger
+    account = Account("before", tabular.parameters.series)
+    ledger.enter_answer(account, "train", 40, LABEL, ledger.enter_begin(account, "train", 40, LABEL, b""))
+    statistics, train, final = tabular.parameters.steps
+    for rounds, most in ((46, False), (45, True)):  # two rounds, and three whose numbers may be spent
+        other = replace(tabular.parameters, steps=(statistics, replace(train, rounds=rounds), final))
+        reply = tabular.hello(A, other)
+        if most:
+            records.take(reply, Hello)
+        else:
+            assert_refused(reply, "policy", "steps")
+
+
+def test_settings_that_imply_nothing_are_refused(tmp_path: Path) -> None:
+    server = Server(tmp_path, 3, implies=implied_parameters)
+    assert_refused(server.hello(A), "policy", "cannot read the run's settings")
+
+
+@pytest.mark.parametrize("most", [1000, 2**20 - 1, 2**60])
+def test_a_largest_weight_that_is_not_one_of_a_few_is_refused(fresh: Server, most: int) -> None:
+    fresh.new_session(max_weight=most)
+    assert_refused(fresh.hello(A), "policy", "largest weight is one of 1048576, 16777216, 268435456")
+    for allowed in (1, 2**24):
+        fresh.new_session(max_weight=allowed)
+        records.take(fresh.hello(B if allowed == 1 else C), Hello)
 
 
 def test_more_runs_in_a_day_than_the_owner_allows_are_refused(fresh: Server) -> None:

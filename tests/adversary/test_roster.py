@@ -100,7 +100,7 @@ def test_parameters_changed_for_one_pod_are_found_in_the_roster(server: Server) 
 
 def test_a_scale_changed_for_one_pod_is_found_in_the_roster(server: Server) -> None:
     a, c = server.gather_hellos([A, C])
-    other_scale = replace(server.parameters, max_weight=1 << 20)
+    other_scale = replace(server.parameters, max_weight=1 << 24)
     b = records.take(server.hello(B, other_scale), Hello)
     assert_refused(server.roster(A, in_order(a, b, c)), "roster", B, "other parameters")
 

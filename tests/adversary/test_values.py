@@ -51,7 +51,7 @@ def test_a_count_past_its_bound_does_not_leave(server: Server, value: int) -> No
 
 
 def test_a_weight_beyond_the_declared_maximum_does_not_leave(server: Server) -> None:
-    server.pods.pods[A].examples = 1001
+    server.pods.pods[A].examples = (1 << 20) + 1
     assert_refused(server.train(A), "value", "the weight is not within")
 
 

@@ -23,8 +23,7 @@ from flwr.serverapp.strategy import FedAvg
 from fl_app.errors import RunFailed
 from fl_app.flower.names import HELLO_MESSAGE, MASKED_TRAIN, ROSTER_MESSAGE, UNMASK_MESSAGE
 from fl_app.secagg.roster import default_threshold
-from strategies import Aggregation, Hooks, Round, SecureAggregation, Timing
-from strategies.metrics import Count, Mean
+from strategies import Aggregation, Count, Hooks, Mean, Round, SecureAggregation, Timing
 from tests.faults.grid import FaultyGrid, Killed
 from tests.support.pods_in_process import NAMES, SIZE, Pods, exact_mean
 
@@ -176,7 +175,7 @@ class _Trial:
             self.pods.names,
             train_metrics=[Mean("loss", bound=64.0)],
             evaluate_metrics=[Count("hits", bound=100)] if self.cell.rounds > 1 else [],
-            aggregation=Aggregation(max_weight=1000),
+            aggregation=Aggregation(),
             timing=Timing(hello=patience + 0.03, rejoin=0.03, grace=patience, unmask=patience + 0.03, poll=0.001),
             hooks=Hooks(on_round=self._took_place, on_skip=lambda number, error: self.rounds.append(SKIPPED)),
         )

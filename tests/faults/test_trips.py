@@ -9,12 +9,11 @@ from flwr.serverapp.strategy import FedAvg
 
 from fl_app.flower.names import UNMASK_MESSAGE
 from fl_app.secagg.roster import default_threshold
-from strategies import Aggregation, SecureAggregation, Timing
-from strategies.metrics import Count, Mean
+from strategies import Aggregation, Count, Mean, SecureAggregation, Timing
 from tests.faults.grid import FaultyGrid, Killed
 from tests.support.pods_in_process import NAMES, SIZE, Pods
 
-TERMS = Aggregation(max_weight=1000)
+TERMS = Aggregation()
 
 
 def trips(directory: Path, count: int, *, lose: bool, evaluate: bool = False) -> dict[str, int]:

@@ -13,9 +13,9 @@ from fl_app.cli import COMMANDS
 from tests.house.source import FILES, MODULES, PACKAGES, ROOT, closure, cycles, imported, module_name, within
 
 TRAVELS = (
-    *("fl_app", "fl_app.config", "fl_app.errors", "fl_app.validation", "fl_app.demo", "fl_app.federation"),
-    *("fl_app.flower", "fl_app.identity", "fl_app.pod", "fl_app.secagg", "fl_app.system", "fl_app.tabular"),
-    *("strategies", "client", "client.app", "server", "server.app"),
+    *("fl_app", "fl_app.config", "fl_app.errors", "fl_app.run_plan", "fl_app.validation", "fl_app.demo"),
+    *("fl_app.federation", "fl_app.flower", "fl_app.identity", "fl_app.pod", "fl_app.secagg", "fl_app.system"),
+    *("fl_app.tabular", "strategies", "client", "client.app", "server", "server.app"),
 )
 """Packages and modules, without the packages in them, that are part of the bundle."""
 MAY_IMPORT = {

@@ -98,7 +98,7 @@ def test_the_secure_strategy_gives_what_the_plain_mode_gives(name: str, pods: Li
 
 def test_the_compact_field_is_coarser_but_within_its_step(pods: LinearPods) -> None:
     settings: dict[str, Any] = {
-        "prime_q": 2**31 - 1, "max_weight": 64, "train_metrics": [Mean("loss")], "evaluate_metrics": [],
+        "prime_q": 2**31 - 1, "train_metrics": [Mean("loss", bound=16.0)], "evaluate_metrics": [],
     }  # fmt: skip
     secure = strategy(FedAvg(fraction_evaluate=0), **settings)
     ours = run(secure, pods.grid(1), rounds=1)
@@ -162,13 +162,20 @@ def test_the_total_of_examples_is_known_and_no_pods_own(pods: LinearPods) -> Non
 
 
 def test_a_pod_with_more_examples_than_declared_answers_nothing(pods: LinearPods) -> None:
+    def large(message: Message, context: Context) -> Message:
+        reply = train(message, context)
+        if context.node_config["pod"] == "west":
+            reply.content["metrics"] = MetricRecord({"num-examples": 1_234_567, "loss": 0.5})
+        return reply
+
+    pods.handlers["train"] = large
     failed: list[str] = []
-    secure = strategy(FedAvg(), max_weight=40, on_skip=lambda number, error: failed.append(str(error)))
+    secure = strategy(FedAvg(), on_skip=lambda number, error: failed.append(str(error)))
     grid = pods.grid(1)
     with pytest.raises(FlAppError):
         run(secure, grid)
-    assert "the weight is not within the declared 0 to 40" in failed[0]
-    assert "45" not in "".join(failed + refusals(grid))
+    assert "the weight is not within the declared 0 to 1048576" in failed[0]
+    assert "1234567" not in "".join(failed + refusals(grid))
 
 
 # --- messages

@@ -196,9 +196,9 @@ def test_the_compact_fields_words_are_uniform_too(pods: LinearPods) -> None:
     grid = pods.grid(1)
     arrays = ArrayRecord([np.zeros((200, 100), np.float32)])
     pods.handlers["train"] = still
-    strategy(
-        FedAvg(fraction_evaluate=0), prime_q=FIELD_31.prime, max_weight=64, evaluate_metrics=[], train_metrics=[]
-    ).start(grid, arrays, 2, 5.0, config())
+    strategy(FedAvg(fraction_evaluate=0), prime_q=FIELD_31.prime, evaluate_metrics=[], train_metrics=[]).start(
+        grid, arrays, 2, 5.0, config()
+    )
     first, second = (vectors(grid.replies, "train.masked", tuple(pods.names))[i] for i in (0, 3))
     assert first.dtype == np.dtype("<u4")
     assert uniform(first, 31)

@@ -11,7 +11,7 @@ import pytest
 from fl_app import PyTorchTabularClassifier, combine_pod_schemas, get_pod_schema
 from fl_app.config import FederatedAveraging, RunConfig, SecureAggregator
 from fl_app.errors import UsageError
-from fl_app.flower.protocol_settings import Aggregation, Dropouts, Timing
+from fl_app.flower.protocol_settings import MAX_WEIGHTS, Aggregation, Dropouts, Timing
 from fl_app.tabular.settings import DataStructure
 from server.commands.fit import TrainingOptions, demo, fit
 from server.commands.fit import run_config as options_config
@@ -86,8 +86,8 @@ def test_a_runs_settings_are_written_flat_and_in_one_order() -> None:
 
 
 def test_where_pods_count_equally_no_weight_is_above_one() -> None:
-    assert Aggregation(max_weight=9).largest_weight == 9
-    assert Aggregation(max_weight=9, weighting="equal").largest_weight == 1
+    assert [Aggregation(max_weight=most).largest_weight for most in MAX_WEIGHTS] == [2**20, 2**24, 2**28]
+    assert Aggregation(weighting="equal").largest_weight == 1
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,8 @@ def test_where_pods_count_equally_no_weight_is_above_one() -> None:
         ({"weighting": "rows"}, "should be 'examples' or 'equal', not 'rows'"),
         ({"update_bound": 0}, "update_bound: should be greater than 0"),
         ({"update_bound": float("inf")}, "update_bound: should be a finite number"),
-        ({"max_weight": 0}, "max_weight: should be greater than or equal to 1"),
+        ({"max_weight": 0}, "max_weight 0 would tell.*use one of 1048576, 16777216, 268435456"),
+        ({"max_weight": 2**20 - 1}, "max_weight 1048575 would tell how many rows"),
     ],
 )
 @pytest.mark.parametrize("kind", [Aggregation, SecureAggregator, run_config])

@@ -1,0 +1,66 @@
+"""What a run of the tabular app asks of the pods, as it follows from its settings alone.
+
+The server asks so, and a pod refuses whatever is asked otherwise. Pods take neither bounds nor weights nor numbers of
+rounds from a request: they compute them here, from the settings that the session is bound to.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fl_app.config import RunConfig
+from fl_app.flower.declared import Count, Declaration, Mean, Metric, Sum, fixed_parameters
+from fl_app.flower.names import LOSS, TEST_PREFIX
+from fl_app.flower.protocol_settings import Dropouts
+from fl_app.tabular.evaluation import MAX_BRIER, MAX_LOSS, Counts
+from fl_app.tabular.label_counts import LABELS
+from fl_app.tabular.score_cells import MAX_EVALUATIONS
+
+
+def reported_metrics(config: RunConfig) -> dict[str, Sequence[Metric]]:
+    """Return what the pods report in each kind of step, by the names of `SecureAggregation`'s arguments."""
+    evaluate = _evaluation_metrics(config.max_weight)
+    return {
+        "statistics": [Sum("moments", bound=float(config.max_weight)), Count("histogram"), Count(LABELS)],
+        "train_metrics": [Mean(LOSS, bound=MAX_LOSS)],
+        "evaluate_metrics": evaluate,
+        "final_metrics": [*evaluate, *_evaluation_metrics(config.max_weight, TEST_PREFIX)],
+    }
+
+
+def implied_parameters(settings: str, declared: int, begun: int) -> dict[str, Any]:
+    """Return the parameters that a session under these settings has, by the names of `Parameters`' fields.
+
+    Parameters
+    ----------
+    settings : str
+        A `RunConfig` as JSON.
+    declared : int
+        The number that the last training round may have, as the session declares it. It depends on where a resumed run
+        goes on, and so is no constant: it comes back as it is, unless it is more than the settings can need.
+    begun : int
+        The last round of the series that has begun at this pod.
+
+    Raises
+    ------
+    UsageError
+        If the settings cannot be read.
+    """
+    config = RunConfig.from_json(settings)
+    spare = Dropouts.membership_changes  # rounds whose numbers are spent: this run's, and those of before without us
+    return fixed_parameters(
+        Declaration.of(config.aggregation, **reported_metrics(config)),
+        config.aggregation,
+        config.dropouts,
+        config.pods,
+        rounds=min(declared, max(begun, spare) + config.rounds + spare),
+        evaluations=MAX_EVALUATIONS,
+    )
+
+
+def _evaluation_metrics(max_weight: int, prefix: str = "") -> list[Metric]:
+    """Return the metrics of one set of rows: the arrays of `Counts`, their sizes still to be declared."""
+    bounds = {"loss_sum": MAX_LOSS, "brier_sum": MAX_BRIER}
+    return [
+        Sum(prefix + name, bound=bounds[name] * max_weight) if name in bounds else Count(prefix + name)
+        for name in Counts.zeros(2).arrays()
+    ]
