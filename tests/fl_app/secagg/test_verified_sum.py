@@ -240,6 +240,31 @@ def test_a_proof_is_good_for_its_step_alone(prime: int) -> None:
             assert bool(refusal(step[3]["a"], relabelled, words)) == (number != place)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    data=st.binary(max_size=160),
+    kind=st.sampled_from(["<u8", "<u4", ">u8", "<i8", "<f8", "u1", "?", "<U2", "V8"]),
+    survivors=st.lists(st.sampled_from([*NAMES, "", "x"]), max_size=6),
+    shape=st.sampled_from([(-1,), (1, -1), (-1, 1)]),
+)
+def test_whatever_is_shown_is_refused_by_the_one_error(
+    data: bytes, kind: str, survivors: list[str], shape: tuple[int, ...]
+) -> None:
+    size = np.dtype(kind).itemsize
+    words = np.frombuffer(data[: len(data) // size * size], kind).reshape(shape if len(data) >= size else (0,))
+    for proof in (replace(SHOWN[1], survivors=tuple(survivors)), SHOWN[1]):
+        assert refusal(SHOWN[0], proof, words)
+
+
+def _shown() -> tuple[Pending, Proof]:
+    world = world_of()
+    _, proof, _, pending = summed(world, world.step())
+    return pending["a"], proof
+
+
+SHOWN = _shown()
+
+
 # --- the group key
 
 
