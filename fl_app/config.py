@@ -36,7 +36,7 @@ class Training(Frozen):
         bin show rarer values in the model.
     rounds : how often the pods' updates are averaged.
     local_epochs, local_steps : how far each pod trains in a round; exactly one of them.
-    batch_size : rows in a batch.
+    batch_size : most rows in a batch; at a pod no fewer than its owner's minimum_batch_rows.
     optimizer, lr_decay : the pods' optimiser, made afresh each round; its rate falls by a cosine to ``lr_decay``
         of itself in the last round (1: it stays).
     seed : what the first parameters and the order of rows are drawn from.

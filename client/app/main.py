@@ -129,7 +129,8 @@ def train(message: Message, context: Context) -> Message:
         epochs=config.local_epochs,
         steps=config.local_steps,
         batch_size=config.batch_size,
-        seed=_seed(config.seed, number, pod.name),
+        min_batch_rows=pod.policy.minimum_batch_rows,
+        seed=_seed(config, number, pod.name),
         lr_factor=lr_factor(completed + 1, config.rounds, config.lr_decay),
         proximal_mu=float(str(task.settings.get(names.PROXIMAL_MU, 0.0))),
     )
@@ -207,9 +208,14 @@ def lr_factor(place: int, rounds: int, last: float) -> float:
     return last + (1 - last) * (1 + float(np.cos(np.pi * done))) / 2
 
 
-def _seed(seed: int, number: int, pod: str) -> int:
-    """Return a seed of its own for each pod and round, so that a run can be repeated."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{number}/{pod}".encode()).digest()[:6], "big")
+def _seed(config: RunConfig, number: int, pod: str) -> int:
+    """Return a seed of its own for each pod and round, so that a run can be repeated.
+
+    It follows also from how rows are cut into batches. Two runs whose batches differ in a few rows would show these, by
+    the difference of their sums.
+    """
+    cut = f"{config.batch_size}/{config.local_epochs}/{config.local_steps}"
+    return int.from_bytes(hashlib.sha256(f"{config.seed}/{cut}/{number}/{pod}".encode()).digest()[:6], "big")
 
 
 def _metrics(counts: Mapping[str, Counts]) -> MetricRecord:

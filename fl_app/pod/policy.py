@@ -56,6 +56,13 @@ class Policy(BaseModel):
             description="a category seen in fewer rows is not published, nor is a smaller count of rows by label told",
         ),
     ] = 10
+    minimum_batch_rows: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="fewest rows in a batch of training: a run that asks for smaller ones trains with such batches",
+        ),
+    ] = 32
     maximum_rounds: Annotated[
         int | None,
         Field(ge=1, description="most training rounds in one run, and one more for each change of members"),

@@ -27,16 +27,18 @@ def train(
     epochs: int | None = None,
     steps: int | None = None,
     batch_size: int = 256,
+    min_batch_rows: int = 1,
     seed: int = 0,
     lr_factor: float = 1.0,
     proximal_mu: float = 0.0,
 ) -> float:
     """Train in place for exactly one of ``epochs`` and ``steps``, and return the mean loss over the rows seen.
 
-    The optimiser starts afresh: its state belongs to one pod's path, not to the average that the next round starts
-    from. ``lr_factor`` scales its learning rate (a schedule over rounds), and ``proximal_mu`` penalises the distance to
-    the parameters the network came with (FedProx, Li et al. 2020). The same arguments and thread count give the same
-    parameters; torch's own generator is left alone.
+    An epoch is cut into as few batches as hold at most ``batch_size`` rows each, alike in size, and into fewer if they
+    had less than ``min_batch_rows``. The optimiser starts afresh: its state belongs to one pod's path, not to the
+    average that the next round starts from. ``lr_factor`` scales its learning rate (a schedule over rounds), and
+    ``proximal_mu`` penalises the distance to the parameters the network came with (FedProx, Li et al. 2020). The same
+    arguments and thread count give the same parameters; torch's own generator is left alone.
 
     Raises
     ------
@@ -49,8 +51,8 @@ def train(
     """
     if (epochs is None) == (steps is None):
         raise UsageError("give exactly one of epochs and steps")
-    if any(number is not None and number < 1 for number in (epochs, steps, batch_size)):
-        raise UsageError("batch_size, epochs and steps must be at least 1")
+    if any(number is not None and number < 1 for number in (epochs, steps, batch_size, min_batch_rows)):
+        raise UsageError("batch_size, min_batch_rows, epochs and steps must be at least 1")
     if encoded.labels is None or not len(encoded):
         raise DataError("there is no labelled row to train on")
     anchors = [parameter.detach().clone() for parameter in network.parameters()] if proximal_mu else []
@@ -62,7 +64,8 @@ def train(
     # Batches are drawn by numpy and dropout by torch: both from ``seed``, so that a run can be repeated exactly.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for rows in _batches(rng, len(encoded), batch_size, epochs, steps):
+        batches = max(1, min(-(-len(encoded) // batch_size), len(encoded) // min_batch_rows))
+        for rows in _batches(rng, len(encoded), batches, epochs, steps):
             loss = _loss(network(*_widened(part[rows] for part in inputs)), labels[rows].long())
             loss_sum += loss.item() * len(rows)
             rows_seen += len(rows)
@@ -126,11 +129,17 @@ def _optimizer(network: nn.Module, optimizer: Optimizer, lr_factor: float) -> to
     return made
 
 
-def _batches(rng: np.random.Generator, rows: int, size: int, epochs: int | None, steps: int | None) -> Iterator[Tensor]:
-    """Shuffle and cut the rows once an epoch, until ``epochs`` are over or ``steps`` batches were yielded."""
+def _batches(
+    rng: np.random.Generator, rows: int, batches: int, epochs: int | None, steps: int | None
+) -> Iterator[Tensor]:
+    """Shuffle and cut the rows once an epoch, until ``epochs`` are over or ``steps`` batches were yielded.
+
+    The batches of an epoch differ by one row at most. A last one of a few rows would show these, to whoever picks a
+    decay by which the earlier ones are forgotten; and so would a sum that leaves a few rows out.
+    """
     yielded = 0
     for _ in range(epochs) if epochs is not None else itertools.count():
-        for rows_of_batch in torch.split(torch.from_numpy(rng.permutation(rows)), size):
+        for rows_of_batch in torch.tensor_split(torch.from_numpy(rng.permutation(rows)), batches):
             if yielded == steps:
                 return
             yield rows_of_batch

@@ -17,6 +17,7 @@ LEDGER, ENTRIES, MASKED, WIRE = (
     "fl_app/flower/records.py",
 )
 CALL, RULES = "client/app/call.py", "client/app/policy_checks.py"
+APP = "client/app/main.py"
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,10 @@ def _leaks(line: str, how: str, test: str, check: Check) -> Attack:
     return Attack(line, how, f"test_leaks.py::{test}", check)
 
 
+def _hostile(line: str, how: str, test: str, check: Check) -> Attack:
+    return Attack(line, how, f"hostile/{test}", check)
+
+
 LINES = (
     "key swapped by the server",
     "learning rate, columns or scale changed for some pods only",
@@ -96,6 +101,7 @@ LINES = (
 FORGED = "a sum that is not the cohort's"
 TERMS, ELSEWHERE, PEER = "the owner's terms", "a step out of its place", "a pod that lies to the others"
 ORACLE = "a pod made to fail again and again"
+FEW = "a sum that speaks about few rows"
 
 ATTACKS: tuple[Attack, ...] = (
     # -- hello and roster
@@ -542,6 +548,12 @@ ATTACKS: tuple[Attack, ...] = (
            Check(SECAGG + "canonical.py", "_take", "ends too early")),
     _leaks(LINES[25], "a message of another type", "test_arbitrary_bytes_are_refused_as_such",
            Check(WIRE, "take", "expected a message of type")),
+    # -- questions that make a sum speak about few rows
+    _hostile(FEW, "batches of one row", "test_batches.py::test_batches_of_one_row_show_no_row",
+             Check(APP, "train", "pod.policy.minimum_batch_rows", "1")),
+    _hostile(FEW, "batches of two runs that differ in a row",
+             "test_batches.py::test_runs_whose_batches_are_cut_otherwise_have_unlike_batches",
+             Check(APP, "_seed", "f'{config.batch_size}/{config.local_epochs}/{config.local_steps}'", "''")),
 )  # fmt: skip
 
 # What raises for another reason: (module, function, statement) and why it guards nothing.

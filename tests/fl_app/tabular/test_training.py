@@ -146,6 +146,18 @@ def test_epochs_and_steps_count_the_same_batches() -> None:
     assert_array_equal(predict_proba(by_epochs, ROWS), predict_proba(by_steps, ROWS))
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "least", "batches"),
+    [(64, 1, -(-len(ROWS) // 64)), (1, 32, len(ROWS) // 32), (1, 10_000, 1), (1 << 20, 32, 1), (len(ROWS) - 1, 32, 2)],
+)
+def test_no_batch_is_of_few_rows_and_none_leaves_few_out(batch_size: int, least: int, batches: int) -> None:
+    network, sizes = build_network(ENCODING), list[int]()
+    network.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    train(network, ROWS, optimizer=ADAMW, epochs=1, batch_size=batch_size, min_batch_rows=least)
+    assert (len(sizes), sum(sizes)) == (batches, len(ROWS))
+    assert max(sizes) - min(sizes) <= 1
+
+
 def distance(**settings: float) -> float:
     network = build_network(ENCODING)
     start = state_of(network)
