@@ -9,6 +9,8 @@ from typing import NamedTuple, NoReturn
 import click
 
 from fl_app.errors import FlAppError
+from fl_app.host.echo import echo
+from fl_app.system.printable import continued
 
 
 class Command(NamedTuple):
@@ -93,7 +95,7 @@ def main(arguments: Sequence[str] | None = None, *, command: click.Command = gro
     """
 
     def leave(text: str, code: int) -> NoReturn:
-        click.echo(f"{name}: {text}", err=True)
+        echo(continued(f"{name}: {text}"), err=True)
         sys.exit(code)
 
     try:

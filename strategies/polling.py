@@ -3,7 +3,7 @@
 import gc
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from flwr.app import ArrayRecord, Message, RecordDict
@@ -13,6 +13,7 @@ from flwr.serverapp import Grid
 from fl_app.flower import records
 from fl_app.flower.protocol_settings import Timing
 from fl_app.secagg.errors import MalformedMessage
+from fl_app.system.printable import one_line
 from strategies.replies import incoming
 
 OnWait = Callable[[str, Sequence[str]], None]
@@ -47,13 +48,14 @@ class Reply:
     failure: str = ""
 
     def refusal(self) -> records.Refusal | None:
-        """Return the refusal in this reply, if it is one."""
+        """Return the refusal in this reply, if it is one; its text stays in its line, wherever it is told or logged."""
         if self.content is None:
             return None
         try:
-            return records.take(self.content, records.Refusal)
+            refusal = records.take(self.content, records.Refusal)
         except MalformedMessage:
             return None
+        return replace(refusal, text=one_line(refusal.text))
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ from fl_app.secagg.ledger_protocol import Account
 from fl_app.secagg.messages import Step, SurvivorsRequest, UnmaskRequest
 from fl_app.secagg.pod_session import PodSession
 from fl_app.secagg.unmasking import unmask, witness
-from fl_app.system.files import has_no_space
+from fl_app.system.printable import one_line
 
 UNNAMED = "unnamed"  # a pod that cannot say who it is: its own file or key is at fault
 Answer = Callable[[Call], RecordDict]
@@ -132,7 +132,7 @@ class MaskedApp:
             owner = self._owner(context)
         except Exception as error:
             _log.exception("a pod cannot tell in whose name to answer")
-            return records.put(RecordDict(), _no_answer(UNNAMED, error))
+            return records.put(RecordDict(), records.no_answer(UNNAMED, error))
         call = Call(message, context, owner, Account(str(context.run_id)), message.metadata.message_type)
         try:
             return self._entered(call, answer)
@@ -140,7 +140,7 @@ class MaskedApp:
             refusal = records.refusal(owner.name, error)
         except Exception as error:
             _log.exception("pod '%s' cannot enter why it does not answer", owner.name)
-            refusal = _no_answer(owner.name, error)
+            refusal = records.no_answer(owner.name, error)
         return records.put(RecordDict(), refusal)
 
     def _entered(self, call: Call, answer: Answer) -> RecordDict:
@@ -155,7 +155,7 @@ class MaskedApp:
             call.message.content = unpacked(call.message.content)
             return answer(call)
         except ProtocolError as error:
-            _log.warning("pod '%s' refuses: %s", name, error)
+            _log.warning("pod '%s' refuses: %s", name, one_line(error))
             call.end_step(error)
             refusal = records.refusal(name, error)
             ledger.enter_refusal(call.account, call.kind, call.round, str(error), len(refusal.to_bytes()))
@@ -165,7 +165,7 @@ class MaskedApp:
                 in_full = f"in full: {error.full_text}\n" if isinstance(error, DataError) and error.detail else ""
                 write_log(call.owner.log, traceback.format_exc() + in_full)
             call.end_step(error)
-            refusal = _no_answer(name, error)
+            refusal = records.no_answer(name, error)
             size = len(refusal.to_bytes())
             ledger.enter(call.account, "failure", call.kind, round=call.round, size=size)
         return records.put(RecordDict(), refusal)
@@ -264,12 +264,6 @@ class MaskedApp:
         call.check_awake()
         call.session()
         return weight, values
-
-
-def _no_answer(name: str, error: Exception) -> records.Refusal:
-    """Return the refusal that tells whose error it was, and no more: but of a full disk, no log there can tell."""
-    why = ": the disk of its machine is full" if has_no_space(error) else "; its own log says why"
-    return records.Refusal(name, "pod-error", f"pod '{name}' could not answer{why}")
 
 
 def _step(message: Message, kind: str) -> Step:

@@ -8,6 +8,7 @@ import click
 
 from client.commands.options import home_option, json_option
 from fl_app.errors import UsageError
+from fl_app.host.echo import echo
 from fl_app.system.home import pod_home
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _approve(apps: "Apps", name: str, version: str | None, yes: bool, full: bool
     if apps.approved(hash_):
         _emit({**document, "approved": True}, as_json, [f"pod '{name}' runs version {hash_[:12]} already"])
         return
-    click.echo("\n".join(_lines_of(changes, last, hash_, full)), err=as_json)
+    echo("\n".join(_lines_of(changes, last, hash_, full)), err=as_json)
     if not yes:
         click.confirm(f"Let this version run at pod '{name}'?", abort=True, err=as_json)
     apps.approve(content)
@@ -124,4 +125,4 @@ def _lines_of(changes: "list[FileChange]", last: bytes | None, hash_: str, full:
 
 
 def _emit(document: dict[str, Any], as_json: bool, lines: list[str]) -> None:
-    click.echo(json.dumps(document, indent=1) if as_json else "\n".join(lines))
+    echo(json.dumps(document, indent=1) if as_json else "\n".join(lines))

@@ -9,6 +9,7 @@ import click
 
 from client.commands.options import columns_option, home_option, json_option
 from fl_app.errors import UsageError
+from fl_app.host.echo import echo
 
 if TYPE_CHECKING:
     from fl_app.federation.kinds import DeployedFederation
@@ -51,9 +52,9 @@ def check(
         ]
         document = _document(pod, home)
     if as_json:
-        click.echo(json.dumps({**document, "findings": [asdict(finding) for finding in findings]}, indent=1))
+        echo(json.dumps({**document, "findings": [asdict(finding) for finding in findings]}, indent=1))
     else:
-        click.echo("\n".join(map(str, findings)))
+        echo("\n".join(map(str, findings)))
     if not all(finding.ok for finding in findings):
         context.exit(1)
 

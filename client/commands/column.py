@@ -8,6 +8,7 @@ import click
 
 from client.commands.options import json_option
 from fl_app.errors import UsageError
+from fl_app.host.echo import echo
 
 
 @click.command(epilog="Example: fl-app pod column hospital-a.yaml weight --unit kg --bounds 0,300")
@@ -42,10 +43,10 @@ def column(
     published = set_column(file, name, settings)
     if as_json:
         facts = published.model_dump(mode="json", exclude_defaults=True) if published else None
-        click.echo(json.dumps({"file": str(file), "column": name, "publishes": facts}, indent=1))
+        echo(json.dumps({"file": str(file), "column": name, "publishes": facts}, indent=1))
         return
-    click.echo(f"{file}: {name}: {published.summary if published else 'nothing of it leaves the pod'}")
-    click.echo(f"a pod that runs reads the file anew; `fl-app pod check {file}` looks at all of it", err=True)
+    echo(f"{file}: {name}: {published.summary if published else 'nothing of it leaves the pod'}")
+    echo(f"a pod that runs reads the file anew; `fl-app pod check {file}` looks at all of it", err=True)
 
 
 def _bounds(text: str) -> tuple[float, float]:

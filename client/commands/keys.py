@@ -7,6 +7,7 @@ import click
 
 from client.commands.options import home_option, json_option
 from fl_app.host.card_output import output_card, output_option
+from fl_app.host.echo import echo
 from fl_app.system.home import pod_home
 
 
@@ -21,7 +22,7 @@ def keygen(name: str, output: Path | None, home: Path | None, as_json: bool) -> 
 
     output_card(pod_card(name, home), output, as_json)
     if not as_json:
-        click.echo(f"the private keys stay in {pod_home(name, home)}", err=True)
+        echo(f"the private keys stay in {pod_home(name, home)}", err=True)
 
 
 @click.command(epilog="Example: fl-app pod rotate hospital-a -o hospital-a.card")
@@ -38,7 +39,7 @@ def rotate(name: str, output: Path | None, home: Path | None, as_json: bool) -> 
 
     output_card(rotate_pod(name, home), output, as_json)
     if not as_json:
-        click.echo(
+        echo(
             f"send the card to the operator, and to the other owners, who approve it with `fl-app pod approve {name} "
             "FILE`; then restart the pod. Until they have it, the pod is refused",
             err=True,
@@ -76,13 +77,13 @@ def approve(name: str, keyfile: Path, pod: Path | None, replace: bool, home: Pat
             "outcome": approval.outcome,
             "before": before,
         }
-        click.echo(json.dumps({**document, "entered": approval.entered}, indent=1))
+        echo(json.dumps({**document, "entered": approval.entered}, indent=1))
         return
-    click.echo(approval.text)
+    echo(approval.text)
     if pod is None:
-        click.echo("approved_pods in the pod file says who may work with it")
+        echo("approved_pods in the pod file says who may work with it")
     else:
-        click.echo(f"{pod}: {name} {'entered in' if approval.entered else 'was in'} approved_pods")
+        echo(f"{pod}: {name} {'entered in' if approval.entered else 'was in'} approved_pods")
 
 
 @click.command(epilog="Example: fl-app pod revoke hospital-b")
@@ -103,9 +104,9 @@ def revoke(name: str, home: Path | None, as_json: bool) -> None:
         )
     gone = fingerprint(Keyring.load(known_pods(home)).remove(name))
     if as_json:
-        click.echo(json.dumps({"name": name, "fingerprint": gone}, indent=1))
+        echo(json.dumps({"name": name, "fingerprint": gone}, indent=1))
     else:
-        click.echo(f"{name} is no longer known (it was by {gone}); `fl-app pod approve {name} FILE` takes it back")
+        echo(f"{name} is no longer known (it was by {gone}); `fl-app pod approve {name} FILE` takes it back")
 
 
 @click.command(epilog="Example: fl-app pod known")
@@ -118,8 +119,8 @@ def known(home: Path | None, as_json: bool) -> None:
 
     pods = [{"name": name, "fingerprint": fingerprint(key)} for name, key in Keyring.load(known_pods(home)).items()]
     if as_json:
-        click.echo(json.dumps(pods, indent=1))
+        echo(json.dumps(pods, indent=1))
     for pod in () if as_json else pods:
-        click.echo(f"{pod['name']}  {pod['fingerprint']}")
+        echo(f"{pod['name']}  {pod['fingerprint']}")
     if not pods:
-        click.echo("no pod is known here yet: `fl-app pod approve NAME CARD` enters one", err=True)
+        echo("no pod is known here yet: `fl-app pod approve NAME CARD` enters one", err=True)

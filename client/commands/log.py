@@ -9,7 +9,9 @@ import click
 
 from client.commands.options import home_option, json_option
 from fl_app.errors import FlAppError, UsageError
+from fl_app.host.echo import echo
 from fl_app.system.home import LEDGER_FILE, fl_app_home, is_pod_name, pod_home
+from fl_app.system.printable import one_line
 
 if TYPE_CHECKING:
     from client.app.ledger_entries import Entry
@@ -54,7 +56,7 @@ def log(name: str, since: str | None, as_lines: bool, output: Path | None, home:
     else:
         text = _table(shown, name)
     if output is None:
-        click.echo(text)
+        echo(text)
     else:
         try:
             replace_file(output, f"{text}\n".encode(), mode=0o600)
@@ -65,7 +67,7 @@ def log(name: str, since: str | None, as_lines: bool, output: Path | None, home:
             f"the ledger was altered: entry {broken} does not follow from the one before. What is above from there on "
             "cannot be trusted; compare it with a copy, and with the heads you noted down"
         )
-    click.echo(f"{len(entries)} entries, chain verified", err=True)
+    echo(f"{len(entries)} entries, chain verified", err=True)
 
 
 def _after(entries: Sequence["Entry"], head: str) -> Sequence["Entry"]:
@@ -102,7 +104,7 @@ def _table(entries: Sequence["Entry"], name: str) -> str:
     ]
     keys = {pair for entry in entries for pair in json.loads(entry.cohort).items()}
     if keys:
-        lines += ["", "with pods, by their keys:", *(f"  {_plain(pod)}  {key}" for pod, key in sorted(keys))]
+        lines += ["", "with pods, by their keys:", *(f"  {one_line(pod)}  {key}" for pod, key in sorted(keys))]
     left = _totals(entries)
     lines += [
         "",
@@ -121,9 +123,4 @@ def _row(entry: "Entry") -> tuple[str, ...]:
     who = ", ".join(cohort) if len(cohort) <= _NAMED else f"{len(cohort)} pods"
     step = f"{entry.kind} {entry.round}" if entry.round else entry.kind
     cells = (str(entry.seq), entry.time[:19], entry.run, entry.app[:12], entry.event, step, who, f"{entry.size:,}")
-    return tuple(_plain(cell) for cell in (*cells, entry.why or entry.detail[:16]))
-
-
-def _plain(text: str) -> str:
-    """Return text without what a terminal would act on: a refusal may quote what a server has sent."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return tuple(one_line(cell) for cell in (*cells, entry.why or entry.detail[:16]))

@@ -6,6 +6,7 @@ import click
 
 from client.commands.options import home_option
 from fl_app.errors import UsageError
+from fl_app.host.echo import echo
 from fl_app.system.home import PAUSED_FILE, fl_app_home, pod_home
 
 
@@ -19,7 +20,7 @@ def pause(name: str, home: Path | None) -> None:
         file.touch(mode=0o600)
     except OSError as error:
         raise UsageError(f"{file}: cannot be written: {error.strerror}") from error
-    click.echo(f"{name} is paused: it refuses every message until `fl-app pod resume {name}`")
+    echo(f"{name} is paused: it refuses every message until `fl-app pod resume {name}`")
 
 
 @click.command(epilog="Example: fl-app pod resume hospital-a")
@@ -29,13 +30,13 @@ def resume(name: str, home: Path | None) -> None:
     """Let pod NAME answer again. Runs that started before the pause open a new session."""
     file = _file(name, home)
     if not file.exists():
-        click.echo(f"{name} was not paused")
+        echo(f"{name} was not paused")
         return
     try:
         file.unlink()
     except OSError as error:
         raise UsageError(f"{file}: cannot be removed: {error.strerror}") from error
-    click.echo(f"{name} answers again")
+    echo(f"{name} answers again")
 
 
 def _file(name: str, home: Path | None) -> Path:

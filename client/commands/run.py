@@ -6,6 +6,7 @@ import click
 
 from client.commands.options import home_option
 from fl_app.errors import UsageError
+from fl_app.host.echo import echo
 
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -64,7 +65,7 @@ def run(
     if insecure and superlink and not is_loopback(superlink):
         raise UsageError(f"--insecure is for a SuperLink on this machine, not {superlink}: give --root-certificates")
     for card in cards:
-        click.echo(approve(Card.load(card).name, card, pod=file, home=home).text, err=True)
+        echo(approve(Card.load(card).name, card, pod=file, home=home).text, err=True)
     start(
         file,
         superlink=superlink,

@@ -10,6 +10,7 @@ import click
 
 from client.commands.options import home_option, json_option
 from fl_app.errors import UsageError
+from fl_app.host.echo import echo
 
 if TYPE_CHECKING:
     from client.site.table_description import TableDescription
@@ -103,16 +104,14 @@ def init(
         "remarks": description.remarks,
     }
     if as_json:
-        click.echo(json.dumps(document, indent=1))
+        echo(json.dumps(document, indent=1))
         return
-    click.echo(f"{file}: the pod {name}, {description.rows} rows, {len(description.schema.columns)} columns")
+    echo(f"{file}: the pod {name}, {description.rows} rows, {len(description.schema.columns)} columns")
     for line in _lines(description):
-        click.echo(f"  {line}")
-    click.echo(
-        f"{card_file}: its card, fingerprint {card.fingerprint}; the private keys stay in {pod_home(name, home)}"
-    )
-    click.echo(f"approved version {version[:12]} of the app, the one installed here; the pod runs no other")
-    click.echo(
+        echo(f"  {line}")
+    echo(f"{card_file}: its card, fingerprint {card.fingerprint}; the private keys stay in {pod_home(name, home)}")
+    echo(f"approved version {version[:12]} of the app, the one installed here; the pod runs no other")
+    echo(
         f"\nNext: read {file}. Give {card_file.name} to the operator and to the other owners, get theirs, compare "
         f"fingerprints by telephone, and\n  fl-app pod run {file} --federation FILE --approve THEIR.card"
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from client.commands.options import home_option, json_option
+from fl_app.host.echo import echo
 
 
 @click.command(epilog="Example: fl-app pod status hospital-a")
@@ -22,5 +23,5 @@ def status(name: str, home: Path | None, as_json: bool) -> None:
         raise UsageError(f"{name}: no such pod in {home or fl_app_home()}; `fl-app pod keygen {name}` makes its key")
     online, paused = serves(name, home), (pod_home(name, home) / PAUSED_FILE).exists()
     message = f"pod {name} is {'online' if online else 'not online'}{', and paused by its owner' if paused else ''}"
-    click.echo(json.dumps({"name": name, "online": online, "paused": paused}, indent=1) if as_json else message)
+    echo(json.dumps({"name": name, "online": online, "paused": paused}, indent=1) if as_json else message)
     raise SystemExit(0 if online else 1)

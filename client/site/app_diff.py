@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from fl_app.errors import UsageError
+from fl_app.system.printable import printable
 
 MAX_FILE = 4 << 20
 MAX_TOTAL = 64 << 20
@@ -87,9 +88,7 @@ def difference(old: bytes | None, new: bytes) -> list[FileChange]:
 
 def visible(text: str) -> str:
     """Return ``text`` with every character that would not simply be shown written as its escape."""
-    return "".join(
-        char if char.isprintable() or char == "\t" else char.encode("unicode_escape").decode() for char in text
-    )
+    return printable(text, keep="\t")
 
 
 def _change(name: str, before: bytes | None, after: bytes | None) -> FileChange:

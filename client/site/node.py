@@ -31,6 +31,7 @@ from client.site.app_guard import Guard, UnpackedApp
 from client.site.warm_app import CRASHED, LATE, LOAD_FAILED, NoReply, Question, WarmApp
 from fl_app.system.files import has_no_space
 from fl_app.system.home import LOG_FILE
+from fl_app.system.printable import continued, one_line
 
 ONLINE = "this node is online as"
 """In the log once the SuperLink has taken the node; its id follows."""
@@ -42,8 +43,6 @@ _HELD_SECONDS = 1.0
 """A SuperLink that answers sooner than this that there is nothing does not hold requests, and is asked again later."""
 _SOONEST, _LATEST, _SHARE = 0.05, 2.0, 0.05
 """Seconds until then: a share of how long ago the last message came, between the two."""
-
-_FULL = "could not answer: the disk of its machine is full"
 
 _log = logging.getLogger("flwr")
 
@@ -134,7 +133,7 @@ class Node:
 
     def _take(self, message: Any, tree: Any) -> None:
         """Answer one message; one that cannot be fetched, or whose reply cannot be sent, is dropped."""
-        run_id, kind = message.metadata.run_id, message.metadata.message_type
+        run_id, kind = message.metadata.run_id, one_line(message.metadata.message_type)
         try:
             self._answer(message, tree)
         except Exception:
@@ -164,15 +163,15 @@ class Node:
             else:
                 self._send_own(Message(judged, reply_to=message))
         except NoReply as error:
-            self._note(f"'{kind}' of run {run_id}: {error}")
+            self._note(f"'{one_line(kind)}' of run {run_id}: {error}")
             if error.why == LATE:
                 return
             code = {CRASHED: ErrorCode.CLIENT_APP_CRASHED, LOAD_FAILED: ErrorCode.LOAD_CLIENT_APP_EXCEPTION}
             self._send_own(Message(self._error(Error, code.get(error.why)), reply_to=message))
         except Exception as error:
             self._note(traceback.format_exc())
-            full = records.Refusal(self._settings.name, "pod-error", f"pod '{self._settings.name}' {_FULL}")
-            content = records.put(RecordDict(), full) if has_no_space(error) else self._error(Error)
+            why = records.no_answer(self._settings.name, error)
+            content = records.put(RecordDict(), why) if has_no_space(error) else self._error(Error)
             self._send_own(Message(content, reply_to=message))
 
     def _taken(self, message: Any, tree: Any) -> dict[str, bytes]:
@@ -245,11 +244,13 @@ class Node:
     def _error(self, kind: Callable[..., Any], code: int | None = None) -> Any:
         from flwr.common.constant import ErrorCode
 
-        text = f"pod '{self._settings.name}' could not answer; its own log says why"
+        from fl_app.flower import records
+
+        text = records.no_answer(self._settings.name).text
         return kind(ErrorCode.CLIENT_APP_RAISED_EXCEPTION if code is None else code, text)
 
     def _note(self, text: str) -> None:
-        _log.error("%s", text)
+        _log.error("%s", continued(text))
         write_log(Path(self._settings.directory) / LOG_FILE, text)
 
 

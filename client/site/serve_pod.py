@@ -23,6 +23,7 @@ from fl_app.pod.definition import Pod
 from fl_app.pod.pod_file import dump_pod, load_pod
 from fl_app.system.files import held, replace_file
 from fl_app.system.home import LEDGER_FILE, fl_app_home, pod_home
+from fl_app.system.printable import one_line
 
 CONNECT_SECONDS = 30.0
 LOG = "node.log"
@@ -186,6 +187,6 @@ def _not_registered(name: str, superlink: str) -> str:
 
 def _last_lines(log: Path) -> str:
     """Return the last lines that are neither empty, nor of no consequence, nor coloured."""
-    lines = [line.strip() for line in _COLOUR.sub("", log.read_text("utf-8", "replace")).splitlines()]
+    lines = [one_line(line.strip()) for line in _COLOUR.sub("", log.read_text("utf-8", "replace")).splitlines()]
     relevant = [line for line in lines if line and not line.startswith(("INFO", "For more information"))]
     return "\n".join(f"  {line}" for line in relevant[-_LAST_LINES:])

@@ -28,6 +28,7 @@ from fl_app.secagg.canonical import Value, digest
 from fl_app.secagg.errors import MalformedMessage, NotApproved, ProtocolError, TooLarge
 from fl_app.secagg.field import Words
 from fl_app.secagg.messages import Hello, Parameters, Record, SealedShare
+from fl_app.system.files import has_no_space
 
 MAX_MESSAGE = 4 << 20
 """Most bytes of a protocol message, and of what a pod publishes."""
@@ -225,3 +226,9 @@ def _array(array: Array) -> Value:
 def refusal(name: str, error: ProtocolError) -> Refusal:
     """Return the refusal that tells of ``error``."""
     return Refusal(name, error.code, str(error), error.approves if isinstance(error, NotApproved) else ())
+
+
+def no_answer(name: str, error: BaseException | None = None) -> Refusal:
+    """Return the refusal that tells whose error it was, and no more: but of a full disk, no log there can tell."""
+    why = ": the disk of its machine is full" if has_no_space(error) else "; its own log says why"
+    return Refusal(name, "pod-error", f"pod '{name}' could not answer{why}")

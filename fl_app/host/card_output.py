@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fl_app.host.echo import echo
+
 if TYPE_CHECKING:
     from fl_app.host.card import Card
 
@@ -33,10 +35,10 @@ def output_card(card: "Card", output: Path | None, as_json: bool) -> None:
     if output:
         card.write(output)
     if as_json:
-        click.echo(json.dumps(card.document(), indent=1))
+        echo(json.dumps(card.document(), indent=1))
         return
     if output:
-        click.echo(f"wrote {output}", err=True)
+        echo(f"wrote {output}", err=True)
     else:
-        click.echo(card.to_text(), nl=False)
-    click.echo(f"fingerprint {card.fingerprint}", err=True)
+        echo(card.to_text(), nl=False)
+    echo(f"fingerprint {card.fingerprint}", err=True)

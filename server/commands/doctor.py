@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from fl_app.host.echo import echo
 from server.commands.output import emit, json_option
 
 
@@ -23,6 +24,6 @@ def doctor(context: click.Context, federation: str | None, as_json: bool) -> Non
 
     given = find_federation(federation, Path.cwd()) if federation else None
     findings = examine(Path.cwd(), given)
-    emit([asdict(finding) for finding in findings], as_json, lambda: click.echo("\n".join(map(line, findings))))
+    emit([asdict(finding) for finding in findings], as_json, lambda: echo("\n".join(map(line, findings))))
     if not all(finding.ok for finding in findings):
         context.exit(1)

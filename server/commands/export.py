@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from fl_app.host.echo import echo
 from server.commands.output import emit, json_option, runs_option
 
 
@@ -67,9 +68,9 @@ def _results(source: Path) -> dict[str, Any] | None:
 
 
 def _show(document: dict[str, Any]) -> None:
-    click.echo(f"wrote {document['model']} and {document['card']}")
+    echo(f"wrote {document['model']} and {document['card']}")
     if document["format"] == "pt2":
         from server.exports.pt2 import LOADER
 
-        click.echo(f"\nTo score a CSV file with it, without fl-app (python score.py {document['model']} rows.csv):\n")
-        click.echo(LOADER)
+        echo(f"\nTo score a CSV file with it, without fl-app (python score.py {document['model']} rows.csv):\n")
+        echo(LOADER)

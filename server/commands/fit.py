@@ -14,6 +14,7 @@ from fl_app.errors import RunFailed, UsageError
 from fl_app.federation.kinds import Federation, census_federation, find_federation
 from fl_app.flower.protocol_settings import Weighting
 from fl_app.host.column_file import read_columns
+from fl_app.host.echo import echo
 from fl_app.secagg.field import FIELD_31, FIELD_61
 from fl_app.tabular.column_spec import ColumnSpec
 from fl_app.tabular.early_stopping import EarlyStopping
@@ -272,7 +273,7 @@ def demo(context: click.Context, /, prepare: bool, **_shared: object) -> None:
     options = TrainingOptions.of(context)
     census = census_federation()
     if prepare:
-        emit({"federation": census.source}, options.as_json, lambda: click.echo(f"ready: {census.source}"))
+        emit({"federation": census.source}, options.as_json, lambda: echo(f"ready: {census.source}"))
         return
     datastructure = DataStructure(target=census.test_target or "TARGET")
     _train(census, census.pod_identifiers, datastructure, None, options)
@@ -344,8 +345,8 @@ def _show(run: RunDirectory, results: Results) -> None:
             " its model never exists in the clear.",
             highlight=False,
         )
-    out.print(f"model    {run.path / 'model.safetensors'}", soft_wrap=True, highlight=False)
-    out.print(f"results  {run.path / 'results.json'}", soft_wrap=True, highlight=False)
+    out.say(f"model    {run.path / 'model.safetensors'}")
+    out.say(f"results  {run.path / 'results.json'}")
     out.print(
         f"next     fl-app export {run.name} --format safetensors -o model.safetensors", soft_wrap=True, highlight=False
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from fl_app.host.card_output import output_card, output_option
+from fl_app.host.echo import echo
 from server.commands.output import json_option
 
 home_option = click.option(
@@ -28,7 +29,7 @@ def keygen(name: str, output: Path | None, home: Path | None, as_json: bool) -> 
 
     output_card(modeller_card(name, home), output, as_json)
     if not as_json:
-        click.echo(f"the private key stays in {modeller_home(home)}", err=True)
+        echo(f"the private key stays in {modeller_home(home)}", err=True)
 
 
 @modeller.command(epilog="Example: fl-app modeller card -o ada.card")
@@ -56,4 +57,4 @@ def rotate(output: Path | None, home: Path | None, as_json: bool) -> None:
 
     output_card(rotate_modeller(home), output, as_json)
     if not as_json:
-        click.echo("send the card to the operator; you cannot start runs until it is registered", err=True)
+        echo("send the card to the operator; you cannot start runs until it is registered", err=True)

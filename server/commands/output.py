@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fl_app.host.echo import echo
+
 if TYPE_CHECKING:
-    from rich.console import Console
+    from server.display.plain_console import PlainConsole
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
 federation_option = click.option(
@@ -31,7 +33,7 @@ columns_option = click.option(
 runs_option = click.option("--runs", default="runs", show_default=True, metavar="DIR", help="Directory of the runs.")
 
 
-def console(*, errors: bool = False) -> "Console":
+def console(*, errors: bool = False) -> "PlainConsole":
     """Return a console that shows text as it is; off a terminal it is wide enough for a table."""
     from server.display.plain_console import PlainConsole
 
@@ -42,6 +44,6 @@ def console(*, errors: bool = False) -> "Console":
 def emit(document: Any, as_json: bool, show: Callable[[], None]) -> None:
     """Print ``document`` as JSON, or call ``show``."""
     if as_json:
-        click.echo(json.dumps(document, indent=1))
+        echo(json.dumps(document, indent=1))
     else:
         show()

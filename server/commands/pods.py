@@ -122,9 +122,9 @@ def _show(
     for name, info in published.items():
         since = f", since {info.online_since}" if info.online_since else ""
         versions = ", ".join(f"{package} {number}" for package, number in info.versions.items())
-        out.print(f"{name}  {info.key}  online{since}, {versions}", highlight=False, soft_wrap=True)
+        out.say(f"{name}  {info.key}  online{since}, {versions}")
     for name in missing:
-        out.print(f"{name}  did not answer", highlight=False)
+        out.say(f"{name}  did not answer")
     table = Table(title="columns", title_justify="left")
     for head in ("column", *published, "verdict"):
         table.add_column(head)
@@ -136,12 +136,12 @@ def _show(
     if target:
         for name, info in published.items():
             classes = info.schema.column(target).values if target in info.schema.names else ()
-            out.print(f"classes in {name}: {', '.join(map(repr, classes)) or 'none'}", highlight=False, soft_wrap=True)
+            out.say(f"classes in {name}: {', '.join(map(repr, classes)) or 'none'}")
     for verdict in sorted(verdicts, key=lambda verdict: verdict.verdict != "does not fit"):
         for text in verdict.texts:
-            out.print(f"{verdict.verdict}: {text}", highlight=False, soft_wrap=True)
+            out.say(f"{verdict.verdict}: {text}")
         for pod, command in verdict.commands.items():
-            out.print(f"  the owner of {pod}: {command}", highlight=False, soft_wrap=True)
+            out.say(f"  the owner of {pod}: {command}")
     out.print(matrix_table(_matrix(published, missing)))
 
 

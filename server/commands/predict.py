@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from fl_app.host.echo import echo
 from server.commands.output import read_options_option, runs_option
 
 
@@ -62,7 +63,7 @@ def predict(
     if identifier is not None:
         scores.insert(0, identifier, rows.written(identifier), allow_duplicates=True)
     for told in unseen(rows, scorer.encoding):
-        click.echo(f"{'WARNING: ' if told.loud else ''}{told.text}", err=True)
+        echo(f"{'WARNING: ' if told.loud else ''}{told.text}", err=True)
     try:
         scores.to_csv(output or sys.stdout, index=False, float_format="%.9g")
     except BrokenPipeError:  # whoever reads has read enough
@@ -72,4 +73,4 @@ def predict(
     if output:
         from fl_app.validation import counted
 
-        click.echo(f"{counted(len(scores), 'row')} scored: {output}", err=True)
+        echo(f"{counted(len(scores), 'row')} scored: {output}", err=True)

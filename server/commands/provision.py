@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fl_app.host.echo import echo
 from server.commands.output import emit, json_option
 
 if TYPE_CHECKING:
@@ -111,8 +112,8 @@ def _own_card(registry: "Registry") -> "Card":
 def _show(provisioned: Provisioned) -> None:
     for party in provisioned.registered:
         mark = "  (new)" if party.changed else ""
-        click.echo(f"{party.role:8} {party.name}  {party.fingerprint}{mark}")
-    click.echo(
+        echo(f"{party.role:8} {party.name}  {party.fingerprint}{mark}")
+    echo(
         f"send {provisioned.join_file} to all parties; "
         f"the SuperLink's certificate is valid for {provisioned.certificate_days} days"
     )

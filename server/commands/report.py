@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from fl_app.host.echo import echo
 from server.commands.output import emit, json_option, runs_option
 
 
@@ -27,9 +28,9 @@ def report(run: str, show: bool, runs: str, as_json: bool) -> None:
     except OSError as error:
         raise UsageError(f"{reported.path}: the report cannot be written: {error.strerror}") from error
     document = {"report": str(page), "pictures": [str(path) for path in pictures]}
-    emit(document, as_json, lambda: click.echo("\n".join([str(page), *document["pictures"]])))
+    emit(document, as_json, lambda: echo("\n".join([str(page), *document["pictures"]])))
     if show:
         import webbrowser
 
         if not webbrowser.open(page.resolve().as_uri()):
-            click.echo(f"there is no browser here; copy {page} to where there is one: it needs no other file", err=True)
+            echo(f"there is no browser here; copy {page} to where there is one: it needs no other file", err=True)

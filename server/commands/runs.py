@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fl_app.host.echo import echo
+from fl_app.system.printable import continued
 from server.commands.output import console, emit, json_option, runs_option
 
 if TYPE_CHECKING:
@@ -103,7 +105,7 @@ def log(run: str, tensorboard: Path | None, mlflow: str | None, runs: str, as_js
     Tracking(*sinks).close(logged.results())
     document = {"run": logged.name, "tensorboard": tensorboard and str(tensorboard), "mlflow": mlflow}
     places = " and ".join(str(place) for place in (tensorboard, mlflow) if place)
-    emit(document, as_json, lambda: click.echo(f"run {logged.name} logged to {places}"))
+    emit(document, as_json, lambda: echo(f"run {logged.name} logged to {places}"))
 
 
 @runs.command(epilog="Example: fl-app runs remove 20260102-101500-ab12")
@@ -128,7 +130,7 @@ def remove(names: tuple[str, ...], yes: bool, runs: str, as_json: bool) -> None:
     for run in removed.values():
         latest = run_removal.remove(run)
     document = {"removed": list(removed), "latest": latest}
-    emit(document, as_json, lambda: click.echo(f"removed {', '.join(removed)}"))
+    emit(document, as_json, lambda: echo(f"removed {', '.join(removed)}"))
 
 
 def _list_all(runs: str, as_json: bool) -> None:
@@ -158,7 +160,7 @@ def _list(summaries: list[dict[str, Any]], runs: str) -> None:
 
     out = console()
     if not summaries:
-        out.print(f"no runs in {runs}; `fl-app demo` makes one", highlight=False)
+        out.say(f"no runs in {runs}; `fl-app demo` makes one")
         return
     table = Table()
     for head in ("run", "status", "pods", "rounds", "accuracy", "auc"):
@@ -175,9 +177,9 @@ def _show(results: "Results") -> None:
     out = console()
     if results.rounds:
         out.print(results_table(results))
-    out.print(f"status   {results.status or 'starting'}", highlight=False)
+    out.say(f"status   {results.status or 'starting'}")
     if results.error:
-        out.print(f"error    {results.error}", highlight=False, soft_wrap=True)
+        out.print(continued(f"error    {results.error}"), highlight=False, soft_wrap=True)
     if results.approvals:
         out.print(matrix_table(results.approvals))
 
@@ -194,7 +196,7 @@ def _compare(document: dict[str, Any]) -> None:
             table.add_row(label, *map(_text, row))
         table.add_section()
     console().print(table)
-    click.echo(f"curves   {document['picture']}")
+    echo(f"curves   {document['picture']}")
 
 
 def _text(value: Any) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fl_app.host.echo import echo
 from server.commands.output import emit, json_option
 
 if TYPE_CHECKING:
@@ -67,16 +68,16 @@ def serve(directory: "SuperLinkDirectory") -> None:
     from server.superlink.serve import LOG, serving
 
     for name in directory.registry.damaged():
-        click.echo(f"registered/{name}.card is not a valid card and registers nobody", err=True)
+        echo(f"registered/{name}.card is not a valid card and registers nobody", err=True)
     if (left := directory.days_left()) < RENEW_DAYS:
-        click.echo(
+        echo(
             f"the certificate expires in {left} days; renew it with `fl-app superlink renew {directory.path}`", err=True
         )
     with until_interrupted(), serving(directory) as wait:
         for role in ("pod", "modeller"):
             names = sorted(name for name, card in directory.registry.cards.items() if card.role == role)
-            click.echo(f"registered {role}s: {', '.join(names) or 'none'}")
-        click.echo(f"SuperLink serves {directory.address}")
+            echo(f"registered {role}s: {', '.join(names) or 'none'}")
+        echo(f"SuperLink serves {directory.address}")
         code = wait()
         raise RunFailed(f"the SuperLink ended with exit code {code}; see {directory.path / LOG}")
 
@@ -121,7 +122,7 @@ def status(directory: Path) -> None:
 
     operated = SuperLinkDirectory(directory)
     serves = answers(operated)
-    click.echo(f"SuperLink {operated.address} {'serves' if serves else 'does not answer on this machine'}")
+    echo(f"SuperLink {operated.address} {'serves' if serves else 'does not answer on this machine'}")
     raise SystemExit(0 if serves else 1)
 
 
@@ -141,7 +142,7 @@ def revoke(directory: Path, name: str, as_json: bool) -> None:
     card = operated.registry.revoke(name)
     operated.write_join_file()
     document = {"name": name, "role": card.role, "fingerprint": card.fingerprint}
-    emit(document, as_json, lambda: click.echo(f"revoked {card.role} {name} and its key {card.fingerprint}"))
+    emit(document, as_json, lambda: echo(f"revoked {card.role} {name} and its key {card.fingerprint}"))
 
 
 @superlink.command(epilog="Example: fl-app superlink renew superlink")
@@ -156,17 +157,17 @@ def renew(directory: Path, as_json: bool) -> None:
 
     days = SuperLinkDirectory(directory).renew()
     message = f"the new certificate is valid for {days} days; restart the SuperLink to use it"
-    emit({"certificate_days": days}, as_json, lambda: click.echo(message))
+    emit({"certificate_days": days}, as_json, lambda: echo(message))
 
 
 def _show(status: Status) -> None:
     state = "serves" if status.serves else "does not answer on this machine"
-    click.echo(
+    echo(
         f"SuperLink {status.superlink} of federation '{status.name}' {state}; "
         f"its certificate is valid for {status.certificate_days} days"
     )
     for party in status.registered:
         seen = f"last seen {party.last_seen}" if party.last_seen else "not seen yet"
-        click.echo(f"{party.role:8} {party.name}  {party.fingerprint}  {seen}")
+        echo(f"{party.role:8} {party.name}  {party.fingerprint}  {seen}")
     for name in status.damaged:
-        click.echo(f"registered/{name}.card is not a valid card and registers nobody", err=True)
+        echo(f"registered/{name}.card is not a valid card and registers nobody", err=True)

@@ -10,6 +10,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from fl_app.system.printable import continued, one_line, printable
 from server.display.run_status import Status
 from server.display.templates import render
 from server.display.words import duration, listed
@@ -68,14 +69,14 @@ class Terminal:
 
     def _layout(self, status: Status) -> RenderableType:
         head = Table.grid(padding=(0, 1))
-        cells: list[RenderableType] = [self._spinner, Text(status.what)]
+        cells: list[RenderableType] = [self._spinner, Text(one_line(status.what))]
         if status.of:
             cells += [ProgressBar(status.of, status.done, width=30), Text(f"{status.done}/{status.of}")]
         head.add_row(*cells)
         layout = Table.grid()
         layout.add_row(head)
         for text in filter(None, (status.figures, status.awaited)):
-            layout.add_row(Text(f"  {text}", style="dim", no_wrap=True, overflow="ellipsis"))
+            layout.add_row(Text(f"  {one_line(text)}", style="dim", no_wrap=True, overflow="ellipsis"))
         return layout
 
 
@@ -109,7 +110,7 @@ class Notebook:
         if page == self._shown:
             return
         self._shown = page
-        bundle = {"text/plain": text, "text/html": page}
+        bundle = {"text/plain": printable(text), "text/html": page}
         if self._handle is None:
             from IPython.display import display  # a notebook's kernel is made of it
 
@@ -147,4 +148,4 @@ class Lines:
 
 def _print(console: Console, text: str) -> None:
     """Print a line as it is: a name in it may look like markup."""
-    console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    console.print(continued(text), markup=False, emoji=False, highlight=False, soft_wrap=True)

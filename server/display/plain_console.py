@@ -5,6 +5,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from fl_app.system.printable import one_line, printable
+
 
 class PlainConsole(Console):
     """A console to which no text is markup; control characters, as in escape sequences, are shown as escapes."""
@@ -16,9 +18,6 @@ class PlainConsole(Console):
         """Return the text as rich draws it; it passes here from lines and from the cells of tables."""
         return super().render_str(printable(text), **style)
 
-
-def printable(text: str) -> str:
-    """Return the text with all but printable characters, line ends and tabs as escapes."""
-    return "".join(
-        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode() for char in text
-    )
+    def say(self, text: str) -> None:
+        """Print ``text`` as one line, however many are in it and however long it is."""
+        self.print(one_line(text), highlight=False, soft_wrap=True)

@@ -11,6 +11,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from fl_app.system.printable import printable
+
 _SERVER = Path(__file__).parents[1]
 
 
@@ -25,6 +27,7 @@ def environment() -> Environment:
         loader=FileSystemLoader(_SERVER),
         autoescape=select_autoescape(disabled_extensions=("md.j2",), default=True, default_for_string=True),
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -38,6 +41,11 @@ def environment() -> Environment:
 def render(template: str, **values: Any) -> str:
     """Fill in a template; raises `jinja2.UndefinedError` if it uses a name that is not among ``values``."""
     return environment().get_template(template).render(**values)
+
+
+def _shown(value: object) -> object:
+    """Return what a template prints of a value: of text, no character that acts instead of being shown."""
+    return value if not isinstance(value, str) or hasattr(value, "__html__") else printable(value)
 
 
 def markdown_code(text: object) -> str:
@@ -54,5 +62,12 @@ def markdown_cell(text: object) -> str:
 
 
 def markdown_text(text: object) -> str:
-    """Write plain text so that no character of it is read as markup, in a paragraph, a list item or a table's cell."""
-    return re.sub(r"([\\`*_\[\]<>|~&#])", r"\\\1", " ".join(str(text).split()))
+    """Write plain text so that no character of it is read as markup, in a paragraph, a list item or a table's cell.
+
+    An address is no link, and a sign or number at the beginning makes no list.
+    """
+    return re.sub(
+        r"([\\`*_\[\]<>|~&#@]|(?<=http)s?:|(?<=ftp):|(?<=www)\.|^[-+]|(?<=^\d)[.)])",
+        lambda mark: mark[0][:-1] + "\\" + mark[0][-1],
+        " ".join(str(text).split()),
+    )

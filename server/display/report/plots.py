@@ -13,6 +13,7 @@ from matplotlib.figure import Figure  # not pyplot: a figure of its own draws wi
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from fl_app.system.printable import one_line
 from server.app.results import Results, RoundResult
 from server.display.report.style import PALETTE
 from server.display.scored_rows import scored_rows
@@ -203,6 +204,6 @@ def _confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Figure:
 
 def _plain(name: str) -> str:
     """Keep matplotlib from reading a name as mathematics, or as a label to leave out."""
-    text = name.replace("$", r"\$")
+    text = one_line(name).replace("$", r"\$")
     text = f" {text}" if text.startswith("_") else text
     return text if len(text) <= 24 else f"{text[:23]}…"

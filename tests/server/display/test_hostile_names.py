@@ -10,12 +10,13 @@ from rich.table import Table
 
 from fl_app.cli import main
 from fl_app.config import RunConfig
+from fl_app.system.printable import printable
 from fl_app.tabular.schema import Column, Schema
 from fl_app.tabular.settings import DataStructure
 from server.app.results import PodResult, Results, RoundResult, Stop
 from server.app.run_directory import RunDirectory
 from server.commands import pods as pods_command
-from server.display.plain_console import PlainConsole, printable
+from server.display.plain_console import PlainConsole
 from server.display.progress import Progress, matrix_table, results_table
 from server.display.report import write_report
 from server.modeller.schema_discovery import PodInfo
