@@ -15,7 +15,7 @@ from fl_app.pod.policy import Policy
 from fl_app.secagg.crypto import Signer
 from fl_app.secagg.roster import CohortPolicy
 from fl_app.system.home import LEDGER_FILE, LOG_FILE, PAUSED_FILE, pod_home
-from fl_app.system.printable import continued
+from fl_app.system.printable import printable
 
 VERIFIED_APP = "FL_APP_VERIFIED_APP"
 """Set by the guard that starts this process: SHA-256 of the app's bundle, which the owner has approved."""
@@ -120,4 +120,4 @@ def installed() -> tuple[str, ...]:
 def write_log(path: Path, text: str) -> None:
     """Append to the pod's own log, which its owner alone may read. A full disk must not keep the answer back."""
     with suppress(OSError), open(path, "a", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {continued(text)}\n")
+        file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {printable(text)}\n")
