@@ -148,12 +148,18 @@ class Waiting:
             self._control.send(json.dumps(said).encode() + b"\n")
 
     def _log(self, text: str) -> None:
-        """Write what happened to the pod's own log: the server learns only that something did."""
+        """Write what happened to the pod's own log: the server learns only that something did.
+
+        The text may quote what the server sent. Its lines are not at the margin, and it holds nothing that acts: as
+        `fl_app.system.printable` has it, of which nothing is imported here.
+        """
+        shown = "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+        shown = shown.rstrip().replace("\n", "\n  ")
         with (
             contextlib.suppress(OSError),
             open(self._directory / LOG_FILE, "a", opener=lambda path, flags: os.open(path, flags, 0o600)) as file,
         ):
-            file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
+            file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {shown}\n")
 
 
 def _forget_randomness() -> None:

@@ -250,8 +250,8 @@ class Node:
         return kind(ErrorCode.CLIENT_APP_RAISED_EXCEPTION if code is None else code, text)
 
     def _note(self, text: str) -> None:
-        _log.error("%s", continued(text))
-        write_log(Path(self._settings.directory) / LOG_FILE, text)
+        _log.error("%s", shown := continued(text))
+        write_log(Path(self._settings.directory) / LOG_FILE, shown)
 
 
 def _remember(remembered: OrderedDict[int, Any], key: int, value: Any, most: int) -> None:

@@ -10,7 +10,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from fl_app.system.printable import continued, one_line, printable
+from fl_app.system.printable import continued, one_line
 from server.display.run_status import Status
 from server.display.templates import render
 from server.display.words import duration, listed
@@ -105,12 +105,12 @@ class Notebook:
         self._show()
 
     def _show(self, status: str = "", done: int = 0, of: int = 0) -> None:
-        text = "\n".join([*self._lines, *([status] if status else [])])
+        text = "\n".join(map(continued, [*self._lines, *([status] if status else [])]))
         page = render("display/notebook.html.j2", lines=self._lines, status=status, done=done, of=of)
         if page == self._shown:
             return
         self._shown = page
-        bundle = {"text/plain": printable(text), "text/html": page}
+        bundle = {"text/plain": text, "text/html": page}
         if self._handle is None:
             from IPython.display import display  # a notebook's kernel is made of it
 

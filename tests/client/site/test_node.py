@@ -219,6 +219,24 @@ def test_a_message_that_fails_on_its_way_is_dropped_and_the_next_one_answered(
     assert "the line broke" in (home / "pod.log").read_text()
 
 
+def test_a_messages_type_is_text_in_the_logs(
+    warm: WarmApp, home: Path, approved: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server writes it, and may write anything."""
+    caplog.set_level("INFO", "flwr")
+    forged = "2026-01-01T00:00:00+00:00 all is well"
+    for over in (set[int](), {RUN}):  # an app fails on it, or the run has ended
+        asked = message()
+        asked.metadata.__dict__["_message_type"] = f"query.x\x1b[2J\n{forged}"
+        superlink = SuperLink(asked, content=approved)
+        superlink.over = over
+        serve(superlink, warm, home)
+    told = caplog.text + (home / "pod.log").read_text()
+    assert "query.x\\x1b[2J\\n2026" in told
+    assert "\x1b" not in told
+    assert not [line for line in told.splitlines() if line.startswith(forged)]
+
+
 class EndsWhile(SuperLink):
     """The run ``RUN`` ends during the call of this name, of the first message."""
 
