@@ -47,8 +47,9 @@ def combine(schemas: Sequence[Schema], *, ignore_cols: Collection[str] = ()) -> 
         raise SchemaMismatch(list(problems.values()))
     columns: list[Column] = []
     differences: list[str] = []
+    found = Columns(schemas)
     for name in names_of(schemas, ignore_cols):
-        column, bridged = _combine_column(*_held(schemas, name))
+        column, bridged = _combine_column(found.held_by(name), found.absent(name))
         columns.append(column)
         differences += bridged
         differences += [f"{name}: {pod}: {why}" for pod, why in disagreements(schemas, name).items()]
@@ -59,13 +60,14 @@ def combine(schemas: Sequence[Schema], *, ignore_cols: Collection[str] = ()) -> 
         name=" + ".join(schema.name for schema in schemas),
         columns=tuple(columns),
         numbers=formats.pop() if len(formats) == 1 else STANDARD,
-        differences=(*differences, *_missing_differences(schemas, columns)),
+        differences=(*differences, *_missing_differences(found, columns)),
     )
 
 
 def misfits(schemas: Sequence[Schema], *, ignore_cols: Collection[str] = ()) -> dict[str, str]:
     """Return why columns of several pods cannot become one, for each column that cannot."""
-    problems = {name: _problem(*_held(schemas, name)) for name in names_of(schemas, ignore_cols)}
+    found = Columns(schemas)
+    problems = {name: _problem(found.held_by(name), found.absent(name)) for name in names_of(schemas, ignore_cols)}
     return {name: problem for name, problem in problems.items() if problem}
 
 
@@ -76,19 +78,31 @@ def disagreements(schemas: Sequence[Schema], name: str) -> dict[str, str]:
 
 def names_of(schemas: Sequence[Schema], ignore_cols: Collection[str]) -> list[str]:
     """Return the names of all columns that any pod has but the ignored ones, those of the first pod first."""
-    return list(dict.fromkeys(name for schema in schemas for name in schema.names if name not in ignore_cols))
+    ignored = set(ignore_cols)
+    return list(dict.fromkeys(name for schema in schemas for name in schema.names if name not in ignored))
 
 
-def held_by(schemas: Sequence[Schema], name: str) -> dict[str, Column]:
-    """Return the column of each pod that has it."""
-    return {schema.name: schema.column(name) for schema in schemas if name in schema.names}
+class Columns:
+    """The columns of several pods, each found by its name and not by looking through all: a pod may publish many."""
 
+    def __init__(self, schemas: Sequence[Schema]) -> None:
+        self._pods = tuple(schema.name for schema in schemas)
+        self._held: dict[str, dict[str, Column]] = {}
+        self._alike: dict[str, dict[str, str]] = {}
+        for schema in schemas:
+            alike = self._alike.setdefault(schema.name, {})
+            for column in schema.columns:
+                self._held.setdefault(column.name, {})[schema.name] = column
+                alike.setdefault(_plain(column.name), column.name)
 
-def _held(schemas: Sequence[Schema], name: str) -> tuple[dict[str, Column], dict[str, str]]:
-    """Return the column of each pod that has it, and for each other pod its column of a similar name."""
-    return held_by(schemas, name), {
-        schema.name: _similar_name(name, schema) for schema in schemas if name not in schema.names
-    }
+    def held_by(self, name: str) -> dict[str, Column]:
+        """Return the column of each pod that has it."""
+        return dict(self._held.get(name, {}))
+
+    def absent(self, name: str) -> dict[str, str]:
+        """Return, for each pod without the column, its own whose name differs in case, spaces or punctuation, or ""."""
+        held = self._held.get(name, {})
+        return {pod: self._alike[pod].get(_plain(name), "") for pod in self._pods if pod not in held}
 
 
 def check_target(schemas: Sequence[Schema], target: str) -> None:
@@ -99,7 +113,7 @@ def check_target(schemas: Sequence[Schema], target: str) -> None:
     SchemaMismatch
         The text shows both codings.
     """
-    coded = {pod: column.values for pod, column in held_by(schemas, target).items() if column.values}
+    coded = {pod: column.values for pod, column in Columns(schemas).held_by(target).items() if column.values}
     for pod, values in coded.items():
         keys = set(map(key_of, values))
         others = {name: set(map(key_of, theirs)) for name, theirs in coded.items() if name != pod}
@@ -141,11 +155,6 @@ def _plain(text: str) -> str:
 
 def _folded(text: str) -> str:
     return "".join(text.split()).casefold()
-
-
-def _similar_name(name: str, schema: Schema) -> str:
-    """Return the column whose name differs only in case, spaces or punctuation; "" if there is none."""
-    return next((other for other in schema.names if _plain(other) == _plain(name)), "")
 
 
 def pods_by_kind(held: Mapping[str, Column]) -> tuple[list[str], list[str]]:
@@ -221,11 +230,11 @@ def _combine_column(held: Mapping[str, Column], absent: Mapping[str, str]) -> tu
     )
 
 
-def _missing_differences(schemas: Sequence[Schema], columns: Sequence[Column]) -> list[str]:
+def _missing_differences(found: Columns, columns: Sequence[Column]) -> list[str]:
     """Say which pods take a text for a missing value that others do not, in one line for each pod and text."""
     extra: dict[tuple[str, str], list[str]] = {}
     for combined in columns:
-        held = held_by(schemas, combined.name)
+        held = found.held_by(combined.name)
         for pod, column in held.items():
             for text in column.missing:
                 if any(text not in other.missing for other in held.values()):

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fl_app.tabular.combining import (
+    Columns,
     SchemaMismatch,
     check_target,
     combine,
     disagreements,
-    held_by,
     misfits,
     names_of,
     pods_by_kind,
@@ -64,7 +64,8 @@ def judge(
     """
     problems = misfits(schemas, ignore_cols=ignore_cols)
     names = names_of(schemas, ignore_cols)
-    verdicts = [_verdict(name, schemas, problems.get(name, ""), files or {}) for name in names]
+    found = Columns(schemas)
+    verdicts = [_verdict(name, found.held_by(name), schemas, problems.get(name, ""), files or {}) for name in names]
     if target is None:
         return verdicts
     others = [verdict for verdict in verdicts if verdict.name != target]
@@ -72,12 +73,14 @@ def judge(
     return [_as_target(own, schemas, files or {}), *others]
 
 
-def _verdict(name: str, schemas: Sequence[Schema], problem: str, files: Mapping[str, str]) -> ColumnVerdict:
-    held = held_by(schemas, name)
+def _verdict(
+    name: str, held: Mapping[str, Column], schemas: Sequence[Schema], problem: str, files: Mapping[str, str]
+) -> ColumnVerdict:
     told = tuple(f"{name}: {pod}: {why}" for pod, why in disagreements(schemas, name).items())
     if problem:
         return ColumnVerdict(name, "does not fit", (problem, *told), _advice(held, schemas, files))
-    alone = [Schema(name=schema.name, columns=tuple(c for c in schema.columns if c.name == name)) for schema in schemas]
+    own = {pod: (column,) for pod, column in held.items()}
+    alone = [Schema(name=schema.name, columns=own.get(schema.name, ())) for schema in schemas]
     differences = (*combine(alone).differences, *told)
     commands: dict[str, str] = {}
     if far := _far_apart(held):
@@ -102,7 +105,7 @@ def _far_apart(held: Mapping[str, Column]) -> dict[str, Column]:
 def _advice(held: Mapping[str, Column], schemas: Sequence[Schema], files: Mapping[str, str]) -> dict[str, str]:
     """Return what owners would have to do so that a column fits."""
     name = next(iter(held.values())).name
-    absent = [schema.name for schema in schemas if name not in schema.names]
+    absent = [schema.name for schema in schemas if schema.name not in held]
     categorical, numbers = pods_by_kind(held)
     if categorical and numbers:
         wanted: Kind = "continuous" if len(numbers) >= len(categorical) else "categorical"
@@ -116,7 +119,7 @@ def _advice(held: Mapping[str, Column], schemas: Sequence[Schema], files: Mappin
 def _as_target(verdict: ColumnVerdict, schemas: Sequence[Schema], files: Mapping[str, str]) -> ColumnVerdict:
     """Add to the verdict on a column what is asked of a target."""
     name = verdict.name
-    held = held_by(schemas, name)
+    held = Columns(schemas).held_by(name)
     if not held:
         return ColumnVerdict(name, "does not fit", (f"no pod has a column {name!r}",))
     problems, commands = [], dict(verdict.commands)

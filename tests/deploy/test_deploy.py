@@ -77,3 +77,4 @@ def test_units_start_again_end_in_time_and_write_where_they_must_only(path: Path
     assert service["ProtectSystem"] == "strict"
     assert service["ReadWritePaths"].startswith("/var/lib/fl-app/")
     assert service["User"] != "root"
+    assert int(service["LimitNOFILE"]) >= 65536  # a SuperLink holds a connection of each pod, and has many in a row

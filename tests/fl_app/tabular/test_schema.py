@@ -1,3 +1,6 @@
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -126,6 +129,49 @@ def test_of_many_values_only_their_number_and_examples_are_told() -> None:
     assert combine([first, dozen]).differences == (f"tail: b does not publish {', '.join(tails[:12])}",)
     long = Schema(name="a", columns=(text("tail", *(tail + 100 * "x" for tail in tails)),))
     assert all(len(difference) < 250 for difference in combine([long, second]).differences)
+
+
+class Counted(str):
+    """A text that counts how often it is compared or hashed."""
+
+    times = 0
+
+    def __eq__(self, other: object) -> bool:
+        Counted.times += 1
+        return str.__eq__(self, other)
+
+    def __lt__(self, other: str) -> bool:
+        Counted.times += 1
+        return str.__lt__(self, other)
+
+    def __hash__(self) -> int:
+        Counted.times += 1
+        return str.__hash__(self)
+
+
+def comparisons(first: Schema, second: Schema) -> int:
+    Counted.times = 0
+    with suppress(SchemaMismatch):
+        combine([first, second])
+    return Counted.times
+
+
+def of_columns(pod: str, names: Iterable[int]) -> Schema:
+    columns = tuple(number("n", 0, 8).model_copy(update={"name": Counted(f"column {place}")}) for place in names)
+    return Schema(name=pod, columns=()).model_copy(update={"columns": columns})
+
+
+def of_values(pod: str, values: Iterable[int]) -> Schema:
+    column = text("t").model_copy(update={"values": tuple(Counted(f"{value:06}") for value in values)})
+    return Schema(name=pod, columns=()).model_copy(update={"columns": (column,)})
+
+
+@pytest.mark.parametrize("of", [of_columns, of_values])
+@pytest.mark.parametrize("shift", [0, 300], ids=["alike", "others"])
+def test_combining_costs_as_much_again_for_as_many_again(of: Callable[..., Schema], shift: int) -> None:
+    """A pod that publishes many columns or values must not hold up whoever combines them."""
+    few, many = (comparisons(of("a", range(size)), of("b", range(shift, shift + size))) for size in (300, 1200))
+    assert 0 < many < 6 * few  # with n log n at most 5.1 times
 
 
 def test_equal_schemas_have_no_differences() -> None:
