@@ -4,6 +4,7 @@ from fl_app.flower.declared import Count, Mean, Sum
 from fl_app.flower.protocol_settings import Aggregation, Dropouts, Timing
 from strategies.cohort import CohortRefused
 from strategies.hooks import Hooks, Round
+from strategies.replicated_aggregation import ReplicatedAggregation
 from strategies.secure_aggregation import SecureAggregation, StartingPoint
 from strategies.steps import StepFailed
 
@@ -14,6 +15,7 @@ __all__ = [
     "Dropouts",
     "Hooks",
     "Mean",
+    "ReplicatedAggregation",
     "Round",
     "SecureAggregation",
     "StartingPoint",

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from fl_app.errors import RunFailed
 from fl_app.federation.approvals import approval_matrix
+from fl_app.flower.records import Published
 from fl_app.secagg.messages import Hello
 
 
@@ -41,7 +42,7 @@ class CohortRefused(RunFailed):
 
 @dataclass(frozen=True)
 class Cohort:
-    """Pods that answered the hello: their nodes, and what each published.
+    """Pods that answered the hello: their nodes, and what each published (``schemas`` and ``versions`` from there).
 
     ``misnamed`` has a line of text for each pod in whose name a node answers that is registered under another.
     """
@@ -52,6 +53,7 @@ class Cohort:
     approvals: dict[str, tuple[str, ...]]
     versions: dict[str, tuple[str, ...]] = field(default_factory=dict)
     misnamed: dict[str, str] = field(default_factory=dict)
+    published: dict[str, Published] = field(default_factory=dict)
 
     def check_names(self) -> None:
         """Raise `CohortRefused` if a node answers in the name of a pod under whose name it is not registered."""

@@ -10,9 +10,11 @@ from flwr.app import RecordDict
 
 from fl_app.flower import records
 from fl_app.flower.names import HELLO_MESSAGE
+from fl_app.flower.packing import packed
 from fl_app.secagg.aggregator import Aggregator
 from fl_app.secagg.errors import MalformedMessage, ProtocolError
-from fl_app.secagg.messages import Hello
+from fl_app.secagg.field import Words
+from fl_app.secagg.messages import Hello, Proof
 from fl_app.secagg.roster import verify_hello
 from strategies.cohort import Cohort, CohortRefused
 from strategies.polling import Exchange, OnWait, Reply
@@ -28,6 +30,7 @@ def say_hello(
     on_wait: OnWait | None = None,
     without: Mapping[str, int] = MappingProxyType({}),
     proposal: str = "",
+    proof: tuple[Proof, Words] | None = None,
 ) -> Cohort:
     """Ask every node, as it connects, until all requested pods have answered or ``timeout`` seconds are over.
 
@@ -41,6 +44,8 @@ def say_hello(
         Pods that are not asked.
     proposal : str
         What is proposed to the pods for what they publish.
+    proof : pair or None
+        The proof of the step that was completed last, and its sum, for the pods to follow before they answer.
 
     Raises
     ------
@@ -49,7 +54,7 @@ def say_hello(
     """
     requested = aggregator.parameters.pods
     replies = HelloReplies(aggregator, exchange.registered, requested)
-    for _, unanswered in poll_hellos(exchange, replies, secure, timeout, without.values(), proposal):
+    for _, unanswered in poll_hellos(exchange, replies, secure, timeout, without.values(), proposal, proof):
         settled = replies.settled(unanswered) | without.keys()
         pending = [name for name in requested if name not in settled]
         if not pending:
@@ -70,6 +75,7 @@ def poll_hellos(
     timeout: float,
     without: Collection[int] = (),
     proposal: str = "",
+    proof: tuple[Proof, Words] | None = None,
 ) -> Iterator[tuple[set[int], Collection[int]]]:
     """Send the hello to every node as it connects, and sort its reply in.
 
@@ -77,6 +83,8 @@ def poll_hellos(
     """
     session = replies.aggregator
     request = records.put(RecordDict(), records.HelloRequest(session.session, session.parameters, secure, proposal))
+    if proof:
+        request = packed(records.put_proof(request, *proof))
     asked, waiting = set(without), dict[str, int]()
     changed = time.monotonic()
     deadline = changed + timeout
@@ -213,4 +221,5 @@ class HelloReplies:
             approvals=self.approvals,
             versions={name: answer.published.versions for name, answer in answers.items()},
             misnamed=misnamed,
+            published={name: answer.published for name, answer in answers.items()},
         )

@@ -1,16 +1,13 @@
 """What a run tells its caller after each round, and where the caller may end it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from flwr.app import ArrayRecord, MetricRecord
 
 from fl_app.secagg.codec import Aggregate
 from strategies.polling import OnWait
 from strategies.steps import StepFailed, StepResult
-
-_NOTHING: Mapping[str, bytes] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -50,13 +47,9 @@ class Hooks:
     choose_model : callable
         Called when training is over; returns the number and the arrays of the round whose model is evaluated finally
         and returned, or None for the last one.
-    more_config : callable
-        Called before each request to train or evaluate; returns what it tells beside the configuration given.
     is_certain : callable
         Called before the final evaluation; if it returns false, all those that were declared take place rather than the
         last one alone.
-    on_evaluation : callable
-        Called with the sums of each final evaluation.
     """
 
     on_round: Callable[[Round], object] = lambda completed: None
@@ -64,6 +57,4 @@ class Hooks:
     on_wait: OnWait = lambda trip, pods: None
     should_stop: Callable[[], bool] = lambda: False
     choose_model: Callable[[], tuple[int, ArrayRecord] | None] = lambda: None
-    more_config: Callable[[], Mapping[str, bytes]] = lambda: _NOTHING
     is_certain: Callable[[], bool] = lambda: True
-    on_evaluation: Callable[[Aggregate], object] = lambda sums: None

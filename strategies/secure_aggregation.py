@@ -24,7 +24,8 @@ from fl_app.flower.names import COMPLETED_ROUNDS, EVALUATE, NUM_EXAMPLES, STATIS
 from fl_app.flower.protocol_settings import Aggregation, Dropouts, Timing
 from fl_app.secagg.canonical import Value, encode
 from fl_app.secagg.codec import Aggregate
-from fl_app.secagg.messages import Parameters
+from fl_app.secagg.field import Words
+from fl_app.secagg.messages import Parameters, Proof
 from strategies.cohort import Cohort
 from strategies.hooks import Hooks, Round
 from strategies.inner_strategy import CohortGrid, check_minima, common_request, moved, virtual_reply
@@ -99,6 +100,9 @@ class SecureAggregation(Strategy):
         If there are not two or more different pods, or the inner strategy waits for more than there are.
     """
 
+    follows = False
+    """Whether pods follow the run by sums that the server proves to them; see `ReplicatedAggregation`."""
+
     def __init__(
         self,
         inner: Strategy,
@@ -150,7 +154,11 @@ class SecureAggregation(Strategy):
         CohortRefused
             If they do not.
         """
-        self.sessions = Sessions(
+        self.sessions = self._opened(grid, num_rounds)
+        return self.sessions.cohort
+
+    def _opened(self, grid: Grid, num_rounds: int, proof: tuple[Proof, Words] | None = None) -> Sessions:
+        return Sessions(
             grid,
             self._parameters(str(grid.run.run_id), grid.run.fab_hash, num_rounds),
             secure=self.secure,
@@ -158,8 +166,8 @@ class SecureAggregation(Strategy):
             membership_changes=self.dropouts.membership_changes,
             on_wait=self.hooks.on_wait,
             proposal=self.proposal,
+            proof=proof,
         )
-        return self.sessions.cohort
 
     def declare_sizes(self, sizes: Mapping[str, int]) -> None:
         """Set how many elements metrics have that were declared before that could be known, by their names."""
@@ -223,7 +231,7 @@ class SecureAggregation(Strategy):
             # --- TRAINING, AND EVALUATION OF THE MODEL THAT COMES IN -------------
             number += 1
             log(INFO, "[ROUND %d, %d of %d completed]", number, completed, num_rounds)
-            config = ConfigRecord({**(train_config or {}), COMPLETED_ROUNDS: completed, **self.hooks.more_config()})
+            config = ConfigRecord({**(train_config or {}), COMPLETED_ROUNDS: completed})
             try:
                 done = self._train(grid, number, arrays, config, timeout)
             except StepFailed as error:
@@ -245,11 +253,9 @@ class SecureAggregation(Strategy):
             result.arrays = arrays
         # With the last one that was declared, pods forget the session.
         for turn in range(self.evaluations if self.hooks.is_certain() else 1, self.evaluations + 1):
-            config = ConfigRecord({**(evaluate_config or {}), **self.hooks.more_config()})
+            config = ConfigRecord({**(evaluate_config or {})})
             if (metrics := self._evaluate(grid, (number, turn), arrays, config, timeout)) is not None:
                 result.evaluate_metrics_clientapp[number] = metrics
-            if self.final is not None:
-                self.hooks.on_evaluation(self.final.aggregate)
         return result
 
     def configure_train(
@@ -347,7 +353,7 @@ class SecureAggregation(Strategy):
             series=self.starting_point.series or run,
             app=app,
             config=encode(self.run_config),
-            verified=False,
+            verified=self.secure and self.follows,
             **fixed_parameters(
                 self.declared,
                 self.aggregation,

@@ -10,9 +10,11 @@ from fl_app.errors import RunFailed
 from fl_app.flower import records
 from fl_app.flower.names import ROSTER_MESSAGE
 from fl_app.flower.protocol_settings import Timing
+from fl_app.replica.state import Replica
 from fl_app.secagg.aggregator import Aggregator
 from fl_app.secagg.errors import ProtocolError
-from fl_app.secagg.messages import Parameters
+from fl_app.secagg.field import Words
+from fl_app.secagg.messages import Parameters, Proof
 from strategies.cohort import Cohort, CohortRefused
 from strategies.hello import say_hello
 from strategies.polling import Exchange, OnWait
@@ -38,6 +40,8 @@ class Sessions:
         Called with a trip and the pods whose replies are outstanding.
     proposal : str
         What is proposed to the pods for what they publish.
+    proof : pair or None
+        In a resumed run, the proof of the step that was completed last, and its sum.
 
     Attributes
     ----------
@@ -47,6 +51,9 @@ class Sessions:
         Number of sessions so far.
     traffic : dict of str to Traffic
         What each kind of trip has cost so far, in all sessions.
+    proof : pair or None
+        The proof of the step that was completed last, and its sum. Pods are told it with the next step, or with the
+        hello of a new session.
 
     Raises
     ------
@@ -64,15 +71,24 @@ class Sessions:
         membership_changes: int,
         on_wait: OnWait,
         proposal: str = "",
+        proof: tuple[Proof, Words] | None = None,
     ) -> None:
         self._exchange, self._parameters, self._secure = Exchange(grid, timing.poll), parameters, secure
         self._timing, self._membership_changes, self._on_wait = timing, membership_changes, on_wait
         self._pods_lost, self._why, self._proposal = False, "", proposal
         self.traffic: dict[str, Traffic] = {}
-        self.opened = 0
+        self.opened, self.proof, self._told = 0, proof, False
         self.aggregator, self.cohort, self._steps = self._open(timing.hello, at_least=None)
 
-    def run(self, kind: str, round: int, content: RecordDict, sizes: Mapping[str, int], timeout: float) -> StepResult:
+    def run(
+        self,
+        kind: str,
+        round: int,
+        content: RecordDict,
+        sizes: Mapping[str, int],
+        timeout: float,
+        replica: Replica | None = None,
+    ) -> StepResult:
         """Run one step, see `Steps.run`; a pod that was lost may be back in the session it runs in.
 
         Raises
@@ -83,12 +99,15 @@ class Sessions:
             If no new session can be opened.
         """
         self.renew()
+        if self.proof and not self._told:
+            content = records.put_proof(content, *self.proof)
         try:
-            result = self._steps.run(kind, round, content, sizes, timeout)
+            result = self._steps.run(kind, round, content, sizes, timeout, replica)
         except StepFailed as error:
             # Pods that have answered the round before are all there, and take the next one in the same session.
             self._pods_lost, self._why = not error.spent, str(error)
             raise
+        self.proof, self._told = result.proof, False
         self._pods_lost, self._why = bool(result.lost), "; ".join(loss.why for loss in result.lost.values())
         return result
 
@@ -101,7 +120,11 @@ class Sessions:
                 f"pods were lost {self.opened} times in this run, and {self._membership_changes} are allowed; "
                 f"last: {self._why}"
             )
-        self.aggregator, self.cohort, self._steps = self._open(self._timing.rejoin, at_least=2)
+        try:
+            self.aggregator, self.cohort, self._steps = self._open(self._timing.rejoin, at_least=2)
+        except CohortRefused as error:
+            why = f"pods were lost before: {self._why}"
+            raise CohortRefused([why, *error.reasons], error.requested, error.approvals, error.lost) from error
         self._pods_lost = False
 
     def _open(
@@ -119,7 +142,9 @@ class Sessions:
             on_wait=self._on_wait,
             without=without,
             proposal=self._proposal,
+            proof=self.proof,
         )
+        self._told = True
         if self._secure:
             try:
                 self._exchange_shares(aggregator, cohort, timeout)

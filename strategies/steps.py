@@ -11,10 +11,12 @@ from fl_app.flower import records
 from fl_app.flower.names import MASKED_MESSAGES, PLAIN_MESSAGES, SURVIVORS_MESSAGE, UNMASK_MESSAGE
 from fl_app.flower.packing import packed
 from fl_app.flower.protocol_settings import Timing
+from fl_app.replica.state import Replica
 from fl_app.secagg.aggregator import Aggregator, Collection
 from fl_app.secagg.codec import Aggregate
 from fl_app.secagg.errors import AlreadyAnswered, ProtocolError
-from fl_app.secagg.messages import Step, UnmaskReply, Witness
+from fl_app.secagg.field import Words
+from fl_app.secagg.messages import Proof, Step, UnmaskReply, Witness
 from strategies.cohort import Cohort
 from strategies.polling import Exchange, MadeWhenAsked, OnWait, Quorum, payload_bytes
 from strategies.sums import MaskedSum, PlainSum, StepSum
@@ -51,11 +53,15 @@ class StepFailed(RunFailed):
 
 @dataclass(frozen=True)
 class StepResult:
-    """A completed step: the aggregate over ``pods``, and of each pod that was lost, at which trip and why."""
+    """A completed step: the aggregate over ``pods``, and of each pod that was lost, at which trip and why.
+
+    ``proof`` is what proves the sum to the pods of a verified session, and that sum.
+    """
 
     aggregate: Aggregate
     pods: tuple[str, ...]
     lost: dict[str, Loss]
+    proof: tuple[Proof, Words] | None = None
 
 
 @dataclass
@@ -106,7 +112,15 @@ class Steps:
         self._delivered: set[str] = set()
         self._traffic = traffic
 
-    def run(self, kind: str, round: int, content: RecordDict, sizes: Mapping[str, int], timeout: float) -> StepResult:
+    def run(
+        self,
+        kind: str,
+        round: int,
+        content: RecordDict,
+        sizes: Mapping[str, int],
+        timeout: float,
+        replica: Replica | None = None,
+    ) -> StepResult:
         """Send ``content`` to every pod as one step and return the decoded sum.
 
         Parameters
@@ -119,6 +133,8 @@ class Steps:
             Elements of each declared class; 1 where it is not named.
         timeout : float
             Seconds for the pods' answers.
+        replica : Replica or None
+            The replica on which the step is asked, in a verified session; a pod that lacks it is sent it.
 
         Raises
         ------
@@ -131,9 +147,9 @@ class Steps:
         step = Step(self._aggregator.session, kind, round, names, tuple(sizes.get(name, 1) for name in names))
         request = records.put(RecordDict(dict(content)), step)
         travelling = packed(request)
-        contents = {node: self._addressed(travelling, name) for node, name in self._names.items()}
+        contents = {node: self._addressed(travelling, name, replica) for node, name in self._names.items()}
         if self._secure:
-            total: StepSum = MaskedSum(self._aggregator, step, request)
+            total: StepSum = MaskedSum(self._aggregator, step, request, replica.digest if replica else b"")
             message_type, quorum = MASKED_MESSAGES[kind], Quorum(self._aggregator.threshold, self._timing.grace)
         else:
             total, message_type, quorum = PlainSum(classes, step.sizes), PLAIN_MESSAGES[kind], None
@@ -145,10 +161,10 @@ class Steps:
             if isinstance(total, MaskedSum) and total.collection.unmasks:
                 is_last = self._aggregator.parameters.is_last(kind, round)
                 lost |= self._unmask(total.collection, lost, min(timeout, self._timing.unmask), everyone=is_last)
-            aggregate = total.result()
+            aggregate, proof = total.result(), total.proof()
         except ProtocolError as error:
             raise StepFailed(kind, round, lost, str(error)) from error
-        return StepResult(aggregate, tuple(name for name in self._cohort.nodes if name not in lost), lost)
+        return StepResult(aggregate, tuple(name for name in self._cohort.nodes if name not in lost), lost, proof)
 
     def _unmask(
         self, collection: Collection, lost: Mapping[str, Loss], timeout: float, *, everyone: bool
@@ -213,8 +229,11 @@ class Steps:
         traffic.seconds.append(time.monotonic() - started)
         return lost
 
-    def _addressed(self, request: RecordDict, name: str) -> RecordDict:
-        """Return the request with the sealed shares for one pod, until they have been delivered."""
+    def _addressed(self, request: RecordDict, name: str, replica: Replica | None) -> RecordDict:
+        """Return the request with what one pod lacks, until it has been delivered: sealed shares, and the replica."""
         if not self._secure or name in self._delivered:
             return request
-        return records.put_shares(request, self._aggregator.shares_for(name))
+        addressed = records.put_shares(request, self._aggregator.shares_for(name))
+        if replica and replica.place and self._cohort.hellos[name].followed != replica.digest:
+            addressed = records.put_replica(addressed, replica.to_bytes())
+        return addressed

@@ -11,7 +11,8 @@ from fl_app.flower.names import WEIGHT
 from fl_app.secagg.aggregator import Aggregator
 from fl_app.secagg.codec import Aggregate
 from fl_app.secagg.errors import AggregateRefused
-from fl_app.secagg.messages import ElementClass, MaskedReply, Step
+from fl_app.secagg.field import Words
+from fl_app.secagg.messages import ElementClass, MaskedReply, Proof, Step
 
 
 class StepSum(Protocol):
@@ -26,6 +27,9 @@ class StepSum(Protocol):
     def result(self) -> Aggregate:
         """Return the aggregate of all replies."""
 
+    def proof(self) -> tuple[Proof, Words] | None:
+        """Return what proves the sum to pods that follow the run, and the sum itself; None where nothing does."""
+
 
 class MaskedSum:
     """The sum of masked vectors in the field.
@@ -38,10 +42,13 @@ class MaskedSum:
         The step.
     request : RecordDict
         The common request, which is bound into the masks.
+    followed : bytes
+        Digest of the replica on which the step is asked, b"" outside verified sessions.
     """
 
-    def __init__(self, aggregator: Aggregator, step: Step, request: RecordDict) -> None:
-        self.collection = aggregator.collect(step, records.request_digest(request))
+    def __init__(self, aggregator: Aggregator, step: Step, request: RecordDict, followed: bytes = b"") -> None:
+        self._verified = aggregator.parameters.verified
+        self.collection = aggregator.collect(step, records.request_digest(request), followed)
 
     def add(self, sender: str, content: RecordDict) -> None:
         """Add one masked vector, once its signature has been verified."""
@@ -54,6 +61,10 @@ class MaskedSum:
     def result(self) -> Aggregate:
         """Return the decoded sum."""
         return self.collection.result()
+
+    def proof(self) -> tuple[Proof, Words] | None:
+        """Return the proof of a verified session's sum, and the sum; to be called once it has been decoded."""
+        return self.collection.proof() if self._verified else None
 
 
 class PlainSum:
@@ -95,3 +106,6 @@ class PlainSum:
             raise AggregateRefused("the pods' total weight is zero: there is nothing to average")
         means = {name: total / self._weight if self._weighted[name] else total for name, total in self._sums.items()}
         return Aggregate(self._pods, self._weight, 0, means)
+
+    def proof(self) -> None:
+        """Return nothing: pods that send their values in the clear believe what they are told."""

@@ -9,7 +9,7 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 
 from client.app.owner import Owner
 from fl_app.flower import records
-from fl_app.secagg.errors import NotApproved, PodPaused, ProtocolError, SessionRefused, WrongKey
+from fl_app.secagg.errors import NotApproved, PodPaused, ProtocolError, SessionRefused, SumRefused, WrongKey
 from fl_app.secagg.ledger_protocol import Account
 from fl_app.secagg.messages import Hello, Record
 from fl_app.secagg.pod_session import PodSession
@@ -71,6 +71,8 @@ class Call:
         The ledger's entry on the failure, which names the step, keeps the pod out of the series from then on. A step
         that its owner has stopped has not failed: its entry names the message, as if it had not begun.
         """
+        if isinstance(error, SumRefused) and (session := self.remembered()):
+            self.save(session.closed())  # the server has lied, whichever message that came with
         if not self.round:
             return
         if isinstance(error, _OWNERS_WORD):

@@ -118,6 +118,15 @@ class Ledger:
         with self._open() as database:
             return _last_round(database, series) or 0
 
+    def followed(self, series: str) -> tuple[int, bytes]:
+        """Return how far a series has been followed and the digest of the replica; (0, 32 zero bytes) for nothing."""
+        query = "SELECT detail FROM entries WHERE series = ? AND event = 'followed' ORDER BY seq DESC LIMIT 1"
+        with self._open() as database:
+            for (detail,) in database.execute(query, (series,)):
+                place, _, known = detail.partition(":")
+                return int(place), bytes.fromhex(known)
+        return 0, bytes(32)
+
     def enter_begin(self, account: Account | str, kind: str, round: int, label: bytes, head: bytes) -> bytes:
         """Enter that a step begins, whatever becomes of it, and return the new head.
 

@@ -25,6 +25,8 @@ from fl_app.flower.protocol_settings import MAX_WEIGHTS
 from fl_app.pod.definition import Pod
 from fl_app.pod.pod_file import load_pod
 from fl_app.pod.policy import TrainingLimit
+from fl_app.replica.declared import Declared
+from fl_app.replica.tabular import CONTRIBUTORS_OF, TabularRule
 from fl_app.run_plan import implied_parameters
 from fl_app.secagg.errors import ValueRefused
 from fl_app.system.home import ENCODED_DIRECTORY, pod_home
@@ -32,7 +34,7 @@ from fl_app.tabular.encoding import Encoded, Encoding, statistic_sums
 from fl_app.tabular.evaluation import MAX_LOSS, Counts, scored_classes
 from fl_app.tabular.label_counts import LABELS, label_sums
 from fl_app.tabular.schema import CombinedSchema
-from fl_app.tabular.score_cells import Edges, checked_edges
+from fl_app.tabular.score_cells import Edges, checked_ends, edges_of
 from fl_app.tabular.settings import DataStructure
 
 if TYPE_CHECKING:
@@ -67,7 +69,19 @@ def find_owner(context: Context) -> Owner:
     def schema(proposal: str) -> str:
         return PodTable.of(pod).schema(proposal, pod_home(pod.name, home) / ENCODED_DIRECTORY)
 
-    return owner_of(pod.name, pod.approved_pods, pod.policy, home=home, schema=schema)
+    def declares(settings: str) -> str:
+        return declared_by(pod, RunConfig.from_json(settings), pod_home(pod.name, home) / ENCODED_DIRECTORY)
+
+    return owner_of(pod.name, pod.approved_pods, pod.policy, home=home, schema=schema, declares=declares)
+
+
+def declared_by(pod: Pod, config: RunConfig, directory: Path) -> str:
+    """Return what a pod declares of itself for a run, as JSON: its terms, and to which evaluations it can add."""
+    proposal = config.columns.to_json() if config.columns else ""
+    enough = PodTable.of(pod).enough_rows(config.datastructure.target, proposal, directory)
+    return Declared(
+        minimum_cohort=pod.policy.minimum_cohort, least_rows=pod.policy.minimum_category_count, **enough
+    ).to_json()
 
 
 def requested_training(settings: str) -> Mapping[TrainingLimit, int | None]:
@@ -92,7 +106,13 @@ def check_size(pod: Pod, config: RunConfig) -> None:
         raise ValueRefused(f"pod '{pod.name}' has more than {config.max_weight} rows, the run's max_weight; {what}")
 
 
-masked = MaskedApp(app, owner=find_owner, requested_training=requested_training, implied_parameters=implied_parameters)
+masked = MaskedApp(
+    app,
+    owner=find_owner,
+    requested_training=requested_training,
+    implied_parameters=implied_parameters,
+    rule=TabularRule(),
+)
 
 
 @masked.statistics()
@@ -161,7 +181,11 @@ class Task:
     config: RunConfig
     encoding: Encoding
     network: "nn.Module"
-    edges: Edges | None
+    edges: Edges
+
+    def adds(self, pod: str, part: str) -> bool:
+        """Say whether a pod's "validation" or "test" rows are counted in this session."""
+        return pod in str(self.settings[CONTRIBUTORS_OF[part]]).split(",")
 
     @classmethod
     def of(cls, message: Message) -> "Task":
@@ -177,10 +201,9 @@ class Task:
         network = build_network(encoding, config.architecture)
         arrays = message.content.array_records[names.ARRAYS_RECORD]
         load_state(network, {name: array.numpy() for name, array in arrays.items()})
-        edges = settings.get(names.SCORE_EDGES)
-        classes = scored_classes(len(encoding.labels))
-        checked = checked_edges(edges, classes) if isinstance(edges, bytes) else None
-        return cls(settings, config, encoding, network, checked)
+        given = settings[names.SCORE_EDGES]
+        ends = checked_ends(given if isinstance(given, bytes) else b"", scored_classes(len(encoding.labels)))
+        return cls(settings, config, encoding, network, edges_of(ends))
 
 
 def encoded_rows(task: Task, part: str, pod: Pod, home: Path | None) -> Encoded:
@@ -189,10 +212,13 @@ def encoded_rows(task: Task, part: str, pod: Pod, home: Path | None) -> Encoded:
 
 
 def count_rows(task: Task, part: str, pod: Pod, home: Path | None) -> Counts:
-    """Return how the network does on a part's rows; zeros where the owner does not let such counts leave in a sum."""
+    """Return how the network does on a part's rows; zeros where they are not counted, in a session of these pods."""
     from fl_app.tabular.training import evaluate as evaluate_network
 
-    rows, classes = encoded_rows(task, part, pod, home), len(task.encoding.labels)
+    classes = len(task.encoding.labels)
+    if not task.adds(pod.name, part):
+        return Counts.zeros(classes)
+    rows = encoded_rows(task, part, pod, home)
     return evaluate_network(task.network, rows, task.edges) if _enough(rows, classes, pod) else Counts.zeros(classes)
 
 

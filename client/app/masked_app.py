@@ -27,11 +27,13 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from client.app.call import Call
+from client.app.follower import Follower
 from client.app.handler_values import Handler, Handlers, Values
 from client.app.owner import Owner, installed, write_log
 from client.app.policy_checks import (
     ImpliedParameters,
     RequestedTraining,
+    bound_settings,
     check_app,
     check_plain,
     check_request,
@@ -40,9 +42,10 @@ from client.app.policy_checks import (
 from fl_app.errors import DataError
 from fl_app.flower import names, records
 from fl_app.flower.packing import unpacked
-from fl_app.secagg.errors import MalformedMessage, ProtocolError, SessionRefused
+from fl_app.replica.rule import Rule
+from fl_app.secagg.errors import MalformedMessage, PolicyRefused, ProtocolError, SessionRefused
 from fl_app.secagg.ledger_protocol import Account
-from fl_app.secagg.messages import Step, SurvivorsRequest, UnmaskRequest
+from fl_app.secagg.messages import Parameters, Step, SurvivorsRequest, UnmaskRequest
 from fl_app.secagg.pod_session import PodSession
 from fl_app.secagg.unmasking import unmask, witness
 from fl_app.system.printable import one_line
@@ -61,6 +64,10 @@ class MaskedApp:
         The app on which the protocol's handlers are registered.
     owner : callable
         Finds, from Flower's context, the owner in whose name to answer.
+    rule : Rule, optional
+        How the app's runs are followed. With it the pods take part in verified sessions only: all that a handler is
+        given they have made themselves, of what they publish and of sums that the server proves. Without it handlers
+        are given what the server sends, and a server that lies chooses the model that is trained.
     requested_training : callable, optional
         Reads how much training a run's settings ask for, so that the owner's limits on it can be kept; see
         `client.app.policy_checks.RequestedTraining`. A session that binds no settings that it can read is refused, and
@@ -77,8 +84,9 @@ class MaskedApp:
         owner: Callable[[Context], Owner],
         requested_training: RequestedTraining | None = None,
         implied_parameters: ImpliedParameters | None = None,
+        rule: Rule | None = None,
     ) -> None:
-        self._app, self._owner = app, owner
+        self._app, self._owner, self._rule = app, owner, rule
         self._requested_training, self._implied_parameters = requested_training, implied_parameters
         self._handlers = Handlers()
         self._register(names.HELLO_MESSAGE, self._answer_hello)
@@ -180,11 +188,12 @@ class MaskedApp:
         check_app(owner, parameters)
         if parameters.steps and owner.name not in parameters.pods:
             return call.give("bystander", records.Bystander(owner.name))
-        approves = tuple(pod for pod in parameters.pods if pod in owner.approved)
-        published = records.Published(owner.schema(request.proposal), approves, installed())
-        fresh = PodSession.open(owner.name, owner.signer, request.session, parameters, published.digest(), b"")
+        published = self._published(owner, request)
+        opened = partial(
+            PodSession.open, owner.name, owner.signer, request.session, parameters, published.digest(), b""
+        )
         if not parameters.steps:  # schema discovery: the pod publishes, and no session begins
-            return call.give_hello("look", fresh.own, published)
+            return call.give_hello("look", opened().own, published)
         if known and known.own.session == request.session and known.parameters == parameters:
             # Asked again: the same keys, which may be in a roster by now, and what was signed with them.
             if call.session().own.published != published.digest():
@@ -194,6 +203,10 @@ class MaskedApp:
             raise SessionRefused("the parameters are not those that this run began with")
         hooks = self._requested_training, self._implied_parameters
         check_request(owner, parameters, request.secure, str(call.context.run_id), *hooks)
+        follower = self._follower(call, parameters, request.secure)
+        if follower:
+            follower.take_proof(call.message.content)
+        fresh = opened(*follower.stated()) if follower else opened()
         keys = {pod: owner.approved.get(pod, owner.signer.public_bytes) for pod in parameters.pods}
         account = Account(parameters.run, parameters.series, keys)
         size, head = len(fresh.own.to_bytes()) + len(published.to_bytes()), known.head if known else b""
@@ -202,8 +215,10 @@ class MaskedApp:
         return records.put_published(records.put(RecordDict(), fresh.own), published)
 
     def _answer_roster(self, call: Call) -> RecordDict:
-        hellos = records.take(call.message.content, records.RosterRequest).hellos
-        session = call.session().accept_roster(hellos, call.owner.signer, call.owner.cohort)
+        hellos, known = records.take(call.message.content, records.RosterRequest).hellos, call.session()
+        if known.parameters.verified and (follower := self._follower(call, known.parameters, secure=True)):
+            follower.check_roster(hellos)
+        session = known.accept_roster(hellos, call.owner.signer, call.owner.cohort)
         call.account, reply = session.account, records.RosterReply(session.sealed)
         head = call.enter("roster", reply, detail=session.joined().digest, head=session.head)
         call.save(session.at(head))
@@ -229,14 +244,23 @@ class MaskedApp:
         step, session, content = _step(call.message, kind), call.session(), call.message.content
         if (shares := records.take_shares(content)) is not None:
             session = session.accept_shares(shares)
-        check_settings(session.parameters, content, required=self._requested_training is not None)
+        session.check_step(step)
+        followed, follower = b"", self._follower(call, session.parameters, secure=True)
+        if follower:
+            replica, call.message.content = follower.prepare(content, session, step)
+            followed = replica.digest
+        else:
+            check_settings(session.parameters, content, required=self._requested_training is not None)
         # Spent in the ledger before anything is computed for it. Were it spent with its answer, a pod that failed or
         # was killed in between could be asked for the same round again, with another model.
         request = records.request_digest(content)
-        session = session.begin(step, request, call.owner.ledger)
+        session = session.begin(step, request, call.owner.ledger, followed)
         weight, values = self._compute(call, session, step)
         # Masked, signed and entered. Without self masks nothing is left to be unmasked after the last step.
-        session, vector, reply = session.mask(step, request, weight, values, call.owner.ledger, call.owner.signer)
+        answer = (step, request, weight, values, call.owner.ledger, call.owner.signer, followed)
+        session, vector, reply = session.mask(*answer)
+        if follower:
+            follower.expect(session, step)
         call.save(session.closed() if session.over and not reply.shares else session)
         return records.put_vector(records.put(RecordDict(), reply), vector)
 
@@ -253,6 +277,35 @@ class MaskedApp:
         size = sum(array.nbytes for array in arrays.values())
         call.save(session.at(call.owner.ledger.enter_answer(*entry, session.head, size)))
         return records.put_values(RecordDict(), arrays)
+
+    def _published(self, owner: Owner, request: records.HelloRequest) -> records.Published:
+        """Return what the pod shows for a hello, which proposes what the run's settings propose and nothing else."""
+        parameters = request.parameters
+        approves = tuple(pod for pod in parameters.pods if pod in owner.approved)
+        settings = bound_settings(parameters)
+        if self._rule is None or settings is None or not parameters.steps:
+            return records.Published(owner.schema(request.proposal), approves, installed())
+        if request.proposal != self._rule.proposal(settings):
+            raise SessionRefused("the hello proposes something else than the settings of the run")
+        return records.Published(owner.schema(request.proposal), approves, installed(), owner.declares(settings))
+
+    def _follower(self, call: Call, parameters: Parameters, secure: bool) -> Follower | None:
+        """Return what follows a verified session; None where nothing does, with vectors in the clear or without a rule.
+
+        Raises
+        ------
+        PolicyRefused
+            If the session is verified and the app cannot follow it, or the other way round.
+        """
+        if parameters.verified != (secure and self._rule is not None):
+            raise PolicyRefused(
+                f"pod '{call.owner.name}' takes part in verified sessions only"
+                if secure and self._rule
+                else f"pod '{call.owner.name}' cannot follow this run: its app has no rule for it"
+            )
+        if self._rule is None or not parameters.verified:
+            return None
+        return Follower.of(self._rule, call, parameters)
 
     def _compute(self, call: Call, session: PodSession, step: Step) -> tuple[int, Values]:
         """Return the weight and values of a step that has begun, if its owner still wants it answered after that."""

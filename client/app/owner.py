@@ -14,14 +14,14 @@ from fl_app.identity.known_pods import Keyring, known_pods
 from fl_app.pod.policy import Policy
 from fl_app.secagg.crypto import Signer
 from fl_app.secagg.roster import CohortPolicy
-from fl_app.system.home import LEDGER_FILE, LOG_FILE, PAUSED_FILE, pod_home
+from fl_app.system.home import LEDGER_FILE, LOG_FILE, PAUSED_FILE, REPLICAS_DIRECTORY, pod_home
 from fl_app.system.printable import printable
 
 VERIFIED_APP = "FL_APP_VERIFIED_APP"
 """Set by the guard that starts this process: SHA-256 of the app's bundle, which the owner has approved."""
 
 
-def _no_schema(proposal: str) -> str:
+def _nothing(asked: str) -> str:
     return ""
 
 
@@ -54,6 +54,10 @@ class Owner:
         Hash of the app's bundle that the owner's guard has verified; "" where there is no guard.
     paused : callable
         Says whether the owner has paused the pod.
+    replicas : Path
+        Directory of what the pod has followed of each series; see `client.app.replica_store`.
+    declares : callable
+        Returns what the pod declares of itself beside its schema, given the settings of a run.
     """
 
     name: str
@@ -62,9 +66,11 @@ class Owner:
     ledger: Ledger
     policy: Policy = field(default_factory=Policy)
     log: Path | None = None
-    schema: Callable[[str], str] = _no_schema
+    schema: Callable[[str], str] = _nothing
     app: str = ""
     paused: Callable[[], bool] = _never
+    replicas: Path = Path("replicas")
+    declares: Callable[[str], str] = _nothing
 
     @property
     def cohort(self) -> CohortPolicy:
@@ -84,7 +90,8 @@ def owner_of(
     policy: Policy,
     *,
     home: Path | None = None,
-    schema: Callable[[str], str] = _no_schema,
+    schema: Callable[[str], str] = _nothing,
+    declares: Callable[[str], str] = _nothing,
 ) -> Owner:
     """Return the owner of pod ``name`` with the key, the keyring and the ledger of its home.
 
@@ -109,6 +116,8 @@ def owner_of(
         schema=schema,
         app=app,
         paused=(directory / PAUSED_FILE).exists,
+        replicas=directory / REPLICAS_DIRECTORY,
+        declares=declares,
     )
 
 

@@ -1,9 +1,12 @@
 """A pod's table at work: read at most once per process and change of the file, split, described and encoded."""
 
+import json
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from client.app.encoded_rows import EncodedRows
 from client.app.row_split import split_rows
@@ -11,7 +14,8 @@ from client.app.table_cache import Identity, TableCache, identity_of
 from fl_app.flower import records
 from fl_app.pod.definition import Pod
 from fl_app.tabular.column_spec import ColumnSpec, agree
-from fl_app.tabular.encoding import Encoded, Encoding
+from fl_app.tabular.encoding import FIRST_VALUE, Encoded, Encoding, codes_of
+from fl_app.tabular.label_counts import LabelCounts
 from fl_app.tabular.schema import Schema, schema_of
 
 if TYPE_CHECKING:
@@ -56,6 +60,36 @@ class PodTable:
             Where it is kept for the next process, which then need not read the table; None: nowhere.
         """
         return TableCache(directory, self.pod).published(proposal, lambda: self._described(proposal))
+
+    def enough_rows(self, target: str, proposal: str, directory: Path | None = None) -> dict[str, bool]:
+        """Say of the validation and of the test rows whether they hold as many of each class as the owner asks for.
+
+        Parameters
+        ----------
+        target, proposal : str
+            The column, and what the modeller proposes for the columns.
+        directory : Path or None
+            Where the answer is kept for the next process, which then need not read the table; None: nowhere.
+        """
+        asked = json.dumps(["rows of each class", target, proposal])
+        kept = TableCache(directory, self.pod).published(
+            asked, lambda: self._enough_rows(target, self.schema(proposal, directory))
+        )
+        enough: dict[str, bool] = json.loads(kept)
+        return enough
+
+    def _enough_rows(self, target: str, described: str) -> str:
+        schema, enough = Schema.from_json(described), {}
+        for part in PARTS[1:]:
+            counts = np.zeros(1, np.int64)
+            if target in schema.names:
+                column = schema.column(target).as_categories()
+                codes = codes_of(self.rows(part), column)
+                counts = np.bincount(codes, minlength=LabelCounts.size(column))[FIRST_VALUE:]
+            enough[part] = bool(
+                len(counts) and (counts >= self.pod.policy.minimum_rows_per_class).all() and counts.any()
+            )
+        return json.dumps(enough)
 
     def _described(self, proposal: str) -> str:
         config, least = self.pod.data_config, self.pod.policy.minimum_category_count

@@ -101,7 +101,7 @@ def check_bounds(owner: Owner, parameters: Parameters, implied_parameters: Impli
         return
     begun = owner.ledger.last_round(parameters.series)
     try:
-        implied = implied_parameters(_bound_settings(parameters) or "", _declared_rounds(parameters), begun)
+        implied = implied_parameters(bound_settings(parameters) or "", _declared_rounds(parameters), begun)
     except FlAppError as error:
         raise PolicyRefused(f"pod '{owner.name}' cannot read the run's settings") from error
     if others := [name for name, value in implied.items() if getattr(parameters, name) != value]:
@@ -118,7 +118,7 @@ def check_settings(parameters: Parameters, content: RecordDict, *, required: boo
     required : bool
         Whether the step must name them: the app reads settings.
     """
-    bound = _bound_settings(parameters)
+    bound = bound_settings(parameters)
     named = [record[RUN] for record in content.config_records.values() if RUN in record]
     others = bound is not None and any(settings != bound for settings in named)
     if others or (required and not named):
@@ -130,7 +130,7 @@ def _requested(
 ) -> Mapping[TrainingLimit, int | None]:
     """Return what the bound settings ask for, under every term."""
     try:
-        amounts = requested_training(_bound_settings(parameters) or "")
+        amounts = requested_training(bound_settings(parameters) or "")
         return {term: amounts[term] for term in TRAINING_LIMITS}
     except (FlAppError, KeyError) as error:  # a limit that cannot be compared with anything is not kept
         raise PolicyRefused(
@@ -143,7 +143,7 @@ def _declared_rounds(parameters: Parameters) -> int:
     return sum(plan.rounds for plan in parameters.steps if plan.kind == TRAIN)
 
 
-def _bound_settings(parameters: Parameters) -> str | None:
+def bound_settings(parameters: Parameters) -> str | None:
     """Return the run's settings as the session's parameters hold them, None where they hold none."""
     config = decode(parameters.config) if parameters.config else None
     settings = config.get(RUN) if isinstance(config, dict) else None

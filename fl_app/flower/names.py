@@ -30,6 +30,10 @@ SECAGG_RECORD, SHARES_RECORD, MASKED_RECORD, VALUES_RECORD = "secagg", "shares",
 PUBLISHED_RECORD = "published"
 SEALED, VECTOR, CONTENT = "sealed", "vector", "content"
 PACKED_RECORD = "packed"
+COHORT_RECORD, PROOF_RECORD, SUM_RECORD, REPLICA_RECORD = "cohort", "proof", "sum", "replica"
+"""What each pod of a session publishes; the proof of the sum before, and that sum; a replica for a pod without."""
+CHECKED_APART = frozenset({SHARES_RECORD, PROOF_RECORD, SUM_RECORD, REPLICA_RECORD})
+"""Records that a step's label does not cover."""
 CONFIG_RECORD, METRICS_RECORD, ARRAYS_RECORD = "config", "metrics", "arrays"
 
 # Keys of the config record. Numbers of rounds may be skipped, so the completed ones are counted apart.
@@ -38,6 +42,7 @@ PROXIMAL_MU = "proximal-mu"
 RUN, ENCODING = "run", "encoding"
 SCHEMA, DATASTRUCTURE = "schema", "datastructure"
 SCORE_EDGES = "score-edges"
+MODEL_ROUND, CONTRIBUTORS, TEST_CONTRIBUTORS = "model-round", "contributors", "test-contributors"
 
 # Metrics and segments. An evaluation's mean travels as a sum over its examples, beside their count.
 NUM_EXAMPLES, LOSS = "num-examples", "loss"

@@ -10,16 +10,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 import numpy.typing as npt
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from fl_app.flower.names import (
+    CHECKED_APART,
+    COHORT_RECORD,
     CONTENT,
     MASKED_RECORD,
+    PROOF_RECORD,
     PUBLISHED_RECORD,
+    REPLICA_RECORD,
     SEALED,
     SECAGG_RECORD,
     SHARES_RECORD,
+    SUM_RECORD,
     VALUES_RECORD,
     VECTOR,
 )
@@ -27,7 +33,7 @@ from fl_app.secagg import npy
 from fl_app.secagg.canonical import Value, digest
 from fl_app.secagg.errors import MalformedMessage, NotApproved, ProtocolError, TooLarge
 from fl_app.secagg.field import Words
-from fl_app.secagg.messages import Hello, Parameters, Record, SealedShare
+from fl_app.secagg.messages import Hello, Parameters, Proof, Record, SealedShare
 from fl_app.system.files import has_no_space
 
 MAX_MESSAGE = 4 << 20
@@ -53,12 +59,14 @@ class HelloRequest(Record):
 class Published(Record):
     """What a pod shows on purpose: its schema, which of the requested pods its owner approves, what it has installed.
 
-    ``versions`` are written as "flwr 1.41.0".
+    ``versions`` are written as "flwr 1.41.0"; ``declared`` is what the app has the pod say of itself for a run's
+    settings, in the app's own words.
     """
 
     schema: str
     approves: tuple[str, ...]
     versions: tuple[str, ...] = ()
+    declared: str = ""
 
     def digest(self) -> bytes:
         """Return the 32 bytes that stand for it in the pod's hello."""
@@ -135,11 +143,81 @@ def take_published(content: RecordDict, hello: Hello) -> Published:
     data = record.get(CONTENT) if isinstance(record, ConfigRecord) and len(record) == 1 else None
     if not isinstance(data, bytes):
         raise MalformedMessage(f"the hello of pod '{hello.name}' came without what the pod publishes")
+    return _published(data, hello)
+
+
+def _published(data: Any, hello: Hello) -> Published:
+    if not isinstance(data, bytes):
+        raise MalformedMessage(f"what pod '{hello.name}' publishes is no message")
     check_size(f"what pod '{hello.name}' publishes", len(data))
     published = Published.from_bytes(data)
     if published.digest() != hello.published:
         raise MalformedMessage(f"what came with the hello of pod '{hello.name}' is not what it publishes")
     return published
+
+
+def put_cohort(content: RecordDict, published: Mapping[str, Published]) -> RecordDict:
+    """Add what each pod of a session publishes to ``content`` and return it."""
+    content[COHORT_RECORD] = ConfigRecord({name: shown.to_bytes() for name, shown in published.items()})
+    return content
+
+
+def take_cohort(content: RecordDict, hellos: Sequence[Hello]) -> dict[str, Published]:
+    """Return what each pod of a roster publishes.
+
+    Raises
+    ------
+    MalformedMessage, TooLarge
+        Unless it is there of each pod and of no other, under the digest in the pod's hello.
+    """
+    record = content.get(COHORT_RECORD)
+    if not isinstance(record, ConfigRecord) or set(record) != {hello.name for hello in hellos}:
+        raise MalformedMessage("the first step came without what each pod publishes")
+    return {hello.name: _published(record[hello.name], hello) for hello in hellos}
+
+
+def put_proof(content: RecordDict, proof: Proof, total: Words) -> RecordDict:
+    """Return a copy of ``content`` (records shared) with the proof of a step and the sum that it proves."""
+    return RecordDict(
+        {
+            **content,
+            PROOF_RECORD: ConfigRecord({CONTENT: proof.to_bytes()}),
+            SUM_RECORD: ArrayRecord({VECTOR: array_from(total)}),
+        }
+    )
+
+
+def take_proof(content: RecordDict) -> tuple[Proof, Words] | None:
+    """Return the proof of a step and the sum in ``content``, None if there is none."""
+    record, total = content.get(PROOF_RECORD), content.get(SUM_RECORD)
+    if record is None and total is None:
+        return None
+    data = record.get(CONTENT) if isinstance(record, ConfigRecord) and len(record) == 1 else None
+    if not isinstance(data, bytes) or not isinstance(total, ArrayRecord) or set(total) != {VECTOR}:
+        raise MalformedMessage("a proof that is not one message and one sum")
+    check_size("a proof", len(data))
+    return Proof.from_bytes(data), array_of(total[VECTOR])
+
+
+def put_replica(content: RecordDict, replica: bytes) -> RecordDict:
+    """Return a copy of ``content`` (records shared) with a replica for a pod that lacks it."""
+    held = npy.filled(
+        (len(replica),), np.dtype(np.uint8), lambda out: out.__setitem__(..., np.frombuffer(replica, "u1"))
+    )
+    return RecordDict({**content, REPLICA_RECORD: ArrayRecord({CONTENT: array_from(held)})})
+
+
+def take_replica(content: RecordDict) -> bytes | None:
+    """Return the bytes of the replica in ``content``, None if there is none."""
+    record = content.get(REPLICA_RECORD)
+    if record is None:
+        return None
+    if not isinstance(record, ArrayRecord) or set(record) != {CONTENT}:
+        raise MalformedMessage("a replica that is not one array")
+    held = array_of(record[CONTENT])
+    if held.dtype != np.uint8 or held.ndim != 1:
+        raise MalformedMessage("a replica that is not bytes")
+    return held.tobytes()
 
 
 def put_shares(content: RecordDict, shares: Sequence[SealedShare]) -> RecordDict:
@@ -207,9 +285,12 @@ def array_of(array: Array) -> npt.NDArray[Any]:
 def request_digest(content: RecordDict) -> bytes:
     """Return the digest of the whole common request: every record, every array's name, dtype, shape and bytes.
 
-    Only the sealed shares, which differ from pod to pod and carry signatures of their own, stay outside.
+    Outside stays what is checked by itself: sealed shares, which differ from pod to pod and carry signatures of their
+    own; the proof of the step before, and a replica for a pod that lacks it. What these two make of a pod's replica is
+    under the step's label.
     """
-    return digest("fl-app/secagg/1/request", [[n, _record(content[n])] for n in sorted(content) if n != SHARES_RECORD])
+    common = [[name, _record(content[name])] for name in sorted(content) if name not in CHECKED_APART]
+    return digest("fl-app/secagg/1/request", common)
 
 
 def _record(record: ArrayRecord | ConfigRecord | MetricRecord) -> Value:

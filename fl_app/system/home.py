@@ -11,6 +11,7 @@
             pod.log          errors that are told to nobody but the owner
             paused           an empty file; while it exists the pod answers nobody
             encoded/         the table's rows as arrays, its digest and what it publishes, for the next message
+            replicas/        what it has followed of each run, its last model included
             apps/, refused/  versions of the app that the owner has approved, and the last ones refused
             flower/          what its node runs and unpacks
         modeller/            identity.key, name
@@ -32,6 +33,7 @@ LEDGER_FILE = "ledger.db"
 LOG_FILE = "pod.log"
 PAUSED_FILE = "paused"
 ENCODED_DIRECTORY = "encoded"
+REPLICAS_DIRECTORY = "replicas"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 

@@ -17,6 +17,8 @@ from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.settings import ARCHITECTURES, DEFAULT_ARCHITECTURE
 
 HIDDEN = (256, 128)
+PERIODIC_SCALE = 0.1
+"""Deviation of the first frequencies of periodic embeddings."""
 
 
 class Categories(nn.Module):
@@ -104,7 +106,7 @@ def _periodic(columns: int, width: int) -> nn.Module:
     """Periodic embeddings of numbers, as in the same paper as the piecewise-linear ones."""
     from rtdl_num_embeddings import PeriodicEmbeddings
 
-    made: nn.Module = PeriodicEmbeddings(columns, width, frequency_init_scale=0.1, lite=False)
+    made: nn.Module = PeriodicEmbeddings(columns, width, frequency_init_scale=PERIODIC_SCALE, lite=False)
     return made
 
 
@@ -220,7 +222,7 @@ class Tutorial(nn.Module):
 
 
 def build_network(encoding: Encoding, architecture: str = DEFAULT_ARCHITECTURE, seed: int = 0) -> nn.Module:
-    """Build a network; the same arguments give the same parameters, and torch's own generator is left alone.
+    """Build a network; the same arguments give the same parameters, on any processor.
 
     Its ``forward(numbers, bins, codes)`` takes the arrays of :class:`~fl_app.tabular.encoding.Encoded` as
     tensors and returns logits, float [n, C]; in training, those of an ensemble are float [n, members, C].
@@ -228,14 +230,51 @@ def build_network(encoding: Encoding, architecture: str = DEFAULT_ARCHITECTURE, 
     if architecture not in ARCHITECTURES:
         raise UsageError(f"unknown architecture {architecture!r}; allowed are {', '.join(ARCHITECTURES)}")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
         match architecture:
             case "tabm":
-                return TabM(encoding)
+                network: nn.Module = TabM(encoding)
             case "tutorial":
-                return Tutorial(encoding)
+                network = Tutorial(encoding)
             case _:
-                return Mlp(encoding, periodic=architecture == "periodic")
+                network = Mlp(encoding, periodic=architecture == "periodic")
+    _draw(network, seed)
+    return network
+
+
+def _draw(network: nn.Module, seed: int) -> None:
+    """Draw the parameters anew, but for those that start at a constant.
+
+    Every pod builds the first network itself, and all must get the same one to the bit. torch's own draws are not that:
+    on one processor its normal numbers differ in the last bit from those on another. Here they are uniform numbers of
+    a counter-based generator, of the variance that the layer's own draws have.
+    """
+    generator = np.random.Generator(np.random.Philox(seed))
+    for module in network.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            start = parameter.detach()
+            if bool((start == 0).all()) or bool((start == 1).all()):
+                continue
+            bound = _bound(module, name)
+            uniform = 2 * generator.random(tuple(parameter.shape), dtype=np.float32).astype(np.float64) - 1
+            start.copy_(torch.from_numpy((bound * uniform).astype(np.float32)))
+
+
+def _bound(module: nn.Module, name: str) -> float:
+    """Return the largest magnitude of a parameter's first values."""
+    weight: Tensor = module.get_parameter("weight")
+    match type(module).__name__, name:
+        case ("Embedding", _) | ("LinearBatchEnsemble", "r"):
+            return math.sqrt(3)  # of variance 1
+        case "_Periodic", _:
+            return math.sqrt(3) * PERIODIC_SCALE
+        case "Linear", _:
+            return 1 / math.sqrt(weight.shape[1])
+        case "PiecewiseLinear" | "_NLinear" | "LinearEnsemble", _:
+            return 1 / math.sqrt(weight.shape[-2])
+        case "LinearBatchEnsemble", _:
+            return 1 / math.sqrt(weight.shape[1])
+        case kind, _:
+            raise UsageError(f"no first values are known for '{name}' of a layer of type {kind}")
 
 
 def state_of(network: nn.Module) -> dict[str, NDArray[np.float32]]:

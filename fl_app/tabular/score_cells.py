@@ -6,6 +6,10 @@ inside, one outside) that lie in a common cell. No fixed cells keep that small f
 or of a model that has hardly trained crowd together anywhere. So cells follow the sums: those of the next evaluation
 are cut where the scores of the last one were. Where they lay within their cells a second histogram tells, of all cells
 together: even if all scores have met in one cell, the next cells part them.
+
+Each party of a run computes the next cells for itself, and all must get the same. So they are kept as log-odds in
+float32, made of the sums by operations that IEEE 754 rounds exactly: logarithms and exponentials differ in their last
+bit from one processor to another.
 """
 
 import numpy as np
@@ -28,34 +32,52 @@ _NARROW = 1e-6
 MAX_EVALUATIONS = 2
 """Final evaluations at most."""
 Edges = NDArray[np.float64]
+"""Probabilities, ascending from 0 to 1: float64 [classes, cells + 1]."""
+Ends = NDArray[np.float32]
+"""The same as log-odds: float32 [classes, cells + 1]."""
 
 
-def fixed_edges(classes: int, cells: int = SCORE_CELLS) -> Edges:
-    """Return the edges with which a run begins, float64 [classes, cells + 1] from 0 to 1.
+def first_ends(classes: int, cells: int = SCORE_CELLS) -> Ends:
+    """Return the cells with which a run begins.
 
-    Half of them are even in arcsin(sqrt p), and half grow with the log-odds, which reaches all that a float64 holds.
+    Half of their ends are even in arcsin(sqrt p), and half grow with the log-odds, which reaches all that a float64
+    holds.
     """
     half = cells // 2
-    even = np.sin(np.pi / 2 * np.arange(half + 1) / half) ** 2
-    steep = _probability(np.sinh(np.linspace(-_REACH, _REACH, cells - half)))
-    return np.tile(np.sort(np.concatenate([even, steep]))[: cells + 1], (classes, 1))
+    even = _log_odds(np.sin(np.pi / 2 * np.arange(half + 1) / half) ** 2)
+    steep = np.sinh(np.linspace(-_REACH, _REACH, cells - half))
+    ends = np.clip(np.sort(np.concatenate([even, steep]))[: cells + 1], _LOWEST, _HIGHEST).astype(np.float32)
+    ends[0], ends[-1] = _LOWEST, _HIGHEST
+    return np.tile(ends, (classes, 1))
 
 
-def checked_edges(given: bytes, classes: int) -> Edges:
-    """Read the edges of a request: little-endian float64 [classes, SCORE_CELLS + 1].
+def edges_of(ends: Ends) -> Edges:
+    """Return the edges of cells as probabilities."""
+    edges = _probability(ends.astype(np.float64))
+    edges[:, 0], edges[:, -1] = 0.0, 1.0
+    return edges
+
+
+def fixed_edges(classes: int) -> Edges:
+    """Return the edges of the cells with which a run begins."""
+    return edges_of(first_ends(classes))
+
+
+def checked_ends(given: bytes, classes: int) -> Ends:
+    """Read the cells of a request: little-endian float32 [classes, SCORE_CELLS + 1].
 
     Raises
     ------
     DataError
-        They are not as many, not ascending, or do not run from 0 to 1.
+        They are not as many, not ascending, or do not span all log-odds.
     """
-    edges = np.frombuffer(given, "<f8") if len(given) % 8 == 0 else np.zeros(0)
-    if edges.size != classes * (SCORE_CELLS + 1):
+    ends = np.frombuffer(given, "<f4") if len(given) % 4 == 0 else np.zeros(0, np.float32)
+    if ends.size != classes * (SCORE_CELLS + 1):
         raise DataError(f"the request's score cells are not {SCORE_CELLS} for each of {classes} classes")
-    edges = edges.reshape(classes, -1)
-    if not ((np.diff(edges) >= 0).all() and (edges[:, 0] == 0).all() and (edges[:, -1] == 1).all()):
-        raise DataError("the request's score cells are not ascending from 0 to 1")
-    return edges
+    ends = ends.reshape(classes, -1)
+    if not ((np.diff(ends) >= 0).all() and (ends[:, 0] == _LOWEST).all() and (ends[:, -1] == _HIGHEST).all()):
+        raise DataError(f"the request's score cells are not ascending from {_LOWEST:g} to {_HIGHEST:g}")
+    return ends
 
 
 def cells_of(scores: NDArray[np.float64], edges: Edges) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -77,8 +99,8 @@ def cells_of(scores: NDArray[np.float64], edges: Edges) -> tuple[NDArray[np.int6
     return cells, positions
 
 
-def refined(edges: Edges, histograms: NDArray[np.int64], positions: NDArray[np.int64]) -> Edges:
-    """Return edges that part rows into cells of equal share.
+def refined(ends: Ends, histograms: NDArray[np.int64], positions: NDArray[np.int64]) -> Ends:
+    """Return the cells that part rows into equal shares.
 
     Both groups, the rows outside a class and inside it, count the same, however rare a class is.
 
@@ -89,7 +111,7 @@ def refined(edges: Edges, histograms: NDArray[np.int64], positions: NDArray[np.i
     positions : int64 [classes, 2, POSITIONS]
         Rows by where in their cell they lie, in log-odds; taken to be alike in all cells.
     """
-    return np.stack([_refined(*each) for each in zip(edges, histograms, positions, strict=True)])
+    return np.stack([_refined(*each) for each in zip(ends, histograms, positions, strict=True)])
 
 
 def auc_error(edges: Edges, histograms: NDArray[np.int64]) -> float:
@@ -104,18 +126,18 @@ def auc_error(edges: Edges, histograms: NDArray[np.int64]) -> float:
     return float(errors.max(initial=0.0))
 
 
-def _refined(edges: Edges, histogram: NDArray[np.int64], positions: NDArray[np.int64]) -> Edges:
+def _refined(ends: Ends, histogram: NDArray[np.int64], positions: NDArray[np.int64]) -> Ends:
     totals = histogram.sum(axis=1)
     if not totals.any():
-        return edges
+        return ends
     present = totals > 0
     groups, within = (counts[present] / totals[present, None] for counts in (histogram, positions))
     share = np.concatenate([[0.0], np.cumsum((groups[:, :, None] * within[:, None, :]).mean(axis=0))])
-    ends = _log_odds(edges)
-    inner = ends[:-1, None] + np.diff(ends)[:, None] * np.arange(POSITIONS) / POSITIONS
-    following = np.interp(np.arange(1, _FOLLOWING) / _FOLLOWING, share / share[-1], np.append(inner, ends[-1]))
-    beforehand = fixed_edges(1, len(edges) - 1 - (_FOLLOWING - 1))[0]
-    return np.sort(np.concatenate([beforehand, _probability(following)]))
+    wide = ends.astype(np.float64)
+    inner = wide[:-1, None] + np.diff(wide)[:, None] * np.arange(POSITIONS) / POSITIONS
+    following = np.interp(np.arange(1, _FOLLOWING) / _FOLLOWING, share / share[-1], np.append(inner, wide[-1]))
+    beforehand = first_ends(1, len(ends) - 1 - (_FOLLOWING - 1))[0]
+    return np.sort(np.concatenate([beforehand, following.astype(np.float32)]))
 
 
 def _log_odds(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

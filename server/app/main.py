@@ -3,29 +3,27 @@
 import json
 import os
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context
+from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fl_app.config import RunConfig
 from fl_app.errors import DataError, FlAppError
 from fl_app.federation.kinds import find_federation
-from fl_app.flower.names import ENCODING, RUN, STATISTICS
+from fl_app.flower.names import STATISTICS
+from fl_app.replica.tabular import labels_in, schema_of
 from fl_app.system.memory import free_large_blocks_at_once
-from fl_app.tabular.combining import SchemaMismatch, check_target, combine
-from fl_app.tabular.encoding import Encoding
+from fl_app.tabular.combining import SchemaMismatch, combine
 from fl_app.tabular.schema import CombinedSchema, Schema
-from fl_app.tabular.settings import DataStructure
 from server.app.checkpoint import Checkpoint
 from server.app.recorder import Recorder
 from server.app.run_directory import FLOWER_LOG, RUN_DIRECTORY_VARIABLE, RunDirectory, request_for
 from server.app.schema_agreement import SchemaChanged, check_agreement
-from server.app.strategy import declare_classes, gather_statistics, secure_strategy
+from server.app.strategy import secure_strategy
 from strategies import Hooks, StartingPoint
+from strategies.cohort import Cohort
 from strategies.discovery import discover_pods
-from strategies.inner_strategy import restore
 
 app = ServerApp()
 
@@ -68,62 +66,41 @@ def train(grid: Grid, run: RunDirectory, recorder: Recorder, checkpoint: Checkpo
         on_wait=recorder.wait,
         should_stop=recorder.over,
         choose_model=recorder.keep,
-        more_config=recorder.score_edges,
         is_certain=recorder.is_certain,
-        on_evaluation=recorder.evaluation,
     )
-    strategy = secure_strategy(config, _starting_point(run, checkpoint), hooks)
-    if checkpoint:
-        restore(strategy.inner, checkpoint.server)
+    strategy = secure_strategy(config, _starting_point(run, checkpoint), hooks, checkpoint)
 
     # --- COHORT: every requested pod answers, and approves every other -----------
     recorder.step("hello")
-    cohort = strategy.form_cohort(grid, config.rounds)
+    try:
+        cohort = strategy.form_cohort(grid, config.rounds)
+    except SchemaMismatch as error:
+        look = (
+            f"`fl-app pods --target {shlex.quote(config.datastructure.target)}` shows what each owner would have to set"
+        )
+        raise DataError(f"{error}. {look}") from error
     recorder.cohort(strategy)
 
     # --- SCHEMA: the pods' own, combined, must be what the modeller expects ------
-    published = [Schema.from_json(cohort.schemas[pod]) for pod in config.pods]
-    schema = _agreed_schema(published, config.datastructure)
+    schema = schema_of(strategy.replica)
     if expected := run.request().expected:
         check_agreement(CombinedSchema.from_json(json.dumps(expected)), schema, config.datastructure)
     recorder.public_rows(schema)
 
     # --- ENCODING: how rows become arrays, from secure sums of statistics --------
     if checkpoint:
-        encoding = _encoding_of_resumed_run(run, schema, config)
+        _check_still_published(cohort, schema, config)
     else:
         recorder.step(STATISTICS)
-        statistics, labels = gather_statistics(strategy, schema, config)
-        recorder.labels(labels)
-        encoding = Encoding.of(schema, config.datastructure, statistics, min_bin_rows=config.min_bin_rows)
-    recorder.schema(schema, encoding)
-    declare_classes(strategy, len(encoding.labels))
+        recorder.labels(labels_in(strategy.gather_statistics()))
+    recorder.encoding(strategy.replica)
 
     # --- TRAINING AND EVALUATION -------------------------------------------------
-    settings = ConfigRecord({RUN: config.to_json(), ENCODING: encoding.to_json()})
     recorder.begin(strategy)
-    strategy.start(
-        grid,
-        _initial_arrays(encoding, config, checkpoint),
-        config.rounds,
-        timeout=config.step_timeout,
-        train_config=settings,
-        evaluate_config=settings,
-    )
+    strategy.start(grid, strategy.model(), config.rounds, timeout=config.step_timeout)
 
     # --- MODEL AND RESULTS -------------------------------------------------------
     recorder.finish(strategy)
-
-
-def _agreed_schema(published: Sequence[Schema], datastructure: DataStructure) -> CombinedSchema:
-    """Return the pods' schemas as one; raises `DataError` with all that does not fit, and where to see what to do."""
-    try:
-        schema = combine(published, ignore_cols=datastructure.ignore_cols)
-        check_target(published, datastructure.target)
-    except SchemaMismatch as error:
-        look = f"`fl-app pods --target {shlex.quote(datastructure.target)}` shows what each owner would have to set"
-        raise DataError(f"{error}. {look}") from error
-    return schema
 
 
 def _starting_point(run: RunDirectory, checkpoint: Checkpoint | None) -> StartingPoint:
@@ -135,24 +112,13 @@ def _starting_point(run: RunDirectory, checkpoint: Checkpoint | None) -> Startin
     return StartingPoint(series=run.name, first_round=last + 1, completed=len(checkpoint.rounds))
 
 
-def _encoding_of_resumed_run(run: RunDirectory, schema: CombinedSchema, config: RunConfig) -> Encoding:
-    """Return the encoding the run began with; raises `SchemaChanged` if the pods now publish other tables."""
-    schema_before, encoding = run.encoding()
+def _check_still_published(cohort: Cohort, schema: CombinedSchema, config: RunConfig) -> None:
+    """Raise `SchemaChanged` if the pods of a resumed run now publish other tables than those it began with."""
+    published = [Schema.from_json(cohort.schemas[pod]) for pod in config.pods]
     try:
-        check_agreement(CombinedSchema.from_json(schema_before), schema, config.datastructure)
+        check_agreement(schema, combine(published, ignore_cols=config.datastructure.ignore_cols), config.datastructure)
     except SchemaChanged as error:
         raise SchemaChanged(f"the tables are not those this run began with, so it cannot be resumed: {error}") from None
-    return Encoding.from_json(encoding)
-
-
-def _initial_arrays(encoding: Encoding, config: RunConfig, checkpoint: Checkpoint | None) -> ArrayRecord:
-    if checkpoint:
-        arrays = checkpoint.arrays
-    else:
-        from fl_app.tabular.network import build_network, state_of  # torch: only a run that trains needs it
-
-        arrays = state_of(build_network(encoding, config.architecture, config.seed))
-    return ArrayRecord({name: Array(value) for name, value in arrays.items()})
 
 
 def _run_directory(context: Context) -> RunDirectory:

@@ -13,14 +13,15 @@ from flwr.app import ArrayRecord
 
 from fl_app.config import RunConfig
 from fl_app.errors import DataError, FlAppError
-from fl_app.flower.names import LOSS, SCORE_EDGES, TEST_PREFIX
+from fl_app.flower.names import LOSS, TEST_PREFIX
 from fl_app.flower.records import array_from, array_of
-from fl_app.secagg.codec import Aggregate
+from fl_app.replica.state import Replica
+from fl_app.replica.tabular import counts_in, differences_of, encoding_of, ends_of, schema_of
 from fl_app.tabular.encoding import Encoding
-from fl_app.tabular.evaluation import Counts, scored_classes
+from fl_app.tabular.evaluation import Counts
 from fl_app.tabular.label_counts import LabelCounts
 from fl_app.tabular.schema import CombinedSchema
-from fl_app.tabular.score_cells import AUC_BOUND, auc_error, fixed_edges, refined
+from fl_app.tabular.score_cells import AUC_BOUND, Edges, auc_error, edges_of
 from server.app.best_model import Arrays, Stopping
 from server.app.checkpoint import Checkpoint
 from server.app.few_steps import advised
@@ -38,7 +39,6 @@ from server.app.results import (
 from server.app.run_directory import RunDirectory
 from server.app.summaries import (
     aggregation_of,
-    counts_of,
     finite,
     losses_of,
     metrics_from,
@@ -46,9 +46,8 @@ from server.app.summaries import (
     pods_of,
     position_of,
 )
-from strategies import CohortRefused, Round, SecureAggregation, StepFailed
+from strategies import CohortRefused, ReplicatedAggregation, Round, StepFailed
 from strategies.discovery import Discovery
-from strategies.inner_strategy import server_state
 
 MIN_INTERVAL = 0.25
 """Least seconds between two records of which pods are awaited."""
@@ -78,11 +77,10 @@ class Recorder:
             self._results = Results(run_id=run.name, status="running", started=_now(), rounds=())
         self._seconds_before = self._results.seconds or 0.0
         self._aggregation_before = self._results.secure_aggregation or AggregationResult()
-        self._strategy: SecureAggregation | None = None
+        self._strategy: ReplicatedAggregation | None = None
         self._encoding: Encoding | None = None
         self._public_rows: PublicRows | None = None
         self._test_file: TestFile | None = None
-        self._edges = self._asked = fixed_edges(1)
         self._last_error = math.inf
         self._positive: int | None = None
         self._arrays: Arrays = checkpoint.arrays if checkpoint else {}
@@ -118,7 +116,7 @@ class Recorder:
 
     # Before training: the pods that answer, their schemas.
 
-    def cohort(self, strategy: SecureAggregation) -> None:
+    def cohort(self, strategy: ReplicatedAggregation) -> None:
         """Record which pods take part."""
         if strategy.sessions is not None:
             self._strategy = strategy
@@ -147,14 +145,12 @@ class Recorder:
             )
             self._note(test_left_out=self._public_rows.left_out)
 
-    def schema(self, schema: CombinedSchema, encoding: Encoding) -> None:
-        """Record in what the pods' schemas differ, and encode the public test file."""
-        self._encoding = encoding
-        self._run.write_encoding(schema.to_json(), encoding.to_json())
-        edges = self._checkpoint.edges if self._checkpoint else None
-        self._edges = fixed_edges(scored_classes(len(encoding.labels))) if edges is None else edges
+    def encoding(self, replica: Replica) -> None:
+        """Record in what the pods' tables differ, and encode the public test file."""
+        self._encoding = encoding = encoding_of(replica)
+        self._run.write_encoding(schema_of(replica).to_json(), encoding.to_json())
         self._positive = position_of(self._config.positive, encoding)
-        self._note(schema_differences=tuple(schema.differences), classes=tuple(encoding.labels))
+        self._note(schema_differences=differences_of(replica), classes=tuple(encoding.labels))
         if self._public_rows:
             self._test_file = TestFile(self._public_rows.rows, encoding, self._config.architecture, self._positive)
             self._public_rows = None
@@ -172,7 +168,7 @@ class Recorder:
 
     # Training.
 
-    def begin(self, strategy: SecureAggregation) -> None:
+    def begin(self, strategy: ReplicatedAggregation) -> None:
         """Record that the pods are about to train, or, where no round is left, to evaluate."""
         if rounds := self._results.rounds:
             self._note_stop(rounds[-1].round)
@@ -182,11 +178,10 @@ class Recorder:
 
     def round(self, done: Round) -> None:
         """Record a completed round; what was evaluated in it is the model of the round before."""
-        counts = counts_of(done.aggregate.values)
+        counts = counts_in(done.aggregate)
         if self._results.rounds:
             self._evaluated(metrics_from(counts, self._positive))
-        self._last_error = auc_error(self._asked, counts.histograms)
-        self._edges = refined(self._asked, counts.histograms, counts.positions)
+        self._last_error = auc_error(self._asked_edges(), counts.histograms)
         self._arrays = {name: array_of(array) for name, array in done.arrays.items()}  # read-only, and no copy
         entry = RoundResult(
             round=done.number,
@@ -203,10 +198,9 @@ class Recorder:
         if self._first_round:
             self._first_round = False
             self._note(notes=advised(self._results.notes, self._config, entry))
-        server = server_state(self._strategy.inner) if self._strategy else {}
-        Checkpoint(done.number, self._arrays, server, self._results.rounds, self._stopping.best, self._edges).save(
-            self._run.checkpoint_path
-        )
+        if self._strategy:
+            standing = (self._strategy.replica, self._results.rounds, self._stopping.best, done.step.proof)
+            Checkpoint(done.number, *standing).save(self._run.checkpoint_path)
         self._note_stop(done.number)
         last = len(self._results.rounds) == self._config.rounds or self.over()
         self.step("evaluate" if last else "train", done.number if last else done.number + 1)
@@ -218,19 +212,9 @@ class Recorder:
         self._note_stop(number)
         self.step("train", number + 1)
 
-    def score_edges(self) -> dict[str, bytes]:
-        """Return the cells in which the pods are to count scores next."""
-        self._asked = self._edges
-        return {SCORE_EDGES: self._edges.astype("<f8").tobytes()}
-
     def is_certain(self) -> bool:
         """Say whether one final evaluation gives the AUC closely enough, as the cells followed the last scores."""
         return self._last_error <= AUC_BOUND and self._restored is None
-
-    def evaluation(self, sums: Aggregate) -> None:
-        """Have a further final evaluation count scores where those of the last one were."""
-        counts = counts_of(sums.values, TEST_PREFIX)
-        self._edges = refined(self._asked, counts.histograms, counts.positions)
 
     def over(self) -> bool:
         """Say whether training ends before its last round."""
@@ -245,19 +229,19 @@ class Recorder:
 
     # The end.
 
-    def finish(self, strategy: SecureAggregation) -> None:
+    def finish(self, strategy: ReplicatedAggregation) -> None:
         """Record the final evaluation, and write the model."""
         if strategy.final is None or self._encoding is None:
             raise FlAppError("the run ended without its final evaluation")
-        values = strategy.final.aggregate.values
+        sums = strategy.final.aggregate
         last = self._results.rounds[-1]
         kept = next((entry for entry in self._results.rounds if entry.round == self._restored), last)
         if kept is last:
-            self._evaluated(metrics_from(counts_of(values), self._positive))
+            self._evaluated(metrics_from(counts_in(sums), self._positive))
             self._note_standing()
         else:  # the last round's model has not been evaluated
             self._replace_last(last.changed(**dict.fromkeys(set(Metrics.model_fields) - {"num_examples"})))
-        self._note_final(counts_of(values, TEST_PREFIX), kept)
+        self._note_final(counts_in(sums, TEST_PREFIX), kept)
         self._write_model(self._encoding, kept.round)
         self._results = self._results.changed(status="completed").without("step")
         self._save()
@@ -269,14 +253,21 @@ class Recorder:
             self._note(approvals=tuple(map(tuple, error.matrix())))
         self._save()
 
+    def _asked_edges(self) -> Edges:
+        """Return the cells in which scores were counted in the last step."""
+        if self._strategy is None:
+            raise FlAppError("no step has been asked yet")
+        return edges_of(ends_of(self._strategy.asked))
+
     def _note_final(self, counts: Counts, kept: RoundResult) -> None:
+        edges = self._asked_edges()
         self._note(
             kept=kept.round,
             final=metrics_from(counts, self._positive),
             confusion=counts.confusion.tolist(),
             histograms=counts.histograms.tolist(),
-            score_edges=self._asked.tolist(),
-            auc_error=round(auc_error(self._asked, counts.histograms), 6),
+            score_edges=edges.tolist(),
+            auc_error=round(auc_error(edges, counts.histograms), 6),
             positive=self._positive_name(),
             no_figures=no_figures(counts),
         )

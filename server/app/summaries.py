@@ -3,12 +3,8 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
-
-import numpy.typing as npt
 
 from fl_app.errors import DataError
-from fl_app.flower.names import EVALUATE, segment
 from fl_app.secagg.crypto import fingerprint
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.evaluation import Counts, metrics_of
@@ -16,14 +12,6 @@ from server.app.results import AggregationResult, Loss, Metrics, PodResult, Step
 from strategies import SecureAggregation
 from strategies.cohort import Cohort
 from strategies.steps import Loss as PodLoss
-
-COUNTS = tuple(Counts.zeros(2).arrays())
-"""Names of the arrays that make a `Counts`."""
-
-
-def counts_of(values: Mapping[str, npt.NDArray[Any]], prefix: str = "") -> Counts:
-    """Return the counts in a decoded sum; those of the test rows have the prefix `TEST_PREFIX`."""
-    return Counts.from_arrays({name: values[segment(EVALUATE, prefix + name)] for name in COUNTS})
 
 
 def metrics_from(counts: Counts, positive: int | None = None) -> Metrics:

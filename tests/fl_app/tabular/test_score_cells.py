@@ -16,9 +16,11 @@ from fl_app.tabular.score_cells import (
     MAX_EVALUATIONS,
     POSITIONS,
     SCORE_CELLS,
+    Ends,
     auc_error,
-    checked_edges,
-    fixed_edges,
+    checked_ends,
+    edges_of,
+    first_ends,
     refined,
 )
 
@@ -45,13 +47,14 @@ SHAPES: dict[str, Callable[[Scores], Scores]] = {
 def evaluated(pods: list[tuple[NDArray[np.int64], Scores]]) -> Counts:
     """Evaluate as a run does in the end: from the fixed cells on, once more in cells cut by the first sums."""
     classes = pods[0][1].shape[1]
-    edges = fixed_edges(1 if classes == 2 else classes)
+    ends = first_ends(1 if classes == 2 else classes)
     for _ in range(MAX_EVALUATIONS):
+        edges = edges_of(ends)
         counts = [count(labels, scores, edges) for labels, scores in pods]
         total = sum(counts[1:], counts[0])
         if auc_error(edges, total.histograms) <= AUC_BOUND:
             break
-        edges = refined(edges, total.histograms, total.positions)
+        ends = refined(ends, total.histograms, total.positions)
     return total
 
 
@@ -93,12 +96,13 @@ def test_the_error_is_never_larger_than_the_bound_says(seed: int, shape: str) ->
     labels = rng.integers(0, 2, 500)
     labels[:2] = 0, 1
     scores = SHAPES[shape](rng.normal(size=500) + labels)
-    edges = fixed_edges(1)
+    ends = first_ends(1)
     for _ in range(3):
+        edges = edges_of(ends)
         counts = count(labels, np.column_stack([1 - scores, scores]), edges)
         error = abs(metrics_of(counts)["auc"] - roc_auc_score(labels, scores))
         assert error <= auc_error(edges, counts.histograms) + 1e-9
-        edges = refined(edges, counts.histograms, counts.positions)
+        ends = refined(ends, counts.histograms, counts.positions)
 
 
 def test_edges_keep_their_number_and_order() -> None:
@@ -107,28 +111,29 @@ def test_edges_keep_their_number_and_order() -> None:
     one[:, 1, 7] = 5
     none, within = (np.zeros((2, 2, POSITIONS), dtype=np.int64) for _ in range(2))
     within[:, 1, 3] = 5
-    once = refined(fixed_edges(2), one, within)
-    for edges in (fixed_edges(2), refined(fixed_edges(2), empty, none), once, refined(once, one, within)):
-        assert (checked_edges(edges.astype("<f8").tobytes(), 2) == edges).all()
-        assert edges.shape == (2, SCORE_CELLS + 1)
+    once = refined(first_ends(2), one, within)
+    for ends in (first_ends(2), refined(first_ends(2), empty, none), once, refined(once, one, within)):
+        assert ends.dtype == np.float32
+        assert (checked_ends(ends.astype("<f4").tobytes(), 2) == ends).all()
+        assert edges_of(ends).shape == (2, SCORE_CELLS + 1)
+        assert (np.diff(edges_of(ends)) >= 0).all()
 
 
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda edges: edges[:, :-1],
-        lambda edges: edges[:, ::-1],
-        lambda edges: np.where(edges == 0.5, np.nan, edges),
-        lambda edges: edges * 2,
-        lambda edges: edges[:1],
+        lambda ends: ends[:, :-1],
+        lambda ends: ends[:, ::-1],
+        lambda ends: np.where(ends == np.float32(0.5), np.nan, ends),
+        lambda ends: ends * 2,
+        lambda ends: ends[:1],
     ],
 )
-def test_edges_of_a_request_are_checked(spoil: Callable[[Scores], Scores]) -> None:
-    edges = fixed_edges(2)
-    edges[:, 100:] = np.maximum(edges[:, 100:], 0.5)
-    edges[:, -1] = 1
-    checked_edges(edges.astype("<f8").tobytes(), 2)
+def test_cells_of_a_request_are_checked(spoil: Callable[[Ends], NDArray[np.float64]]) -> None:
+    ends = first_ends(2)
+    ends[:, 100:-1] = np.maximum(ends[:, 100:-1], np.float32(0.5))
+    checked_ends(ends.astype("<f4").tobytes(), 2)
     with pytest.raises(DataError, match="score cells are not"):
-        checked_edges(np.ascontiguousarray(spoil(edges)).astype("<f8").tobytes(), 2)
+        checked_ends(np.ascontiguousarray(spoil(ends)).astype("<f4").tobytes(), 2)
     with pytest.raises(DataError, match="score cells are not"):
-        checked_edges(b"1234567", 2)
+        checked_ends(b"123", 2)

@@ -20,6 +20,8 @@ from fl_app.config import RunConfig
 from fl_app.errors import UsageError
 from fl_app.federation.kinds import SimulatedFederation
 from fl_app.flower.names import MASKED_EVALUATE, MASKED_TRAIN
+from fl_app.replica.state import Replica
+from fl_app.secagg.messages import Proof
 from fl_app.tabular.settings import DataStructure, Optimizer
 from server.app.checkpoint import Checkpoint
 from server.app.results import Results, RoundResult, SkippedRound
@@ -97,7 +99,7 @@ def test_a_resumed_run_is_the_undisturbed_one(
     broken = broken_run(small, strategy)
     kept = Checkpoint.load(broken.checkpoint_path)
     assert (kept.number, len(kept.rounds)) == (DONE, DONE)
-    assert bool(kept.server) == (strategy != "FedAvg")
+    assert bool(kept.replica.carried) == (strategy != "FedAvg")
     before = broken.results().document()
     assert before["status"] == "failed"
 
@@ -278,11 +280,16 @@ def test_a_damaged_checkpoint_and_a_renamed_directory_are_told_of(
 def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     arrays = {"w": rng.normal(size=(3, 2)).astype(np.float32), "b": np.array([np.nan, -0.0]), "n": np.arange(3)}
-    kept = Checkpoint(7, arrays, {"m_t.w": rng.normal(size=4)}, (RoundResult(round=7, train_loss=None),))
+    replica = Replica(3, {"schema": "{}", "ends": b"1"}, arrays, {"m.w": rng.normal(size=4)}, 2, {7: bytes(32)})
+    proof = Proof(bytes(32), ("a", "b")), np.arange(5, dtype=np.uint64)
+    kept = Checkpoint(7, replica, (RoundResult(round=7, train_loss=None),), proof=proof)
     kept.save(tmp_path / "checkpoint.npz")
     back = Checkpoint.load(tmp_path / "checkpoint.npz")
     assert (back.number, back.rounds) == (7, kept.rounds)
-    for ours, theirs in ((kept.arrays, back.arrays), (kept.server, back.server)):
+    assert back.replica.digest == replica.digest
+    assert back.proof is not None
+    assert (back.proof[0], back.proof[1].tolist()) == (proof[0], proof[1].tolist())
+    for ours, theirs in ((kept.arrays, back.arrays), (replica.carried, back.replica.carried)):
         assert list(ours) == list(theirs)
         for name in ours:
             assert (ours[name].dtype, ours[name].tobytes()) == (theirs[name].dtype, theirs[name].tobytes())

@@ -1,0 +1,1 @@
+"""What each party of a run computes for itself, so that nothing the server says of it has to be believed."""

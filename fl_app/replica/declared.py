@@ -1,0 +1,31 @@
+"""What a pod with a table declares of itself at the hello, beside its schema, for all others to count on."""
+
+from fl_app.errors import DataError
+from fl_app.validation import Frozen
+
+
+class Declared(Frozen):
+    """A pod's own terms and facts that decide which sums there can be; signed with its hello.
+
+    Attributes
+    ----------
+    minimum_cohort : int
+        Fewest pods that its owner allows in a sum.
+    least_rows : int
+        Fewest rows of all pods that may show in a bin: its owner's ``minimum_category_count``.
+    validation, test : bool
+        Whether it has enough rows of each class that it publishes among those, so that it adds to their evaluation.
+    """
+
+    minimum_cohort: int
+    least_rows: int
+    validation: bool
+    test: bool
+
+    @classmethod
+    def read(cls, pod: str, text: str) -> "Declared":
+        """Read what a pod declares; raises `DataError`, naming it, if that cannot be read."""
+        try:
+            return cls.from_json(text)
+        except Exception as error:
+            raise DataError(f"what pod '{pod}' declares with its hello cannot be read") from error

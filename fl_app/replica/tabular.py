@@ -1,0 +1,252 @@
+"""The tabular app's rule: encoding, first network, score cells and each round's model, from schemas and sums alone."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+
+from fl_app.config import RunConfig
+from fl_app.errors import DataError
+from fl_app.flower import names
+from fl_app.flower.records import Published
+from fl_app.replica.averaging import averaged, checked
+from fl_app.replica.contributors import contributors
+from fl_app.replica.declared import Declared
+from fl_app.replica.state import Replica
+from fl_app.secagg.codec import Aggregate
+from fl_app.secagg.errors import SessionRefused
+from fl_app.tabular.cell_text import key_of
+from fl_app.tabular.combining import check_target, combine, held_by
+from fl_app.tabular.encoding import Encoding, continuous_features
+from fl_app.tabular.evaluation import Counts, scored_classes
+from fl_app.tabular.label_counts import LABELS, LabelCounts
+from fl_app.tabular.schema import CombinedSchema, Schema
+from fl_app.tabular.score_cells import SCORE_CELLS, Ends, first_ends, refined
+from fl_app.tabular.settings import DataStructure
+from fl_app.tabular.statistics import Statistics
+
+SCHEMA, DATASTRUCTURE, LEFT_OUT, FEATURES, LEAST_ROWS = "schema", "datastructure", "left-out", "features", "least-rows"
+ENCODING, ENDS = "encoding", "score-ends"
+CONTRIBUTORS_OF: Mapping[str, str] = {"validation": names.CONTRIBUTORS, "test": names.TEST_CONTRIBUTORS}
+"""The rows that are evaluated, and the entry of a request that says which pods add theirs."""
+
+
+class TabularRule:
+    """The `fl_app.replica.rule.Rule` of the tabular app; its settings are a `RunConfig` as JSON."""
+
+    def proposal(self, settings: str) -> str:
+        """Return the columns that the settings propose, "" for none."""
+        columns = RunConfig.from_json(settings).columns
+        return columns.to_json() if columns else ""
+
+    def begin(self, settings: str, published: Mapping[str, Published]) -> Replica:
+        """Combine the schemas; raises `DataError` if they do not fit together."""
+        config = RunConfig.from_json(settings)
+        datastructure = config.datastructure
+        order = [pod for pod in config.pods if pod in published]
+        schemas = [_schema_of(pod, published[pod]) for pod in order]
+        declared = {pod: Declared.read(pod, published[pod].declared) for pod in order}
+        combined = combine(schemas, ignore_cols=datastructure.ignore_cols)
+        check_target(schemas, datastructure.target)
+        held = {
+            name: [pod for pod, column in held_by(schemas, name).items() if not column.empty]
+            for name in datastructure.features(combined)
+        }
+        thin = _thin(held, declared, datastructure)
+        datastructure = datastructure.model_copy(update={"ignore_cols": (*datastructure.ignore_cols, *thin)})
+        features = {name: held[name] for name in datastructure.features(combined)}
+        # A pod that lacks a class has no row of it, and so would leave the sum to the others.
+        classes = set(map(key_of, combined.column(datastructure.target).as_categories().values))
+        whole = [
+            schema.name
+            for schema in schemas
+            if set(map(key_of, schema.column(datastructure.target).as_categories().values)) == classes
+        ]
+        parts = {
+            part: {pod: declared[pod].minimum_cohort for pod in whole if getattr(declared[pod], part)}
+            for part in CONTRIBUTORS_OF
+        }
+        least = max([config.min_bin_rows, *(terms.least_rows for terms in declared.values())])
+        return Replica(
+            facts={
+                SCHEMA: combined.to_json(),
+                DATASTRUCTURE: datastructure.to_json(),
+                LEFT_OUT: list(thin.values()),
+                FEATURES: features,
+                LEAST_ROWS: least,
+                **parts,
+            }
+        )
+
+    def objection(self, replica: Replica, pods: Collection[str], least: int) -> str:
+        """Name a feature that too few of the pods publish that are left in the session."""
+        features: Any = replica.facts[FEATURES]
+        for name, held in features.items():
+            if len(set(held) & set(pods)) < least:
+                return (
+                    f"column '{name}' is published by {len(set(held) & set(pods))} of these pods, and its owner wants "
+                    f"at least {least} in each sum (minimum_cohort); leave the column out (ignore_cols)"
+                )
+        return ""
+
+    def request(self, settings: str, replica: Replica, kind: str, number: int, pods: Collection[str]) -> RecordDict:
+        """Return what the handlers are given: settings and encoding, and the model with all that it is evaluated by."""
+        config = RunConfig.from_json(settings)
+        _check_order(replica, kind)
+        if kind == names.STATISTICS:
+            asked = {name: str(replica.facts[name]) for name in (names.SCHEMA, names.DATASTRUCTURE)}
+            return RecordDict({names.CONFIG_RECORD: ConfigRecord({names.RUN: settings, **asked})})
+        told: dict[str, Any] = {
+            names.RUN: settings,
+            names.ENCODING: str(replica.facts[ENCODING]),
+            names.SCORE_EDGES: ends_of(replica).astype("<f4").tobytes(),
+            names.SERVER_ROUND: number,
+            names.COMPLETED_ROUNDS: replica.completed,
+            **{entry: ",".join(adding(replica, part, pods)) for part, entry in CONTRIBUTORS_OF.items()},
+        }
+        if config.strategy == "FedProx":
+            told[names.PROXIMAL_MU] = checked(config.strategy, config.strategy_params)["proximal_mu"]
+        return RecordDict({names.ARRAYS_RECORD: arrays_of(replica.model), names.CONFIG_RECORD: ConfigRecord(told)})
+
+    def sizes(self, settings: str, replica: Replica, kind: str) -> dict[str, int]:
+        """Return the number of elements of each segment of a step's vectors."""
+        _check_order(replica, kind)
+        if kind == names.STATISTICS:
+            schema, datastructure = schema_of(replica), datastructure_of(replica)
+            arrays = Statistics.zeros(continuous_features(schema, datastructure)).arrays()
+            sizes = {name: array.size for name, array in arrays.items()}
+            sizes[LABELS] = LabelCounts.size(schema.column(datastructure.target).as_categories())
+            return {names.segment(names.STATISTICS, name): size for name, size in sizes.items()}
+        classes = len(encoding_of(replica).labels)
+        counts = {name: array.size for name, array in Counts.zeros(classes).arrays().items()}
+        if kind == names.EVALUATE:
+            counts |= {names.TEST_PREFIX + name: size for name, size in counts.items()}
+        sizes = {names.segment(names.EVALUATE, name): size for name, size in counts.items()}
+        if kind == names.TRAIN:
+            sizes[names.UPDATE] = sum(array.size for array in replica.model.values())
+        return sizes
+
+    def after(self, settings: str, replica: Replica, kind: str, number: int, sums: Aggregate) -> Replica:
+        """Return the replica with what a step's sums make: encoding and first network, the next model, score cells."""
+        config = RunConfig.from_json(settings)
+        if kind == names.STATISTICS:
+            return self._encoded(config, replica, sums)
+        if kind == names.EVALUATE:
+            return replica.moved(facts={**replica.facts, ENDS: _next_ends(replica, sums, names.TEST_PREFIX)})
+        update = sums.values[names.UPDATE]
+        model, carried = averaged(
+            config.strategy, config.strategy_params, replica.model, replica.carried, update, number
+        )
+        return replica.trained(number, model, carried, **{ENDS: _next_ends(replica, sums)})
+
+    def _encoded(self, config: RunConfig, replica: Replica, sums: Aggregate) -> Replica:
+        from fl_app.tabular.network import build_network, state_of  # torch: only where the first network is built
+
+        encoding = Encoding.of(
+            schema_of(replica),
+            datastructure_of(replica),
+            statistics_in(sums),
+            min_bin_rows=int(str(replica.facts[LEAST_ROWS])),
+        )
+        ends = first_ends(scored_classes(len(encoding.labels))).astype("<f4").tobytes()
+        return replica.moved(
+            facts={**replica.facts, ENCODING: encoding.to_json(), ENDS: ends},
+            model=state_of(build_network(encoding, config.architecture, config.seed)),
+        )
+
+
+def _check_order(replica: Replica, kind: str) -> None:
+    if (kind == names.STATISTICS) == (ENCODING in replica.facts):
+        raise SessionRefused("statistics come first in a series, and once")
+
+
+def _thin(
+    held: Mapping[str, Sequence[str]], declared: Mapping[str, Declared], datastructure: DataStructure
+) -> dict[str, str]:
+    """Return the features that fewer pods publish than some owner wants in a sum, each with a sentence that says so.
+
+    Raises
+    ------
+    DataError
+        If one of them was selected by name.
+    """
+    strictest = max(declared, key=lambda pod: declared[pod].minimum_cohort)
+    least = declared[strictest].minimum_cohort
+    thin = {
+        name: f"{name}: left out, since only {len(pods)} of {len(declared)} pods publish it, and the owner of "
+        f"{strictest} wants at least {least} in each sum (minimum_cohort)"
+        for name, pods in held.items()
+        if len(pods) < least
+    }
+    if selected := [why for name, why in thin.items() if name in (datastructure.selected_cols or ())]:
+        raise DataError(f"a selected column cannot be used: {'; '.join(selected)}")
+    return thin
+
+
+def datastructure_of(replica: Replica) -> DataStructure:
+    """Return the target and the features of a run; without those that too few pods publish."""
+    return DataStructure.from_json(str(replica.facts[DATASTRUCTURE]))
+
+
+def differences_of(replica: Replica) -> tuple[str, ...]:
+    """Return in what the pods' tables differ, and which features are left out because of it."""
+    left_out: Any = replica.facts[LEFT_OUT]
+    return (*schema_of(replica).differences, *left_out)
+
+
+def schema_of(replica: Replica) -> CombinedSchema:
+    """Return the pods' schemas as one."""
+    return CombinedSchema.from_json(str(replica.facts[SCHEMA]))
+
+
+def encoding_of(replica: Replica) -> Encoding:
+    """Return the encoding of a replica that has followed the statistics."""
+    return Encoding.from_json(str(replica.facts[ENCODING]))
+
+
+def ends_of(replica: Replica) -> Ends:
+    """Return the cells in which scores are counted next."""
+    ends: Any = replica.facts[ENDS]
+    return np.frombuffer(ends, "<f4").reshape(-1, SCORE_CELLS + 1)
+
+
+def adding(replica: Replica, part: str, pods: Collection[str]) -> tuple[str, ...]:
+    """Return the pods of a session whose "validation" or "test" rows are counted."""
+    minima: Any = replica.facts[part]
+    return contributors(minima, pods)
+
+
+def statistics_in(sums: Aggregate) -> Statistics:
+    """Return the statistics in the sums of that step."""
+    layout = Statistics.zeros(()).arrays()
+    return Statistics.from_arrays({name: sums.values[names.segment(names.STATISTICS, name)] for name in layout})
+
+
+def labels_in(sums: Aggregate) -> LabelCounts:
+    """Return how many rows have which label, from the sums of the statistics."""
+    return LabelCounts.from_sums(sums.values[names.segment(names.STATISTICS, LABELS)])
+
+
+def counts_in(sums: Aggregate, prefix: str = "") -> Counts:
+    """Return the counts of an evaluation in a step's sums; those of the test rows have the prefix `TEST_PREFIX`."""
+    arrays = Counts.zeros(2).arrays()
+    return Counts.from_arrays({name: sums.values[names.segment(names.EVALUATE, prefix + name)] for name in arrays})
+
+
+def arrays_of(model: Mapping[str, npt.NDArray[Any]]) -> ArrayRecord:
+    """Return a model's arrays as handlers are given them."""
+    return ArrayRecord({name: Array(array) for name, array in model.items()})
+
+
+def _next_ends(replica: Replica, sums: Aggregate, prefix: str = "") -> bytes:
+    counts = counts_in(sums, prefix)
+    return refined(ends_of(replica), counts.histograms, counts.positions).astype("<f4").tobytes()
+
+
+def _schema_of(pod: str, published: Published) -> Schema:
+    schema = Schema.from_json(published.schema)
+    if schema.name != pod:
+        raise DataError(f"pod '{pod}' publishes a schema under the name of '{schema.name}'")
+    return schema
