@@ -13,14 +13,16 @@ values travel in the clear, for comparison, it sends what the replica has for th
 
 import time
 from collections.abc import Sequence
+from logging import INFO
 from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.common.logger import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
 from fl_app.errors import RunFailed
-from fl_app.flower.names import ARRAYS_RECORD, CONFIG_RECORD, EVALUATE, MODEL_ROUND, STATISTICS, TRAIN, UPDATE
+from fl_app.flower.names import ARRAYS_RECORD, CONFIG_RECORD, EVALUATE, MODEL_ROUND, RUN, STATISTICS, TRAIN, UPDATE
 from fl_app.flower.records import array_from, put_cohort
 from fl_app.replica.rule import Rule
 from fl_app.replica.state import Replica
@@ -77,11 +79,18 @@ class ReplicatedAggregation(SecureAggregation):
             FedAvg(min_train_nodes=few, min_evaluate_nodes=few, min_available_nodes=few),
             pods,
             proposal=rule.proposal(settings),
+            run_config={RUN: settings},
             **others,
         )
         self.rule, self.settings = rule, settings
         self.replica = self.asked = replica or Replica()
         self._proof = proof
+
+    def summary(self) -> None:
+        """Log what holds for the run."""
+        bits = self.aggregation.prime_q.bit_length()
+        how = f"secure aggregation, q = 2^{bits}-1" if self.secure else "values in the clear"
+        log(INFO, "\t├──> %d pods, %s; every pod follows the run by itself", len(self.pods), how)
 
     def form_cohort(self, grid: Grid, num_rounds: int) -> Cohort:
         """Run the hello and the roster, and begin the replica with what the pods publish.

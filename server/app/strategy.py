@@ -1,7 +1,6 @@
 """The strategy that a run's settings describe."""
 
 from fl_app.config import RunConfig
-from fl_app.flower.names import RUN
 from fl_app.replica.averaging import checked
 from fl_app.replica.tabular import TabularRule
 from fl_app.run_plan import reported_metrics
@@ -33,7 +32,6 @@ def secure_strategy(
         aggregation=config.aggregation,
         dropouts=config.dropouts,
         timing=config.timing,
-        run_config={RUN: config.to_json()},
         starting_point=starting_point,
         hooks=hooks,
     )
