@@ -34,6 +34,12 @@ _ANSWERS = {
 }
 """Kind of step -> a pod's answer."""
 _NOT_MASKED = ("consistency", "unmask")
+_VERIFIED = (
+    "No pod sent a row of its table. Each worked out for itself what to train and to count, from schemas that the pods "
+    "had signed and from sums that it had verified. What the sums of training tell of single rows is not bounded: only "
+    "the statistics carry noise."
+)
+_IN_CLEAR = "No pod sent a row of its table, but whoever ran the server could read each pod's values."
 _TILES = ("auc", "accuracy", "f1", "brier")
 
 
@@ -70,6 +76,7 @@ def page(name: str, settings: Mapping[str, Any], results: Results, drawings: Map
         differences=counted(len(results.schema_differences), "difference"),
         approvals=_approvals(results),
         messages=_messages(aggregation) if aggregation else [],
+        summary=_VERIFIED if aggregation and aggregation.enabled else _IN_CLEAR,
         traffic=_traffic(aggregation) if aggregation else [],
         settings=_settings(settings, aggregation) if settings else [],
         version=version("fl-app"),
