@@ -71,9 +71,7 @@ class Call:
         The ledger's entry on the failure, which names the step, keeps the pod out of the series from then on. A step
         that its owner has stopped has not failed: its entry names the message, as if it had not begun.
         """
-        if isinstance(error, SumRefused) and (session := self.remembered()):
-            self.save(session.closed())  # the server has lied, whichever message that came with
-        if not self.round:
+        if not self.round and not isinstance(error, SumRefused):  # then the server has lied, whatever it asked
             return
         if isinstance(error, _OWNERS_WORD):
             self.kind, self.round = self.message.metadata.message_type, 0

@@ -86,12 +86,12 @@ class Follower:
             return
         if given is None or pending is None or given[0].label == label:
             return
+        answered = pending.kind, pending.round
         try:
             sums = check_sum(pending, *given)
         except SumRefused:
-            self.call.kind, self.call.round = pending.kind, pending.round  # it is this step that has failed
+            self.call.kind, self.call.round = answered  # it is this step that has failed
             raise
-        answered = pending.kind, pending.round
         self._move(self.rule.after(self.settings, replica, *answered, sums), pending.label, *answered)
 
     def check_roster(self, hellos: Sequence[Hello]) -> None:

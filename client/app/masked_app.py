@@ -244,7 +244,6 @@ class MaskedApp:
         step, session, content = _step(call.message, kind), call.session(), call.message.content
         if (shares := records.take_shares(content)) is not None:
             session = session.accept_shares(shares)
-        session.check_step(step)
         followed, follower = b"", self._follower(call, session.parameters, secure=True)
         if follower:
             replica, call.message.content = follower.prepare(content, session, step)

@@ -17,7 +17,7 @@ LEDGER, ENTRIES, MASKED, WIRE = (
     "fl_app/flower/records.py",
 )
 CALL, RULES = "client/app/call.py", "client/app/policy_checks.py"
-APP = "client/app/main.py"
+APP, FOLLOWER, RULE = "client/app/main.py", "client/app/follower.py", "fl_app/replica/rule.py"
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,10 @@ def _hostile(line: str, how: str, test: str, check: Check) -> Attack:
     return Attack(line, how, f"hostile/{test}", check)
 
 
+def _replica(line: str, how: str, test: str, check: Check) -> Attack:
+    return Attack(line, how, f"test_replica.py::{test}", check)
+
+
 LINES = (
     "key swapped by the server",
     "learning rate, columns or scale changed for some pods only",
@@ -102,6 +106,7 @@ FORGED = "a sum that is not the cohort's"
 TERMS, ELSEWHERE, PEER = "the owner's terms", "a step out of its place", "a pod that lies to the others"
 ORACLE = "a pod made to fail again and again"
 FEW = "a sum that speaks about few rows"
+TOLD = "a question that the pod has not followed"
 
 ATTACKS: tuple[Attack, ...] = (
     # -- hello and roster
@@ -554,11 +559,44 @@ ATTACKS: tuple[Attack, ...] = (
     _hostile(FEW, "batches of two runs that differ in a row",
              "test_batches.py::test_runs_whose_batches_are_cut_otherwise_have_unlike_batches",
              Check(APP, "_seed", "f'{config.batch_size}/{config.local_epochs}/{config.local_steps}'", "''")),
+    # -- what a pod would have to believe
+    _replica(TOLD, "settings that nobody binds", "test_a_verified_session_that_binds_no_settings_is_refused",
+             Check(FOLLOWER, "Follower.of", "must bind the settings")),
+    _replica(TOLD, "a proposal that is not the settings'", "test_a_proposal_that_is_not_the_settings_is_refused",
+             Check(MASKED, "MaskedApp._published", "proposes something else")),
+    _replica(TOLD, "a session that is not verified", "test_a_session_that_is_not_verified_is_refused",
+             Check(MASKED, "MaskedApp._follower", "takes part in verified sessions only")),
+    _replica(TOLD, "a model to train", "test_a_model_to_train_is_refused",
+             Check(FOLLOWER, "Follower.prepare", "which no pod asks for")),
+    _replica(TOLD, "a vector of another size", "test_a_vector_of_another_size_is_refused",
+             Check(FOLLOWER, "Follower.prepare", "not of the size")),
+    _replica(TOLD, "too few contributors", "test_a_session_of_too_few_contributors_is_refused",
+             Check(FOLLOWER, "Follower.prepare", "takes no part")),
+    _replica(TOLD, "schemas that do not fit", "test_what_no_run_can_be_made_of_is_refused",
+             Check(FOLLOWER, "Follower._begun", "no run can be made")),
+    _replica(TOLD, "a forged sum ends the pod's part", "test_a_sum_that_is_not_the_cohorts_ends_the_pods_part",
+             Check(FOLLOWER, "Follower.take_proof", "self.call.kind, self.call.round = answered")),
+    _replica(TOLD, "no replica for a pod that was away", "test_a_pod_that_has_not_followed_asks_for_the_replica",
+             Check(FOLLOWER, "Follower._catch_up", "is sent no replica")),
+    _replica(TOLD, "a replica that nobody has signed", "test_a_replica_that_the_others_have_not_signed_is_refused",
+             Check(FOLLOWER, "Follower._catch_up", "not the one that the other pods have followed")),
+    _replica(TOLD, "pods that were told different runs", "test_pods_that_have_followed_different_runs_form_no_roster",
+             Check(MASKED, "MaskedApp._answer_roster", "check_roster")),
+    _replica(TOLD, "the same, at the check", "test_pods_that_have_followed_different_runs_form_no_roster",
+             Check(FOLLOWER, "Follower._vouched", "in different ways")),
+    _replica(TOLD, "an earlier round without its model",
+             "test_an_earlier_rounds_model_is_sent_with_the_request_or_not_evaluated",
+             Check(FOLLOWER, "Follower._asked", "came without its model")),
+    _replica(TOLD, "another model in its place", "test_another_model_in_the_place_of_an_earlier_rounds_is_refused",
+             Check(FOLLOWER, "Follower._asked", "not that of round")),
+    _replica(TOLD, "a round that was not completed", "test_a_round_that_was_not_completed_has_no_model",
+             Check(RULE, "requested_model", "has not completed")),
 )  # fmt: skip
 
 # What raises for another reason: (module, function, statement) and why it guards nothing.
 NOT_SECURITY: dict[tuple[str, str, str], str] = {
     (CALL, "Call.session", "raise"): "passes a refusal on, after the session was closed",
+    (FOLLOWER, "Follower.take_proof", "raise"): "passes a refusal on, with the step that it is about",
     (
         PHASES,
         "SessionState.from_bytes",

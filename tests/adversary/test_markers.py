@@ -30,7 +30,7 @@ from fl_app.flower.names import (
 )
 from fl_app.identity.known_pods import Keyring, keygen, known_pods
 from fl_app.secagg.crypto import KEY_BYTES
-from fl_app.system.home import pod_home
+from fl_app.system.home import REPLICAS_DIRECTORY, pod_home
 from server.app.main import app as server_app
 from server.app.run_directory import RUN_DIRECTORY_VARIABLE, RunDirectory
 from tests.support.in_process import InProcessGrid
@@ -48,11 +48,11 @@ TYPES = (HELLO_MESSAGE, ROSTER_MESSAGE, *MASKED_MESSAGES.values(), SURVIVORS_MES
 class Recorded:
     """An honest run of four pods, one of them lost for a round, stopped at each kind of message to one pod.
 
-    ``moments`` are, for each type, the first such message, what the pod remembered then, and its ledger.
+    ``moments`` are, for each type, the first such message, what the pod remembered then, its ledger and its replicas.
     """
 
     directory: Path
-    moments: dict[str, tuple[RecordDict, RecordDict, bytes]] = field(default_factory=dict)
+    moments: dict[str, tuple[RecordDict, RecordDict, bytes, dict[str, bytes]]] = field(default_factory=dict)
     replies: list[Message] = field(default_factory=list)
 
 
@@ -73,11 +73,13 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
         kind, node = message.metadata.message_type, message.metadata.dst_node_id
         if node == 100 and kind not in made.moments:
             state = copy.deepcopy(grid.contexts[node].state)
-            ledger = pod_home(ME, directory / "home") / "ledger.db"
+            home = pod_home(ME, directory / "home")
+            ledger, replicas = home / "ledger.db", (home / REPLICAS_DIRECTORY).glob("*")
             made.moments[kind] = (
                 copy.deepcopy(message.content),
                 state,
                 ledger.read_bytes() if ledger.exists() else b"",
+                {path.name: path.read_bytes() for path in replicas},
             )
         return message
 
@@ -143,8 +145,12 @@ def broken(recorded: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def ask(recorded: Recorded, broken: Broken, message_type: str, ruin: Callable[[], None]) -> Message:
     """Put the pod where it was before the first such message, break it, and return what it answers."""
-    content, state, ledger = recorded.moments.get(message_type, recorded.moments[MASKED_TRAIN])
+    content, state, ledger, replicas = recorded.moments.get(message_type, recorded.moments[MASKED_TRAIN])
     (broken.home / "ledger.db").write_bytes(ledger)
+    shutil.rmtree(broken.home / REPLICAS_DIRECTORY, ignore_errors=True)
+    (broken.home / REPLICAS_DIRECTORY).mkdir()
+    for name, data in replicas.items():
+        (broken.home / REPLICAS_DIRECTORY / name).write_bytes(data)
     ruin()
     grid = InProcessGrid(client.app.main.app, {100: node_config(broken.directory, ME)})
     grid.contexts[100].state = copy.deepcopy(state)

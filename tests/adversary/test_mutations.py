@@ -6,6 +6,7 @@ from tests.adversary.attacks import (
     ATTACKS,
     CALL,
     ENTRIES,
+    FOLLOWER,
     IDENTITY,
     LEDGER,
     LINES,
@@ -13,6 +14,7 @@ from tests.adversary.attacks import (
     NOT_SECURITY,
     PHASES,
     ROSTER,
+    RULE,
     RULES,
     SESSION,
     UNMASKING,
@@ -26,7 +28,9 @@ def test_every_line_of_the_attack_list_is_attacked() -> None:
     assert len(LINES) == len(set(LINES)) == 26
 
 
-@pytest.mark.parametrize("module", [ROSTER, PHASES, SESSION, UNMASKING, IDENTITY, LEDGER, ENTRIES, MASKED, CALL, RULES])
+@pytest.mark.parametrize(
+    "module", [ROSTER, PHASES, SESSION, UNMASKING, IDENTITY, LEDGER, ENTRIES, MASKED, CALL, RULES, FOLLOWER, RULE]
+)
 def test_every_check_is_attacked(module: str) -> None:
     named = {(attack.check.function, attack.check.statement) for attack in ATTACKS if attack.check.module == module}
     missing = [

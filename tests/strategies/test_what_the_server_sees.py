@@ -75,7 +75,8 @@ def allowed(message: Message, pods: tuple[str, ...]) -> Words | None:
     elif kind == "RosterReply":
         for share in records.take(content, records.RosterReply).shares:
             assert {share.sender, share.receiver} <= set(pods)
-            assert len(share.sealed) == 32 + 32 + 16  # an encapsulated key, a sealed seed, a tag
+            # An encapsulated key, a sealed seed, in a verified session a share of the cohort's key, and a tag.
+            assert len(share.sealed) in (32 + 32 + 16, 32 + 64 + 16)
     elif kind == "MaskedReply":
         reply = records.take(content, MaskedReply)
         assert (reply.commitment, reply.shares) == (b"", ())

@@ -25,8 +25,8 @@ from tests.support.in_process import InProcessGrid
 from tests.support.small_federation import PODS, InThread
 
 ASKED = EarlyStopping(metric="loss", patience=2)
-BEST, LAST = 3, 6
-"""The third round's model is the best, the next two are no better, and the sixth round shows it."""
+BEST, LAST = 4, 7
+"""The fourth round's model is the best, the next two are no better, and the seventh round shows it."""
 
 
 @pytest.fixture
@@ -36,14 +36,14 @@ def threaded(small: SimulatedFederation, monkeypatch: pytest.MonkeyPatch) -> Sim
     return small
 
 
-def settings(early_stopping: EarlyStopping | None = ASKED, rounds: int = 8) -> RunConfig:
+def settings(early_stopping: EarlyStopping | None = ASKED, rounds: int = 9, lr: float = 0.03) -> RunConfig:
     return RunConfig(
         pods=PODS,
         datastructure=DataStructure(target="outcome"),
         rounds=rounds,
         local_epochs=1,
         batch_size=64,
-        optimizer=Optimizer(name="AdamW", params={"lr": 0.03}),
+        optimizer=Optimizer(name="AdamW", params={"lr": lr}),
         lr_decay=1.0,
         early_stopping=early_stopping,
         seed=4,
@@ -125,7 +125,7 @@ def test_without_restore_best_the_last_rounds_model_is_kept(small: SimulatedFede
 
 def test_a_training_that_improves_goes_its_whole_length_and_keeps_its_last_model(small: SimulatedFederation) -> None:
     asked = EarlyStopping(metric="loss", patience=1)
-    run, plain = fit(settings(asked, rounds=3), small), fit(settings(None, rounds=3), small)
+    run, plain = fit(settings(asked, rounds=3, lr=0.003), small), fit(settings(None, rounds=3, lr=0.003), small)
     results = run.results().document()
     losses = [entry["loss"] for entry in results["rounds"]]
     assert losses == sorted(losses, reverse=True)  # else this test shows nothing
