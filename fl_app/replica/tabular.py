@@ -18,7 +18,7 @@ from fl_app.replica.state import Replica
 from fl_app.secagg.codec import Aggregate
 from fl_app.secagg.errors import SessionRefused
 from fl_app.tabular.cell_text import key_of
-from fl_app.tabular.combining import check_target, combine, held_by
+from fl_app.tabular.combining import Columns, check_target, combine
 from fl_app.tabular.encoding import Encoding, continuous_features
 from fl_app.tabular.evaluation import Counts, scored_classes
 from fl_app.tabular.label_counts import LABELS, LabelCounts
@@ -50,8 +50,9 @@ class TabularRule:
         declared = {pod: Declared.read(pod, published[pod].declared) for pod in order}
         combined = combine(schemas, ignore_cols=datastructure.ignore_cols)
         check_target(schemas, datastructure.target)
+        columns = Columns(schemas)
         held = {
-            name: [pod for pod, column in held_by(schemas, name).items() if not column.empty]
+            name: [pod for pod, column in columns.held_by(name).items() if not column.empty]
             for name in datastructure.features(combined)
         }
         thin = _thin(held, declared, datastructure)

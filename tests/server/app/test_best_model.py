@@ -74,7 +74,7 @@ def dies_at(patch: pytest.MonkeyPatch, message_type: str, number: int) -> Callab
 def test_the_best_rounds_model_is_kept_and_finally_evaluated(small: SimulatedFederation) -> None:
     run, best = fit(settings(), small), fit(settings(None, rounds=BEST), small)
     results = run.results().document()
-    assert [entry["round"] for entry in results["rounds"]] == [1, 2, 3, 4, 5, 6]
+    assert [entry["round"] for entry in results["rounds"]] == [*range(1, LAST + 1)]
     assert results["stopped"]["round"] == LAST
     assert "loss has not fallen for 2 rounds" in results["stopped"]["why"]
     assert (results["kept"], results["early_stopping"]["best_round"]) == (BEST, BEST)
