@@ -6,15 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Error, Message
+from flwr.app import Context, Error, Message
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM, FedProx, Strategy
 
 from fl_app.errors import RunFailed, UsageError
+from fl_app.flower import records
 from fl_app.flower.names import COMPLETED_ROUNDS, MASKED_TRAIN, ROSTER_MESSAGE
 from strategies import CohortRefused, Round, StepFailed
 from strategies.discovery import discover_pods
 from strategies.inner_strategy import restore, server_state
+from strategies.polling import Reply
 from tests.strategies.linear_pods import LinearPods, config, flat, initial, strategy
 from tests.support.in_process import InProcessGrid
 
@@ -200,6 +202,37 @@ def test_not_beyond_what_is_allowed(tmp_path: Path) -> None:
     secure = strategy(FedAvg(), pods.names, membership_changes=1)
     with pytest.raises(CohortRefused, match="pod 'north': no answer"):
         secure.start(pods.grid(on_request=losing(101, 102)), initial(), 3, 0.3, config(), config())
+
+
+def test_a_pod_whose_handler_failed_is_left_out_for_the_rest_of_the_run(tmp_path: Path) -> None:
+    pods = four(tmp_path)
+    whole, trained = pods.handlers["train"], list[str]()
+
+    def fails_once(message: Message, context: Context) -> Message:
+        name = str(context.node_config["pod"])
+        trained.append(name)
+        if trained.count("east") == 1 and name == "east":
+            raise ValueError("of a row")
+        return whole(message, context)
+
+    pods.handlers["train"] = fails_once
+    rounds: list[Round] = []
+    secure = strategy(FedAvg(), pods.names, membership_changes=2, on_round=rounds.append)
+    grid = pods.grid(1)
+    secure.start(grid, initial(), 3, 5.0, config(), config())
+    assert [set(pods.names) - set(done.step.pods) for done in rounds] == [{"east"}] * 3
+    assert trained.count("east") == 1
+    texts = [refusal.text for refusal in map(refusal_in, grid.replies) if refusal]
+    assert texts == ["pod 'east' could not answer; its own log says why", OVER]
+    with pytest.raises(CohortRefused, match="whose part in it is over"):  # nor is it in a run that resumes this one
+        strategy(FedAvg(), pods.names, series="1", first_round=9).start(pods.grid(2), initial(), 3, 5.0, config())
+
+
+OVER = "a step of this training has failed at the pod, whose part in it is over"
+
+
+def refusal_in(reply: Message) -> records.Refusal | None:
+    return Reply(1, reply.content).refusal() if reply.has_content() else None
 
 
 # --- who is there
