@@ -94,6 +94,11 @@ class Pods:
         self.grid.run_id = TaskIdentity.run_id = number
         return number
 
+    def forget_replicas(self) -> None:
+        """Take from the pods what they have followed of all runs, but for what is in their ledgers."""
+        for path in (self.directory / "home").rglob("*.replica"):
+            path.unlink()
+
     def rows(self, name: str, part: str) -> pd.DataFrame:
         """Return the rows that a pod keeps for "train", "validation" or "test"."""
         whole = self.tables[name]
