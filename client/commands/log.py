@@ -80,7 +80,7 @@ def _after(entries: Sequence["Entry"], head: str) -> Sequence["Entry"]:
 
 def _totals(entries: Sequence["Entry"]) -> dict[str, int]:
     """Return what has left, and what has not."""
-    answers = [entry for entry in entries if entry.event not in ("begin", "refusal", "failure")]
+    answers = [entry for entry in entries if entry.event not in ("begin", "followed", "refusal", "failure")]
     vectors = [entry for entry in entries if entry.event == "answer"]
     return {
         "messages": len(answers),
