@@ -1,0 +1,195 @@
+"""The tabular app's rule: what a run's replica is made of, and that every processor makes the same one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fl_app.config import RunConfig
+from fl_app.errors import DataError
+from fl_app.flower import names
+from fl_app.flower.records import Published
+from fl_app.replica.declared import Declared
+from fl_app.replica.state import Replica
+from fl_app.replica.tabular import TabularRule, adding, differences_of, encoding_of, ends_of
+from fl_app.secagg.codec import Aggregate
+from fl_app.secagg.errors import SessionRefused
+from fl_app.tabular.schema import Column, Schema
+from fl_app.tabular.settings import DataStructure
+
+RULE, PODS = TabularRule(), ("north", "south", "west")
+AGE = Column(name="age", kind="continuous", low=0, high=128, integer=True)
+INCOME = Column(name="income", kind="continuous", low=0, high=2**17)
+SHARE = Column(name="share", kind="continuous", low=-1, high=1)
+COLOUR = Column(name="colour", kind="categorical", values=("blue", "red"))
+OUTCOME = Column(name="outcome", kind="categorical", values=("no", "yes"))
+COLUMNS = (AGE, INCOME, SHARE, COLOUR, OUTCOME)
+
+
+def settings(**others: Any) -> str:
+    datastructure = others.pop("datastructure", DataStructure(target="outcome"))
+    return RunConfig(pods=PODS, datastructure=datastructure, local_epochs=1, **others).to_json()
+
+
+def published(
+    pod: str, columns: tuple[Column, ...] = COLUMNS, least: int = 3, rows: int = 10, enough: bool = True
+) -> Published:
+    declared = Declared(minimum_cohort=least, least_rows=rows, validation=enough, test=enough)
+    return Published(Schema(name=pod, columns=columns).to_json(), (), (), declared.to_json())
+
+
+def cohort(**others: Published) -> dict[str, Published]:
+    return {pod: others.get(pod, published(pod)) for pod in PODS}
+
+
+def sums(kind: str, sizes: dict[str, int], seed: int) -> Aggregate:
+    """Return sums of a step as pods could make them."""
+    rng = np.random.default_rng(seed)
+    values: dict[str, Any] = {}
+    for name, size in sizes.items():
+        if name.endswith(("histogram", "histograms", "positions", "labels", "confusion")):
+            values[name] = rng.integers(0, 40, size)
+        elif name == names.UPDATE:
+            values[name] = rng.normal(scale=0.01, size=size)
+        else:
+            values[name] = np.abs(rng.normal(size=size)) * 100
+    if kind == names.STATISTICS:
+        moments = values["statistics.moments"].reshape(-1, 3)
+        moments[:] = np.array([100.5, 900.25, 3000.0]) + np.arange(len(moments))[:, None]
+    for prefix in ("", names.TEST_PREFIX):
+        values |= {f"evaluate.{prefix}{name}": np.array([12.5]) for name in ("loss_sum", "brier_sum")}
+    return Aggregate(3, 3000, 0, values)
+
+
+def after(replica: Replica, kind: str, number: int, given: str, seed: int = 0) -> Replica:
+    return RULE.after(given, replica, kind, number, sums(kind, RULE.sizes(given, replica, kind), seed))
+
+
+def followed(given: str, **others: Published) -> Replica:
+    """Return a replica after statistics, two rounds and an evaluation."""
+    replica = after(RULE.begin(given, cohort(**others)), names.STATISTICS, 1, given)
+    for number in (1, 2):
+        replica = after(replica, names.TRAIN, number, given, number)
+    return after(replica, names.EVALUATE, 1, given, 3)
+
+
+# --- where it begins
+
+
+def test_a_feature_that_too_few_pods_publish_is_left_out_and_told() -> None:
+    without = tuple(column for column in COLUMNS if column is not SHARE)
+    optional = tuple(column.model_copy(update={"optional": column is SHARE}) for column in COLUMNS)
+    given = cohort(north=published("north", optional), south=published("south", without))
+    replica = RULE.begin(settings(), given)
+    assert any(text.startswith("share: left out, since only 2 of 3 pods") for text in differences_of(replica))
+    replica = after(replica, names.STATISTICS, 1, settings())
+    assert [column.name for column in encoding_of(replica).features] == ["age", "income", "colour"]
+    # Where every owner is content with two, it is used; where it was named, nobody leaves it out unasked.
+    content = {pod: published(pod, optional if pod == "north" else without, least=2) for pod in ("north", "south")}
+    content["west"] = published("west", COLUMNS, least=2)
+    assert differences_of(RULE.begin(settings(), content))[-1].startswith("share: south lacks")
+    selected = DataStructure(target="outcome", selected_cols=["age", "share"])
+    with pytest.raises(DataError, match="a selected column cannot be used: share: left out"):
+        RULE.begin(settings(datastructure=selected), given)
+
+
+def test_a_session_that_has_lost_a_contributor_is_objected_to() -> None:
+    replica = RULE.begin(settings(), cohort())
+    assert RULE.objection(replica, PODS, 3) == ""
+    assert "column 'age' is published by 2 of these pods" in RULE.objection(replica, ("north", "west"), 3)
+    assert RULE.objection(replica, ("north", "west"), 2) == ""
+
+
+def test_bins_hold_as_many_rows_as_the_strictest_owner_says() -> None:
+    def floor(given: str, **others: Published) -> object:
+        return RULE.begin(given, cohort(**others)).facts["least-rows"]
+
+    assert floor(settings()) == 10
+    assert floor(settings(min_bin_rows=40)) == 40
+    assert floor(settings(min_bin_rows=1), west=published("west", rows=25)) == 25
+
+
+def test_pods_add_to_an_evaluation_together_or_not_at_all() -> None:
+    replica = RULE.begin(settings(), cohort(west=published("west", enough=False)))
+    assert adding(replica, "validation", PODS) == ()
+    lenient = {pod: published(pod, least=2, enough=pod != "west") for pod in PODS}
+    replica = RULE.begin(settings(), lenient)
+    assert adding(replica, "validation", PODS) == ("north", "south")
+    assert adding(replica, "test", ("north", "west")) == ()
+    # A pod that lacks a class would leave it to the others.
+    more = (*COLUMNS[:-1], OUTCOME.model_copy(update={"values": ("no", "perhaps", "yes")}))
+    replica = RULE.begin(settings(), {**lenient, "north": published("north", more, least=2)})
+    assert adding(replica, "validation", PODS) == ()
+
+
+def test_a_schema_under_another_name_and_a_declaration_that_is_none_are_refused() -> None:
+    with pytest.raises(DataError, match="publishes a schema under the name of 'south'"):
+        RULE.begin(settings(), cohort(north=published("south")))
+    spoilt = Published(published("north").schema, (), (), "{}")
+    with pytest.raises(DataError, match="what pod 'north' declares with its hello cannot be read"):
+        RULE.begin(settings(), cohort(north=spoilt))
+
+
+# --- how it goes on
+
+
+def test_statistics_come_first_and_once() -> None:
+    replica = RULE.begin(settings(), cohort())
+    with pytest.raises(SessionRefused, match="come first"):
+        RULE.request(settings(), replica, names.TRAIN, 1, PODS)
+    replica = after(replica, names.STATISTICS, 1, settings())
+    with pytest.raises(SessionRefused, match="and once"):
+        RULE.sizes(settings(), replica, names.STATISTICS)
+
+
+def test_a_round_moves_model_history_and_score_cells() -> None:
+    begun = after(RULE.begin(settings(), cohort()), names.STATISTICS, 1, settings())
+    replica = followed(settings())
+    assert (replica.place, replica.completed, list(replica.history)) == (4, 2, [1, 2])
+    assert not (ends_of(replica) == ends_of(begun)).all()
+    request = RULE.request(settings(), replica, names.TRAIN, 3, PODS)
+    told = request.config_records["config"]
+    assert (told[names.SERVER_ROUND], told[names.COMPLETED_ROUNDS]) == (3, 2)
+    assert told[names.CONTRIBUTORS] == "north,south,west"
+    assert names.PROXIMAL_MU not in told
+    proximal = settings(strategy="FedProx", strategy_params={"proximal_mu": 0.5})
+    assert RULE.request(proximal, replica, names.TRAIN, 3, PODS).config_records["config"][names.PROXIMAL_MU] == 0.5
+
+
+# --- the same bits everywhere
+
+_PROGRAM = """
+import sys
+sys.path.insert(0, {root!r})
+from tests.fl_app.replica.test_tabular import followed, settings
+for name, more in (("FedAvg", {{}}), ("FedAdam", {{"eta": 0.01}})):
+    for architecture in ("mlp", "periodic", "tabm", "tutorial"):
+        replica = followed(settings(strategy=name, strategy_params=more, architecture=architecture))
+        print(name, architecture, replica.digest.hex())
+"""
+
+
+def digests(**environment: str) -> list[str]:
+    root = Path(__file__).parents[3]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _PROGRAM.format(root=str(root))],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    return done.stdout.splitlines()
+
+
+def test_a_processor_without_vector_instructions_makes_the_same_replica() -> None:
+    simd: Any = np.show_config(mode="dicts")
+    has = simd["SIMD Extensions"].get("found", [])
+    usual = digests()
+    assert len(usual) == 8
+    plain = digests(NPY_DISABLE_CPU_FEATURES=" ".join(has), ATEN_CPU_CAPABILITY="default", OMP_NUM_THREADS="1")
+    assert plain == usual
