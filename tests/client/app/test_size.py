@@ -10,6 +10,7 @@ from fl_app.config import RunConfig
 from fl_app.flower import names
 from fl_app.pod.pod_file import load_pod
 from fl_app.secagg.errors import ValueRefused
+from tests.support.small_app import being_server
 
 LADDER = (4, 8, 64)
 
@@ -50,7 +51,8 @@ def test_no_weight_does_for_more_rows_than_the_ladder_has(pod_file: Path) -> Non
 def test_it_is_asked_before_anything_is_summed(pod_file: Path) -> None:
     rows(pod_file, 9)
     request = ConfigRecord({names.RUN: config(8).to_json(), names.SCHEMA: "", names.DATASTRUCTURE: ""})
-    message = Message(RecordDict({names.CONFIG_RECORD: request}), dst_node_id=1, message_type="query.masked")
+    with being_server(1):
+        message = Message(RecordDict({names.CONFIG_RECORD: request}), dst_node_id=1, message_type="query.masked")
     context = Context(1, 1, {"pod": str(pod_file)}, RecordDict(), {})
     with pytest.raises(ValueRefused, match="max_weight 64 would do"):
         statistics(message, context)
