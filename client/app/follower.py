@@ -144,6 +144,14 @@ class Follower:
         place, vouched = self._vouched(hellos)
         if place <= self._store.load()[0].place:
             return
+        # One pod that lies together with the server must not do: as many must vouch as the owner wants beside this one
+        # in a sum, or the pod's own ledger.
+        me, least = self.call.owner.name, self.call.owner.policy.minimum_cohort - 1
+        vouching = [hello.name for hello in hellos if hello.followed == vouched and hello.name != me]
+        if len(vouching) < least and self.call.owner.ledger.followed(self.series) != (place, vouched):
+            raise SessionRefused(
+                f"pod '{me}' takes over what at least {least} other pods have followed, and {len(vouching)} have this"
+            )
         data = records.take_replica(content)
         if data is None:
             raise SessionRefused(

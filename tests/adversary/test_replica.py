@@ -14,6 +14,7 @@ from client.app.replica_store import ReplicaStore
 from fl_app.errors import FlAppError, UsageError
 from fl_app.flower import names, records
 from fl_app.flower.packing import unpacked
+from fl_app.pod.policy import Policy
 from fl_app.replica.plain_rule import PlainRule
 from fl_app.replica.state import Replica
 from fl_app.secagg.messages import Step
@@ -154,9 +155,14 @@ def test_a_sum_that_is_not_the_cohorts_ends_the_pods_part(pods: FollowingPods) -
 # --- pods that were away
 
 
-def away(pods: FollowingPods, change: Callable[[], None], later: Callable[[Message], Message]) -> InProcessGrid:
+def away(
+    pods: FollowingPods,
+    change: Callable[[], None],
+    later: Callable[[Message], Message],
+    grids: list[InProcessGrid] | None = None,
+) -> InProcessGrid:
     """Have one pod lose its session in the third round, after ``change``; messages after that go through ``later``."""
-    grids: list[InProcessGrid] = []
+    grids = [] if grids is None else grids
     gone: list[bool] = []
 
     def tamper(message: Message) -> Message:
@@ -206,6 +212,20 @@ def test_a_replica_that_the_others_have_not_signed_is_refused(pods: FollowingPod
 
     grid = away(pods, forget(pods), crafted)
     assert_refused(grid, names.MASKED_TRAIN, "is not the one that the other pods have followed")
+
+
+def test_what_a_single_other_pod_says_that_it_has_followed_is_refused(pods: FollowingPods) -> None:
+    def change() -> None:
+        for node, name in list(enumerate(NAMES, start=101))[:2]:  # two of the three come as if for the first time
+            for path in (pods.home(name) / "replicas").iterdir():
+                path.unlink()
+            (pods.home(name) / "pods" / name / "ledger.db").unlink()
+            grids[0].contexts[node].state = RecordDict()
+
+    grids: list[InProcessGrid] = []
+    pods.policies = dict.fromkeys(NAMES, Policy(minimum_cohort=3))
+    grid = away(pods, change, lambda message: message, grids)
+    assert_refused(grid, names.MASKED_TRAIN, "takes over what at least 2 other pods have followed, and 1 have this")
 
 
 def diverge(pods: FollowingPods) -> Callable[[], None]:
