@@ -7,6 +7,7 @@ from fl_app.errors import RunFailed
 from fl_app.federation.approvals import approval_matrix
 from fl_app.flower.records import Published
 from fl_app.secagg.messages import Hello
+from fl_app.system.printable import one_line
 
 
 class CohortRefused(RunFailed):
@@ -31,7 +32,8 @@ class CohortRefused(RunFailed):
         approvals: Mapping[str, Sequence[str]] | None = None,
         lost: Sequence[str] = (),
     ) -> None:
-        self.reasons, self.requested, self.lost = tuple(reasons), tuple(requested), tuple(lost)
+        self.reasons = tuple(map(one_line, reasons))  # which name pods as these name themselves
+        self.requested, self.lost = tuple(requested), tuple(lost)
         self.approvals = {name: tuple(approved) for name, approved in (approvals or {}).items()}
         super().__init__("no cohort: " + "; ".join(self.reasons))
 

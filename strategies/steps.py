@@ -17,6 +17,7 @@ from fl_app.secagg.codec import Aggregate
 from fl_app.secagg.errors import AlreadyAnswered, ProtocolError
 from fl_app.secagg.field import Words
 from fl_app.secagg.messages import Proof, Step, UnmaskReply, Witness
+from fl_app.system.printable import one_line
 from strategies.cohort import Cohort
 from strategies.polling import Exchange, MadeWhenAsked, OnWait, Quorum, payload_bytes
 from strategies.sums import MaskedSum, PlainSum, StepSum
@@ -224,7 +225,7 @@ class Steps:
                 try:
                     take(name, reply.content)
                 except ProtocolError as error:
-                    lost[name] = Loss(trip, str(error))
+                    lost[name] = Loss(trip, one_line(error))
             del reply  # with the vector that it carries, before the next one comes
         traffic.seconds.append(time.monotonic() - started)
         return lost

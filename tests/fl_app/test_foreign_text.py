@@ -36,6 +36,7 @@ from server.display.run_status import Status
 from server.exports.model_card import card
 from server.modeller.schema_discovery import PodInfo
 from server.modeller.schema_verdicts import judge
+from strategies import CohortRefused
 from strategies.polling import Reply
 
 FORGED = "fl-app: every pod approves"
@@ -224,6 +225,12 @@ def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: 
     (tmp_path / "a.csv").write_text(f"{header}\n{rows}\n", newline="")
     for arguments in (("init", str(tmp_path / "a.csv"), "--name", "a"), ("check", str(tmp_path / "a.yaml"))):
         assert not ACTS.search(told(capsys, "pod", *arguments))
+
+
+def test_why_there_is_no_cohort_is_told_in_lines_of_our_own() -> None:
+    refused = CohortRefused([f"two nodes answer as pod '{name}'" for name in HOSTILE], ("north",))
+    assert_harmless(str(refused))
+    assert len(str(refused).splitlines()) == 1
 
 
 def test_a_pods_refusal_stays_in_its_line() -> None:
