@@ -14,10 +14,13 @@ from cryptography.hazmat.primitives.ciphers.modes import CTR, GCM
 from benchmarks import rivals
 from benchmarks.measure import Contender, Measured, race
 from fl_app.secagg.codec import Encoder, Layout, Segment
-from fl_app.secagg.field import FIELD_31, FIELD_61, Field
+from fl_app.secagg.field import FIELD_31, FIELD_61, Field, Words
 from fl_app.secagg.keystream import BLOCK, MaskStream, aligned, word_buffer
 from fl_app.secagg.mask_pipeline import read_ahead, read_in_turn, span_of
 from fl_app.secagg.masking import Sum, check_vector, mask
+from fl_app.secagg.messages import TRAIN, ElementClass, Proof
+from fl_app.secagg.tags import Tag, tag_elements
+from fl_app.secagg.verified_sum import Pending, check_sum
 
 _BOUND = 8.0
 _MAX_WEIGHT = {61: 1 << 14, 31: 1 << 10}
@@ -25,7 +28,9 @@ _WEIGHT = 500
 _VECTORS = 2
 """Different vectors that the sums go over again and again: the memory of more is better left to them."""
 _UNTIL_FOLDED = 6
+_TAG_KEY, _LABEL = bytes(range(32)), bytes(32)
 _ALONE = ", one thread"
+_VERIFIED = ", verified"
 
 
 def core(sizes: Sequence[int], pods: Sequence[int], repeats: int) -> Iterator[Measured]:
@@ -55,6 +60,7 @@ def ratios(measured: Sequence[Measured], figure: str = "median") -> dict[str, fl
         "secaggplus_over_pod_step": ten["pod step", "SecAgg+"] / ours["pod step"],
         "secaggplus_over_server": ten["server", "SecAgg+"] / ours["server"],
         "secaggplus_over_unmasking_server": ten["server, unmasking", "SecAgg+"] / ours["server, unmasking"],
+        "verified_over_pod_step": ten["pod step", _name(FIELD_61) + _VERIFIED] / ours["pod step"],
         "pod_step_over_aes256": ours["pod step"] / (10 * limit),
         "server_over_memcpy": ours["server"] / (11 * ten["8 bytes", "memcpy"]),
         "scalar_over_pod_step": ten["pod step", "scalar shares"] / ours["pod step"],
@@ -129,9 +135,11 @@ def _step_and_sum(size: int, pods: int, repeats: int) -> Iterator[Measured]:
     many = [theirs[i % len(theirs)] for i in range(pods)]
     yield from race("pod step", pods, size, [
         *(Contender(_name(ours.field), ours.step) for ours in fields),
+        *(Contender(_name(ours.field) + _VERIFIED, ours.verified_step) for ours in fields),
         Contender("SecAgg+", lambda: rivals.secaggplus_pod_step([vector], _WEIGHT, seeds[0], seeds[1:])),
         Contender("scalar shares", lambda: rivals.scalar_pod_step(vector, pods)),
     ], repeats)  # fmt: skip
+    yield from race("sum checked", pods, size, [Contender(_name(o.field), o.check) for o in fields], repeats)
     yield from race("server", pods, size, [
         *(Contender(_name(ours.field), ours.server) for ours in fields),
         Contender("SecAgg+", lambda: rivals.secaggplus_server(many, [])),
@@ -151,15 +159,39 @@ class _Ours:
         self._weight = min(_WEIGHT, _MAX_WEIGHT[field.bits])
         segment = Segment("update", "update", _BOUND, len(vector))
         self._layout = Layout(field, pods, _MAX_WEIGHT[field.bits], [segment])
+        self._tagged = Layout(field, pods, _MAX_WEIGHT[field.bits], [segment], tag_elements(field))
+        self._names = tuple(f"pod-{number}" for number in range(pods))
+        self._proved = self._proved_sum()
         self._bare = [mask(self._layout, self._encoder(), [], []) for _ in range(_VECTORS)]
 
-    def _encoder(self) -> Encoder:
-        return Encoder(self._layout, self._weight, {"update": self._vector})
+    def _encoder(self, layout: Layout | None = None) -> Encoder:
+        return Encoder(layout or self._layout, self._weight, {"update": self._vector})
 
     def step(self) -> Any:
         """Encode, and add a mask for each other pod and a self mask."""
         half = self._pods // 2
         return mask(self._layout, self._encoder(), self._seeds[:half], self._seeds[half:])
+
+    def verified_step(self) -> Any:
+        """The same, with the tag of a verified session."""
+        half = self._pods // 2
+        tag = Tag(self._tagged, _TAG_KEY, self._names[0])
+        return mask(self._tagged, self._encoder(self._tagged), self._seeds[:half], self._seeds[half:], tag)
+
+    def check(self) -> Any:
+        """Check a sum that the server proves, and decode it, as a pod does before its next step."""
+        return check_sum(*self._proved)
+
+    def _proved_sum(self) -> tuple[Pending, Proof, Words]:
+        """Return what a pod keeps of a step, and the proof of the sum of as many equal vectors as there are pods."""
+        total = np.zeros(self._tagged.length, np.uint64)
+        for name in self._names:
+            vector = mask(self._tagged, self._encoder(self._tagged), [], [], Tag(self._tagged, _TAG_KEY, name))
+            total = (total + vector) % np.uint64(self.field.prime)
+        classes = (ElementClass("update", "update", _BOUND),)
+        sizes = (len(self._vector),)
+        step = (self.field.prime, self._tagged.max_weight, classes, sizes, TRAIN, 1, self._names, self._pods)
+        return Pending(_LABEL, _TAG_KEY, *step), Proof(_LABEL, self._names), total.astype(self.field.dtype)
 
     def server(self) -> Any:
         """Check and sum one vector from each pod, and decode."""
