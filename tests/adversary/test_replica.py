@@ -14,8 +14,8 @@ from client.app.replica_store import ReplicaStore
 from fl_app.errors import FlAppError, UsageError
 from fl_app.flower import names, records
 from fl_app.flower.packing import unpacked
+from fl_app.plain_rule import PlainRule
 from fl_app.pod.policy import Policy
-from fl_app.replica.plain_rule import PlainRule
 from fl_app.replica.state import Replica
 from fl_app.secagg.messages import Step
 from strategies import Dropouts, SecureAggregation, Timing

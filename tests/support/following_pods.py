@@ -11,7 +11,7 @@ from flwr.clientapp import ClientApp
 from client.app.masked_app import MaskedApp
 from client.app.owner import Owner
 from fl_app.flower import names
-from fl_app.replica.plain_rule import PlainRule
+from fl_app.plain_rule import PlainRule
 from fl_app.replica.rule import Rule
 from strategies import Count, Dropouts, Mean, ReplicatedAggregation, Sum, Timing
 from tests.strategies.linear_pods import CONFIG, NAMES, LinearPods, initial
