@@ -14,13 +14,18 @@ from fl_app.flower.protocol_settings import Dropouts
 from fl_app.tabular.evaluation import MAX_BRIER, MAX_LOSS, Counts
 from fl_app.tabular.label_counts import LABELS
 from fl_app.tabular.score_cells import MAX_EVALUATIONS
+from fl_app.tabular.statistics import HISTOGRAM, MOMENTS, NOISE_TAIL
 
 
 def reported_metrics(config: RunConfig) -> dict[str, Sequence[Metric]]:
     """Return what the pods report in each kind of step, by the names of `SecureAggregation`'s arguments."""
-    evaluate = _evaluation_metrics(config.max_weight)
+    evaluate, noised = _evaluation_metrics(config.max_weight), float(config.max_weight + NOISE_TAIL)
     return {
-        "statistics": [Sum("moments", bound=float(config.max_weight)), Count("histogram"), Count(LABELS)],
+        "statistics": [
+            Sum(MOMENTS, bound=noised),
+            Count(HISTOGRAM, bound=noised + NOISE_TAIL),
+            Count(LABELS, bound=noised + NOISE_TAIL),
+        ],
         "train_metrics": [Mean(LOSS, bound=MAX_LOSS)],
         "evaluate_metrics": evaluate,
         "final_metrics": [*evaluate, *_evaluation_metrics(config.max_weight, TEST_PREFIX)],

@@ -83,9 +83,9 @@ _BINS = """\
 
 Bins of numbers are cut from secure sums over all pods, and each holds at least `min_bin_rows` rows. Fewer rows a bin
 show rarer values in the model; that is why 5 is the default, and not 1. Values with as many rows as that are
-categories of their own, so that a common amount is not merged with its rare neighbours. The sums themselves show the
-server each cell of the public grid. An owner who wants less shown there sets wider `bounds`, offers the column
-as a category, or leaves it out; a policy of the pod could not check more, as it knows its own rows only.
+categories of their own, so that a common amount is not merged with its rare neighbours. The sums carry
+noise of all pods, so that the server can hardly tell cells of one or two rows from empty ones. An owner who wants less
+shown sets wider `bounds`, offers the column as a category, or leaves it out.
 """
 
 

@@ -15,6 +15,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 from flwr.clientapp import ClientApp
 
 from client.app.masked_app import MaskedApp
+from client.app.noised_sums import noised
 from client.app.owner import Owner, owner_of
 from client.app.pod_table import PodTable
 from fl_app.config import RunConfig
@@ -30,9 +31,9 @@ from fl_app.replica.tabular import CONTRIBUTORS_OF, TabularRule
 from fl_app.run_plan import implied_parameters
 from fl_app.secagg.errors import ValueRefused
 from fl_app.system.home import ENCODED_DIRECTORY, pod_home
-from fl_app.tabular.encoding import Encoded, Encoding, statistic_sums
+from fl_app.tabular.encoding import Encoded, Encoding, continuous_features, statistic_sums
 from fl_app.tabular.evaluation import MAX_LOSS, Counts, scored_classes
-from fl_app.tabular.label_counts import LABELS, label_sums
+from fl_app.tabular.label_counts import label_sums
 from fl_app.tabular.schema import CombinedSchema
 from fl_app.tabular.score_cells import Edges, checked_ends, edges_of
 from fl_app.tabular.settings import DataStructure
@@ -117,7 +118,7 @@ masked = MaskedApp(
 
 @masked.statistics()
 def statistics(message: Message, context: Context) -> Message:
-    """Sum the training rows' numbers for normalisation and bins, and count all rows by their label."""
+    """Sum the training rows' numbers for normalisation and bins, count all rows by their label, and add noise."""
     pod, _ = find_pod(context)
     config = message.content.config_records[names.CONFIG_RECORD]
     check_size(pod, RunConfig.from_json(str(config[names.RUN])))
@@ -126,7 +127,8 @@ def statistics(message: Message, context: Context) -> Message:
     table, target = PodTable.of(pod), schema.column(datastructure.target).as_categories()
     sums = statistic_sums(table.rows("train"), schema, datastructure)
     labels = label_sums(table.cells, target, pod.policy.minimum_category_count)
-    metrics = MetricRecord({name: array.tolist() for name, array in (*sums.arrays().items(), (LABELS, labels))})
+    parts = noised(sums, continuous_features(schema, datastructure), labels, pod.policy.minimum_cohort)
+    metrics = MetricRecord({name: array.tolist() for name, array in parts.items()})
     return Message(RecordDict({names.METRICS_RECORD: metrics}), reply_to=message)
 
 

@@ -222,12 +222,13 @@ def adding(replica: Replica, part: str, pods: Collection[str]) -> tuple[str, ...
 def statistics_in(sums: Aggregate) -> Statistics:
     """Return the statistics in the sums of that step."""
     layout = Statistics.zeros(()).arrays()
-    return Statistics.from_arrays({name: sums.values[names.segment(names.STATISTICS, name)] for name in layout})
+    parts = {name: sums.values[names.segment(names.STATISTICS, name)] for name in layout}
+    return Statistics.from_sums(parts, sums.pods)
 
 
 def labels_in(sums: Aggregate) -> LabelCounts:
     """Return how many rows have which label, from the sums of the statistics."""
-    return LabelCounts.from_sums(sums.values[names.segment(names.STATISTICS, LABELS)])
+    return LabelCounts.from_sums(sums.values[names.segment(names.STATISTICS, LABELS)], sums.pods)
 
 
 def counts_in(sums: Aggregate, prefix: str = "") -> Counts:

@@ -4,7 +4,6 @@ Averaging networks is meaningful only where input k means the same at every pod.
 own rows: category codes come from the combined schema, and mean, deviation and bins from sums over all pods.
 """
 
-import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from fl_app.errors import UsageError
+from fl_app.tabular.binning import MAX_BINS, mean_and_std, merge_cells, resolve, value_codes
 from fl_app.tabular.cell_text import RULE, STANDARD, NumberFormat, key_of
 from fl_app.tabular.schema import Column, Schema
 from fl_app.tabular.settings import DataStructure
@@ -30,8 +30,6 @@ Codes = NDArray[np.signedinteger[Any]]
 
 UNKNOWN, MISSING, FIRST_VALUE = 0, 1, 2
 """Codes of a categorical column: a value that no pod published, no value, and the first published value."""
-MAX_BINS = 256
-"""Most bins of a number: the widest column sets the width of the piecewise-linear layer for all."""
 MAX_CODES = 2 * MAX_BINS + 1
 """Most codes of a number: its fullest cells, one each, and the bins of the others."""
 MIN_BIN_ROWS = 5
@@ -57,76 +55,24 @@ class Normalisation(Frozen):
     def from_statistics(
         cls, statistics: Statistics, columns: Sequence[Column], min_bin_rows: int = MIN_BIN_ROWS
     ) -> Self:
-        """Derive from sums over all pods; mean and deviation are those of the pooled rows."""
+        """Derive from sums over all pods, see `Encoding.of`.
+
+        Every step is exact or rounded as IEEE 754 says, and ties keep the order of cells: the same sums give the same
+        bits on any processor.
+        """
         means, stds, bins, cells, codes = [], [], [], [], []
-        start = 0
-        for column, (total, squares, count) in zip(columns, statistics.moments.tolist(), strict=True):
-            low, high = column.bounds
-            half = (high - low) / 2  # moments are those of u in [-1, 1], see Statistics
-            mean = total / count if count else 0.0
-            variance = squares / count - mean * mean if count else 0.0
-            means.append((low + high) / 2 + half * mean)
-            # Two near-equal sums: below this the difference is rounding. A column that never varies stays all 0.
-            stds.append(half * variance**0.5 if variance > 1e-15 else 1.0)
+        levels = statistics.levels(columns)
+        for column, moments, counts in zip(columns, statistics.moments.tolist(), levels, strict=True):
             edges = grid(column)
-            stop = start + len(edges) - 1
-            counts = statistics.histogram[start:stop]
-            bins.append(merge_cells(edges, counts, min_bin_rows))
-            cells_of_column, codes_of_column = value_codes(edges, counts, min_bin_rows)
+            mean, std = mean_and_std(column, moments, edges, counts, statistics.pods)
+            blocks = resolve(edges, counts, statistics.pods, min_bin_rows)
+            means.append(mean)
+            stds.append(std)
+            bins.append(merge_cells(blocks, min_bin_rows))
+            cells_of_column, codes_of_column = value_codes(blocks, min_bin_rows)
             cells.append(cells_of_column)
             codes.append(codes_of_column)
-            start = stop
         return cls(mean=tuple(means), std=tuple(stds), bins=tuple(bins), cells=tuple(cells), codes=tuple(codes))
-
-
-def merge_cells(edges: NDArray[np.float64], counts: NDArray[np.int64], min_rows: int) -> tuple[float, ...]:
-    """Merge neighbouring cells into bins of at least ``min_rows`` rows, at most ``MAX_BINS`` of them.
-
-    A cut lies in the middle of the empty cells that part two bins.
-    """
-    filled = np.flatnonzero(counts)
-    cuts: list[float] = []
-    rows, rest = 0, int(counts.sum())
-    for here, following in itertools.pairwise(filled):
-        rows += int(counts[here])
-        if rows >= min_rows and rest - rows >= min_rows:
-            cuts.append(float(edges[here + 1] + edges[following]) / 2)
-            rest, rows = rest - rows, 0
-    if len(cuts) >= MAX_BINS:
-        cuts = [cuts[i] for i in np.linspace(0, len(cuts) - 1, MAX_BINS - 1).round().astype(int)]
-    return float(edges[0]), *cuts, float(edges[-1])
-
-
-def value_codes(
-    edges: NDArray[np.float64], counts: NDArray[np.int64], min_rows: int
-) -> tuple[tuple[float, ...], tuple[int, ...]]:
-    """Give each cell of ``min_rows`` rows or more a code of its own, and merge the others as :func:`merge_cells` does.
-
-    At most the ``MAX_BINS`` fullest cells stand alone. A merged bin leaves out the lone cells that lie in it; if all
-    that is left to merge is too little, the emptiest lone cell joins it.
-
-    Returns
-    -------
-    tuple
-        Ascending edges, and the code from 1 of each cell between two of them.
-    """
-    # The fullest cells first; stable, so that every pod breaks ties alike.
-    alone = np.argsort(-counts, kind="stable")[:MAX_BINS]
-    alone = alone[counts[alone] >= max(min_rows, 1)]
-    # Fewer than min_rows are left over: a bin of their own would show them, so a lone cell gives them cover.
-    if 0 < counts.sum() - counts[alone].sum() < min_rows:
-        alone = alone[:-1]
-    alone = np.sort(alone)
-    others = counts.copy()
-    others[alone] = 0
-    merged = np.array(merge_cells(edges, others, min_rows))
-    bounds = np.unique(np.concatenate([merged, edges[alone], edges[alone + 1]]))
-    middles = (bounds[:-1] + bounds[1:]) / 2
-    codes = len(alone) + 1 + cell_of(middles, merged)
-    cells = cell_of(middles, edges)
-    own = np.isin(cells, alone)
-    codes[own] = 1 + np.searchsorted(alone, cells[own])
-    return tuple(bounds.tolist()), tuple(codes.tolist())
 
 
 @dataclass(frozen=True)
@@ -203,9 +149,13 @@ class Encoding(Frozen):
     ) -> Self:
         """Derive the encoding from a (combined) schema, the data structure and statistics summed over pods.
 
-        Each bin of a number holds at least ``min_bin_rows`` rows of all pods together, so that the bins in a model
-        show no rarer value than that. The sums that bins are cut from show the server every cell of the public grid; an
-        owner who wants less shown sets coarser ``bounds``, offers the column as a category, or leaves it out.
+        It is a function of these alone, to the last bit.
+
+        Parameters
+        ----------
+        min_bin_rows : int
+            Each bin of a number holds so many rows of all pods together, or three deviations of the noise less at the
+            worst, so that the bins in a model show no rarer value than that.
         """
         features = tuple(map(schema.column, datastructure.features(schema)))
         normalisation = Normalisation.from_statistics(statistics, _continuous(features), min_bin_rows)

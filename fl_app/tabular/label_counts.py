@@ -1,5 +1,6 @@
 """How many rows have which label, and how many are left out for want of one: a sum over pods, or one file's texts."""
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from fl_app.tabular.cell_text import key_of
 from fl_app.tabular.encoding import FIRST_VALUE, MISSING, UNKNOWN, codes_of
 from fl_app.tabular.schema import Column
+from fl_app.tabular.statistics import NOISE_TAIL, VARIANCE
 
 if TYPE_CHECKING:
     from fl_app.tabular.cells import Table
@@ -18,7 +20,7 @@ LABELS = "labels"
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """Rows by their label.
+    """Rows by their label, up to the noise that pods add.
 
     Attributes
     ----------
@@ -45,9 +47,16 @@ class LabelCounts:
         return FIRST_VALUE + len(target.values)
 
     @classmethod
-    def from_sums(cls, sums: NDArray[np.int64] | NDArray[np.float64]) -> Self:
-        """Read what `label_sums` gave, summed over pods."""
-        counts = [int(count) for count in np.rint(sums)]
+    def from_sums(cls, sums: NDArray[np.int64] | NDArray[np.float64], pods: int = 0) -> Self:
+        """Read what `label_sums` gave, summed over so many pods with their noise.
+
+        Each pod raises its counts by `NOISE_TAIL`. What noise put below zero is given as none, and so are rows that are
+        left out if they may be noise alone.
+        """
+        counts = [max(0, int(count) - NOISE_TAIL * pods) for count in np.rint(sums)]
+        chance = 3 * math.sqrt(VARIANCE * pods)
+        for place in (UNKNOWN, MISSING):
+            counts[place] = counts[place] if counts[place] > chance else 0
         return cls(counts[UNKNOWN], counts[MISSING], tuple(counts[FIRST_VALUE:]))
 
 

@@ -13,7 +13,8 @@ def rows_told(results: Results) -> Iterator[str]:
     target = results.label_counts.target if results.label_counts else "label"
     if counts := results.label_counts:
         shown = [f"{name} {rows:,}" for name, rows in zip(results.classes, counts.classes, strict=False)]
-        yield f"rows of all pods by {target}: {first_of(shown, _SHOWN, 'classes')}"
+        told = first_of(shown, _SHOWN, "classes")
+        yield f"rows of all pods by {target}, give or take the noise that hides single rows: {told}"
         reasons = []
         if counts.missing:
             reasons.append(f"{counts.missing:,} without a label")

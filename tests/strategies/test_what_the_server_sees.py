@@ -168,8 +168,9 @@ def test_masked_vectors_of_two_runs_on_the_same_data_are_uncorrelated(
     two_runs: tuple[list[Message], list[Message]],
 ) -> None:
     for one, other in zip(*(vectors(replies, "train.masked", PODS) for replies in two_runs), strict=True):
-        assert len(one) == len(other)
-        assert uncorrelated(one, other, FIELD_61.prime)
+        length = min(len(one), len(other))  # noise in the statistics makes other bins
+        assert length > 5_000
+        assert uncorrelated(one[:length], other[:length], FIELD_61.prime)
 
 
 # --- any Flower app

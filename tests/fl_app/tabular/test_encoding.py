@@ -10,23 +10,19 @@ from fl_app.tabular.cells import Table
 from fl_app.tabular.combining import combine
 from fl_app.tabular.encoding import (
     FIRST_VALUE,
-    MAX_BINS,
     MISSING,
     UNKNOWN,
     Encoding,
     continuous_features,
-    merge_cells,
     statistic_sums,
-    value_codes,
 )
 from fl_app.tabular.schema import Column, Schema, schema_of
 from fl_app.tabular.settings import DataStructure
-from fl_app.tabular.statistics import GRID_CELLS, Statistics, cell_of, grid, statistics_of
+from fl_app.tabular.statistics import GRID_CELLS, Statistics, blocks_of, cell_of, grid, statistics_of
 
 from .tables import TARGET, encoding_of, shop
 
 numbers = st.floats(-1e6, 1e6) | st.integers(-100, 100).map(float)
-counts = st.lists(st.integers(0, 40), min_size=2, max_size=60)
 
 
 def column(low: float, high: float, *, integer: bool = False) -> Column:
@@ -44,7 +40,8 @@ def test_sums_over_pods_normalise_as_the_pooled_rows_do(first: list[float], seco
     assert_array_equal(total.histogram, whole.histogram)
     assert_allclose(total.moments, whole.moments, rtol=1e-12, atol=1e-9)
     assert np.abs(total.moments).max() <= len(pooled)
-    assert total.histogram.sum() == len(pooled)
+    cells = len(grid(columns[0])) - 1
+    assert [int(level.sum()) for level in next(total.levels(columns))] == [len(pooled)] * len(blocks_of(cells))
 
     schema = Schema(name="p", columns=(*columns, Column(name="t", kind="categorical", values=("a", "b"))))
     normalisation = Encoding.of(schema, DataStructure(target="t"), total).normalisation
@@ -71,7 +68,7 @@ def test_statistics_travel_as_flat_arrays_whose_layout_the_schema_gives() -> Non
     layout = Statistics.zeros(continuous_features(schema, TARGET)).arrays()
     arrays = statistics.arrays()
     assert [(k, v.shape, v.dtype) for k, v in arrays.items()] == [(k, v.shape, v.dtype) for k, v in layout.items()]
-    back = Statistics.from_arrays({name: values.astype(np.float64) + 1e-7 for name, values in arrays.items()})
+    back = Statistics.from_sums({name: values.astype(np.float64) + 1e-7 for name, values in arrays.items()})
     assert_array_equal(back.histogram, statistics.histogram)
     assert_allclose(back.moments, statistics.moments, atol=1e-6)
 
@@ -99,25 +96,6 @@ def test_a_skewed_column_keeps_neighbouring_values_apart() -> None:
     edges = grid(column(0, 131072, integer=True))
     values = np.array([0, 114, 594, 2174, 3103, 3137, 5013, 5178, 7298, 7443, 7688, 14084, 15024, 99999], dtype=float)
     assert len(set(cell_of(values, edges))) == len(values)
-
-
-@given(counts, st.integers(1, 30))
-def test_bins_are_ascending_and_hold_enough_rows(cells: list[int], least: int) -> None:
-    edges, held = np.arange(len(cells) + 1.0), np.array(cells)
-    bins = np.array(merge_cells(edges, held, least))
-    assert bins[0] == edges[0]
-    assert bins[-1] == edges[-1]
-    assert (np.diff(bins) > 0).all()
-    rows = np.bincount(cell_of(np.repeat(edges[:-1] + 0.5, held), bins), minlength=len(bins) - 1)
-    assert rows.sum() == held.sum()
-    assert len(rows) == 1 or rows.min() >= least
-
-
-def test_bins_follow_distinct_values_and_are_limited_in_number() -> None:
-    mostly_zero = np.array([10_000, 0, 0, 12, 0, 30, 3])
-    assert merge_cells(np.arange(8.0), mostly_zero, 10) == (0.0, 2.0, 4.5, 7.0)
-    many = merge_cells(np.arange(4097.0), np.full(4096, 50), 10)
-    assert len(many) - 1 == MAX_BINS
 
 
 def test_encoding_marks_unknown_and_missing() -> None:
@@ -225,35 +203,6 @@ def test_a_normalisation_of_another_table_is_refused() -> None:
     text = encoding_of(shop()).to_json()
     with pytest.raises(DataError, match="expected 2"):
         Encoding.from_json(text.replace('"mean":[', '"mean":[1.0,', 1))
-
-
-def test_a_value_with_enough_rows_is_a_category_of_its_own() -> None:
-    edges = np.arange(7.0)
-    cells, codes = value_codes(edges, np.array([3, 50, 2, 0, 40, 4]), min_rows=5)
-    coded = [codes[cell] for cell in cell_of(edges[:-1] + 0.5, np.array(cells))]
-    assert coded[1] == 1
-    assert coded[4] == 2
-    assert coded[0] == coded[2] == 3  # rare values share one, around the common value between them
-    assert coded[5] in (3, 4)
-    assert cells[0] == 0
-    assert cells[-1] == 6
-
-
-@given(st.lists(st.integers(0, 30), min_size=1, max_size=40), st.integers(1, 12))
-def test_no_code_stands_for_fewer_rows_than_asked(counts: list[int], least: int) -> None:
-    rows = np.array(counts)
-    edges = np.arange(len(rows) + 1.0)
-    cells, codes = value_codes(edges, rows, least)
-    assert list(cells) == sorted(set(cells))
-    coded = np.array(codes)[cell_of(edges[:-1] + 0.5, np.array(cells))]
-    totals = np.bincount(coded, weights=rows)
-    assert all(total >= min(least, rows.sum()) for total in totals if total)
-
-
-def test_a_column_of_many_values_keeps_few_codes() -> None:
-    edges = np.arange(3001.0)
-    _, codes = value_codes(edges, np.full(3000, 20), 5)
-    assert max(codes) <= 2 * MAX_BINS
 
 
 def test_codes_of_bins_are_those_of_the_normalisation() -> None:

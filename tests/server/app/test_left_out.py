@@ -76,10 +76,10 @@ def test_rows_without_a_published_label_are_told_everywhere(work: Path) -> None:
 
 def test_rare_labels_are_counted_together_once_they_are_enough(work: Path) -> None:
     north, south = table(600, 0), table(600, 1)
-    north.loc[:11, "outcome"] = list("abcdef") * 2
+    north.loc[:23, "outcome"] = list("abcdefghijkl") * 2
     counts = trained(work, [north, south]).results().label_counts
     assert counts is not None
-    assert (counts.missing, counts.unpublished) == (0, 12)
+    assert (counts.missing, counts.unpublished) == (0, 24)
 
 
 @pytest.mark.parametrize(
