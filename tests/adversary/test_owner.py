@@ -96,6 +96,8 @@ def test_a_step_whose_handler_failed_ends_the_session(server: Server, message_ty
         assert_refused(server.train(A, other, shares=(), message_type=message_type), "session", "has ended")
     assert server.pods.pods[A].trained == 1
     assert not state_of(server, A).pair_keys
+    entries = server.pods.pods[A].owner.ledger.entries()
+    assert [entry.round for entry in entries if entry.event == "begin"] == [1]  # the failure is of a step that is spent
 
 
 def test_a_step_whose_values_did_not_fit_ends_the_session(server: Server) -> None:
