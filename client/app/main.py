@@ -15,14 +15,15 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 from flwr.clientapp import ClientApp
 
 from client.app.masked_app import MaskedApp
-from client.app.noised_sums import noised
 from client.app.owner import Owner, owner_of
 from client.app.pod_table import PodTable
+from client.app.repeated_noise import noise_secret, repeatedly_noised
 from fl_app.config import RunConfig
 from fl_app.errors import UsageError
 from fl_app.federation.kinds import SimulatedFederation, find_federation
 from fl_app.flower import names
 from fl_app.flower.protocol_settings import MAX_WEIGHTS
+from fl_app.identity.key_file import Identity
 from fl_app.pod.definition import Pod
 from fl_app.pod.pod_file import load_pod
 from fl_app.pod.policy import TrainingLimit
@@ -119,7 +120,7 @@ masked = MaskedApp(
 @masked.statistics()
 def statistics(message: Message, context: Context) -> Message:
     """Sum the training rows' numbers for normalisation and bins, count all rows by their label, and add noise."""
-    pod, _ = find_pod(context)
+    pod, home = find_pod(context)
     config = message.content.config_records[names.CONFIG_RECORD]
     check_size(pod, RunConfig.from_json(str(config[names.RUN])))
     schema = CombinedSchema.from_json(str(config[names.SCHEMA]))
@@ -127,7 +128,9 @@ def statistics(message: Message, context: Context) -> Message:
     table, target = PodTable.of(pod), schema.column(datastructure.target).as_categories()
     sums = statistic_sums(table.rows("train"), schema, datastructure)
     labels = label_sums(table.cells, target, pod.policy.minimum_category_count)
-    parts = noised(sums, continuous_features(schema, datastructure), labels, pod.policy.minimum_cohort)
+    secret = noise_secret(Identity.load(pod_home(pod.name, home)), pod.name)
+    columns = continuous_features(schema, datastructure)
+    parts = repeatedly_noised(sums, columns, labels, target, pod.policy.minimum_cohort, secret)
     metrics = MetricRecord({name: array.tolist() for name, array in parts.items()})
     return Message(RecordDict({names.METRICS_RECORD: metrics}), reply_to=message)
 

@@ -583,6 +583,9 @@ ATTACKS: tuple[Attack, ...] = (
     _hostile(FEW, "a class that one pod has",
              "test_hostile.py::test_a_class_that_one_pod_has_gives_no_matrix_of_that_pod",
              Check("fl_app/replica/contributors.py", "contributors", "max(adding.values()) > len(adding)", "False")),
+    _hostile(FEW, "noise that is drawn anew in each run",
+             "test_noise.py::test_runs_without_number_tell_no_more_than_one",
+             Check("client/app/repeated_noise.py", "repeatedly_noised", "_stream(secret, MOMENTS, *about)", "None")),
     # -- what a pod would have to believe
     _replica(TOLD, "settings that nobody binds", "test_a_verified_session_that_binds_no_settings_is_refused",
              Check(FOLLOWER, "Follower.of", "must bind the settings")),
