@@ -82,7 +82,7 @@ def declared_by(pod: Pod, config: RunConfig, directory: Path) -> str:
     proposal = config.columns.to_json() if config.columns else ""
     enough = PodTable.of(pod).enough_rows(config.datastructure.target, proposal, directory)
     return Declared(
-        minimum_cohort=pod.policy.minimum_cohort, least_rows=pod.policy.minimum_category_count, **enough
+        minimum_cohort=pod.policy.minimum_cohort, least_rows=pod.policy.minimum_bin_rows, **enough
     ).to_json()
 
 

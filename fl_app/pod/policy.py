@@ -56,6 +56,13 @@ class Policy(BaseModel):
             description="a category seen in fewer rows is not published, nor is a smaller count of rows by label told",
         ),
     ] = 10
+    minimum_bin_rows: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="fewest rows of all pods together in a bin or a lone value of a number, as far as noise tells",
+        ),
+    ] = 5
     minimum_batch_rows: Annotated[
         int,
         Field(

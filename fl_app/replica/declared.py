@@ -12,7 +12,7 @@ class Declared(Frozen):
     minimum_cohort : int
         Fewest pods that its owner allows in a sum.
     least_rows : int
-        Fewest rows of all pods that may show in a bin: its owner's ``minimum_category_count``.
+        Fewest rows of all pods that may show in a bin: its owner's ``minimum_bin_rows``.
     validation, test : bool
         Whether it has enough rows of each class that it publishes among those, so that it adds to their evaluation.
     """

@@ -121,6 +121,7 @@ def test_the_default_policy_is_the_careful_one() -> None:
         "maximum_membership_changes": 3,
         "minimum_rows_per_class": 50,
         "minimum_category_count": 10,
+        "minimum_bin_rows": 5,
         "minimum_batch_rows": 32,
         "maximum_rounds": 1000,
         "maximum_local_epochs": 100,
