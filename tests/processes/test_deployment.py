@@ -1,6 +1,7 @@
 """Real SuperLink, real pods, a real modeller: the same model as in simulation, and nobody opens another's data."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from fl_app.identity.known_pods import keygen
 from tests.processes.parties import CENSUS, Parties, Party, parties, pod_file
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(900)]
@@ -29,6 +31,7 @@ def test_a_deployment_trains_the_model_of_the_simulation(tmp_path: Path) -> None
     assert made.left_behind() == []
 
     laptop = Party(tmp_path / "laptop")
+    _give_keys(made, laptop)
     laptop.run("fl-app", "demo", *QUICK, timeout=300)
     simulated = load_file(laptop.directory / "runs" / "latest" / "model.safetensors")
     assert set(simulated) == set(deployed)
@@ -36,6 +39,17 @@ def test_a_deployment_trains_the_model_of_the_simulation(tmp_path: Path) -> None
         np.testing.assert_allclose(deployed[name], array, atol=1e-6)
     final = json.loads((laptop.directory / "runs" / "latest" / "results.json").read_text())["final"]
     assert final == pytest.approx(results["final"], abs=1e-6)
+
+
+def _give_keys(made: Parties, laptop: Party) -> None:
+    """Simulate the pods of the deployment: the noise of a pod's statistics follows from its identity key."""
+    laptop.run("fl-app", "demo", "--prepare")
+    home = laptop.directory / ".fl-app"
+    (home / "known_pods").unlink()
+    for name, pod in made.pods.items():
+        key = Path("pods") / name / "identity.key"
+        shutil.copy(pod.directory / ".fl-app" / key, home / key)
+        keygen(name, home)
 
 
 def _check_messages(results: dict[str, object]) -> None:

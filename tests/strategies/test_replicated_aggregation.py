@@ -1,19 +1,21 @@
 """Pods of any Flower app follow a run by themselves: the same model as Flower's own strategy makes, and no other."""
 
+import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import Message, RecordDict
+from flwr.app import Context, Message, RecordDict
 from flwr.serverapp import strategy as flowers_own
 from flwr.serverapp.strategy import FedAvg
 
 from fl_app.flower import names
 from fl_app.flower.packing import unpacked
+from fl_app.identity.known_pods import keygen
 from strategies import CohortRefused, SecureAggregation, Timing
 from tests.strategies.linear_pods import NAMES, LinearPods, config, flat, initial
 from tests.support.following_pods import PARAMETERS, ROUNDS, FollowingPods, replicated, rule, run
-from tests.support.in_process import refusals
+from tests.support.in_process import InProcessGrid, refusals
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -77,3 +79,22 @@ def test_a_model_in_a_training_request_is_refused(tmp_path: Path) -> None:
     grid = FollowingPods(tmp_path).grid(1, on_request=add)
     with pytest.raises(Exception, match="holds 'arrays', which no pod asks for"):
         run(replicated(), grid)
+
+
+# --- the example of another Flower app
+
+
+def test_the_examples_pods_follow_the_run_and_are_sent_no_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FL_APP_HOME", str(tmp_path))
+    example = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "followed_regression.py"))
+    for name in example["PODS"]:
+        keygen(name)
+    grid = InProcessGrid(example["client"], {n: {"partition-id": str(n - 1)} for n in (1, 2)})
+    example["server"](grid, Context(grid.run_id, 0, {}, RecordDict(), {}))
+    printed = capsys.readouterr().out.strip().splitlines()[-1]
+    found = [float(word) for word in printed[printed.index("[") + 1 : printed.index("]")].split()]
+    assert found == pytest.approx(example["TRUE"], abs=0.05)
+    assert not refusals(grid)
+    assert not [message for message in grid.requests if names.ARRAYS_RECORD in unpacked(message.content)]
