@@ -219,12 +219,14 @@ def test_doctor(run: RunDirectory, capsys: pytest.CaptureFixture[str], monkeypat
 
 
 def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FL_APP_HOME", str(tmp_path))
+    monkeypatch.setenv("FL_APP_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
     header = ",".join(f'"{name.replace(chr(34), chr(34) * 2)}"' for name in HOSTILE)
     rows = "\n".join(",".join(["1"] * len(HOSTILE)) for _ in range(30))
     (tmp_path / "a.csv").write_text(f"{header}\n{rows}\n", newline="")
-    for arguments in (("init", str(tmp_path / "a.csv"), "--name", "a"), ("check", str(tmp_path / "a.yaml"))):
+    for arguments in (("init", "a.csv", "--name", "a"), ("check", "a.yaml")):
         assert not ACTS.search(told(capsys, "pod", *arguments))
+    assert (tmp_path / "a.yaml").exists()
 
 
 def test_why_there_is_no_cohort_is_told_in_lines_of_our_own() -> None:
