@@ -169,10 +169,6 @@ class SecureAggregation(Strategy):
             proof=proof,
         )
 
-    def declare_sizes(self, sizes: Mapping[str, int]) -> None:
-        """Set how many elements metrics have that were declared before that could be known, by their names."""
-        self.declared = self.declared.sized(sizes)
-
     def traffic(self) -> dict[str, Traffic]:
         """Return what each kind of trip has cost so far."""
         return self.sessions.traffic if self.sessions else {}

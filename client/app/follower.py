@@ -154,9 +154,7 @@ class Follower:
             )
         data = records.take_replica(content)
         if data is None:
-            raise SessionRefused(
-                f"pod '{self.call.owner.name}' has not followed this run so far, and is sent no replica"
-            )
+            raise SessionRefused(f"pod '{me}' has not followed this run so far, and is sent no replica")
         given = Replica.from_bytes(data)
         if given.digest != vouched:
             raise SumRefused("the replica that the server sends is not the one that the other pods have followed")

@@ -65,7 +65,8 @@ class Entry:
         "" where there is none.
     event : str
         "look" (schema discovery), "bystander", "session" and "hello" (its repetition), "roster", "begin" and "answer"
-        of a step, "survivors", "unmask"; "refusal"; or "failure", where the pod could not answer.
+        of a step, "survivors", "unmask"; "followed", where its sum was verified; "refusal"; or "failure", where the pod
+        could not answer.
     kind, round : str, int
         The step, or else the message's type.
     cohort : str

@@ -13,8 +13,9 @@ vector. An exception of a handler is logged at the pod; the server is told that 
 Every message is entered in the owner's ledger before its answer leaves.
 
 The way of one training message: `MaskedApp._reply` finds the owner, `_answer_masked` checks what is requested
-(`policy_checks`), spends the step in the ledger, runs the app's handlers (`handler_values`) and masks what they return
-(`PodSession.mask`). `Call` holds what belongs to the message on its way.
+(`policy_checks`; in a verified session `follower`, which makes what the handlers are given), spends the step in the
+ledger, runs the app's handlers (`handler_values`) and masks what they return (`PodSession.mask`). `Call` holds what
+belongs to the message on its way.
 """
 
 import logging

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fl_app.secagg.aggregator import Collection
-from fl_app.secagg.errors import ProtocolError, SumRefused
+from fl_app.secagg.errors import ProtocolError
 from fl_app.secagg.field import FIELD_61
 from fl_app.secagg.messages import Hello, Proof, Step
 from fl_app.secagg.session_state import Phase
 from fl_app.secagg.tags import ROW
-from fl_app.secagg.verified_sum import Pending, check_sum
-from tests.fl_app.secagg.cohort import FOLLOWED, REQUEST, World, constant, policy_of, signed
+from fl_app.secagg.verified_sum import Pending
+from tests.fl_app.secagg.cohort import FOLLOWED, REQUEST, World, constant, policy_of, refusal, signed
 
 NAMES = ("a", "b", "c", "d")
 Q = FIELD_61.prime
@@ -41,15 +41,6 @@ def proven(world: World, size: int = 5, round: int = 1) -> tuple[Pending, Proof,
     step = world.step(size, round)
     proof, words = collected(world, step).proof()
     return world.sessions["a"].pending(step), proof, words
-
-
-def refusal(pending: Pending, proof: Proof, words: npt.NDArray[Any]) -> str:
-    """Return why the pod refuses a sum, "" if it takes it."""
-    try:
-        check_sum(pending, proof, words)
-    except SumRefused as error:
-        return str(error)
-    return ""
 
 
 def changed(words: npt.NDArray[Any], changes: dict[int, int]) -> npt.NDArray[Any]:

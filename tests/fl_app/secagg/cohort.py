@@ -12,13 +12,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fl_app.secagg.aggregator import Aggregator, Collection
 from fl_app.secagg.codec import Aggregate
 from fl_app.secagg.crypto import HELLO, statement
-from fl_app.secagg.errors import AlreadyAnswered
+from fl_app.secagg.errors import AlreadyAnswered, SumRefused
 from fl_app.secagg.field import FIELD_61
 from fl_app.secagg.ledger_protocol import Account
-from fl_app.secagg.messages import ElementClass, Hello, MaskedReply, Parameters, Step, StepPlan
+from fl_app.secagg.messages import ElementClass, Hello, MaskedReply, Parameters, Proof, Step, StepPlan
 from fl_app.secagg.pod_session import PodSession
 from fl_app.secagg.roster import CohortPolicy, Roster
 from fl_app.secagg.unmasking import unmask, witness
+from fl_app.secagg.verified_sum import Pending, check_sum
 
 RUN = "run-7"
 REQUEST = hashlib.sha256(b"the whole common request").digest()
@@ -154,3 +155,12 @@ class World:
 def constant(step: Step, value: float = 0.5) -> dict[str, npt.NDArray[Any]]:
     """Return values for a training step, the same everywhere."""
     return {"update": np.full(step.sizes[0], value), "loss": np.array([value]), "n": np.array([3, 4])}
+
+
+def refusal(pending: Pending, proof: Proof, words: npt.NDArray[Any]) -> str:
+    """Return why a pod refuses the proof of a sum, "" if it takes it."""
+    try:
+        check_sum(pending, proof, words)
+    except SumRefused as error:
+        return str(error)
+    return ""

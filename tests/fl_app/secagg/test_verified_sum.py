@@ -14,7 +14,7 @@ from fl_app.secagg import npy
 from fl_app.secagg.aggregator import Collection
 from fl_app.secagg.binding import field_for, group_commitment, group_key, layout_for
 from fl_app.secagg.codec import PAYLOAD, Aggregate
-from fl_app.secagg.errors import AggregateRefused, BadSignature, SessionRefused, ShareRefused, SumRefused
+from fl_app.secagg.errors import AggregateRefused, BadSignature, SessionRefused, ShareRefused
 from fl_app.secagg.field import FIELD_31, FIELD_61
 from fl_app.secagg.keystream import BLOCK
 from fl_app.secagg.messages import Proof, Step
@@ -22,7 +22,7 @@ from fl_app.secagg.pod_session import PodSession
 from fl_app.secagg.session_state import Phase
 from fl_app.secagg.tags import tag_elements
 from fl_app.secagg.verified_sum import Pending, check_sum
-from tests.fl_app.secagg.cohort import FOLLOWED, REQUEST, Values, World, policy_of
+from tests.fl_app.secagg.cohort import FOLLOWED, REQUEST, Values, World, policy_of, refusal
 
 NAMES = ("a", "b", "c", "d", "e")
 PRIMES = (FIELD_61.prime, FIELD_31.prime)
@@ -64,15 +64,6 @@ def assert_same(one: Aggregate, other: Aggregate) -> None:
     assert one.values.keys() == other.values.keys()
     for name, values in one.values.items():
         np.testing.assert_array_equal(values, other.values[name])
-
-
-def refusal(pending: Pending, proof: Proof, words: npt.NDArray[Any]) -> str:
-    """Return why a proof is refused, "" if it is not."""
-    try:
-        check_sum(pending, proof, words)
-    except SumRefused as error:
-        return str(error)
-    return ""
 
 
 # --- what is the cohort's
