@@ -14,8 +14,8 @@ from tests.house.source import FILES, MODULES, PACKAGES, ROOT, closure, cycles, 
 
 TRAVELS = (
     *("fl_app", "fl_app.config", "fl_app.errors", "fl_app.run_plan", "fl_app.validation", "fl_app.demo"),
-    *("fl_app.federation", "fl_app.flower", "fl_app.identity", "fl_app.pod", "fl_app.replica", "fl_app.secagg"),
-    *("fl_app.system", "fl_app.tabular", "strategies", "client", "client.app", "server", "server.app"),
+    *("fl_app.federation", "fl_app.flower", "fl_app.identity", "fl_app.pod", "fl_app.privacy", "fl_app.replica"),
+    *("fl_app.secagg", "fl_app.system", "fl_app.tabular", "strategies", "client", "client.app", "server", "server.app"),
 )
 """Packages and modules, without the packages in them, that are part of the bundle."""
 MAY_IMPORT = {
@@ -27,6 +27,7 @@ MAY_IMPORT = {
 MUST_NOT_IMPORT = {
     "fl_app.secagg": ("flwr", "torch", "pandas", "fl_app.tabular", "fl_app.flower"),
     "fl_app.tabular": ("flwr", "fl_app.secagg", "fl_app.flower"),
+    "fl_app.privacy": ("flwr", "torch", "pandas", "fl_app.flower"),
 }
 UPWARD = {("fl_app.pod.definition", "client.site.serve_pod")}
 """`Pod.start`: a definition that can be run."""
