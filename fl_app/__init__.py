@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fl_app.pod.datasource import CSVSource, ParquetSource
     from fl_app.pod.definition import Pod, PodDataConfig, PodDetailsConfig
     from fl_app.pod.policy import Policy
+    from fl_app.privacy.settings import Privacy
     from fl_app.tabular.column_spec import ColumnSpec, ProposedColumn
     from fl_app.tabular.early_stopping import EarlyStopping
     from fl_app.tabular.schema import Schema
@@ -38,6 +39,7 @@ __all__ = [
     "PodDataConfig",
     "PodDetailsConfig",
     "Policy",
+    "Privacy",
     "ProposedColumn",
     "PyTorchTabularClassifier",
     "Run",
@@ -55,6 +57,7 @@ _MODULES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "fl_app.pod.datasource": ("CSVSource", "ParquetSource"),
         "fl_app.pod.definition": ("Pod", "PodDataConfig", "PodDetailsConfig"),
         "fl_app.pod.policy": ("Policy",),
+        "fl_app.privacy.settings": ("Privacy",),
         "fl_app.tabular.column_spec": ("ColumnSpec", "ProposedColumn"),
         "fl_app.tabular.early_stopping": ("EarlyStopping",),
         "fl_app.tabular.schema": ("Schema",),

@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from fl_app.errors import UsageError
 from fl_app.flower.protocol_settings import DEFAULT_WEIGHTING, Aggregation, Dropouts, Timing, Weighting
 from fl_app.pod.definition import PodName
+from fl_app.privacy.plan import CLIP, Plan
+from fl_app.privacy.settings import Privacy
 from fl_app.secagg.field import FIELD_31, FIELD_61
 from fl_app.tabular.column_spec import ColumnSpec
 from fl_app.tabular.early_stopping import EarlyStopping
@@ -44,6 +46,8 @@ class Training(Frozen):
     positive : the class that precision, recall and F1 are of; None: the second of two, the mean of more.
     early_stopping : when training ends before its last round; None: never.
     secure : whether the pods' vectors are masked.
+    privacy : how much all that leaves the pods may tell of any one row; None: nothing is promised. A private round is
+        one step of gradient descent over all rows: batches, optimiser and averaging strategy have no part in it.
     """
 
     pods: tuple[PodName, ...] = Field(min_length=2)
@@ -63,11 +67,16 @@ class Training(Frozen):
     positive: str | None = None
     early_stopping: EarlyStopping | None = None
     secure: bool = True
+    privacy: Privacy | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.local_epochs is None) == (self.local_steps is None):
             raise UsageError("give exactly one of local_epochs and local_steps")
+        if self.privacy and self.early_stopping:
+            raise UsageError("a run with privacy ends with its last round: no round is evaluated, so nothing stops it")
+        if self.privacy and not self.secure:
+            raise UsageError("a run with privacy needs secure aggregation: each pod adds its share of the noise alone")
         if self.architecture not in ARCHITECTURES:
             raise UsageError(f"unknown architecture {self.architecture!r}; allowed are {', '.join(ARCHITECTURES)}")
         if len(set(self.pods)) != len(self.pods):
@@ -92,10 +101,24 @@ class RunConfig(Aggregation, Training):
     rejoin_timeout: float = Field(default=Timing.rejoin, gt=0)
     step_timeout: float = Field(default=Timing.step, gt=0)
 
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.privacy and self.prime_q != FIELD_61.prime:
+            raise UsageError("a run with privacy needs the field 2^61-1: in the small one noise would be rounded off")
+        return self
+
     @property
     def aggregation(self) -> Aggregation:
-        """How the pods' values are summed."""
-        return Aggregation(**{name: getattr(self, name) for name in Aggregation.model_fields})
+        """How the pods' values are summed; of a private run each pod's sum counts as it is."""
+        settings = {name: getattr(self, name) for name in Aggregation.model_fields}
+        if self.plan:
+            settings |= {"weighting": "equal", "update_bound": self.max_weight * CLIP + self.plan.gradient.tail}
+        return Aggregation(**settings)
+
+    @property
+    def plan(self) -> Plan | None:
+        """How the run's privacy is spent; None for a run without."""
+        return Plan(self.privacy, self.rounds) if self.privacy else None
 
     @property
     def dropouts(self) -> Dropouts:
@@ -128,6 +151,8 @@ class RunConfig(Aggregation, Training):
             settings["strategy_params"] = json.loads(settings.get("strategy_params", "{}"))
         except (KeyError, ValueError) as error:
             raise UsageError(f"run config: {type(error).__name__} {error}; see [tool.flwr.app.config]") from error
+        if "privacy" in settings:
+            settings["privacy"] = Privacy.from_text(settings["privacy"])
         if "early_stopping" in settings:
             settings["early_stopping"] = EarlyStopping.from_text(settings["early_stopping"])
         settings["prime_q"] = (FIELD_31 if settings.pop("compact", False) else FIELD_61).prime

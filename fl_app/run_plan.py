@@ -11,14 +11,18 @@ from fl_app.config import RunConfig
 from fl_app.flower.declared import Count, Declaration, Mean, Metric, Sum, fixed_parameters
 from fl_app.flower.names import LOSS, TEST_PREFIX
 from fl_app.flower.protocol_settings import Dropouts
+from fl_app.privacy.plan import MAX_PRIVATE_LOSS, MOST_CLASSES, MOST_FEATURES, Plan
 from fl_app.tabular.evaluation import MAX_BRIER, MAX_LOSS, Counts
 from fl_app.tabular.label_counts import LABELS
+from fl_app.tabular.marginals import MARGINALS
 from fl_app.tabular.score_cells import MAX_EVALUATIONS
 from fl_app.tabular.statistics import HISTOGRAM, MOMENTS, NOISE_TAIL
 
 
 def reported_metrics(config: RunConfig) -> dict[str, Sequence[Metric]]:
     """Return what the pods report in each kind of step, by the names of `SecureAggregation`'s arguments."""
+    if plan := config.plan:
+        return _private_metrics(plan, float(config.max_weight))
     evaluate, noised = _evaluation_metrics(config.max_weight), float(config.max_weight + NOISE_TAIL)
     return {
         "statistics": [
@@ -58,8 +62,33 @@ def implied_parameters(settings: str, declared: int, begun: int) -> dict[str, An
         config.dropouts,
         config.pods,
         rounds=min(declared, max(begun, spare) + config.rounds + spare),
-        evaluations=MAX_EVALUATIONS,
+        evaluations=evaluations(config),
     )
+
+
+def evaluations(config: RunConfig) -> int:
+    """Return how many final evaluations a run may ask for: of a private one each would cost as much."""
+    return 1 if config.privacy else MAX_EVALUATIONS
+
+
+def _private_metrics(plan: Plan, most: float) -> dict[str, Sequence[Metric]]:
+    """Return the metrics of a private run: sums with noise, which may be below zero, of at most ``most`` rows a pod.
+
+    The pods' schemas are not known yet, so that the bounds are those of the largest.
+    """
+    counts = plan.statistics(MOST_FEATURES).tail
+    final = {
+        "confusion": most + plan.confusion.tail,
+        "histograms": most + plan.histograms(MOST_CLASSES).tail,
+        "loss_sum": MAX_PRIVATE_LOSS * most + plan.loss.tail,
+        "brier_sum": MAX_BRIER * most + plan.brier(MAX_BRIER).tail,
+    }
+    return {
+        "statistics": [Sum(MARGINALS, bound=most + counts), Sum(LABELS, bound=most + counts)],
+        "train_metrics": [],
+        "evaluate_metrics": [],
+        "final_metrics": [Sum(part + name, bound=bound) for part in ("", TEST_PREFIX) for name, bound in final.items()],
+    }
 
 
 def _evaluation_metrics(max_weight: int, prefix: str = "") -> list[Metric]:

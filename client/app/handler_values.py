@@ -57,7 +57,7 @@ class Handlers:
             values |= _evaluation_values(self._run(EVALUATE, message, context), segments)
         if step.kind == TRAIN:
             reply = self._run(TRAIN, message, context)
-            if self.train_evaluates:
+            if self.train_evaluates and (evaluates or EVALUATE in reply):
                 reply, evaluation = _split(reply)
                 values |= _evaluation_values(evaluation, segments) if evaluates else {}
             weight = examples_of(reply) if parameters.weighting == "examples" else 1
@@ -103,8 +103,17 @@ class Update:
         return out
 
 
-def update_of(request: RecordDict, reply: RecordDict) -> Update:
-    """Return the update of the one ArrayRecord that request and reply share."""
+def update_of(request: RecordDict, reply: RecordDict) -> Update | npt.NDArray[Any]:
+    """Return the update of the one ArrayRecord that request and reply share, or that which the reply names so itself.
+
+    A handler that has computed the update, and no trained arrays, replies with an ArrayRecord ``update`` of one flat
+    array: it goes into the sum as it is, to the last bit.
+    """
+    if UPDATE in reply.array_records:
+        given = [array_of(array) for array in reply.array_records[UPDATE].values()]
+        if len(given) != 1 or given[0].ndim != 1 or given[0].dtype.kind != "f":
+            raise ValueRefused(f"the ArrayRecord '{UPDATE}' holds one flat array of floating-point numbers")
+        return given[0]
     old, new = _arrays(request), _arrays(reply)
     if list(old) != list(new):
         raise ValueRefused("the trained arrays do not have the names of those received")

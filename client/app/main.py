@@ -14,6 +14,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from client.app import private_answers
 from client.app.masked_app import MaskedApp
 from client.app.owner import Owner, owner_of
 from client.app.pod_table import PodTable
@@ -36,7 +37,7 @@ from fl_app.tabular.encoding import Encoded, Encoding, continuous_features, stat
 from fl_app.tabular.evaluation import MAX_LOSS, Counts, scored_classes
 from fl_app.tabular.label_counts import label_sums
 from fl_app.tabular.schema import CombinedSchema
-from fl_app.tabular.score_cells import Edges, checked_ends, edges_of
+from fl_app.tabular.score_cells import PRIVATE_CELLS, SCORE_CELLS, Edges, checked_ends, edges_of
 from fl_app.tabular.settings import DataStructure
 
 if TYPE_CHECKING:
@@ -80,9 +81,16 @@ def find_owner(context: Context) -> Owner:
 def declared_by(pod: Pod, config: RunConfig, directory: Path) -> str:
     """Return what a pod declares of itself for a run, as JSON: its terms, and to which evaluations it can add."""
     proposal = config.columns.to_json() if config.columns else ""
-    enough = PodTable.of(pod).enough_rows(config.datastructure.target, proposal, directory)
+    # Whether rows are enough is told of them as they are: in a private run noise hides them, however few they are.
+    enough = dict.fromkeys(("validation", "test"), True)
+    if not config.privacy:
+        enough = PodTable.of(pod).enough_rows(config.datastructure.target, proposal, directory)
+    policy = pod.policy
     return Declared(
-        minimum_cohort=pod.policy.minimum_cohort, least_rows=pod.policy.minimum_bin_rows, **enough
+        minimum_cohort=policy.minimum_cohort,
+        least_rows=policy.minimum_bin_rows,
+        honest_pods=getattr(policy, "relies_on", policy.minimum_cohort - 1),
+        **enough,
     ).to_json()
 
 
@@ -122,17 +130,20 @@ def statistics(message: Message, context: Context) -> Message:
     """Sum the training rows' numbers for normalisation and bins, count all rows by their label, and add noise."""
     pod, home = find_pod(context)
     config = message.content.config_records[names.CONFIG_RECORD]
-    check_size(pod, RunConfig.from_json(str(config[names.RUN])))
+    run = RunConfig.from_json(str(config[names.RUN]))
+    check_size(pod, run)
     schema = CombinedSchema.from_json(str(config[names.SCHEMA]))
     datastructure = DataStructure.from_json(str(config[names.DATASTRUCTURE]))
     table, target = PodTable.of(pod), schema.column(datastructure.target).as_categories()
+    if run.plan:
+        noised = private_answers.statistics(run.plan, _honest(config), table.rows("train"), schema, datastructure)
+        return _replied(message, {name: array.tolist() for name, array in noised.items()})
     sums = statistic_sums(table.rows("train"), schema, datastructure)
     labels = label_sums(table.cells, target, pod.policy.minimum_category_count)
     secret = noise_secret(Identity.load(pod_home(pod.name, home)), pod.name)
     columns = continuous_features(schema, datastructure)
     parts = repeatedly_noised(sums, columns, labels, target, pod.policy.minimum_cohort, secret)
-    metrics = MetricRecord({name: array.tolist() for name, array in parts.items()})
-    return Message(RecordDict({names.METRICS_RECORD: metrics}), reply_to=message)
+    return _replied(message, {name: array.tolist() for name, array in parts.items()})
 
 
 @masked.train(evaluates=True)
@@ -143,8 +154,15 @@ def train(message: Message, context: Context) -> Message:
 
     pod, home = find_pod(context)
     task = Task.of(message)
-    evaluation = count_rows(task, "validation", pod, home)
     rows = encoded_rows(task, "train", pod, home)
+    if plan := task.config.plan:
+        told = task.settings[names.SCALES]
+        scales = np.frombuffer(told if isinstance(told, bytes) else b"", "<f8")
+        update = private_answers.gradient(plan, _honest(task.settings), task.network, rows, scales)
+        reply = RecordDict({names.UPDATE: ArrayRecord({names.UPDATE: Array(update)})})
+        reply[names.METRICS_RECORD] = MetricRecord({names.NUM_EXAMPLES: 0})
+        return Message(reply, reply_to=message)
+    evaluation = count_rows(task, "validation", pod, home)
     config, number = task.config, int(str(task.settings[names.SERVER_ROUND]))
     completed = int(str(task.settings.get(names.COMPLETED_ROUNDS, number - 1)))
     loss = train_network(
@@ -174,8 +192,26 @@ def evaluate(message: Message, context: Context) -> Message:
     """Count how the final network does on the pod's validation and test rows."""
     pod, home = find_pod(context)
     task = Task.of(message)
+    if plan := task.config.plan:
+        sums = {
+            prefix: private_answers.evaluation(
+                plan, _honest(task.settings), task.network, encoded_rows(task, part, pod, home), task.edges
+            )
+            for prefix, part in (("", "validation"), (names.TEST_PREFIX, "test"))
+        }
+        metrics = {f"{prefix}{name}": array.tolist() for prefix, own in sums.items() for name, array in own.items()}
+        return _replied(message, {**metrics, names.NUM_EXAMPLES: 0})
     counts = {"": count_rows(task, "validation", pod, home), names.TEST_PREFIX: count_rows(task, "test", pod, home)}
     return Message(RecordDict({names.METRICS_RECORD: _metrics(counts)}), reply_to=message)
+
+
+def _honest(config: ConfigRecord) -> int:
+    """Return on how many pods' noise a private step relies, as the pod's own replica says."""
+    return int(str(config[names.HONEST_PODS]))
+
+
+def _replied(message: Message, metrics: Mapping[str, Any]) -> Message:
+    return Message(RecordDict({names.METRICS_RECORD: MetricRecord(dict(metrics))}), reply_to=message)
 
 
 @dataclass(frozen=True)
@@ -207,7 +243,8 @@ class Task:
         arrays = message.content.array_records[names.ARRAYS_RECORD]
         load_state(network, {name: array.numpy() for name, array in arrays.items()})
         given = settings[names.SCORE_EDGES]
-        ends = checked_ends(given if isinstance(given, bytes) else b"", scored_classes(len(encoding.labels)))
+        cells, scored = PRIVATE_CELLS if config.privacy else SCORE_CELLS, scored_classes(len(encoding.labels))
+        ends = checked_ends(given if isinstance(given, bytes) else b"", scored, cells)
         return cls(settings, config, encoding, network, edges_of(ends))
 
 

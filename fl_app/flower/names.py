@@ -42,6 +42,7 @@ PROXIMAL_MU = "proximal-mu"
 RUN, ENCODING = "run", "encoding"
 SCHEMA, DATASTRUCTURE = "schema", "datastructure"
 SCORE_EDGES = "score-edges"
+HONEST_PODS, SCALES = "honest-pods", "scales"
 MODEL_ROUND, CONTRIBUTORS, TEST_CONTRIBUTORS = "model-round", "contributors", "test-contributors"
 
 # Metrics and segments. An evaluation's mean travels as a sum over its examples, beside their count.

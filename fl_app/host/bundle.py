@@ -40,6 +40,7 @@ fab-include = [
     "fl_app/flower/*.py",
     "fl_app/identity/*.py",
     "fl_app/pod/*.py",
+    "fl_app/privacy/*.py",
     "fl_app/replica/*.py",
     "fl_app/secagg/*.py",
     "fl_app/system/*.py",

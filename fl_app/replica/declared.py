@@ -13,12 +13,15 @@ class Declared(Frozen):
         Fewest pods that its owner allows in a sum.
     least_rows : int
         Fewest rows of all pods that may show in a bin: its owner's ``minimum_bin_rows``.
+    honest_pods : int
+        Pods, this one included, whose noise its owner relies on in a private run.
     validation, test : bool
         Whether it has enough rows of each class that it publishes among those, so that it adds to their evaluation.
     """
 
     minimum_cohort: int
     least_rows: int
+    honest_pods: int = 1
     validation: bool
     test: bool
 

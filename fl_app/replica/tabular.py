@@ -11,6 +11,7 @@ from fl_app.config import RunConfig
 from fl_app.errors import DataError
 from fl_app.flower import names
 from fl_app.flower.records import Published
+from fl_app.replica import private
 from fl_app.replica.averaging import averaged, checked
 from fl_app.replica.contributors import contributors
 from fl_app.replica.declared import Declared
@@ -22,8 +23,9 @@ from fl_app.tabular.combining import Columns, check_target, combine
 from fl_app.tabular.encoding import Encoding, continuous_features
 from fl_app.tabular.evaluation import Counts, scored_classes
 from fl_app.tabular.label_counts import LABELS, LabelCounts
+from fl_app.tabular.marginals import features_of
 from fl_app.tabular.schema import CombinedSchema, Schema
-from fl_app.tabular.score_cells import SCORE_CELLS, Ends, first_ends, refined
+from fl_app.tabular.score_cells import Ends, even_ends, first_ends, refined
 from fl_app.tabular.settings import DataStructure
 from fl_app.tabular.statistics import Statistics
 
@@ -70,8 +72,13 @@ class TabularRule:
             for part in CONTRIBUTORS_OF
         }
         least = max([config.min_bin_rows, *(terms.least_rows for terms in declared.values())])
+        honest: dict[str, Any] = {}
+        if plan := config.plan:
+            private.check_schema(plan, combined, datastructure)
+            honest = {private.HONEST: {pod: terms.honest_pods for pod, terms in declared.items()}}
         return Replica(
             facts={
+                **honest,
                 SCHEMA: combined.to_json(),
                 DATASTRUCTURE: datastructure.to_json(),
                 LEFT_OUT: list(thin.values()),
@@ -96,11 +103,15 @@ class TabularRule:
         """Return what the handlers are given: settings and encoding, and the model with all that it is evaluated by."""
         config = RunConfig.from_json(settings)
         _check_order(replica, kind)
+        told: dict[str, Any] = {names.RUN: settings}
+        if config.privacy:
+            told[names.HONEST_PODS] = private.relied_on(config, replica, pods)
         if kind == names.STATISTICS:
             asked = {name: str(replica.facts[name]) for name in (names.SCHEMA, names.DATASTRUCTURE)}
-            return RecordDict({names.CONFIG_RECORD: ConfigRecord({names.RUN: settings, **asked})})
-        told: dict[str, Any] = {
-            names.RUN: settings,
+            return RecordDict({names.CONFIG_RECORD: ConfigRecord({**told, **asked})})
+        if config.privacy:
+            told[names.SCALES] = private.scales_of(replica).tobytes()
+        told |= {
             names.ENCODING: str(replica.facts[ENCODING]),
             names.SCORE_EDGES: ends_of(replica).astype("<f4").tobytes(),
             names.SERVER_ROUND: number,
@@ -113,14 +124,20 @@ class TabularRule:
 
     def sizes(self, settings: str, replica: Replica, kind: str) -> dict[str, int]:
         """Return the number of elements of each segment of a step's vectors."""
+        config = RunConfig.from_json(settings)
         _check_order(replica, kind)
         if kind == names.STATISTICS:
             schema, datastructure = schema_of(replica), datastructure_of(replica)
+            if config.privacy:
+                return private.statistics_sizes(schema, datastructure)
             arrays = Statistics.zeros(continuous_features(schema, datastructure)).arrays()
             sizes = {name: array.size for name, array in arrays.items()}
             sizes[LABELS] = LabelCounts.size(schema.column(datastructure.target).as_categories())
             return {names.segment(names.STATISTICS, name): size for name, size in sizes.items()}
         classes = len(encoding_of(replica).labels)
+        if config.privacy:
+            update = {names.UPDATE: sum(array.size for array in replica.model.values())}
+            return update if kind == names.TRAIN else private.evaluation_sizes(classes)
         counts = {name: array.size for name, array in Counts.zeros(classes).arrays().items()}
         if kind == names.EVALUATE:
             counts |= {names.TEST_PREFIX + name: size for name, size in counts.items()}
@@ -134,6 +151,8 @@ class TabularRule:
         config = RunConfig.from_json(settings)
         if kind == names.STATISTICS:
             return self._encoded(config, replica, sums)
+        if config.privacy:
+            return private.stepped(config, replica, number, sums) if kind == names.TRAIN else replica.moved()
         if kind == names.EVALUATE:
             return replica.moved(facts={**replica.facts, ENDS: _next_ends(replica, sums, names.TEST_PREFIX)})
         update = sums.values[names.UPDATE]
@@ -145,17 +164,22 @@ class TabularRule:
     def _encoded(self, config: RunConfig, replica: Replica, sums: Aggregate) -> Replica:
         from fl_app.tabular.network import build_network, state_of  # torch: only where the first network is built
 
-        encoding = Encoding.of(
-            schema_of(replica),
-            datastructure_of(replica),
-            statistics_in(sums),
-            min_bin_rows=int(str(replica.facts[LEAST_ROWS])),
-        )
-        ends = first_ends(scored_classes(len(encoding.labels))).astype("<f4").tobytes()
-        return replica.moved(
-            facts={**replica.facts, ENCODING: encoding.to_json(), ENDS: ends},
-            model=state_of(build_network(encoding, config.architecture, config.seed)),
-        )
+        schema, datastructure = schema_of(replica), datastructure_of(replica)
+        least, plan = int(str(replica.facts[LEAST_ROWS])), config.plan
+        if plan:
+            columns = features_of(schema, datastructure)
+            marginals = private.marginals_in(config, plan, replica, columns, sums)
+            encoding = marginals.encoding(schema, datastructure, least)
+        else:
+            encoding = Encoding.of(schema, datastructure, statistics_in(sums), min_bin_rows=least)
+        model = state_of(build_network(encoding, config.architecture, config.seed))
+        scored = scored_classes(len(encoding.labels))
+        ends = even_ends(scored) if plan else first_ends(scored)
+        facts: dict[str, Any] = {**replica.facts, ENCODING: encoding.to_json(), ENDS: ends.astype("<f4").tobytes()}
+        if plan:
+            facts[private.ROWS] = marginals.rows
+            facts[private.SCALES] = private.scales_in(config.architecture, encoding, marginals)
+        return replica.moved(facts=facts, model=model)
 
 
 def _check_order(replica: Replica, kind: str) -> None:
@@ -210,7 +234,7 @@ def encoding_of(replica: Replica) -> Encoding:
 def ends_of(replica: Replica) -> Ends:
     """Return the cells in which scores are counted next."""
     ends: Any = replica.facts[ENDS]
-    return np.frombuffer(ends, "<f4").reshape(-1, SCORE_CELLS + 1)
+    return np.frombuffer(ends, "<f4").reshape(scored_classes(len(encoding_of(replica).labels)), -1)
 
 
 def adding(replica: Replica, part: str, pods: Collection[str]) -> tuple[str, ...]:
@@ -226,15 +250,21 @@ def statistics_in(sums: Aggregate) -> Statistics:
     return Statistics.from_sums(parts, sums.pods)
 
 
-def labels_in(sums: Aggregate) -> LabelCounts:
+def labels_in(sums: Aggregate, *, private: bool) -> LabelCounts:
     """Return how many rows have which label, from the sums of the statistics."""
-    return LabelCounts.from_sums(sums.values[names.segment(names.STATISTICS, LABELS)], sums.pods)
+    raised = 0 if private else sums.pods
+    return LabelCounts.from_sums(sums.values[names.segment(names.STATISTICS, LABELS)], raised)
+
+
+def evaluates(sums: Aggregate) -> bool:
+    """Say whether a step's sums hold counts of an evaluation: those of a private run's training do not."""
+    return any(name.startswith(names.segment(names.EVALUATE, "")) for name in sums.values)
 
 
 def counts_in(sums: Aggregate, prefix: str = "") -> Counts:
     """Return the counts of an evaluation in a step's sums; those of the test rows have the prefix `TEST_PREFIX`."""
-    arrays = Counts.zeros(2).arrays()
-    return Counts.from_arrays({name: sums.values[names.segment(names.EVALUATE, prefix + name)] for name in arrays})
+    sent = {name: names.segment(names.EVALUATE, prefix + name) for name in Counts.zeros(2).arrays()}
+    return Counts.from_arrays({name: sums.values[key] for name, key in sent.items() if key in sums.values})
 
 
 def arrays_of(model: Mapping[str, npt.NDArray[Any]]) -> ArrayRecord:

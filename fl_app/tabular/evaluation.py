@@ -69,10 +69,11 @@ class Counts:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> Self:
-        """Undo :meth:`arrays`; integer counts that come as floats are rounded."""
+        """Undo :meth:`arrays`; integer counts that come as floats are rounded, and positions may be missing."""
         confusion = np.rint(arrays["confusion"]).astype(np.int64)
         classes = int(len(confusion) ** 0.5)
-        by_cell, by_position = (np.rint(arrays[name]).astype(np.int64) for name in ("histograms", "positions"))
+        parts = (arrays["histograms"], arrays.get("positions", np.zeros(0)))
+        by_cell, by_position = (np.rint(part).astype(np.int64) for part in parts)
         return cls(
             confusion.reshape(classes, classes),
             by_cell.reshape(scored_classes(classes), 2, -1),
@@ -82,10 +83,10 @@ class Counts:
         )
 
     @classmethod
-    def zeros(cls, classes: int) -> Self:
+    def zeros(cls, classes: int, cells: int = SCORE_CELLS, positions: int = POSITIONS) -> Self:
         """The counts of no rows: what a vector's layout is read from."""
         by_cell, by_position = (
-            np.zeros((scored_classes(classes), 2, size), dtype=np.int64) for size in (SCORE_CELLS, POSITIONS)
+            np.zeros((scored_classes(classes), 2, size), dtype=np.int64) for size in (cells, positions)
         )
         return cls(np.zeros((classes, classes), dtype=np.int64), by_cell, by_position, 0.0, 0.0)
 
@@ -114,7 +115,7 @@ def count(
     """
     if not np.isfinite(probabilities).all():
         raise RunFailed("the model's predictions are not finite: training diverged; use a smaller learning rate")
-    n, classes = probabilities.shape
+    classes = probabilities.shape[1]
     confusion = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(confusion, (labels, probabilities.argmax(axis=1)), 1)
     inside = np.eye(classes, dtype=np.int64)[labels]
@@ -125,11 +126,21 @@ def count(
     within = np.zeros((cells.shape[1], 2, POSITIONS), dtype=np.int64)
     for counts, places in ((histograms, cells), (within, positions)):
         np.add.at(counts, (np.arange(cells.shape[1]), inside[:, scored], places), 1)
-    likelihood = probabilities[np.arange(n), labels]
-    # Capped before the sum: one row with a probability of 0 would otherwise exceed the segment's bound.
-    loss = np.minimum(-np.log(np.maximum(likelihood, np.exp(-MAX_LOSS))), MAX_LOSS)
-    brier = np.square(probabilities[:, scored] - inside[:, scored])
+    loss, brier = row_scores(labels, probabilities)
     return Counts(confusion, histograms, within, float(loss.sum()), float(brier.sum()))
+
+
+def row_scores(
+    labels: NDArray[np.signedinteger[Any]], probabilities: NDArray[np.float64], most_loss: float = MAX_LOSS
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return each row's cross entropy, at most ``most_loss``, and its squared error, float64 [n] each."""
+    likelihood = probabilities[np.arange(len(labels)), labels]
+    # Capped before the sum: one row with a probability of 0 would otherwise exceed the segment's bound.
+    losses = np.minimum(-np.log(np.maximum(likelihood, np.exp(-most_loss))), most_loss)
+    classes = probabilities.shape[1]
+    scored = slice(1, None) if classes == 2 else slice(None)
+    inside = np.eye(classes)[labels]
+    return losses, np.square(probabilities[:, scored] - inside[:, scored]).sum(axis=1)
 
 
 def metrics_of(counts: Counts, positive: int | None = None) -> dict[str, float]:

@@ -204,6 +204,25 @@ class TabM(Columns):
         return logits.log_softmax(2).logsumexp(1) - math.log(logits.shape[1])
 
 
+class Linear(nn.Module):
+    """A generalised additive model: for each column and class a number for each bin or category, and their sum.
+
+    Each column's part can be read off by itself. It starts at zero.
+    """
+
+    def __init__(self, encoding: Encoding) -> None:
+        super().__init__()
+        classes = len(encoding.labels)
+        self.bias = nn.Parameter(torch.zeros(classes))
+        self.bins = Categories(encoding.bin_counts, classes)
+        self.codes = Categories(encoding.cardinalities, classes)
+
+    def forward(self, numbers: Tensor, bins: Tensor, codes: Tensor) -> Tensor:
+        """Return logits, float [n, C]."""
+        logits: Tensor = self.bins.embed(bins).sum(1) + self.codes.embed(codes).sum(1) + self.bias
+        return logits
+
+
 class Tutorial(nn.Module):
     """The tutorial's network: an embedding for each category, plain numbers, hidden layers of 1000 and 500."""
 
@@ -235,6 +254,8 @@ def build_network(encoding: Encoding, architecture: str = DEFAULT_ARCHITECTURE, 
                 network: nn.Module = TabM(encoding)
             case "tutorial":
                 network = Tutorial(encoding)
+            case "linear":
+                network = Linear(encoding)
             case _:
                 network = Mlp(encoding, periodic=architecture == "periodic")
     _draw(network, seed)

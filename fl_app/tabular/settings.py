@@ -10,9 +10,11 @@ from fl_app.errors import DataError, UsageError
 from fl_app.tabular.schema import Schema
 from fl_app.validation import Frozen
 
-ARCHITECTURES = ("mlp", "periodic", "tabm", "tutorial")
+ARCHITECTURES = ("mlp", "periodic", "tabm", "tutorial", "linear")
 """Names of the networks of `fl_app.tabular.network`; here, where commands and pods read them without loading torch."""
 DEFAULT_ARCHITECTURE = "mlp"
+PRIVATE_ARCHITECTURE = "linear"
+"""Of runs with privacy, unless the modeller says otherwise."""
 
 Names = Annotated[Sequence[str], AfterValidator(tuple)]
 """Written as a list or a tuple, kept as a tuple."""

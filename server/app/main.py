@@ -92,7 +92,7 @@ def train(grid: Grid, run: RunDirectory, recorder: Recorder, checkpoint: Checkpo
         _check_still_published(cohort, schema, config)
     else:
         recorder.step(STATISTICS)
-        recorder.labels(labels_in(strategy.gather_statistics()))
+        recorder.labels(labels_in(strategy.gather_statistics(), private=config.privacy is not None))
     recorder.encoding(strategy.replica)
 
     # --- TRAINING AND EVALUATION -------------------------------------------------

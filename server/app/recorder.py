@@ -16,7 +16,7 @@ from fl_app.errors import DataError, FlAppError
 from fl_app.flower.names import LOSS, TEST_PREFIX
 from fl_app.flower.records import array_from, array_of
 from fl_app.replica.state import Replica
-from fl_app.replica.tabular import counts_in, differences_of, encoding_of, ends_of, schema_of
+from fl_app.replica.tabular import counts_in, differences_of, encoding_of, ends_of, evaluates, schema_of
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.evaluation import Counts
 from fl_app.tabular.label_counts import LabelCounts
@@ -178,10 +178,11 @@ class Recorder:
 
     def round(self, done: Round) -> None:
         """Record a completed round; what was evaluated in it is the model of the round before."""
-        counts = counts_in(done.aggregate)
-        if self._results.rounds:
-            self._evaluated(metrics_from(counts, self._positive))
-        self._last_error = auc_error(self._asked_edges(), counts.histograms)
+        if evaluates(done.aggregate):
+            counts = counts_in(done.aggregate)
+            if self._results.rounds:
+                self._evaluated(metrics_from(counts, self._positive))
+            self._last_error = auc_error(self._asked_edges(), counts.histograms)
         self._arrays = {name: array_of(array) for name, array in done.arrays.items()}  # read-only, and no copy
         entry = RoundResult(
             round=done.number,
@@ -197,7 +198,8 @@ class Recorder:
         self._note(rounds=(*self._results.rounds, entry))
         if self._first_round:
             self._first_round = False
-            self._note(notes=advised(self._results.notes, self._config, entry))
+            if not self._config.privacy:
+                self._note(notes=advised(self._results.notes, self._config, entry))
         if self._strategy:
             standing = (self._strategy.replica, self._results.rounds, self._stopping.best, done.step.proof)
             Checkpoint(done.number, *standing).save(self._run.checkpoint_path)

@@ -3,8 +3,7 @@
 from fl_app.config import RunConfig
 from fl_app.replica.averaging import checked
 from fl_app.replica.tabular import TabularRule
-from fl_app.run_plan import reported_metrics
-from fl_app.tabular.score_cells import MAX_EVALUATIONS
+from fl_app.run_plan import evaluations, reported_metrics
 from server.app.checkpoint import Checkpoint
 from strategies import Hooks, ReplicatedAggregation, StartingPoint
 
@@ -28,7 +27,7 @@ def secure_strategy(
         proof=checkpoint.proof if checkpoint else None,
         **reported_metrics(config),
         secure=config.secure,
-        evaluations=MAX_EVALUATIONS,
+        evaluations=evaluations(config),
         aggregation=config.aggregation,
         dropouts=config.dropouts,
         timing=config.timing,

@@ -15,10 +15,12 @@ from fl_app.federation.kinds import Federation, census_federation, find_federati
 from fl_app.flower.protocol_settings import Weighting
 from fl_app.host.column_file import read_columns
 from fl_app.host.echo import echo
+from fl_app.privacy.plan import rounds_for
+from fl_app.privacy.settings import Privacy
 from fl_app.secagg.field import FIELD_31, FIELD_61
 from fl_app.tabular.column_spec import ColumnSpec
 from fl_app.tabular.early_stopping import EarlyStopping
-from fl_app.tabular.settings import ARCHITECTURES, DataStructure, Optimizer
+from fl_app.tabular.settings import ARCHITECTURES, PRIVATE_ARCHITECTURE, DataStructure, Optimizer
 from fl_app.validation import counted, names_in
 from server.app.results import Results
 from server.app.run_directory import RunDirectory
@@ -58,6 +60,7 @@ class TrainingOptions:
     strategy_params: str
     early_stopping: str
     weighting: Weighting
+    privacy: str
     compact: bool
     plain: bool
     seed: int
@@ -69,8 +72,25 @@ class TrainingOptions:
 
     @classmethod
     def of(cls, context: click.Context) -> Self:
-        """Return the options of one call, whose types click has checked."""
-        return cls(**{field.name: context.params[field.name] for field in fields(cls)})
+        """Return the options of one call, whose types click has checked.
+
+        Raises
+        ------
+        UsageError
+            If ``--privacy`` cannot be read, on which defaults of others depend.
+        """
+        given = {field.name: context.params[field.name] for field in fields(cls)}
+        if given["privacy"]:
+            implied = {
+                "rounds": rounds_for(Privacy.from_text(given["privacy"]).epsilon),
+                "architecture": PRIVATE_ARCHITECTURE,
+            }
+            given |= {name: value for name, value in implied.items() if not _given(context, name)}
+        return cls(**given)
+
+
+def _given(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def training_options(command: _Command) -> _Command:
@@ -146,6 +166,13 @@ def training_options(command: _Command) -> _Command:
                 type=click.Choice(get_args(Weighting)),
                 help="Weight pods by their training rows, or equally.",
             ),
+            click.option(
+                "--privacy",
+                default="",
+                metavar="EPSILON",
+                help="Differential privacy of every row: epsilon=3, or epsilon=3,delta=1e-6. It sets the rounds and the"
+                " architecture, unless they are given.",
+            ),
             click.option("--compact", is_flag=True, help="Use the field 2^31-1: half the bytes, coarser rounding."),
             click.option(
                 "--plain", is_flag=True, help="No secure aggregation; pods refuse unless their owners allow it."
@@ -213,6 +240,7 @@ def run_config(
         strategy_params=strategy_params,
         early_stopping=EarlyStopping.from_text(options.early_stopping) if options.early_stopping else None,
         secure=not options.plain,
+        privacy=Privacy.from_text(options.privacy) if options.privacy else None,
         prime_q=(FIELD_31 if options.compact else FIELD_61).prime,
         weighting=options.weighting,
         hello_timeout=options.timeout,
@@ -297,7 +325,7 @@ def _train(
 
 def _resume(context: click.Context, options: TrainingOptions, named: str, federation: str | None) -> None:
     """Resume a run, with those options only that may change."""
-    given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    given = {name for name in context.params if _given(context, name)}
     if fixed := given - _CHANGEABLE:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(fixed))
         raise UsageError(f"{names}: a resumed run keeps the settings it began with")

@@ -14,13 +14,15 @@ from fl_app.config import DEFAULT_LR_DECAY, DEFAULT_OPTIMIZER, Aggregator, RunCo
 from fl_app.errors import DataError, UsageError
 from fl_app.federation.kinds import Federation
 from fl_app.flower.protocol_settings import Timing
+from fl_app.privacy.plan import rounds_for
+from fl_app.privacy.settings import Privacy
 from fl_app.tabular.cells import Table
 from fl_app.tabular.column_spec import ColumnSpec
 from fl_app.tabular.early_stopping import EarlyStopping
 from fl_app.tabular.encoding import MIN_BIN_ROWS, Encoding
 from fl_app.tabular.label_counts import left_out
 from fl_app.tabular.schema import Schema
-from fl_app.tabular.settings import DEFAULT_ARCHITECTURE, DataStructure, Optimizer
+from fl_app.tabular.settings import DEFAULT_ARCHITECTURE, PRIVATE_ARCHITECTURE, DataStructure, Optimizer
 from fl_app.tabular.table_file import read_rows
 from server.app.results import Results
 from server.display.progress import Progress
@@ -55,20 +57,24 @@ class PyTorchTabularClassifier:
     schema
         The schema that the pods publish, from `combine_pod_schemas`; training stops at once if it has changed.
     epochs, steps
-        Length of each pod's training, in passes over its rows or in batches; exactly one of the two.
+        Length of each pod's training, in passes over its rows or in batches; exactly one of the two. With privacy each
+        round is one pass, and both may be left out.
     batch_size
         Rows in a batch.
     optimizer
         The pods' optimizer; AdamW with a learning rate of 0.001 by default.
     architecture
         "mlp" (numbers in piecewise-linear encoding), "periodic" (in periodic encoding), "tabm" (an ensemble, about ten
-        times slower), or "tutorial" (hidden layers of 1000 and 500).
+        times slower), "tutorial" (hidden layers of 1000 and 500), or "linear" (a number for each bin and category, and
+        their sum). By default "mlp", and "linear" with privacy.
     seed
         Seed of the network's first parameters and of the order of rows.
     min_bin_rows
         Fewest rows, of all pods together, in one bin of a number; fewer show rarer values in the model.
     positive
         The class that precision, recall and F1 are of; None: the second of two, the mean of more.
+    privacy
+        How much the run may tell of any one row; None: nothing is promised.
 
     Attributes
     ----------
@@ -86,20 +92,23 @@ class PyTorchTabularClassifier:
         steps: int | None = None,
         batch_size: int = 256,
         optimizer: Optimizer | None = None,
-        architecture: str = DEFAULT_ARCHITECTURE,
+        architecture: str | None = None,
         seed: int = 0,
         min_bin_rows: int = MIN_BIN_ROWS,
         positive: str | None = None,
+        privacy: Privacy | None = None,
     ) -> None:
-        if (epochs is None) == (steps is None):
+        if privacy and steps is not None:
+            raise UsageError("PyTorchTabularClassifier: with privacy give epochs, of one round each, or neither")
+        if not privacy and (epochs is None) == (steps is None):
             raise UsageError("PyTorchTabularClassifier: give exactly one of epochs and steps")
-        if (epochs or steps or 0) < 1:
+        if any(length is not None and length < 1 for length in (epochs, steps)):
             raise UsageError("PyTorchTabularClassifier: epochs or steps must be 1 or more")
         datastructure.features(schema)  # an error in the two together is raised here, not by the pods
         self.datastructure, self.schema = datastructure, schema
         self.epochs, self.steps, self.batch_size = epochs, steps, batch_size
         self.optimizer, self.architecture, self.seed = optimizer, architecture, seed
-        self.positive = positive
+        self.positive, self.privacy = positive, privacy
         self.min_bin_rows = min_bin_rows
         self.results: dict[str, Any] = {}
         self.run_directory: Path | None = None
@@ -182,8 +191,9 @@ class PyTorchTabularClassifier:
             pods=names,
             datastructure=self.datastructure,
             columns=columns,
-            architecture=self.architecture,
+            architecture=self.architecture or (PRIVATE_ARCHITECTURE if self.privacy else DEFAULT_ARCHITECTURE),
             positive=self.positive,
+            privacy=self.privacy,
             min_bin_rows=self.min_bin_rows,
             rounds=extent.rounds,
             local_epochs=extent.local_epochs,
@@ -343,12 +353,15 @@ class PyTorchTabularClassifier:
             positive=config.positive,
             seed=config.seed,
             min_bin_rows=config.min_bin_rows,
+            privacy=config.privacy,
         )
         made._trained = trained
         return made
 
     def _extent(self, epochs_between: int, steps_between: int | None) -> _Extent:
         """Divide the training into rounds; raises `UsageError` if they would not be of one length."""
+        if self.privacy:
+            return _Extent(self.epochs or rounds_for(self.privacy.epsilon), 1, None)
         if self.epochs is not None:
             unit, total, between = "epochs", self.epochs, epochs_between
         else:
