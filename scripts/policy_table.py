@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import click
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 
 from fl_app import Policy
 
@@ -21,6 +21,7 @@ def table() -> str:
     for name, field in Policy.model_fields.items():
         default = "none" if field.default is None else f"`{json.dumps(field.default)}`"
         least = next((str(bound.ge) for bound in field.metadata if isinstance(bound, Ge)), "")
+        least = next((f"above {bound.gt}" for bound in field.metadata if isinstance(bound, Gt)), least)
         rows.append(f"| `{name}` | {default} | {least} | {field.description} |")
     return "\n".join(rows) + "\n"
 

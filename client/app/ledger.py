@@ -11,16 +11,19 @@ state may be lost with the process; the ledger is on disk before the reply leave
   part in the series, and the owner limits failures a day. A pod that was killed in between may come back.
 - Each entry hashes the one before. A session remembers the head of its last entry and refuses if that is gone: a ledger
   deleted or rolled back while a run is under way is noticed, and an owner who noted a head finds later changes.
+- What a private step tells of the rows is entered with its beginning, as spent; see `client.app.budget`.
 - Training rounds are counted over all runs of a series, since a resumed run goes on with the same model; statistics,
   evaluation and sessions over one run.
 """
 
+import copy
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from client.app.budget import SPENT, Charge, Spent, detail_of, mark_of, spent_by, write_mark
 from client.app.ledger_entries import Entry, broken_at, chain, cohort_text, prepare
 from fl_app.secagg.errors import AlreadyAnswered, LedgerRefused, PartIsOver, PolicyRefused
 from fl_app.secagg.ledger_protocol import Account
@@ -78,6 +81,18 @@ class Ledger:
         self._path, self._app = path, app
         self._runs_per_day, self._rounds_per_day = runs_per_day, rounds_per_day
         self._failed_steps_per_day = failed_steps_per_day
+        self._charge: Charge | None = None
+
+    def charging(self, charge: Charge | None) -> "Ledger":
+        """Return the same ledger, for a step that costs ``charge`` when it begins; None: nothing."""
+        charged = copy.copy(self)
+        charged._charge = charge
+        return charged
+
+    def spent(self, series: str = "") -> Spent:
+        """Return what private runs have spent in all, and those of ``series``."""
+        with self._open() as database:
+            return spent_by(database, mark_of(self._path), series)
 
     def enter_session(
         self, account: Account | str, session: bytes, head: bytes, at_most: int = 1, size: int = 0
@@ -138,7 +153,8 @@ class Ledger:
         LedgerRefused
             If ``head`` is gone from the ledger.
         PolicyRefused
-            If as many training rounds have begun today as the owner allows a day, or more steps have failed.
+            If as many training rounds have begun today as the owner allows a day, or more steps have failed; or if
+            the step costs more than the owner's budget leaves.
         """
         account = _account(account)
         with self._open() as database:
@@ -154,7 +170,7 @@ class Ledger:
                 self._check_rounds_today(database)
             head = self._append(database, account, "begin", kind, round, detail=label.hex())
             self._check_failures_today(database)
-            return head
+            return self._spend(database, account, kind, round, self._charge) if self._charge else head
 
     def enter_answer(
         self, account: Account | str, kind: str, round: int, label: bytes, head: bytes, size: int = 0
@@ -242,6 +258,14 @@ class Ledger:
         with self._open() as database:
             entries = [Entry(*row) for row in database.execute("SELECT * FROM entries ORDER BY seq")]
         return entries, broken_at(entries)
+
+    def _spend(self, database: sqlite3.Connection, account: Account, kind: str, round: int, charge: Charge) -> bytes:
+        """Enter what a step costs, after all that may refuse it: the mark is written, whatever becomes of the rest."""
+        mark = mark_of(self._path)
+        spent = charge.to(spent_by(database, mark, account.series))
+        head = self._append(database, account, SPENT, kind, round, detail=detail_of(spent, charge.terms))
+        write_mark(mark, spent)
+        return head
 
     def _check_runs_today(self, database: sqlite3.Connection) -> None:
         query = "SELECT count(DISTINCT run) FROM entries WHERE event = 'session' AND time >= ?"

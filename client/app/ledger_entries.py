@@ -48,6 +48,7 @@ _INDICES = (
     "CREATE INDEX IF NOT EXISTS days ON entries (time, event)",
     "CREATE INDEX IF NOT EXISTS series ON entries (series, event)",
     "CREATE INDEX IF NOT EXISTS steps ON entries (run, kind, round)",
+    "CREATE INDEX IF NOT EXISTS spent ON entries (seq) WHERE event = 'spent'",
 )
 """Of use to the limits; a ledger that was begun without them gets them."""
 
@@ -65,8 +66,8 @@ class Entry:
         "" where there is none.
     event : str
         "look" (schema discovery), "bystander", "session" and "hello" (its repetition), "roster", "begin" and "answer"
-        of a step, "survivors", "unmask"; "followed", where its sum was verified; "refusal"; or "failure", where the pod
-        could not answer.
+        of a step, with "spent" where it is private; "survivors", "unmask"; "followed", where its sum was verified;
+        "refusal"; or "failure", where the pod could not answer.
     kind, round : str, int
         The step, or else the message's type.
     cohort : str
@@ -74,7 +75,8 @@ class Entry:
     size : int
         Bytes of content that left with it; 0 for the beginning of a step.
     detail : str
-        Hexadecimal: the session, the roster's digest, or the label of a step.
+        Hexadecimal: the session, the roster's digest, or the label of a step; of what is spent, JSON with the sums, see
+        `client.app.budget.Spent`.
     why : str
         Of a refusal.
     head : bytes

@@ -75,7 +75,10 @@ def find_owner(context: Context) -> Owner:
     def declares(settings: str) -> str:
         return declared_by(pod, RunConfig.from_json(settings), pod_home(pod.name, home) / ENCODED_DIRECTORY)
 
-    return owner_of(pod.name, pod.approved_pods, pod.policy, home=home, schema=schema, declares=declares)
+    def frame() -> str:
+        return PodTable.of(pod).frame(pod_home(pod.name, home) / ENCODED_DIRECTORY)
+
+    return owner_of(pod.name, pod.approved_pods, pod.policy, home=home, schema=schema, declares=declares, frame=frame)
 
 
 def declared_by(pod: Pod, config: RunConfig, directory: Path) -> str:

@@ -27,6 +27,7 @@ import numpy as np
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from client.app.budget import Charge
 from client.app.call import Call
 from client.app.follower import Follower
 from client.app.handler_values import Handler, Handlers, Values
@@ -34,8 +35,11 @@ from client.app.owner import Owner, installed, write_log
 from client.app.policy_checks import (
     ImpliedParameters,
     RequestedTraining,
+    RunCost,
     bound_settings,
+    charge_of,
     check_app,
+    check_budget,
     check_plain,
     check_request,
     check_settings,
@@ -77,6 +81,10 @@ class MaskedApp:
         Computes the parameters that a session under a run's settings has; see
         `client.app.policy_checks.ImpliedParameters`. A session with others is refused. Without it the server chooses
         bounds, and what a pod refuses tells it which of the pod's values are beyond them.
+    cost : callable, optional
+        Computes what a run under its settings costs an owner's privacy budget; see `client.app.policy_checks.RunCost`.
+        The handlers of a private run must add noise accordingly. Without it no run is private, and an owner who has set
+        a budget takes part in none.
     """
 
     def __init__(
@@ -86,8 +94,9 @@ class MaskedApp:
         requested_training: RequestedTraining | None = None,
         implied_parameters: ImpliedParameters | None = None,
         rule: Rule | None = None,
+        cost: RunCost | None = None,
     ) -> None:
-        self._app, self._owner, self._rule = app, owner, rule
+        self._app, self._owner, self._rule, self._cost = app, owner, rule, cost
         self._requested_training, self._implied_parameters = requested_training, implied_parameters
         self._handlers = Handlers()
         self._register(names.HELLO_MESSAGE, self._answer_hello)
@@ -204,6 +213,7 @@ class MaskedApp:
             raise SessionRefused("the parameters are not those that this run began with")
         hooks = self._requested_training, self._implied_parameters
         check_request(owner, parameters, request.secure, str(call.context.run_id), *hooks)
+        check_budget(owner, parameters, request.secure, self._cost)
         follower = self._follower(call, parameters, request.secure)
         if follower:
             follower.take_proof(call.message.content)
@@ -254,8 +264,9 @@ class MaskedApp:
         # Spent in the ledger before anything is computed for it. Were it spent with its answer, a pod that failed or
         # was killed in between could be asked for the same round again, with another model.
         request = records.request_digest(content)
-        session = session.begin(step, request, call.owner.ledger, followed)
-        weight, values = self._compute(call, session, step)
+        charge = charge_of(call.owner, session.parameters, kind, self._cost)
+        session = session.begin(step, request, call.owner.ledger.charging(charge), followed)
+        weight, values = self._compute(call, session, step, charge)
         # Masked, signed and entered. Without self masks nothing is left to be unmasked after the last step.
         answer = (step, request, weight, values, call.owner.ledger, call.owner.signer, followed)
         session, vector, reply = session.mask(*answer)
@@ -268,6 +279,7 @@ class MaskedApp:
         """Answer the same step in the clear, for an owner whose policy does not forbid it."""
         check_plain(call.owner)
         step, session, content = _step(call.message, kind), call.session(), call.message.content
+        check_budget(call.owner, session.parameters, False, self._cost)
         session.check_step_in_clear(step)
         check_settings(session.parameters, content, required=self._requested_training is not None)
         entry = (session.account, kind, step.round, records.request_digest(content))
@@ -307,7 +319,7 @@ class MaskedApp:
             return None
         return Follower.of(self._rule, call, parameters)
 
-    def _compute(self, call: Call, session: PodSession, step: Step) -> tuple[int, Values]:
+    def _compute(self, call: Call, session: PodSession, step: Step, charge: Charge | None = None) -> tuple[int, Values]:
         """Return the weight and values of a step that has begun, if its owner still wants it answered after that."""
         call.save(session)
         call.kind, call.round = step.kind, step.round
@@ -316,6 +328,8 @@ class MaskedApp:
         call.owner = self._owner(call.context)
         call.check_awake()
         call.session()
+        if charge and call.owner.frame() != charge.frame:
+            raise PolicyRefused("the table of the pod has changed while a private step was computed of it")
         return weight, values
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from client.app.budget import Terms
 from client.app.ledger import Ledger
 from fl_app.identity.key_file import Identity
 from fl_app.identity.known_pods import Keyring, known_pods
@@ -27,6 +28,10 @@ def _nothing(asked: str) -> str:
 
 def _never() -> bool:
     return False
+
+
+def _any_rows() -> str:
+    return ""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,9 @@ class Owner:
         Directory of what the pod has followed of each series; see `client.app.replica_store`.
     declares : callable
         Returns what the pod declares of itself beside its schema, given the settings of a run.
+    frame : callable
+        Names what must stay the same while a private series goes on, so that each of its rows stays for training or
+        held out.
     """
 
     name: str
@@ -71,6 +79,12 @@ class Owner:
     paused: Callable[[], bool] = _never
     replicas: Path = Path("replicas")
     declares: Callable[[str], str] = _nothing
+    frame: Callable[[], str] = _any_rows
+
+    @property
+    def terms(self) -> Terms:
+        """The owner's privacy budget."""
+        return Terms(self.policy.epsilon, self.policy.delta)
 
     @property
     def cohort(self) -> CohortPolicy:
@@ -92,6 +106,7 @@ def owner_of(
     home: Path | None = None,
     schema: Callable[[str], str] = _nothing,
     declares: Callable[[str], str] = _nothing,
+    frame: Callable[[], str] = _any_rows,
 ) -> Owner:
     """Return the owner of pod ``name`` with the key, the keyring and the ledger of its home.
 
@@ -118,6 +133,7 @@ def owner_of(
         paused=(directory / PAUSED_FILE).exists,
         replicas=directory / REPLICAS_DIRECTORY,
         declares=declares,
+        frame=frame,
     )
 
 

@@ -1,5 +1,6 @@
 """A pod's table at work: read at most once per process and change of the file, split, described and encoded."""
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -60,6 +61,21 @@ class PodTable:
             Where it is kept for the next process, which then need not read the table; None: nowhere.
         """
         return TableCache(directory, self.pod).published(proposal, lambda: self._described(proposal))
+
+    def frame(self, directory: Path | None = None) -> str:
+        """Return a digest of what decides which rows are trained on and which are held out, for good.
+
+        That is the table's bytes, how they are read, and the split. A row may change its part where one of these does.
+
+        Parameters
+        ----------
+        directory : Path or None
+            Where the digest of the table's bytes is kept for the next process; None: nowhere.
+        """
+        source, config = self.pod.datasource, self.pod.data_config
+        split = [self.pod.name, config.validation_percent, config.test_percent]
+        table = [TableCache(directory, self.pod).digest().hex(), source.kind, dict(source.read_options)]
+        return hashlib.sha256(json.dumps([table, split], sort_keys=True).encode()).hexdigest()
 
     def enough_rows(self, target: str, proposal: str, directory: Path | None = None) -> dict[str, bool]:
         """Say of the validation and of the test rows whether they hold as many of each class as the owner asks for.

@@ -9,11 +9,13 @@ from typing import Any
 
 from flwr.app import RecordDict
 
+from client.app.budget import Charge, Part, check_frame, check_total
 from client.app.owner import Owner
 from fl_app.errors import FlAppError
-from fl_app.flower.names import RUN, TRAIN
+from fl_app.flower.names import EVALUATE, RUN, STATISTICS, TRAIN
 from fl_app.flower.protocol_settings import MAX_WEIGHTS
 from fl_app.pod.policy import TRAINING_LIMITS, TrainingLimit
+from fl_app.privacy.cost import Cost
 from fl_app.secagg.canonical import decode
 from fl_app.secagg.errors import NotApproved, PolicyRefused, SessionRefused
 from fl_app.secagg.messages import Parameters
@@ -26,6 +28,10 @@ settings are bound into the session as a text that only the app understands."""
 ImpliedParameters = Callable[[str, int, int], Mapping[str, Any]]
 """Computes from a run's settings the parameters that a session under them has, by the names of `Parameters`' fields. It
 is given the last training round that the session declares, and the last of the series that has begun at this pod."""
+RunCost = Callable[[str], Cost | None]
+"""Computes from a run's settings what it costs an owner's privacy budget; None for a run without privacy. Raises
+`FlAppError` if the settings cannot be read."""
+_PARTS: Mapping[str, Part] = {STATISTICS: "training", TRAIN: "training", EVALUATE: "held_out"}
 
 
 def check_app(owner: Owner, parameters: Parameters) -> None:
@@ -108,6 +114,53 @@ def check_bounds(owner: Owner, parameters: Parameters, implied_parameters: Impli
         raise PolicyRefused(
             f"pod '{owner.name}' refuses a session whose {' and '.join(others)} are not those of its settings"
         )
+
+
+def cost_of(owner: Owner, parameters: Parameters, secure: bool, run_cost: RunCost | None) -> Cost | None:
+    """Return what a session's run costs, None for one without privacy that the owner allows.
+
+    Raises
+    ------
+    PolicyRefused
+        If the owner demands privacy and the run has none, or it has and its vectors would be in the clear: the noise of
+        one pod hides none of that pod's rows.
+    """
+    settings = bound_settings(parameters)
+    try:
+        cost = run_cost(settings) if run_cost and settings is not None else None
+    except (FlAppError, ValueError) as error:
+        raise PolicyRefused(f"pod '{owner.name}' cannot read the run's settings, which say what it costs") from error
+    if cost is None and owner.policy.epsilon is not None:
+        raise PolicyRefused(
+            f"pod '{owner.name}' takes part in private runs only: its owner has set epsilon {owner.policy.epsilon:g} "
+            f"at delta {owner.policy.delta:g} for all runs together"
+        )
+    if cost is not None and not secure:
+        raise PolicyRefused(f"pod '{owner.name}' takes part in private runs with secure aggregation only")
+    return cost
+
+
+def check_budget(owner: Owner, parameters: Parameters, secure: bool, run_cost: RunCost | None) -> None:
+    """Raise `PolicyRefused`, saying what is left, if the run would exceed the owner's budget by its end.
+
+    What the series has spent counts towards the run: a session that is opened anew and a run that is resumed go on
+    with it. Whatever is not foreseen here, a repeated round for instance, is refused at its step.
+    """
+    cost = cost_of(owner, parameters, secure, run_cost)
+    if cost is None:
+        return
+    spent = owner.ledger.spent(parameters.series)
+    check_frame(spent, owner.frame())
+    check_total(owner.terms, spent, spent.foreseen(cost.total), "this run")
+
+
+def charge_of(owner: Owner, parameters: Parameters, kind: str, run_cost: RunCost | None) -> Charge | None:
+    """Return what a masked step is charged with when it begins; raises as `cost_of` does."""
+    cost = cost_of(owner, parameters, True, run_cost)
+    if cost is None:
+        return None
+    price = {STATISTICS: cost.statistics, TRAIN: cost.train, EVALUATE: cost.evaluate}[kind]
+    return Charge(price, _PARTS[kind], owner.frame(), owner.terms)
 
 
 def check_settings(parameters: Parameters, content: RecordDict, *, required: bool) -> None:

@@ -1,6 +1,7 @@
 """``fl-app pod init``: from a table to a pod."""
 
 import json
+import math
 import os
 import re
 from pathlib import Path
@@ -28,6 +29,12 @@ _PLAIN = {
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Pod file  [default: NAME.yaml]")
 @click.option("--minimum-cohort", type=click.IntRange(min=2), metavar="N", help="Fewest pods in a sum  [default: 3]")
 @click.option(
+    "--epsilon",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="E",
+    help="Most that all runs together, ever, may tell of a row; no run without privacy is answered  [default: none]",
+)
+@click.option(
     "--ignore",
     metavar="COL,...",
     multiple=True,
@@ -45,6 +52,7 @@ def init(
     name: str | None,
     output: Path | None,
     minimum_cohort: int | None,
+    epsilon: float | None,
     ignore: tuple[str, ...],
     read_options: str | None,
     home: Path | None,
@@ -65,6 +73,8 @@ def init(
     from fl_app.system.home import NAME_RULE, is_pod_name, pod_home
     from fl_app.tabular.read_options import is_parquet, options_in
 
+    if epsilon is not None and not math.isfinite(epsilon):
+        raise UsageError(f"--epsilon {epsilon}: expected a finite number above 0")
     name = name or re.sub(r"[^a-z0-9._-]+", "-", table.name.partition(".")[0].lower())
     if not is_pod_name(name):
         raise UsageError(f"{name!r}: {NAME_RULE}; give one with --name")
@@ -79,7 +89,9 @@ def init(
     check_writable(card_file)
     options = options_in(read_options, parquet=is_parquet(table)) if read_options else None
     description = describe_table(table, name, ignore, options)
-    text = pod_text(description, name, _seen_from(table, file.parent), minimum_cohort)
+    terms = {"minimum_cohort": minimum_cohort, "epsilon": epsilon}
+    given = {term: value for term, value in terms.items() if value is not None}
+    text = pod_text(description, name, _seen_from(table, file.parent), given)
     try:
         create_file(file, text.encode(), mode=0o644)
     except FileExistsError as error:

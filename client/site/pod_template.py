@@ -1,6 +1,6 @@
 """A new pod file, written from the table: its columns, what the owner should decide, and every term explained."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from client.site.app_diff import visible
 from client.site.table_description import TableDescription
@@ -9,8 +9,8 @@ from fl_app.pod.yaml_lines import in_one_line
 from fl_app.tabular.schema import Column
 
 
-def pod_text(table: TableDescription, name: str, path: str, minimum_cohort: int | None) -> str:
-    """Return the commented pod file, with the table at ``path`` as seen from it."""
+def pod_text(table: TableDescription, name: str, path: str, given: Mapping[str, int | float]) -> str:
+    """Return the commented pod file, with the table at ``path`` as seen from it, and the terms that are ``given``."""
     plain = [column for column in table.schema.columns if column.name not in table.doubtful]
     bounds = {column.name: column.bounds for column in plain if _bounded(column)}
     lines = [
@@ -58,14 +58,14 @@ def pod_text(table: TableDescription, name: str, path: str, minimum_cohort: int 
         "# A run that breaks one of these terms is refused, whoever starts it. Those marked # have no limit.",
         "policy:",
     ]
-    return "\n".join([*lines, *_policy(minimum_cohort)]) + "\n"
+    return "\n".join([*lines, *_policy(given)]) + "\n"
 
 
-def _policy(minimum_cohort: int | None) -> list[str]:
-    """Return every term with its default, or its example behind a ``#`` where the default is no limit."""
+def _policy(given: Mapping[str, int | float]) -> list[str]:
+    """Return every term as given or with its default, or its example behind a ``#`` where the default is no limit."""
     lines = []
     for term, field in Policy.model_fields.items():
-        value = minimum_cohort if minimum_cohort and term == "minimum_cohort" else field.default
+        value = given.get(term, field.default)
         mark, shown = ("", value) if value is not None else ("# ", next(iter(field.examples or ())))
         lines.append(f"  {mark}{term}: {in_one_line(shown)}  # {field.description}")
     return lines

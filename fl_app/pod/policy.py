@@ -6,9 +6,9 @@ the template of a pod file (`client.site.pod_template`) and the table in ``docs/
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 TrainingLimit = Literal["maximum_rounds", "maximum_local_epochs", "maximum_local_steps"]
 TRAINING_LIMITS: Mapping[TrainingLimit, str] = {
@@ -90,6 +90,50 @@ class Policy(BaseModel):
             description="after so many steps that began and were not answered, nothing more begins that day (UTC)",
         ),
     ] = 20
+    epsilon: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            examples=[3.0],
+            description="most that all runs together, ever, may tell of a row; set: no run without privacy is answered",
+        ),
+    ] = None
+    delta: Annotated[
+        float,
+        Field(gt=0, lt=1, description="the delta at which epsilon is meant"),
+    ] = 1e-5
+    honest_pods: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            examples=[2],
+            description="pods, this one included, whose noise the owner relies on; by default minimum_cohort - 1",
+        ),
+    ] = None
+
+    @field_validator("epsilon", "delta", mode="before")
+    @classmethod
+    def _number(cls, given: object) -> object:
+        """Return the number that a text is: YAML reads 1e-5, which has no point, as a text."""
+        try:
+            return float(given) if isinstance(given, str) else given
+        except ValueError:
+            return given
+
+    @model_validator(mode="after")
+    def _enough_noise(self) -> Self:
+        if self.honest_pods is not None and self.honest_pods > self.minimum_cohort:
+            raise ValueError(
+                f"honest_pods {self.honest_pods} relies on the noise of more pods than are in each sum: expected at "
+                f"most minimum_cohort, {self.minimum_cohort}"
+            )
+        return self
+
+    @property
+    def relies_on(self) -> int:
+        """Pods, this one included, whose noise the owner relies on."""
+        return self.minimum_cohort - 1 if self.honest_pods is None else self.honest_pods
 
     def training_limits(self) -> dict[TrainingLimit, int]:
         """Return those limits on a run's training that the owner has set."""

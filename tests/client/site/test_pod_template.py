@@ -110,7 +110,7 @@ def test_the_proposals_can_be_taken_as_they_stand(place: Path) -> None:
     init("a.csv", "--name", "a")
     file = place / "a.yaml"
     text = file.read_text().replace("ignore_cols: []", "ignore_cols:").replace("  #  - ", "    - ")
-    file.write_text(re.sub(r"  # ((minimum|maximum)_\w+: )", r"  \1", text))
+    file.write_text(re.sub(r"  # ((minimum_\w+|maximum_\w+|epsilon|honest_pods): )", r"  \1", text))
     made = load_pod(file)
     assert set(made.data_config.ignore_cols) == {"patient_id", "note"}
     assert made.policy == Policy(**EXAMPLES)
@@ -121,21 +121,30 @@ def test_the_proposals_can_be_taken_as_they_stand(place: Path) -> None:
 def test_what_is_said_on_the_command_line_is_written(place: Path) -> None:
     frame().to_csv("a.csv", index=False)
     done = init(
-        "a.csv", "--name", "a", "--minimum-cohort", "2", "--ignore", "patient_id, note", "-o", "p.yaml", "--json"
+        *("a.csv", "--name", "a", "--minimum-cohort", "2", "--epsilon", "3", "--ignore", "patient_id, note"),
+        *("-o", "p.yaml", "--json"),
     )
     document = json.loads(done.stdout)
     assert document["file"] == "p.yaml"
     assert document["rows"] == ROWS
     assert "patient_id" not in document["columns"]
     made = load_pod(place / "p.yaml")
-    assert made.policy.minimum_cohort == 2
+    assert made.policy == Policy(minimum_cohort=2, epsilon=3.0)
     assert made.data_config.ignore_cols == ("patient_id", "note")
+
+
+@pytest.mark.parametrize("epsilon", ["0", "-1", "inf", "nan", "much"])
+def test_a_budget_that_is_no_number_above_zero_makes_no_pod(place: Path, epsilon: str) -> None:
+    frame().to_csv("a.csv", index=False)
+    done = init("a.csv", "--name", "a", "--epsilon", epsilon)
+    assert done.exit_code == 2 or isinstance(done.exception, UsageError)
+    assert not (place / "a.yaml").exists()
 
 
 def test_every_term_of_the_policy_is_explained() -> None:
     assert all(field.description for field in Policy.model_fields.values())
     assert EXAMPLES.keys() == {name for name, value in Policy().model_dump().items() if value is None}
-    text = pod_text(TableDescription(CSVSource("a.csv"), 1, Schema(name="a", columns=())), "a", "a.csv", None)
+    text = pod_text(TableDescription(CSVSource("a.csv"), 1, Schema(name="a", columns=())), "a", "a.csv", {})
     for name, field in Policy.model_fields.items():
         assert re.search(rf"^  (# )?{name}: .+  # {re.escape(str(field.description))}$", text, re.MULTILINE), name
 
@@ -252,5 +261,5 @@ def test_a_column_of_any_name_can_be_written(place: Path, names: list[str]) -> N
     table.to_parquet("any.parquet")
     description = describe_table(Path("any.parquet"), "a")
     file = place / "any.yaml"
-    file.write_text(pod_text(description, "a", "any.parquet", None), "utf-8")
+    file.write_text(pod_text(description, "a", "any.parquet", {}), "utf-8")
     assert load_pod(file).datasource.path == place / "any.parquet"

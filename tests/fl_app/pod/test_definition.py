@@ -129,7 +129,42 @@ def test_the_default_policy_is_the_careful_one() -> None:
         "maximum_runs_per_day": 200,
         "maximum_rounds_per_day": 20_000,
         "maximum_failed_steps_per_day": 20,
+        "epsilon": None,
+        "delta": 1e-5,
+        "honest_pods": None,
     }
+
+
+def test_a_budget_is_written_as_numbers_are(tmp_path: Path) -> None:
+    head = "name: a\ndatasource: CSVSource\ndatasource_args: {path: x.csv}\n"
+    policy = load_pod(write(tmp_path, head + "policy: {epsilon: 3, delta: 1e-6, honest_pods: 2}\n")).policy
+    assert (policy.epsilon, policy.delta, policy.relies_on) == (3.0, 1e-6, 2)
+
+
+@pytest.mark.parametrize(
+    ("terms", "said"),
+    [
+        ("epsilon: 0", "policy.epsilon"),
+        ("epsilon: -1", "policy.epsilon"),
+        ("epsilon: .inf", "policy.epsilon"),
+        ("epsilon: .nan", "policy.epsilon"),
+        ("epsilon: much", "policy.epsilon"),
+        ("epsilon: true", "policy.epsilon"),
+        ("delta: 0", "policy.delta"),
+        ("delta: 1", "policy.delta"),
+        ("delta: null", "policy.delta"),
+        ("honest_pods: 0", "policy.honest_pods"),
+        ("honest_pods: 4", "at most minimum_cohort, 3"),
+    ],
+)
+def test_a_budget_that_is_none_is_refused(tmp_path: Path, terms: str, said: str) -> None:
+    text = f"name: a\ndatasource: CSVSource\ndatasource_args: {{path: x.csv}}\npolicy: {{{terms}}}\n"
+    assert said in refused(write(tmp_path, text))
+
+
+def test_an_owner_relies_on_all_pods_but_one_unless_they_say_otherwise() -> None:
+    assert [Policy(minimum_cohort=pods).relies_on for pods in (2, 3, 10)] == [1, 2, 9]
+    assert Policy(minimum_cohort=3, honest_pods=3).relies_on == 3
 
 
 def test_null_lifts_a_limit(tmp_path: Path) -> None:
