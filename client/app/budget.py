@@ -49,8 +49,8 @@ class Terms:
 
     def left(self, total: int) -> float | None:
         """Return the epsilon that one more run may cost once ``total`` units are spent; None without a limit."""
-        if self.epsilon is None:
-            return None
+        if self.epsilon is None or total == 0:
+            return self.epsilon
         return self.told(max(0, budget(self.epsilon, self.delta) - total))
 
     def told(self, total: int) -> float:

@@ -61,5 +61,8 @@ def units(rho: float) -> int:
 
 
 def budget(epsilon: float, delta: float) -> int:
-    """Return what may be spent in all under (epsilon, delta), rounded down; raises `ValueError` as `rho_of` does."""
+    """Return what may be spent in all under (epsilon, delta), rounded down; raises `ValueError` as `rho_of` does.
+
+    A run whose total is no more than this fits an owner's budget of the same epsilon and delta, to the unit.
+    """
     return math.floor(Fraction(rho_of(epsilon, delta)) * UNIT)

@@ -17,6 +17,7 @@ LEDGER, ENTRIES, MASKED, WIRE = (
     "fl_app/flower/records.py",
 )
 CALL, RULES = "client/app/call.py", "client/app/policy_checks.py"
+BUDGET, COST = "client/app/budget.py", "fl_app/privacy/cost.py"
 APP, FOLLOWER, RULE = "client/app/main.py", "client/app/follower.py", "fl_app/replica/rule.py"
 
 
@@ -66,6 +67,14 @@ def _leaks(line: str, how: str, test: str, check: Check) -> Attack:
     return Attack(line, how, f"test_leaks.py::{test}", check)
 
 
+def _budget(line: str, how: str, test: str, check: Check) -> Attack:
+    return Attack(line, how, f"test_budget.py::{test}", check)
+
+
+def _spent(line: str, how: str, test: str, check: Check) -> Attack:
+    return Attack(line, how, f"test_spent.py::{test}", check)
+
+
 def _hostile(line: str, how: str, test: str, check: Check) -> Attack:
     return Attack(line, how, f"hostile/{test}", check)
 
@@ -106,6 +115,7 @@ FORGED = "a sum that is not the cohort's"
 TERMS, ELSEWHERE, PEER = "the owner's terms", "a step out of its place", "a pod that lies to the others"
 ORACLE = "a pod made to fail again and again"
 FEW = "a sum that speaks about few rows"
+DEAR = "more than the owner's privacy budget"
 TOLD = "a question that the pod has not followed"
 
 ATTACKS: tuple[Attack, ...] = (
@@ -253,6 +263,70 @@ ATTACKS: tuple[Attack, ...] = (
            Check(RULES, "check_app", "the run names another")),
     _owner(TERMS, "the same", "test_a_run_of_another_version_than_the_guard_verified_is_refused",
            Check(MASKED, "MaskedApp._answer_hello", "check_app(")),
+    # -- the owner's privacy budget
+    _budget(DEAR, "a run without privacy",
+            "test_a_run_without_privacy_is_refused_where_there_is_a_budget[settings without privacy]",
+            Check(RULES, "cost_of", "takes part in private runs only")),
+    _budget(DEAR, "the same", "test_a_run_without_privacy_is_refused_where_there_is_a_budget[no settings]",
+            Check(MASKED, "MaskedApp._answer_hello", "check_budget(")),
+    _budget(DEAR, "an app that knows of no privacy",
+            "test_an_app_that_knows_of_no_privacy_is_refused_where_there_is_a_budget",
+            Check(RULES, "cost_of", "takes part in private runs only")),
+    _budget(DEAR, "a session from before there was a budget",
+            "test_a_budget_set_in_the_middle_of_a_session_holds_at_the_next_step",
+            Check(RULES, "charge_of", "cost_of(owner, parameters, True, run_cost)", "None")),
+    _budget(DEAR, "settings that hide what the run costs", "test_settings_that_hide_what_a_run_costs_are_refused",
+            Check(RULES, "cost_of", "which say what it costs")),
+    _budget(DEAR, "a cost below nothing, or beyond all numbers",
+            "test_no_run_costs_less_than_nothing_or_more_than_can_be_counted",
+            Check(COST, "Cost.__post_init__", "is a whole number from 0 to")),
+    _budget(DEAR, "a private run in the clear, where one pod's noise is too little",
+            "test_a_private_run_in_the_clear_is_refused",
+            Check(RULES, "cost_of", "with secure aggregation only")),
+    _budget(DEAR, "the same, in a session that began with masks", "test_a_private_step_in_the_clear_is_refused",
+            Check(MASKED, "MaskedApp._answer_plain", "check_budget(")),
+    _budget(DEAR, "one run that costs more than there is",
+            "test_a_run_that_costs_more_than_there_is_is_refused_at_the_hello",
+            Check(RULES, "check_budget", "check_total(")),
+    _budget(DEAR, "run after run, after a restart too", "test_a_second_run_that_exceeds_what_is_left_is_refused",
+            Check(RULES, "check_budget", "check_total(")),
+    _budget(DEAR, "more rounds than the settings say", "test_a_step_that_the_hello_did_not_foresee_is_refused",
+            Check(BUDGET, "Charge.to", "check_total(")),
+    _spent(DEAR, "step after step", "test_a_step_beyond_the_budget_is_refused_and_not_begun",
+           Check(BUDGET, "check_total", "would spend more than")),
+    _budget(DEAR, "a step that fails once it is computed",
+            "test_a_step_is_spent_before_anything_is_computed_and_stays_so",
+            Check(MASKED, "MaskedApp._answer_masked", "charge_of(call.owner, session.parameters, kind, self._cost)",
+                  "None")),
+    _spent(DEAR, "a step that a kill cut off",
+           "test_a_step_whose_process_was_killed_stays_spent[after the entry]",
+           Check(LEDGER, "Ledger.enter_begin",
+                 "self._spend(database, account, kind, round, self._charge) if self._charge else head", "head")),
+    _spent(DEAR, "the ledger's end cut off", "test_a_ledger_whose_end_was_cut_off_gives_nothing_back",
+           Check(BUDGET, "spent_by", "max(entered.total, marked.total)", "entered.total")),
+    _spent(DEAR, "the same, where the total does not show it",
+           "test_a_cut_that_the_total_does_not_show_gives_nothing_back_either",
+           Check(BUDGET, "spent_by", "number + 1", "since")),
+    _spent(DEAR, "the ledger deleted", "test_a_ledger_that_was_deleted_gives_nothing_back",
+           Check(LEDGER, "Ledger._spend", "write_mark(mark, spent)")),
+    _spent(DEAR, "the mark deleted", "test_a_mark_that_was_deleted_gives_nothing_back",
+           Check(BUDGET, "spent_by", "max(entered.total, marked.total)", "marked.total")),
+    _spent(DEAR, "a mark that is none", "test_a_mark_that_cannot_be_read_is_no_mark_of_zero",
+           Check(BUDGET, "_marked", "cannot be read")),
+    _spent(DEAR, "the same, of a number below zero", "test_a_mark_that_cannot_be_read_is_no_mark_of_zero",
+           Check(BUDGET, "_checked", "whole numbers from 0 on")),
+    _spent(DEAR, "an entry that does not say what was spent",
+           "test_an_entry_that_cannot_be_read_is_none_of_zero",
+           Check(BUDGET, "read_detail", "does not say what was spent")),
+    _budget(DEAR, "another table in the middle of a series", "test_a_private_run_does_not_go_on_with_another_table",
+            Check(BUDGET, "Charge.to", "check_frame(")),
+    _budget(DEAR, "the same, at the hello", "test_a_private_run_does_not_go_on_with_another_table",
+            Check(RULES, "check_budget", "check_frame(")),
+    _spent(DEAR, "the same", "test_another_table_in_the_middle_of_a_series_is_refused",
+           Check(BUDGET, "check_frame", "begin a new run")),
+    _budget(DEAR, "another table while a step is computed",
+            "test_a_table_that_changes_while_a_private_step_is_computed_keeps_its_answer_in",
+            Check(MASKED, "MaskedApp._compute", "has changed while")),
     # -- keys
     _owner(LINES[8], "approval withdrawn in the middle of a session",
            "test_a_key_revoked_in_the_middle_of_a_session_ends_it",

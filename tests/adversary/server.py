@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, RecordDict
 
-from client.app.policy_checks import ImpliedParameters, RequestedTraining
+from client.app.policy_checks import ImpliedParameters, RequestedTraining, RunCost
 from fl_app.flower import records
 from fl_app.flower.names import (
     HELLO_MESSAGE,
@@ -66,6 +66,8 @@ class Server:
         What the pods' app reads of a run's settings.
     implies : callable, optional
         The parameters that these imply.
+    cost : callable, optional
+        What a run under these costs.
     """
 
     def __init__(
@@ -74,8 +76,9 @@ class Server:
         count: int,
         reads: RequestedTraining | None = None,
         implies: ImpliedParameters | None = None,
+        cost: RunCost | None = None,
     ) -> None:
-        self.pods = Pods(directory, NAMES[:count], reads=reads, implies=implies)
+        self.pods = Pods(directory, NAMES[:count], reads=reads, implies=implies, cost=cost)
         self.names = tuple(self.pods.names)
         self.parameters = Parameters(
             str(RUN_ID), str(RUN_ID), "", b"", 2**61 - 1, self.names, 0, 1 << 20, "examples", PLANS, False

@@ -4,6 +4,7 @@ import pytest
 
 from tests.adversary.attacks import (
     ATTACKS,
+    BUDGET,
     CALL,
     ENTRIES,
     FOLLOWER,
@@ -29,7 +30,8 @@ def test_every_line_of_the_attack_list_is_attacked() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", [ROSTER, PHASES, SESSION, UNMASKING, IDENTITY, LEDGER, ENTRIES, MASKED, CALL, RULES, FOLLOWER, RULE]
+    "module",
+    [ROSTER, PHASES, SESSION, UNMASKING, IDENTITY, LEDGER, ENTRIES, MASKED, CALL, RULES, BUDGET, FOLLOWER, RULE],
 )
 def test_every_check_is_attacked(module: str) -> None:
     named = {(attack.check.function, attack.check.statement) for attack in ATTACKS if attack.check.module == module}

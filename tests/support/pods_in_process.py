@@ -15,7 +15,7 @@ from flwr.clientapp import ClientApp
 from client.app.ledger import Ledger
 from client.app.masked_app import MaskedApp
 from client.app.owner import Owner
-from client.app.policy_checks import ImpliedParameters, RequestedTraining
+from client.app.policy_checks import ImpliedParameters, RequestedTraining, RunCost
 from fl_app.identity.key_file import Identity
 from fl_app.pod.policy import Policy
 from tests.support.in_process import InProcessGrid
@@ -50,7 +50,8 @@ class Pod:
 class Pods:
     """Pods that approve each other, each with a ledger on disk, behind one in-process grid.
 
-    ``reads`` and ``implies`` are what the app reads of a run's settings, and the parameters that these imply.
+    ``reads`` and ``implies`` are what the app reads of a run's settings, and the parameters that these imply; ``cost``
+    is what a run under them costs.
     """
 
     directory: Path
@@ -58,6 +59,7 @@ class Pods:
     grid_class: type[InProcessGrid] = InProcessGrid
     reads: RequestedTraining | None = None
     implies: ImpliedParameters | None = None
+    cost: RunCost | None = None
     pods: dict[str, Pod] = field(init=False)
     nodes: dict[str, int] = field(init=False)
 
@@ -80,7 +82,7 @@ class Pods:
 
     def _app(self) -> ClientApp:
         app = ClientApp()
-        masked = MaskedApp(app, lambda context: self.of(context).owner, self.reads, self.implies)
+        masked = MaskedApp(app, lambda context: self.of(context).owner, self.reads, self.implies, cost=self.cost)
 
         @masked.train()
         def train(message: Message, context: Context) -> Message:

@@ -50,6 +50,17 @@ def begin(
     Ledger(path).charging(Charge(cost, part, frame, terms)).enter_begin(account, kind, number, LABEL, b"")
 
 
+def said(path: Path, number: int) -> str:
+    """Return what is said when a step begins: nothing, the text of a refusal, or what else went wrong."""
+    try:
+        begin(path, number)
+    except LedgerRefused as error:
+        return str(error)
+    except Exception as error:
+        return repr(error)
+    return ""
+
+
 def total(path: Path) -> int:
     return Ledger(path).spent().total
 
@@ -256,8 +267,7 @@ def test_a_mark_that_was_deleted_gives_nothing_back(path: Path) -> None:
 )
 def test_a_mark_that_cannot_be_read_is_no_mark_of_zero(path: Path, content: bytes) -> None:
     mark_of(path).write_bytes(content)
-    with pytest.raises(LedgerRefused, match="its owner must look at it"):
-        begin(path, 1)
+    assert "its owner must look at it" in said(path, 1)
     assert mark_of(path).read_bytes() == content
 
 
@@ -266,8 +276,7 @@ def test_an_entry_that_cannot_be_read_is_none_of_zero(path: Path, detail: str) -
     begin(path, 1)
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE entries SET detail = ? WHERE event = 'spent'", (detail,))
-    with pytest.raises(LedgerRefused, match="its owner must look at it"):
-        begin(path, 2)
+    assert "its owner must look at it" in said(path, 2)
 
 
 def test_a_mark_that_cannot_be_written_lets_no_step_begin(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
