@@ -83,8 +83,8 @@ class Ledger:
         self._failed_steps_per_day = failed_steps_per_day
         self._charge: Charge | None = None
 
-    def charging(self, charge: Charge | None) -> "Ledger":
-        """Return the same ledger, for a step that costs ``charge`` when it begins; None: nothing."""
+    def charging(self, charge: Charge) -> "Ledger":
+        """Return the same ledger, for a step that costs ``charge`` when it begins."""
         charged = copy.copy(self)
         charged._charge = charge
         return charged

@@ -265,7 +265,8 @@ class MaskedApp:
         # was killed in between could be asked for the same round again, with another model.
         request = records.request_digest(content)
         charge = charge_of(call.owner, session.parameters, kind, self._cost)
-        session = session.begin(step, request, call.owner.ledger.charging(charge), followed)
+        ledger = call.owner.ledger.charging(charge) if charge else call.owner.ledger
+        session = session.begin(step, request, ledger, followed)
         weight, values = self._compute(call, session, step, charge)
         # Masked, signed and entered. Without self masks nothing is left to be unmasked after the last step.
         answer = (step, request, weight, values, call.owner.ledger, call.owner.signer, followed)

@@ -80,7 +80,7 @@ def _after(entries: Sequence["Entry"], head: str) -> Sequence["Entry"]:
 
 def _totals(entries: Sequence["Entry"]) -> dict[str, int]:
     """Return what has left, and what has not."""
-    answers = [entry for entry in entries if entry.event not in ("begin", "followed", "refusal", "failure")]
+    answers = [entry for entry in entries if entry.event not in ("begin", "spent", "followed", "refusal", "failure")]
     vectors = [entry for entry in entries if entry.event == "answer"]
     return {
         "messages": len(answers),
@@ -112,6 +112,8 @@ def _table(entries: Sequence["Entry"], name: str) -> str:
         f"{left['rounds']:,} training rounds and {left['other_steps']:,} other steps answered",
         f"besides: {left['looks']:,} looks, {left['refusals']:,} refusals, {left['failures']:,} failures",
     ]
+    if paid := [entry for entry in entries if entry.event == "spent"]:
+        lines.append(f"told of a row by private runs: {one_line(_spent(paid[-1]))}")
     if entries:
         head = entries[-1].head.hex()
         lines += [f"last head: {head}", f"note it down: `fl-app pod log {name} --since HEAD` finds it for ever"]
@@ -123,4 +125,11 @@ def _row(entry: "Entry") -> tuple[str, ...]:
     who = ", ".join(cohort) if len(cohort) <= _NAMED else f"{len(cohort)} pods"
     step = f"{entry.kind} {entry.round}" if entry.round else entry.kind
     cells = (str(entry.seq), entry.time[:19], entry.run, entry.app[:12], entry.event, step, who, f"{entry.size:,}")
-    return tuple(one_line(cell) for cell in (*cells, entry.why or entry.detail[:16]))
+    which = _spent(entry) if entry.event == "spent" else entry.detail[:16]
+    return tuple(one_line(cell) for cell in (*cells, entry.why or which))
+
+
+def _spent(entry: "Entry") -> str:
+    from client.site.budget_report import entry_text
+
+    return entry_text(entry)

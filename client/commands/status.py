@@ -1,6 +1,7 @@
-"""``fl-app pod status``: whether a pod is online, for people and for health checks."""
+"""``fl-app pod status``: whether a pod is online, and its budget, for people and for health checks."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -11,10 +12,18 @@ from fl_app.host.echo import echo
 
 @click.command(epilog="Example: fl-app pod status hospital-a")
 @click.argument("name")
+@click.option(
+    "--pod",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The pod's file, for the privacy budget  [default: the one it was last run with]",
+)
 @home_option
 @json_option
-def status(name: str, home: Path | None, as_json: bool) -> None:
-    """Show whether pod NAME is online, and whether it is paused; the exit code is 1 unless it is online."""
+def status(name: str, file: Path | None, home: Path | None, as_json: bool) -> None:
+    """Show whether pod NAME is online or paused, and its privacy budget; the exit code is 1 unless it is online."""
+    from client.site.budget_report import budget_report
     from client.site.serve_pod import serves
     from fl_app.errors import UsageError
     from fl_app.system.home import PAUSED_FILE, fl_app_home, pod_home
@@ -23,5 +32,7 @@ def status(name: str, home: Path | None, as_json: bool) -> None:
         raise UsageError(f"{name}: no such pod in {home or fl_app_home()}; `fl-app pod keygen {name}` makes its key")
     online, paused = serves(name, home), (pod_home(name, home) / PAUSED_FILE).exists()
     message = f"pod {name} is {'online' if online else 'not online'}{', and paused by its owner' if paused else ''}"
-    echo(json.dumps({"name": name, "online": online, "paused": paused}, indent=1) if as_json else message)
+    privacy = budget_report(name, home, file)
+    document = {"name": name, "online": online, "paused": paused, "privacy": asdict(privacy)}
+    echo(json.dumps(document, indent=1) if as_json else f"{message}\n{privacy.text()}")
     raise SystemExit(0 if online else 1)

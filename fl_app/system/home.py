@@ -8,6 +8,7 @@
             identity.key     its identity, Ed25519
             node.key         the key of its Flower node, P-384
             ledger.db        every message answered or refused, as an append-only chain
+            ledger.spent         the most that private runs have spent of the owner's budget, whatever the ledger says
             pod.log          errors that are told to nobody but the owner
             paused           an empty file; while it exists the pod answers nobody
             encoded/         the table's rows as arrays, its digest and what it publishes, for the next message

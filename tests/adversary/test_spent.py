@@ -87,7 +87,7 @@ def test_a_private_step_is_spent_with_its_beginning(path: Path) -> None:
 
 
 def test_a_step_that_costs_nothing_is_entered_as_it_was(path: Path) -> None:
-    Ledger(path).charging(None).enter_begin("run", "train", 1, LABEL, b"")
+    Ledger(path).enter_begin("run", "train", 1, LABEL, b"")
     assert [entry.event for entry in Ledger(path).entries()] == ["begin"]
     assert not mark_of(path).exists()
     assert Ledger(path).spent("run") == Spent()

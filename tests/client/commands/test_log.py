@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from client.app.budget import Charge, Terms
 from client.app.ledger import Ledger
 from fl_app.cli import main
+from fl_app.privacy.cost import budget
 from fl_app.secagg.crypto import fingerprint
 from fl_app.secagg.ledger_protocol import Account
 
@@ -126,3 +128,84 @@ def test_a_pod_is_paused_and_resumed(path: Path, capsys: pytest.CaptureFixture[s
     assert not (path.parent / "paused").exists()
     assert run(capsys, "pause", "nowhere")[0] == 2
     assert run(capsys, "pause", "../north")[0] == 2
+
+
+# -- the privacy budget
+
+
+def spend(path: Path, part: float, round: int = 2) -> None:
+    """Spend a part of what epsilon 1 at delta 1e-5 allows."""
+    charge = Charge(int(part * budget(1.0, 1e-5)), "training", "rows", Terms(1.0, 1e-5))
+    Ledger(path).charging(charge).enter_begin(Account("7", "7", KEYS), "train", round, LABEL, b"")
+
+
+def pod_file(path: Path, name: str = "north", policy: str = "{epsilon: 3, delta: 1e-6}") -> Path:
+    file = path.parents[2] / f"{name}.yaml"
+    file.write_text(f"name: {name}\ndatasource: CSVSource\ndatasource_args: {{path: x.csv}}\npolicy: {policy}\n")
+    return file
+
+
+def test_the_log_shows_what_private_runs_have_told(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "private runs" not in run(capsys, "log", "north")[1]
+    spend(path, 0.5)
+    out = run(capsys, "log", "north")[1]
+    (row,) = [line for line in out.splitlines() if " spent " in line]
+    assert row.endswith("epsilon 0.687 in all, at delta 1e-05")
+    assert "told of a row by private runs: epsilon 0.687 in all, at delta 1e-05" in out
+    assert "what has left: 2 messages" in out
+    entry = json.loads(run(capsys, "log", "north", "--json")[1])["entries"][-1]
+    assert json.loads(entry["detail"])["total"] == budget(1.0, 1e-5) // 2
+
+
+def test_the_log_shows_an_entry_that_was_altered_as_such(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spend(path, 0.5)
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE entries SET detail = 'nothing' WHERE event = 'spent'")
+    code, out, _ = run(capsys, "log", "north")
+    assert code == 1
+    assert "cannot be read" in out
+
+
+def test_the_status_shows_what_is_spent_and_left(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(capsys, "status", "north")[1]
+    assert "privacy: epsilon 0 is spent at delta 1e-05; no budget is set" in out
+    spend(path, 0.5)
+    file = pod_file(path, policy="{epsilon: 1}")
+    out = run(capsys, "status", "north", "--pod", str(file))[1]
+    assert "privacy: epsilon 0.687 of 1 is spent at delta 1e-05; a run of epsilon 0.686 is left" in out
+    document = json.loads(run(capsys, "status", "north", "--pod", str(file), "--json")[1])
+    assert document["privacy"] == {
+        "epsilon": 1.0,
+        "delta": 1e-5,
+        "spent": pytest.approx(0.6864, abs=1e-4),
+        "left": pytest.approx(0.6864, abs=1e-4),
+    }
+    spend(path, 0.5, round=3)
+    out = run(capsys, "status", "north", "--pod", str(file))[1]
+    assert "epsilon 1 of 1 is spent at delta 1e-05; a run of epsilon 0 is left" in out
+
+
+def test_the_status_takes_the_terms_with_which_the_pod_was_run(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (path.parent / "flower").mkdir()
+    settings = path.parent / "flower" / "node.json"
+    settings.write_text(json.dumps({"file": str(pod_file(path))}))
+    assert (
+        "privacy: epsilon 0 of 3 is spent at delta 1e-06; a run of epsilon 3 is left"
+        in run(capsys, "status", "north")[1]
+    )
+    settings.write_text(json.dumps({"file": str(path.parent / "moved.yaml")}))
+    assert "no budget is set" in run(capsys, "status", "north")[1]
+
+
+def test_the_status_takes_no_other_pods_file(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "status", "north", "--pod", str(pod_file(path, "south")))
+    assert code == 2
+    assert "is the file of pod south, not of north" in err
+
+
+def test_the_status_of_a_ledger_that_is_gone_is_that_of_its_mark(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spend(path, 0.5)
+    path.unlink()
+    assert "privacy: epsilon 0.687 is spent" in run(capsys, "status", "north")[1]
