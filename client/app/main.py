@@ -28,6 +28,7 @@ from fl_app.identity.key_file import Identity
 from fl_app.pod.definition import Pod
 from fl_app.pod.pod_file import load_pod
 from fl_app.pod.policy import TrainingLimit
+from fl_app.privacy.cost import Cost
 from fl_app.replica.declared import Declared
 from fl_app.replica.tabular import CONTRIBUTORS_OF, TabularRule
 from fl_app.run_plan import implied_parameters
@@ -92,7 +93,7 @@ def declared_by(pod: Pod, config: RunConfig, directory: Path) -> str:
     return Declared(
         minimum_cohort=policy.minimum_cohort,
         least_rows=policy.minimum_bin_rows,
-        honest_pods=getattr(policy, "relies_on", policy.minimum_cohort - 1),
+        honest_pods=policy.relies_on,
         **enough,
     ).to_json()
 
@@ -105,6 +106,12 @@ def requested_training(settings: str) -> Mapping[TrainingLimit, int | None]:
         "maximum_local_epochs": config.local_epochs,
         "maximum_local_steps": config.local_steps,
     }
+
+
+def run_cost(settings: str) -> Cost | None:
+    """Return what a run under these settings costs an owner's privacy budget; None for one without privacy."""
+    plan = RunConfig.from_json(settings).plan
+    return plan.cost if plan else None
 
 
 def check_size(pod: Pod, config: RunConfig) -> None:
@@ -125,6 +132,7 @@ masked = MaskedApp(
     requested_training=requested_training,
     implied_parameters=implied_parameters,
     rule=TabularRule(),
+    cost=run_cost,
 )
 
 

@@ -9,8 +9,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-from fl_app.privacy.accounting import rho_of
-from fl_app.privacy.cost import Cost, units
+from fl_app.privacy.cost import Cost, budget, units
 from fl_app.privacy.settings import Privacy
 
 STATISTICS_SHARE = 0.1
@@ -87,8 +86,11 @@ class Plan:
 
     @cached_property
     def rho(self) -> float:
-        """What the run may cost a row. Rounded down, so that parties on unlike processors get the same."""
-        return math.floor(rho_of(self.privacy.epsilon, self.privacy.delta) * 1e9) / 1e9
+        """What the run may cost a row. Rounded down, so that parties on unlike processors get the same.
+
+        Each step's cost is rounded up. A unit is left for each, so that a run fits a budget of its own epsilon.
+        """
+        return (budget(self.privacy.epsilon, self.privacy.delta) - self.rounds - 2) // 1000 / 1e9
 
     @property
     def cost(self) -> Cost:
