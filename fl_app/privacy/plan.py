@@ -30,8 +30,8 @@ _TAIL = 20
 """Deviations that no noise reaches: the probability is below 2^-288."""
 
 LEAST_VARIANCE = 64
-"""Of a pod's share of noise, in grains: sums of shares of 64 and more are told from one discrete Gaussian with a
-probability below 2^-450 (`fl_app.privacy.accounting.excess`), which the accounting leaves out."""
+"""Of a pod's share of noise, in squared grains: what sums of such shares cost beyond one discrete Gaussian is below a
+rho of 1e-260 for a billion elements (`fl_app.privacy.accounting.excess`), which the accounting leaves out."""
 
 
 @dataclass(frozen=True)

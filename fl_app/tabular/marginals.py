@@ -26,6 +26,8 @@ MARGINALS = "marginals"
 _BLOCK = 16
 """Cells of a fine grid that are counted together: with noise, single ones of thousands tell nothing."""
 _BIN_DEVIATIONS = 2.5
+_SURE_DEVIATIONS = 3
+"""A block of more rows than so many deviations holds some for sure; a number's mean and deviation are those of them."""
 _LEAST_SHARE = 1 / 1000
 """A bin holds as many deviations of a count's noise as rows, and this share of all rows, at the least."""
 
@@ -126,9 +128,8 @@ class Marginals:
         whole = np.rint(counts).astype(np.int64)
         variance = np.full(len(whole), math.ceil(self.deviation**2), dtype=np.int64)
         bins = merge_cells(Blocks(edges, whole, variance), least)
-        inside = cell_of((edges[:-1] + edges[1:]) / 2, np.array(bins))
-        rows = np.maximum(np.bincount(inside, weights=whole, minlength=len(bins) - 1), 0).tolist()
-        return (*_mean_and_std(bins, rows), bins)
+        sure = np.where(whole > _SURE_DEVIATIONS * self.deviation, whole, 0)  # or a thousand empty blocks would weigh
+        return (*_mean_and_std(edges.tolist(), sure.tolist()), bins)
 
     def by_code(self, encoding: Encoding) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the counts by an encoding's codes, rounded: of all numbers' bins, and of all categories; int64."""
@@ -146,12 +147,12 @@ class Marginals:
         return rounded[0], rounded[1]
 
 
-def _mean_and_std(bins: Sequence[float], rows: Sequence[float]) -> tuple[float, float]:
-    """Return mean and standard deviation of rows that lie evenly within their bins."""
-    blocks = list(zip(itertools.pairwise(bins), rows, strict=True))
-    count = math.fsum(rows)
-    if count <= 0:  # as if they lay evenly between the bounds
-        blocks, count = [((bins[0], bins[-1]), 1.0)], 1.0
+def _mean_and_std(edges: Sequence[float], rows: Sequence[float]) -> tuple[float, float]:
+    """Return mean and standard deviation of rows that lie evenly within their blocks."""
+    blocks = [(ends, n) for ends, n in zip(itertools.pairwise(edges), rows, strict=True) if n > 0]
+    # Of rows too few to be seen: as if they lay evenly between the bounds.
+    blocks = blocks or [((edges[0], edges[-1]), 1.0)]
+    count = math.fsum(n for _, n in blocks)
     mean = math.fsum(n * (a + b) / 2 for (a, b), n in blocks) / count
     squares = math.fsum(n * (((a + b) / 2 - mean) ** 2 + (b - a) ** 2 / 12) for (a, b), n in blocks)
     return mean, math.sqrt(squares / count) or 1.0
