@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from fl_app.privacy.accounting import epsilon_of
-from fl_app.privacy.cost import UNIT, budget
+from fl_app.privacy.cost import MOST, UNIT, budget
 from fl_app.secagg.errors import LedgerRefused, PolicyRefused
 from fl_app.system.files import replace_file
 
@@ -107,6 +107,8 @@ class Charge:
     part: Part
     frame: str
     terms: Terms
+    most: int = MOST
+    """What all steps of the series may cost: what its run says of itself holds, however often a step is repeated."""
 
     def to(self, spent: Spent) -> Spent:
         """Return what is spent once the step has begun.
@@ -118,6 +120,11 @@ class Charge:
         """
         check_frame(spent, self.frame)
         after = spent.after(self.cost, self.part, self.frame)
+        if after.of_series > self.most:
+            raise PolicyRefused(
+                "this training has spent the privacy that it asked for, on steps that were lost and asked again: "
+                "begin a new run"
+            )
         check_total(self.terms, spent, after.total, "this step")
         return after
 

@@ -160,7 +160,7 @@ def charge_of(owner: Owner, parameters: Parameters, kind: str, run_cost: RunCost
     if cost is None:
         return None
     price = {STATISTICS: cost.statistics, TRAIN: cost.train, EVALUATE: cost.evaluate}[kind]
-    return Charge(price, _PARTS[kind], owner.frame(), owner.terms)
+    return Charge(price, _PARTS[kind], owner.frame(), owner.terms, cost.total)
 
 
 def check_settings(parameters: Parameters, content: RecordDict, *, required: bool) -> None:

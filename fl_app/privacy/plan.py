@@ -14,6 +14,10 @@ from fl_app.privacy.settings import Privacy
 
 STATISTICS_SHARE = 0.1
 """Of the training rows' privacy; with half or twice of it the census comes out the same within its noise."""
+SPARE_ROUNDS = 3
+"""Rounds that may be lost and asked again, under other numbers, in what a run costs: a pod answers no more of them."""
+EVALUATIONS = 2
+"""How often a training may be evaluated, the second time where it was resumed in between."""
 CLIP = 2.0
 """Largest norm of a row's gradient, in the coordinates in which it is clipped; see `fl_app.privacy.descent`."""
 COUNT_GRAINS = 16
@@ -95,13 +99,20 @@ class Plan:
     @property
     def cost(self) -> Cost:
         """What each step costs."""
-        train = self.rho * (1 - STATISTICS_SHARE) / self.rounds
         return Cost(
             statistics=units(self.rho * STATISTICS_SHARE),
-            train=units(train),
-            evaluate=units(self.rho),
-            rounds=self.rounds,
+            train=units(self._train),
+            evaluate=units(self._evaluate),
+            rounds=self.rounds + SPARE_ROUNDS,
         )
+
+    @property
+    def _train(self) -> float:
+        return self.rho * (1 - STATISTICS_SHARE) / (self.rounds + SPARE_ROUNDS)
+
+    @property
+    def _evaluate(self) -> float:
+        return self.rho / EVALUATIONS
 
     def statistics(self, features: int) -> Noise:
         """Return the noise in each count of rows by value, of so many features and the label: a row is in one of each.
@@ -121,8 +132,7 @@ class Plan:
 
         Its grains are as fine as the sampler's largest variance allows.
         """
-        rho = self.rho * (1 - STATISTICS_SHARE) / self.rounds
-        candidates = (_noise(rho, 1 << bits, CLIP**2) for bits in range(_GRADIENT_BITS, -1, -1))
+        candidates = (_noise(self._train, 1 << bits, CLIP**2) for bits in range(_GRADIENT_BITS, -1, -1))
         return next(noise for noise in candidates if noise.variance < _LARGEST_VARIANCE)
 
     # The final evaluation: a row's class and prediction, its scores, its loss and its Brier score.
@@ -130,20 +140,20 @@ class Plan:
     @property
     def confusion(self) -> Noise:
         """The noise in each count of rows by class and prediction."""
-        return _noise(self.rho / 4, COUNT_GRAINS, 1)
+        return _noise(self._evaluate / 4, COUNT_GRAINS, 1)
 
     def histograms(self, scored: int) -> Noise:
         """Return the noise in each count of rows by score: a row is in one cell for each class that is scored."""
-        return _noise(self.rho / 2, COUNT_GRAINS, scored)
+        return _noise(self._evaluate / 2, COUNT_GRAINS, scored)
 
     @property
     def loss(self) -> Noise:
         """The noise in the sum of losses."""
-        return _noise(self.rho / 8, LOSS_GRAINS, MAX_PRIVATE_LOSS**2)
+        return _noise(self._evaluate / 8, LOSS_GRAINS, MAX_PRIVATE_LOSS**2)
 
     def brier(self, most: float) -> Noise:
         """Return the noise in the sum of Brier scores, of which a row has at most ``most``."""
-        return _noise(self.rho / 8, LOSS_GRAINS, most**2)
+        return _noise(self._evaluate / 8, LOSS_GRAINS, most**2)
 
 
 def rounds_for(epsilon: float) -> int:

@@ -375,6 +375,20 @@ def test_two_processes_that_spend_at_once_spend_no_more_than_there_is(path: Path
     assert sum(entry.event == SPENT for entry in Ledger(path).entries()) == 10
 
 
+def test_a_training_costs_no_more_than_it_says_however_often_its_steps_are_asked_again(path: Path) -> None:
+    charge = Charge(TENTH, "training", "rows", Terms(None, 1e-5), most=3 * TENTH)
+    account = Account("run", "series")
+    for number in (1, 2, 3):
+        Ledger(path).charging(charge).enter_begin(account, "train", number, LABEL, b"")
+    with pytest.raises(PolicyRefused, match="has spent the privacy that it asked for"):
+        Ledger(path).charging(charge).enter_begin(account, "train", 4, LABEL, b"")
+    # Resumed as another run, it is the same training; another training has its own.
+    with pytest.raises(PolicyRefused, match="begin a new run"):
+        Ledger(path).charging(charge).enter_begin(Account("again", "series"), "train", 4, LABEL, b"")
+    Ledger(path).charging(charge).enter_begin(Account("other", "other"), "train", 1, LABEL, b"")
+    assert total(path) == 4 * TENTH
+
+
 # -- old ledgers, and many entries
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from fl_app.errors import UsageError
+from fl_app.flower.protocol_settings import Dropouts
 from fl_app.privacy import plan as plans
 from fl_app.privacy.accounting import epsilon_of, excess
 from fl_app.privacy.cost import UNIT
@@ -32,13 +33,13 @@ def rho(noise: Noise, squares: float) -> float:
 @every
 def test_all_steps_together_cost_no_more_than_the_run_asks_for(plan: Plan) -> None:
     features = 13
-    training = rho(plan.statistics(features), features + 1) + plan.rounds * rho(plan.gradient, CLIP**2)
-    brier = rho(plan.brier(2.0), 4.0)
-    held_out = rho(plan.confusion, 1) + rho(plan.histograms(3), 3) + rho(plan.loss, MAX_PRIVATE_LOSS**2) + brier
+    training = rho(plan.statistics(features), features + 1) + plan.cost.rounds * rho(plan.gradient, CLIP**2)
+    scores = rho(plan.loss, MAX_PRIVATE_LOSS**2) + rho(plan.brier(2.0), 4.0)
+    held_out = plans.EVALUATIONS * (rho(plan.confusion, 1) + rho(plan.histograms(3), 3) + scores)
     for spent in (training, held_out):
         assert epsilon_of(spent, plan.privacy.delta) <= plan.privacy.epsilon
         assert spent > 0.98 * plan.rho  # and hardly less: what is not spent is noise for nothing
-    assert max(training, held_out) * UNIT <= plan.cost.total <= plan.rho * UNIT + plan.rounds + 2
+    assert max(training, held_out) * UNIT <= plan.cost.total <= plan.rho * UNIT + plan.cost.rounds + 2
 
 
 @every
@@ -51,6 +52,10 @@ def test_the_noise_can_be_drawn_and_its_shares_are_as_good_as_one_gaussian(plan:
         assert excess(share, honest, 10**9) < 1e-260
         assert noise.tail >= 20 * noise.deviation
         assert noise.tail == 2.0 ** round(np.log2(noise.tail))
+
+
+def test_as_many_rounds_may_be_lost_as_a_run_goes_on_after() -> None:
+    assert Dropouts.membership_changes == plans.SPARE_ROUNDS
 
 
 def test_more_privacy_is_more_noise() -> None:
