@@ -129,11 +129,11 @@ class Charge:
         return after
 
 
-def check_frame(spent: Spent, frame: str) -> None:
+def check_frame(spent: Spent, frame: str, where: str = "this pod") -> None:
     """Raise `PolicyRefused` if the series has begun on other rows, or with another split of them."""
     if spent.frame not in (None, frame):
         raise PolicyRefused(
-            "the table of the pod, or how it is split, is another one than when this training began; begin a new run"
+            f"the table of {where}, or how it is split, is another one than when this training began; begin a new run"
         )
 
 

@@ -32,7 +32,7 @@ from fl_app.privacy.cost import Cost
 from fl_app.replica.declared import Declared
 from fl_app.replica.tabular import CONTRIBUTORS_OF, TabularRule
 from fl_app.run_plan import implied_parameters
-from fl_app.secagg.errors import ValueRefused
+from fl_app.secagg.errors import PolicyRefused, ValueRefused
 from fl_app.system.home import ENCODED_DIRECTORY, pod_home
 from fl_app.tabular.encoding import Encoded, Encoding, continuous_features, statistic_sums
 from fl_app.tabular.evaluation import MAX_LOSS, Counts, scored_classes
@@ -147,7 +147,7 @@ def statistics(message: Message, context: Context) -> Message:
     datastructure = DataStructure.from_json(str(config[names.DATASTRUCTURE]))
     table, target = PodTable.of(pod), schema.column(datastructure.target).as_categories()
     if run.plan:
-        noised = private_answers.statistics(run.plan, _honest(config), table.rows("train"), schema, datastructure)
+        noised = private_answers.statistics(run.plan, _honest(config, pod), table.rows("train"), schema, datastructure)
         return _replied(message, {name: array.tolist() for name, array in noised.items()})
     sums = statistic_sums(table.rows("train"), schema, datastructure)
     labels = label_sums(table.cells, target, pod.policy.minimum_category_count)
@@ -169,7 +169,7 @@ def train(message: Message, context: Context) -> Message:
     if plan := task.config.plan:
         told = task.settings[names.SCALES]
         scales = np.frombuffer(told if isinstance(told, bytes) else b"", "<f8")
-        update = private_answers.gradient(plan, _honest(task.settings), task.network, rows, scales)
+        update = private_answers.gradient(plan, _honest(task.settings, pod), task.network, rows, scales)
         reply = RecordDict({names.UPDATE: ArrayRecord({names.UPDATE: Array(update)})})
         reply[names.METRICS_RECORD] = MetricRecord({names.NUM_EXAMPLES: 0})
         return Message(reply, reply_to=message)
@@ -206,7 +206,7 @@ def evaluate(message: Message, context: Context) -> Message:
     if plan := task.config.plan:
         sums = {
             prefix: private_answers.evaluation(
-                plan, _honest(task.settings), task.network, encoded_rows(task, part, pod, home), task.edges
+                plan, _honest(task.settings, pod), task.network, encoded_rows(task, part, pod, home), task.edges
             )
             for prefix, part in (("", "validation"), (names.TEST_PREFIX, "test"))
         }
@@ -216,9 +216,20 @@ def evaluate(message: Message, context: Context) -> Message:
     return Message(RecordDict({names.METRICS_RECORD: _metrics(counts)}), reply_to=message)
 
 
-def _honest(config: ConfigRecord) -> int:
-    """Return on how many pods' noise a private step relies, as the pod's own replica says."""
-    return int(str(config[names.HONEST_PODS]))
+def _honest(config: ConfigRecord, pod: Pod) -> int:
+    """Return on how many pods' noise a private step relies, as the pod's own replica says.
+
+    Raises
+    ------
+    PolicyRefused
+        If the owner relies on fewer by now than when the training began.
+    """
+    honest = int(str(config[names.HONEST_PODS]))
+    if honest > pod.policy.relies_on:
+        raise PolicyRefused(
+            f"pod '{pod.name}' relies on the noise of fewer pods by now than when this training began; begin a new run"
+        )
+    return honest
 
 
 def _replied(message: Message, metrics: Mapping[str, Any]) -> Message:

@@ -74,8 +74,8 @@ class PodTable:
         """
         source, config = self.pod.datasource, self.pod.data_config
         split = [self.pod.name, config.validation_percent, config.test_percent]
-        table = [TableCache(directory, self.pod).digest().hex(), source.kind, dict(source.read_options)]
-        return hashlib.sha256(json.dumps([table, split], sort_keys=True).encode()).hexdigest()
+        table = [TableCache(directory, self.pod).digest().hex(), source.model_dump_json(exclude={"path"})]
+        return hashlib.sha256(json.dumps([table, split]).encode()).hexdigest()
 
     def enough_rows(self, target: str, proposal: str, directory: Path | None = None) -> dict[str, bool]:
         """Say of the validation and of the test rows whether they hold as many of each class as the owner asks for.

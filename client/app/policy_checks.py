@@ -150,8 +150,8 @@ def check_budget(owner: Owner, parameters: Parameters, secure: bool, run_cost: R
     if cost is None:
         return
     spent = owner.ledger.spent(parameters.series)
-    check_frame(spent, owner.frame())
-    check_total(owner.terms, spent, spent.foreseen(cost.total), "this run")
+    check_frame(spent, owner.frame(), f"pod '{owner.name}'")
+    check_total(owner.terms, spent, spent.foreseen(cost.total), f"at pod '{owner.name}' this run")
 
 
 def charge_of(owner: Owner, parameters: Parameters, kind: str, run_cost: RunCost | None) -> Charge | None:
