@@ -330,6 +330,9 @@ ATTACKS: tuple[Attack, ...] = (
     _budget(DEAR, "another table while a step is computed",
             "test_a_table_that_changes_while_a_private_step_is_computed_keeps_its_answer_in",
             Check(MASKED, "MaskedApp._compute", "has changed while")),
+    _budget(DEAR, "less noise than the owner relies on by now",
+            "test_a_pod_whose_owner_relies_on_fewer_pods_by_now_adds_no_smaller_share_of_noise",
+            Check(APP, "_honest", "relies on the noise of fewer pods by now")),
     # -- keys
     _owner(LINES[8], "approval withdrawn in the middle of a session",
            "test_a_key_revoked_in_the_middle_of_a_session_ends_it",

@@ -5,14 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flwr.app import ConfigRecord
 
 from client.app.budget import SPENT, read_detail
 from client.app.ledger import Ledger
+from client.app.main import _honest
 from fl_app.errors import UsageError
 from fl_app.flower import records
-from fl_app.flower.names import PLAIN_TRAIN
+from fl_app.flower.names import HONEST_PODS, PLAIN_TRAIN
+from fl_app.pod.datasource import CSVSource
+from fl_app.pod.definition import Pod
+from fl_app.pod.policy import Policy
 from fl_app.privacy.cost import Cost, budget
 from fl_app.secagg.canonical import encode
+from fl_app.secagg.errors import PolicyRefused
 from fl_app.secagg.messages import Hello
 from tests.adversary.server import Server, assert_refused, refusal_of, vector_in
 from tests.support.pods_in_process import NAMES
@@ -246,3 +252,15 @@ def test_a_refusal_tells_nothing_of_the_table(private: Server) -> None:
     vector_in(private.train(A))
     private.pods.change_owner(A, frame=lambda: "of 8 patients")
     assert "patients" not in refusal_of(private.train(A, private.request(2), shares=())).text
+
+
+def test_a_pod_whose_owner_relies_on_fewer_pods_by_now_adds_no_smaller_share_of_noise(tmp_path: Path) -> None:
+    """The run goes on with what the owners declared at its start."""
+    told = ConfigRecord({HONEST_PODS: 2})
+    pods = [
+        Pod(name="a", datasource=CSVSource(tmp_path / "a.csv"), policy=Policy(honest_pods=honest))
+        for honest in (3, 2, 1)
+    ]
+    assert [_honest(told, pod) for pod in pods[:2]] == [2, 2]
+    with pytest.raises(PolicyRefused, match="relies on the noise of fewer pods by now"):
+        _honest(told, pods[2])

@@ -96,23 +96,3 @@ def test_every_step_of_a_private_run_is_paid_for(limited: SimulatedFederation, t
 def test_a_run_without_privacy_pays_nothing_where_it_is_allowed(small: SimulatedFederation, tmp_path: Path) -> None:
     run(small, None)
     assert not any(entry.event == SPENT for entry in Ledger(ledger(tmp_path)).entries())
-
-
-def test_an_owner_who_relies_on_fewer_pods_in_mid_run_answers_no_more_of_it(
-    small: SimulatedFederation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from client.app import main
-
-    change(tmp_path, "minimum_cohort: 2", "minimum_cohort: 2, honest_pods: 2")
-    monkeypatch.setattr(main.private_answers, "statistics", _then(tmp_path, main.private_answers.statistics))
-    monkeypatch.setattr("fl_app.replica.private.relied_on", lambda config, replica, pods: 2)
-    assert "relies on the noise of fewer pods by now" in refused(small, 1.0)
-
-
-def _then(directory: Path, statistics: Any) -> Any:
-    def once(*given: Any, **others: Any) -> Any:
-        file = directory / f"{NORTH}.yaml"
-        file.write_text(file.read_text().replace("honest_pods: 2", "honest_pods: 1"))
-        return statistics(*given, **others)
-
-    return once
