@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-from fl_app.privacy.cost import Cost, budget, units
+from fl_app.privacy.cost import UNIT, Cost, budget, units
 from fl_app.privacy.settings import Privacy
 
 STATISTICS_SHARE = 0.1
@@ -94,7 +94,8 @@ class Plan:
 
         Each step's cost is rounded up. A unit is left for each, so that a run fits a budget of its own epsilon.
         """
-        return (budget(self.privacy.epsilon, self.privacy.delta) - self.rounds - 2) // 1000 / 1e9
+        steps = 1 + self.rounds + SPARE_ROUNDS + EVALUATIONS
+        return (budget(self.privacy.epsilon, self.privacy.delta) - steps) // 1000 / 1e9
 
     @property
     def cost(self) -> Cost:
@@ -112,7 +113,7 @@ class Plan:
 
     @property
     def _evaluate(self) -> float:
-        return self.rho / EVALUATIONS
+        return (self.rho - 2 * EVALUATIONS / UNIT) / EVALUATIONS  # all of them, rounded up, are within the run's cost
 
     def statistics(self, features: int) -> Noise:
         """Return the noise in each count of rows by value, of so many features and the label: a row is in one of each.
