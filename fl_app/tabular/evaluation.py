@@ -157,10 +157,11 @@ def metrics_of(counts: Counts, positive: int | None = None) -> dict[str, float]:
     dict
         ``accuracy``, ``balanced_accuracy`` (the mean recall of the classes that have rows), ``auc``, ``f1``,
         ``recall``, ``precision``, ``brier``, ``loss``, ``num_examples``. A class without rows inside, or without rows
-        outside, has no AUC; a metric that no row defines is NaN.
+        outside, has no AUC; a metric that no row defines is NaN. Counts with noise may be below zero, and metrics of
+        them out of their range.
     """
     confusion = counts.confusion.astype(np.float64)
-    n = float(confusion.sum())
+    n = max(float(confusion.sum()), 0.0)  # of few rows under noise, less than none may be left
     hits = np.diag(confusion)
     precision, recall = _ratio(hits, confusion.sum(axis=0)), _ratio(hits, confusion.sum(axis=1))
     f1 = _ratio(2 * precision * recall, precision + recall)
@@ -191,13 +192,12 @@ def _ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np
 def _area(histogram: NDArray[np.int64]) -> float:
     """Area under the ROC curve from int64 [2, cells]: trapezoids, so rows that share a cell count as ties."""
     outside, inside = histogram.astype(np.float64)
-    pairs = outside.sum() * inside.sum()
-    if not pairs:
+    if outside.sum() <= 0 or inside.sum() <= 0:
         return float("nan")
     # The AUC is the share of pairs (one row inside, one outside) in which the inside row scores higher: it wins against
     # all outside rows in lower cells, and half against those in its own.
     lower = np.cumsum(outside) - outside
-    return float((inside * (lower + outside / 2)).sum() / pairs)
+    return float((inside * (lower + outside / 2)).sum() / (outside.sum() * inside.sum()))
 
 
 def score(

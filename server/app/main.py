@@ -12,7 +12,7 @@ from fl_app.config import RunConfig
 from fl_app.errors import DataError, FlAppError
 from fl_app.federation.kinds import find_federation
 from fl_app.flower.names import STATISTICS
-from fl_app.replica.tabular import labels_in, schema_of
+from fl_app.replica.tabular import schema_of
 from fl_app.system.memory import free_large_blocks_at_once
 from fl_app.tabular.combining import SchemaMismatch, combine
 from fl_app.tabular.schema import CombinedSchema, Schema
@@ -92,7 +92,8 @@ def train(grid: Grid, run: RunDirectory, recorder: Recorder, checkpoint: Checkpo
         _check_still_published(cohort, schema, config)
     else:
         recorder.step(STATISTICS)
-        recorder.labels(labels_in(strategy.gather_statistics(), private=config.privacy is not None))
+        asked = strategy.replica
+        recorder.statistics(asked, strategy.gather_statistics())
     recorder.encoding(strategy.replica)
 
     # --- TRAINING AND EVALUATION -------------------------------------------------

@@ -13,18 +13,30 @@ from flwr.app import ArrayRecord
 
 from fl_app.config import RunConfig
 from fl_app.errors import DataError, FlAppError
-from fl_app.flower.names import LOSS, TEST_PREFIX
+from fl_app.flower.names import EVALUATE, LOSS, STATISTICS, TEST_PREFIX, TRAIN
 from fl_app.flower.records import array_from, array_of
 from fl_app.replica.state import Replica
-from fl_app.replica.tabular import counts_in, differences_of, encoding_of, ends_of, evaluates, schema_of
+from fl_app.replica.tabular import (
+    counts_in,
+    datastructure_of,
+    differences_of,
+    encoding_of,
+    ends_of,
+    evaluates,
+    labels_in,
+    schema_of,
+)
+from fl_app.secagg.codec import Aggregate
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.evaluation import Counts
-from fl_app.tabular.label_counts import LabelCounts
+from fl_app.tabular.marginals import features_of
 from fl_app.tabular.schema import CombinedSchema
 from fl_app.tabular.score_cells import AUC_BOUND, Edges, auc_error, edges_of
 from server.app.best_model import Arrays, Stopping
 from server.app.checkpoint import Checkpoint
 from server.app.few_steps import advised
+from server.app.noised_metrics import noised_metrics, shown
+from server.app.promises import honest_in, promise_of
 from server.app.public_rows import PublicRows, TestFile
 from server.app.results import (
     AggregationResult,
@@ -121,6 +133,7 @@ class Recorder:
         if strategy.sessions is not None:
             self._strategy = strategy
             self._note(pods=pods_of(strategy.sessions.cohort))
+            self._note_privacy()
 
     def discovery(self, discovered: Discovery) -> None:
         """Record what pods publish, and that the run is completed: no more was asked of them."""
@@ -155,14 +168,18 @@ class Recorder:
             self._test_file = TestFile(self._public_rows.rows, encoding, self._config.architecture, self._positive)
             self._public_rows = None
 
-    def labels(self, counts: LabelCounts) -> None:
+    def statistics(self, replica: Replica, sums: Aggregate) -> None:
         """Record how many rows of all pods have which label, and how many are left out."""
+        features = features_of(schema_of(replica), datastructure_of(replica))
+        self._note_privacy(STATISTICS, len(features), sums.pods)
+        chance = 3 * self._results.privacy.counts_noise if self._results.privacy else 0.0
+        counts = labels_in(sums, private=self._config.plan is not None)
         self._note(
             label_counts=LabelRows(
                 target=self._config.datastructure.target,
                 classes=counts.classes,
-                missing=counts.missing,
-                unpublished=counts.unpublished,
+                missing=counts.missing if counts.missing > chance else 0,
+                unpublished=counts.unpublished if counts.unpublished > chance else 0,
             )
         )
 
@@ -178,6 +195,7 @@ class Recorder:
 
     def round(self, done: Round) -> None:
         """Record a completed round; what was evaluated in it is the model of the round before."""
+        self._note_privacy(TRAIN, 0, done.aggregate.pods)
         if evaluates(done.aggregate):
             counts = counts_in(done.aggregate)
             if self._results.rounds:
@@ -238,12 +256,14 @@ class Recorder:
         sums = strategy.final.aggregate
         last = self._results.rounds[-1]
         kept = next((entry for entry in self._results.rounds if entry.round == self._restored), last)
+        self._note_privacy(EVALUATE, len(self._results.classes), sums.pods)
         if kept is last:
-            self._evaluated(metrics_from(counts_in(sums), self._positive))
+            self._evaluated(self._metrics(counts_in(sums), sums.pods))
             self._note_standing()
         else:  # the last round's model has not been evaluated
-            self._replace_last(last.changed(**dict.fromkeys(set(Metrics.model_fields) - {"num_examples"})))
-        self._note_final(counts_in(sums, TEST_PREFIX), kept)
+            unknown = set(Metrics.model_fields) - {"num_examples", "deviations"}
+            self._replace_last(last.changed(**dict.fromkeys(unknown)))
+        self._note_final(counts_in(sums, TEST_PREFIX), sums.pods, kept)
         self._write_model(self._encoding, kept.round)
         self._results = self._results.changed(status="completed").without("step")
         self._save()
@@ -261,21 +281,33 @@ class Recorder:
             raise FlAppError("no step has been asked yet")
         return edges_of(ends_of(self._strategy.asked))
 
-    def _note_final(self, counts: Counts, kept: RoundResult) -> None:
-        edges = self._asked_edges()
+    def _note_privacy(self, kind: str = "", size: int = 0, pods: int = 0) -> None:
+        """Record what is promised, and the noise of a step that so many pods have answered; see `promise_of`."""
+        self._note(privacy=promise_of(self._config, self._strategy, self._results, kind, size, pods))
+
+    def _metrics(self, counts: Counts, pods: int) -> Metrics:
+        """Return the metrics of an evaluation's counts, summed over so many pods."""
+        if plan := self._config.plan:
+            honest = honest_in(self._config, self._strategy)
+            return noised_metrics(counts, plan, honest, pods, self._run.name, self._positive)
+        return metrics_from(counts, self._positive)
+
+    def _note_final(self, counts: Counts, pods: int, kept: RoundResult) -> None:
+        edges, final = self._asked_edges(), self._metrics(counts, pods)
+        counts = shown(counts)
         self._note(
             kept=kept.round,
-            final=metrics_from(counts, self._positive),
+            final=final,
             confusion=counts.confusion.tolist(),
             histograms=counts.histograms.tolist(),
             score_edges=edges.tolist(),
             auc_error=round(auc_error(edges, counts.histograms), 6),
             positive=self._positive_name(),
-            no_figures=no_figures(counts),
+            no_figures=no_figures(final),
         )
         if self._test_file:
             self._note(test=kept.test)
-            if not counts.confusion.sum():
+            if self._results.no_figures:
                 public, edges = self._test_file.counts(self._arrays)
                 self._note(
                     test_confusion=public.confusion.tolist(),
@@ -298,6 +330,7 @@ class Recorder:
             "settings": self._config.model_dump(mode="json"),
             "round": number,
             "final": self._results.final.document() if self._results.final else None,
+            "privacy": self._results.privacy.document() if self._results.privacy else None,
         }
         model = TrainedModel(encoding, self._config.architecture, dict(self._arrays), origin)
         for suffix in SUFFIXES:

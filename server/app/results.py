@@ -6,58 +6,18 @@ version, are kept and written back. The JSON schema of results.json is docs/refe
 (`make schema` writes it).
 """
 
+import itertools
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, Field
 
-from fl_app.errors import UsageError
+from server.app.document import Document, written
+from server.app.privacy_result import PrivacyResult
 
 Status = Literal["running", "completed", "failed", "interrupted"]
 Number = float | None
 """A metric; None where no row defines it."""
-
-
-class Document(BaseModel):
-    """A JSON object that is read leniently and never changed in place."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="allow",
-        allow_inf_nan=False,
-        populate_by_name=True,
-        use_attribute_docstrings=True,
-    )
-
-    @classmethod
-    def read(cls, text: str | bytes) -> Self:
-        """Read what `document` gives, as JSON; raises `UsageError` if it is something else."""
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            place = ".".join(map(str, first["loc"]))
-            raise UsageError(f"{place}: {first['msg']}" if place else first["msg"]) from None
-
-    def document(self) -> dict[str, Any]:
-        """Return what JSON says of it: the keys that were set, and no others."""
-        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
-
-    def changed(self, **changes: Any) -> Self:
-        """Return the same with some fields set, each checked against its type."""
-        return type(self)(**{**self._set(), **changes})
-
-    def without(self, *names: str) -> Self:
-        """Return the same with some fields unset."""
-        return type(self)(**{name: value for name, value in self._set().items() if name not in names})
-
-    def _set(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.model_fields_set}
-
-
-def _written(*names: str) -> ConfigDict:
-    """Have the JSON schema say that these keys are always written; a reader does without those that are missing."""
-    return ConfigDict(json_schema_extra={"required": list(names)})
 
 
 class Metrics(Document):
@@ -78,6 +38,9 @@ class Metrics(Document):
     """Mean cross entropy, in nats a row."""
     num_examples: int | None = None
     """Rows counted."""
+    deviations: Mapping[str, float] = Field(default_factory=dict)
+    """In a private run, whose counts carry noise: the standard deviation that it gives each of these metrics. Rows of a
+    public test file carry none."""
 
 
 class Loss(Document):
@@ -128,7 +91,7 @@ class RoundResult(Metrics, Training):
     The metrics come in with the next step, in which the pods evaluate the model that they are about to train.
     """
 
-    model_config = _written("round", "train_loss", "clipped", "weight", "seconds", "pods", "lost")
+    model_config = written("round", "train_loss", "clipped", "weight", "seconds", "pods", "lost")
 
     @property
     def evaluated(self) -> bool:
@@ -139,7 +102,7 @@ class RoundResult(Metrics, Training):
 class LabelRows(Document):
     """Rows of all pods together by their label; a pod adds no count below its ``minimum_category_count``."""
 
-    model_config = _written("target", "classes", "missing", "unpublished")
+    model_config = written("target", "classes", "missing", "unpublished")
 
     target: str = ""
     """The target's name."""
@@ -162,7 +125,7 @@ class SkippedRound(Document):
 class StepProgress(Document):
     """The step under way."""
 
-    model_config = _written("name", "round", "of", "waiting")
+    model_config = written("name", "round", "of", "waiting")
 
     name: str = ""
     """"hello", "statistics", "train" or "evaluate"."""
@@ -178,7 +141,7 @@ class StepProgress(Document):
 class StepCost(Document):
     """What one kind of step has cost so far, all pods together."""
 
-    model_config = _written("messages", "bytes_out", "bytes_in", "seconds")
+    model_config = written("messages", "bytes_out", "bytes_in", "seconds")
 
     messages: int = 0
     bytes_out: int = 0
@@ -231,7 +194,7 @@ class AggregationResult(Document):
 class PodResult(Document):
     """A pod that takes part."""
 
-    model_config = _written("name", "key", "approves", "versions")
+    model_config = written("name", "key", "approves", "versions")
 
     name: str
     key: str = ""
@@ -281,7 +244,7 @@ class Resumption(Document):
 class Results(Document):
     """All that a run has come to so far. The file is rewritten after every step, and while pods are waited for."""
 
-    model_config = _written("run_id", "status", "rounds")
+    model_config = written("run_id", "status", "rounds")
 
     run_id: str = ""
     """The run's name, by which the pods know it too."""
@@ -303,6 +266,8 @@ class Results(Document):
     """Rows of the public test file that are not scored, by their label's text, "" where it is missing."""
     notes: tuple[str, ...] = ()
     """What the modeller should know of a run that goes its way all the same, a sentence each."""
+    privacy: PrivacyResult | None = None
+    """What is promised about any one row; of runs without privacy too. Null before the cohort is formed."""
     early_stopping: EarlyStoppingResult | None = None
     stopped: Stop | None = None
     skipped: tuple[SkippedRound, ...] = ()
@@ -312,7 +277,8 @@ class Results(Document):
     final: Metrics | None = None
     """The run's model on the test rows of all pods together."""
     confusion: tuple[tuple[int, ...], ...] = ()
-    """Counts of the pods' test rows: true classes down, predicted classes across."""
+    """Counts of the pods' test rows: true classes down, predicted classes across. Here and in `histograms`, 0 where the
+    noise of a private run has put one below; `final` is of the counts as they were."""
     histograms: tuple[tuple[tuple[int, ...], ...], ...] = ()
     """Counts of the pods' test rows by class scored, by outside (0) or inside (1) that class, and by cell of the score.
     Of two classes only the second is scored."""
@@ -348,6 +314,18 @@ class Results(Document):
     def evaluated(self) -> tuple[RoundResult, ...]:
         """The completed rounds whose metrics are known."""
         return tuple(entry for entry in self.rounds if entry.evaluated)
+
+    @property
+    def private(self) -> bool:
+        """Whether something is promised about single rows: then no round is evaluated but the last."""
+        return self.privacy is not None and self.privacy.epsilon is not None
+
+    @property
+    def known(self) -> tuple[RoundResult, ...]:
+        """The first rounds, of which all is known that will be: they are evaluated, or never will be."""
+        if self.private:
+            return self.rounds if self.status == "completed" else self.rounds[:-1]
+        return tuple(itertools.takewhile(lambda entry: entry.evaluated, self.rounds))
 
     @property
     def restored(self) -> bool:

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from fl_app.errors import UsageError
 from fl_app.federation.kinds import Federation
 from fl_app.system.files import held
-from server.app.results import Document, Results, RunRequest
+from server.app.document import Document
+from server.app.results import Results, RunRequest
 
 if TYPE_CHECKING:
     from fl_app.config import RunConfig

@@ -16,7 +16,7 @@ from strategies.steps import Loss as PodLoss
 
 def metrics_from(counts: Counts, positive: int | None = None) -> Metrics:
     """Return the metrics of summed counts; ``positive`` as for `metrics_of`."""
-    return defined_metrics(metrics_of(counts, positive), int(counts.confusion.sum()))
+    return defined_metrics(metrics_of(counts, positive), max(int(counts.confusion.sum()), 0))
 
 
 def position_of(positive: str | None, encoding: Encoding) -> int | None:
@@ -36,10 +36,13 @@ def position_of(positive: str | None, encoding: Encoding) -> int | None:
     return classes.index(positive)
 
 
-def no_figures(counts: Counts) -> str:
+def no_figures(metrics: Metrics) -> str:
     """Return why figures over the pods' rows are not there, "" where they are."""
-    if counts.confusion.sum():
+    rows, noise = metrics.num_examples or 0, metrics.deviations.get("num_examples", 0.0)
+    if rows > 3 * noise:
         return ""
+    if noise:
+        return "the noise hides all of the rows: a larger epsilon needs less, and further pods add rows"
     return "no pod adds rows: each keeps none for a test, or fewer than its minimum_rows_per_class of some class"
 
 

@@ -1,9 +1,13 @@
 """Private runs as a whole: the real apps in one process, what they sum, and what follows from it."""
 
+import json
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
@@ -13,13 +17,20 @@ from fl_app.config import RunConfig
 from fl_app.errors import UsageError
 from fl_app.federation.kinds import SimulatedFederation
 from fl_app.flower import names
+from fl_app.privacy.cost import UNIT
 from fl_app.privacy.plan import Noise
 from fl_app.privacy.settings import Privacy
 from fl_app.secagg.field import FIELD_31
 from fl_app.tabular.early_stopping import EarlyStopping
+from fl_app.tabular.model_file import TrainedModel
 from fl_app.tabular.settings import DataStructure
+from scripts.results_schema import SCHEMA
 from server.app.run_directory import RunDirectory
+from server.display.report import write_report
+from server.display.scored_rows import scored_rows
 from server.modeller.launch import FitFailed, fit
+from server.modeller.resume import resume
+from tests.support.in_process import InProcessGrid
 from tests.support.small_federation import PODS, InProcess, in_this_process
 
 
@@ -68,6 +79,94 @@ def test_a_private_run_trains_evaluates_once_and_tells_no_round_of_the_pods_rows
     assert abs((results.final.num_examples or 0) - 120) < 40  # noise hides how many there are
     steps = results.secure_aggregation.steps if results.secure_aggregation else {}
     assert len(steps["evaluate"].seconds) == 1
+
+
+@pytest.mark.usefixtures("here")
+def test_its_results_say_what_was_promised_and_how_much_noise_is_in_them(small: SimulatedFederation) -> None:
+    config = settings(rounds=5)
+    run = fit(config, small)
+    results, plan = run.results(), config.plan
+    validator = Draft202012Validator(json.loads(SCHEMA.read_text("utf-8")))
+    validator.validate(json.loads((run.path / "results.json").read_text("utf-8")))
+    assert plan is not None
+    told = results.privacy
+    assert told is not None
+    assert (told.epsilon, told.delta, told.honest_pods, told.colluding_pods) == (8.0, 1e-5, 1, 1)
+    assert told.rho == plan.cost.total / UNIT
+    # Both pods relied on themselves alone, and so each has added all of the noise.
+    for kind, what, noise in (
+        ("statistics", "rows by value", plan.statistics(2)),
+        ("train", "gradient", plan.gradient),
+        ("evaluate", "loss", plan.loss),
+    ):
+        assert told.steps[kind].noise[what] == pytest.approx(noise.deviation * np.sqrt(len(PODS)), rel=1e-3)
+    last = results.rounds[-1]
+    assert results.final is not None
+    for metrics in (last, results.final):
+        assert {"accuracy", "auc", "loss"} <= metrics.deviations.keys()
+    assert not any(entry.deviations for entry in results.rounds[:-1])
+    assert results.test is not None
+    assert results.test.deviations == {}
+    assert min(count for row in results.confusion for count in row) >= 0
+    assert TrainedModel.load(run.model_path()).extra["privacy"] == told.document()
+
+
+@pytest.mark.usefixtures("here", "silent")
+def test_where_noise_hides_all_rows_it_says_so_and_shows_the_public_test_file(small: SimulatedFederation) -> None:
+    run = fit(settings(rounds=2, epsilon=0.1), small)
+    results = run.results()
+    assert results.status == "completed"
+    assert "noise hides all of the rows" in results.no_figures
+    assert results.test_confusion
+    assert scored_rows(results).label == "rows of the public test file"
+    write_report(run)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_run_without_privacy_says_that_it_promises_nothing_of_a_row(small: SimulatedFederation) -> None:
+    results = fit(settings(rounds=1, privacy=None, architecture="mlp"), small).results()
+    assert results.privacy is not None
+    assert results.privacy.epsilon is None
+    assert "about a row nothing is promised" in results.privacy.guarantee
+    assert results.final is not None
+    assert results.final.deviations == {}
+    assert not results.private
+
+
+@pytest.mark.usefixtures("here")
+def test_a_private_run_cannot_be_resumed_with_more_rounds(
+    small: SimulatedFederation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send, sent = InProcessGrid.push_messages, list[str]()
+
+    def die_in_the_third_round(grid: InProcessGrid, messages: Any) -> Any:
+        messages = list(messages)
+        sent.extend(m.metadata.message_type for m in messages if m.metadata.message_type == names.MASKED_TRAIN)
+        if len(sent) > 2 * len(PODS):
+            raise RuntimeError("the connection broke")
+        return send(grid, messages)
+
+    monkeypatch.setattr(InProcessGrid, "push_messages", die_in_the_third_round)
+    with pytest.raises(FitFailed) as failed:
+        fit(settings(rounds=4), small)
+    monkeypatch.setattr(InProcessGrid, "push_messages", send)
+    with pytest.raises(UsageError, match="its 4 rounds share what it may cost"):
+        resume(failed.value.run, rounds=6)
+    results = resume(failed.value.run, rounds=4).results()
+    assert (results.status, len(results.rounds)) == ("completed", 4)
+    assert results.privacy is not None
+    assert results.privacy.steps["statistics"].noise  # of before
+    assert results.privacy.steps["evaluate"].noise
+
+
+def test_flowers_run_config_may_ask_for_privacy() -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
+    given = project["tool"]["flwr"]["app"]["config"] | {"target": "outcome"}
+    assert RunConfig.from_flower(given, PODS).privacy is None
+    asked = RunConfig.from_flower(given | {"privacy": "epsilon=3,delta=1e-6", "rounds": 40}, PODS)
+    assert (asked.privacy, asked.rounds) == (Privacy(epsilon=3, delta=1e-6), 40)
+    with pytest.raises(UsageError, match="privacy"):
+        RunConfig.from_flower(given | {"privacy": "3"}, PODS)
 
 
 @pytest.mark.usefixtures("here", "silent")
