@@ -151,6 +151,7 @@ def _summary(run: "RunDirectory") -> dict[str, Any]:
         "of": settings.get("rounds", 0),
         "accuracy": results.final and results.final.accuracy,
         "auc": results.final and results.final.auc,
+        "epsilon": results.privacy and results.privacy.epsilon,
         "error": results.error,
     }
 
@@ -163,21 +164,26 @@ def _list(summaries: list[dict[str, Any]], runs: str) -> None:
         out.say(f"no runs in {runs}; `fl-app demo` makes one")
         return
     table = Table()
-    for head in ("run", "status", "pods", "rounds", "accuracy", "auc"):
+    for head in ("run", "status", "pods", "rounds", "accuracy", "auc", "privacy"):
         table.add_column(head)
     for run in summaries:
         figures = ["-" if run[name] is None else f"{run[name]:.4f}" for name in ("accuracy", "auc")]
-        table.add_row(run["run"], run["status"], ", ".join(run["pods"]), f"{run['rounds']}/{run['of']}", *figures)
+        privacy = "-" if run["epsilon"] is None else f"epsilon {run['epsilon']:g}"
+        rounds = f"{run['rounds']}/{run['of']}"
+        table.add_row(run["run"], run["status"], ", ".join(run["pods"]), rounds, *figures, privacy)
     out.print(table)
 
 
 def _show(results: "Results") -> None:
+    from server.display.privacy_told import privacy_line
     from server.display.progress import matrix_table, results_table
 
     out = console()
     if results.rounds:
         out.print(results_table(results))
     out.say(f"status   {results.status or 'starting'}")
+    if told := privacy_line(results.privacy):
+        out.print(f"privacy  {told}", highlight=False, soft_wrap=True)
     if results.error:
         out.print(continued(f"error    {results.error}"), highlight=False, soft_wrap=True)
     if results.approvals:

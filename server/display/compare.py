@@ -5,6 +5,7 @@ from typing import Any
 
 from server.app.results import Results
 from server.app.run_directory import RunDirectory
+from server.display.privacy_told import HEADLINE, privacy_line
 from server.display.words import METRICS
 
 DRAWN = ("auc", "loss")
@@ -29,6 +30,8 @@ def _figures(results: Sequence[Results]) -> dict[str, list[Any]]:
         "seconds": [one.seconds for one in results],
         "bytes from the pods": [_bytes_in(one) for one in results],
     }
+    if any(one.private for one in results):
+        figures["privacy"] = [privacy_line(one.privacy) or None for one in results]
     parts = (
         ("pods' test rows", [one.final for one in results]),
         ("public test file", [one.test for one in results]),
@@ -38,11 +41,17 @@ def _figures(results: Sequence[Results]) -> dict[str, list[Any]]:
             values = [getattr(one, name, None) for one in metrics]
             if any(value is not None for value in values):
                 figures[f"{name}, {label}"] = values
+            deviations = [one.deviations.get(name) if one else None for one in metrics]
+            if name in HEADLINE and any(value is not None for value in deviations):
+                figures[f"{name}, {label}, deviation by noise"] = deviations
     return figures
 
 
 def draw(runs: Sequence[RunDirectory]) -> bytes:
-    """Draw AUC and loss by round, on the validation rows of each run's pods, a line for each run; PNG."""
+    """Draw AUC and loss by round, on the validation rows of each run's pods, a line for each run; PNG.
+
+    Of a private run, whose last round alone is evaluated, that is a point.
+    """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -52,10 +61,12 @@ def draw(runs: Sequence[RunDirectory]) -> bytes:
     with rc_context(LOOK):
         figure = Figure(figsize=(2 * SIZE[0], SIZE[1]), layout="constrained")
         for axes, metric in zip(figure.subplots(1, len(DRAWN)), DRAWN, strict=True):
-            for position, run in enumerate(runs):
-                points = [(entry.round, getattr(entry, metric)) for entry in run.results().evaluated]
+            for position, (run, results) in enumerate(zip(runs, [run.results() for run in runs], strict=True)):
+                points = [(entry.round, getattr(entry, metric)) for entry in results.evaluated]
                 defined = [(number, value) for number, value in points if value is not None]
-                line(axes, [x for x, _ in defined], [y for _, y in defined], run.name, position)
+                epsilon = results.privacy.epsilon if results.privacy else None
+                name = run.name if epsilon is None else f"{run.name}, epsilon {epsilon:g}"
+                line(axes, [x for x, _ in defined], [y for _, y in defined], name, position)
             axes.set(xlabel="round", ylabel=f"{metric}, validation rows")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.legend()

@@ -8,10 +8,14 @@ from rich.table import Table
 
 from server.app.results import AggregationResult, Results, RoundResult
 from server.display.live import display_for
+from server.display.privacy_told import NOISE, privacy_line, spreads
 from server.display.rows_told import differences_told, rows_told
 from server.display.run_status import Clock
 from server.display.scored_rows import figures_told
 from server.display.words import METRICS, metrics_by_rows, number, traffic
+
+_BARE_LINES = 10
+"""Lines at most, about, for the rounds of a private run without a public test file."""
 
 
 class Progress:
@@ -47,11 +51,10 @@ class Progress:
             for text in _before_training(results, verbose=self._verbose):
                 self._display.line(text)
         first = results.resumed[-1].after if results.resumed else 0
-        rounds = [entry for entry in results.rounds if entry.round >= first]
-        for entry in rounds[self._shown :]:
-            if not entry.evaluated:
-                break
-            self._display.line(_line(entry, self._of or len(results.rounds)))
+        known = [entry for entry in results.known if entry.round >= first]
+        for entry in known[self._shown :]:
+            if line := _line(results, entry, self._of or len(results.rounds)):
+                self._display.line(line)
             self._shown += 1
         skipped = [entry for entry in results.skipped if entry.round > first]
         for left_out in skipped[self._skipped :]:
@@ -82,6 +85,8 @@ def _before_training(results: Results, *, verbose: bool) -> list[str]:
 
 def _end(results: Results) -> list[str]:
     lines = list(figures_told(results))
+    if results.private:
+        lines.append(f"privacy: {privacy_line(results.privacy)}; `fl-app report` says what that means")
     if stopped := results.stopped:
         lines.append(f"training ended with round {stopped.round}: {stopped.why}")
     if results.restored:
@@ -91,12 +96,19 @@ def _end(results: Results) -> list[str]:
     return [*lines, f"done in {results.seconds or 0:.1f} s: {cost}"]
 
 
-def _line(entry: RoundResult, total: int) -> str:
+def _line(results: Results, entry: RoundResult, total: int) -> str:
+    """Return the line of a round; "" for most rounds of which nothing is known but that they are completed."""
+    parts = [f"round {entry.round:>3}/{total}"]
     public = entry.test if entry.test and not entry.num_examples else None
-    metrics = "  ".join(f"{name} {number(getattr(public or entry, name))}" for name in ("accuracy", "auc", "loss"))
-    if public:
-        metrics += " (public test file)"
-    return f"round {entry.round:>3}/{total}  {metrics}  train loss {number(entry.train_loss)}  {entry.seconds:.1f} s"
+    if public or entry.evaluated:
+        parts += [f"{name} {number(getattr(public or entry, name))}" for name in ("accuracy", "auc", "loss")]
+        if public:
+            parts[-1] += " (public test file)"
+    elif entry.round % max(1, total // _BARE_LINES):
+        return ""
+    if not results.private:
+        parts.append(f"train loss {number(entry.train_loss)}")
+    return "  ".join([*parts, f"{entry.seconds:.1f} s"])
 
 
 def results_table(results: Results) -> Table:
@@ -106,14 +118,19 @@ def results_table(results: Results) -> Table:
     for name in METRICS:
         table.add_column(name.replace("_", " "), justify="right")
     table.add_column("examples", justify="right")
-    for index, (label, entry) in enumerate(metrics_by_rows(results)):
-        kept = results.restored and isinstance(entry, RoundResult) and entry.round == results.kept
+    rows = list(metrics_by_rows(results))
+    for index, (label, metrics, entry) in enumerate(rows):
+        kept = results.restored and entry is not None and entry.round == results.kept
+        last = entry is not None and (index + 1 == len(rows) or rows[index + 1].round is None)
+        noised = bool(metrics.deviations)
         table.add_row(
             f"{label}, kept" if kept else label,
-            *(number(getattr(entry, name)) for name in METRICS),
-            "" if entry.num_examples is None else str(entry.num_examples),
-            end_section=index == len(results.rounds) - 1,
+            *(number(getattr(metrics, name)) for name in METRICS),
+            "" if metrics.num_examples is None else str(metrics.num_examples),
+            end_section=last and not noised,
         )
+        if noised:
+            table.add_row(NOISE, *spreads(metrics), end_section=last)
     return table
 
 

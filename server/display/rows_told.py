@@ -14,7 +14,10 @@ def rows_told(results: Results) -> Iterator[str]:
     if counts := results.label_counts:
         shown = [f"{name} {rows:,}" for name, rows in zip(results.classes, counts.classes, strict=False)]
         told = first_of(shown, _SHOWN, "classes")
-        yield f"rows of all pods by {target}, give or take the noise that hides single rows: {told}"
+        which, noise = "rows", "the noise that hides single rows"
+        if results.privacy and (deviation := results.privacy.counts_noise):
+            which, noise = "training rows", f"{noise} (standard deviation {deviation:.0f})"
+        yield f"{which} of all pods by {target}, give or take {noise}: {told}"
         reasons = []
         if counts.missing:
             reasons.append(f"{counts.missing:,} without a label")

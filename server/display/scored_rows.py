@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from fl_app.privacy.plan import MAX_PRIVATE_LOSS
 from server.app.results import Metrics, Results
+from server.display.privacy_told import noise_told
 
 _TOLD_ERROR = 2e-3
 """An error of the AUC is told from here on: below, it is what tests hold for any data."""
@@ -58,4 +60,8 @@ def figures_told(results: Results) -> Iterator[str]:
     if results.no_figures:
         yield f"no figures over the pods' rows: {results.no_figures}"
     if results.auc_error and results.auc_error > _TOLD_ERROR:
-        yield f"the AUC over the pods' test rows is within {results.auc_error:.4f} of the exact one"
+        but = ", but for the noise" if results.private else ""
+        yield f"the AUC over the pods' test rows is within {results.auc_error:.4f} of the exact one{but}"
+    if noise := noise_told(results.final):
+        yield noise
+        yield f"a row's loss counts as {MAX_PRIVATE_LOSS:g} nats at the most"

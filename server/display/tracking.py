@@ -40,9 +40,7 @@ class Tracking:
 
     def __call__(self, results: Results) -> None:
         """Pass on what is new."""
-        for entry in results.rounds[self._rounds :]:
-            if not entry.evaluated:
-                break
+        for entry in results.known[self._rounds :]:
             self._pass_on(_of_round(entry), entry.round)
             self._rounds += 1
 

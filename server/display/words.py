@@ -1,11 +1,12 @@
 """The words and number formats that the terminal, the notebook and the page share."""
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from rich.filesize import decimal
 
 from fl_app.validation import first_of
-from server.app.results import Metrics, Results
+from server.app.results import Metrics, Results, RoundResult
 
 METRICS = ("accuracy", "balanced_accuracy", "auc", "f1", "recall", "precision", "brier", "loss")
 FINAL = "final, pods' test rows"
@@ -31,14 +32,28 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def metrics_by_rows(results: Results) -> Iterator[tuple[str, Metrics]]:
-    """Yield all metrics of a run, each with a label of the rows: a round at a time, then those of the run's model."""
+class Scored(NamedTuple):
+    """Metrics, of which rows they are, and, unless they are those of the run's model, of which round."""
+
+    label: str
+    metrics: Metrics
+    round: RoundResult | None = None
+
+
+def metrics_by_rows(results: Results) -> Iterator[Scored]:
+    """Yield all metrics of a run: a round at a time, then those of the run's model.
+
+    The rounds of a private run have those on the public test file alone, but for the last, and none without one.
+    """
     for entry in results.rounds:
-        yield f"round {entry.round}, validation", entry
+        if entry.evaluated or not results.private:
+            yield Scored(f"round {entry.round}, validation", entry, entry)
+        elif entry.test:
+            yield Scored(f"round {entry.round}, {PUBLIC}", entry.test, entry)
     if results.final:
-        yield FINAL, results.final
+        yield Scored(FINAL, results.final)
     if results.test:
-        yield PUBLIC, results.test
+        yield Scored(PUBLIC, results.test)
 
 
 def listed(pods: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from fl_app.tabular.encoding import MIN_BIN_ROWS
 from fl_app.tabular.model_file import TrainedModel
 from fl_app.tabular.schema import Column
 from fl_app.validation import counted
+from server.app.privacy_result import PrivacyResult
 from server.app.results import Results
 from server.display.rows_told import rows_told
 from server.display.scored_rows import figures_told, scored_rows
@@ -60,6 +61,7 @@ class _Training:
     weights: str
     seed: int
     secure: bool
+    private: bool
 
 
 def card_path(model: Path) -> Path:
@@ -111,6 +113,7 @@ def card(model: TrainedModel, path: Path, results: Mapping[str, Any] | None = No
         scored=scored.label,
         threshold=(known.get("secure_aggregation") or {}).get("threshold"),
         min_bin_rows=settings.get("min_bin_rows", MIN_BIN_ROWS),
+        privacy=PrivacyResult.model_validate(known.get("privacy") or model.extra.get("privacy") or {}),
     )
 
 
@@ -143,6 +146,7 @@ def _training(settings: Mapping[str, Any]) -> _Training:
         weights="their examples" if settings["weighting"] == "examples" else "one each",
         seed=settings["seed"],
         secure=settings.get("secure", False),
+        private=bool(settings.get("privacy")),
     )
 
 
@@ -150,13 +154,22 @@ def _figures(final: Mapping[str, Any] | None, test: Mapping[str, Any] | None) ->
     """Return a column of the table of figures for each set of rows that was scored."""
     scored = (("pods' test rows", final), ("public test file", test))
     return [
-        {"label": label, **{name: _number(figures.get(name)) for name in FIGURES}}
+        {"label": label, **{name: _number(figures.get(name), _deviation(figures, name)) for name in FIGURES}}
         for label, figures in scored
         if figures
     ]
 
 
-def _number(value: Any) -> str:
+def _deviation(figures: Mapping[str, Any], name: str) -> float | None:
+    value: float | None = (figures.get("deviations") or {}).get(name)
+    return value
+
+
+def _number(value: Any, deviation: float | None = None) -> str:
+    if deviation is not None and value is not None:
+        return (
+            f"{_number(value)} ± {deviation:,.0f}" if isinstance(value, int) else f"{_number(value)} ± {deviation:.4f}"
+        )
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:.4f}" if isinstance(value, float) else "-"

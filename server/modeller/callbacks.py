@@ -72,7 +72,8 @@ class Callback:
     def on_round(self, run: Run, metrics: dict[str, float]) -> None:
         """Called with the metrics of a completed round, as `PyTorchTabularClassifier.fit` returns them.
 
-        They are known after the next step, in which pods evaluate the model before they train it further.
+        They are known after the next step, in which pods evaluate the model before they train it further. Of a run with
+        privacy only the last round is evaluated; the others have their metrics on the public test file alone.
         """
 
     def on_run_end(self, run: Run) -> None:
@@ -104,7 +105,7 @@ class Callbacks:
 
     def __init__(self, callbacks: Sequence[Callback], directory: Path, before: Results) -> None:
         self._callbacks, self._run = tuple(callbacks), Run(directory)
-        self._after = max((entry.round for entry in before.evaluated), default=0)
+        self._after = max((entry.round for entry in before.known), default=0)
         self._step: tuple[str, int] | None = None
         self._started = False
 
@@ -118,7 +119,7 @@ class Callbacks:
     def update(self, results: Results) -> None:
         """Report what is new in the results."""
         self._run.results = results.document()
-        for entry in results.evaluated:
+        for entry in results.known:
             if entry.round > self._after:
                 self._after = entry.round
                 for callback in self._callbacks:

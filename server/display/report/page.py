@@ -10,13 +10,15 @@ from typing import Any
 from markupsafe import Markup
 from rich.filesize import decimal
 
+from fl_app.privacy.plan import CLIP
 from fl_app.validation import counted
-from server.app.results import AggregationResult, PodResult, Results, RoundResult
+from server.app.results import AggregationResult, Metrics, PodResult, Results
+from server.display.privacy_told import NOISE, spreads
 from server.display.report.style import PALETTE
 from server.display.rows_told import rows_told
 from server.display.scored_rows import figures_told, scored_rows
 from server.display.templates import render
-from server.display.words import METRICS, metrics_by_rows, number
+from server.display.words import METRICS, Scored, metrics_by_rows, number
 
 CAPTIONS = {
     "curves": ("Metrics by round", "On the validation rows of all pods together, from summed counts."),
@@ -25,6 +27,10 @@ CAPTIONS = {
     "calibration": ("Calibration", "Test rows in ten groups by score; a dot's area grows with its rows."),
 }
 """Name of a picture -> its heading and caption."""
+_PRIVATE_CAPTIONS = {
+    "curves": ("Metrics by round", "On the public test file: pods evaluate no round of a private run but the last."),
+    "loss": ("Loss by round", "Mean cross entropy on the public test file."),
+}
 _ANSWERS = {
     "statistics": "sums over the training rows for normalisation and bins, and rows by label",
     "train": "update times weight, weight, training loss, and counts on the validation rows",
@@ -33,11 +39,21 @@ _ANSWERS = {
     "unmask": "shares that open the sum over those pods, and nothing of one pod",
 }
 """Kind of step -> a pod's answer."""
+_PRIVATE_ANSWERS = {
+    "statistics": "counts of the training rows by the value of each column, and by label, with its share of the noise",
+    "train": "the sum of its training rows' gradients, each clipped, with its share of the noise",
+    "evaluate": "counts on the validation and test rows, with its share of the noise",
+}
+"""The same of a private run, where it is something else."""
 _NOT_MASKED = ("consistency", "unmask")
 _VERIFIED = (
     "No pod sent a row of its table. Each worked out for itself what to train and to count, from schemas that the pods "
     "had signed and from sums that it had verified. What the sums of training tell of single rows is not bounded: only "
     "the statistics carry noise."
+)
+_PRIVATE = (
+    "No pod sent a row of its table. Each worked out for itself what to train and to count, from schemas that the pods "
+    "had signed and from sums that it had verified, and added its share of the noise that hides each row in a sum."
 )
 _IN_CLEAR = "No pod sent a row of its table, but whoever ran the server could read each pod's values."
 _TILES = ("auc", "accuracy", "f1", "brier")
@@ -61,7 +77,7 @@ def page(name: str, settings: Mapping[str, Any], results: Results, drawings: Map
         name=name,
         results=results,
         palette=PALETTE,
-        captions=CAPTIONS,
+        captions={**CAPTIONS, **(_PRIVATE_CAPTIONS if results.private else {})},
         drawings=drawings,
         lead=_lead(settings, results),
         rows_told=list(rows_told(results)),
@@ -70,13 +86,16 @@ def page(name: str, settings: Mapping[str, Any], results: Results, drawings: Map
         figures_told=list(figures_told(results)),
         confusion=_confusion(results),
         metrics=METRICS,
-        figures=_figures(results),
+        figures=_figures(results, [row for row in metrics_by_rows(results) if not _public_only(row)]),
+        public_rounds=_figures(results, list(filter(_public_only, metrics_by_rows(results)))),
         clipped=_clipped(results),
+        privacy=results.privacy,
+        costs=_costs(results),
         losses=list(_losses(results)),
         differences=counted(len(results.schema_differences), "difference"),
         approvals=_approvals(results),
-        messages=_messages(aggregation) if aggregation else [],
-        summary=_VERIFIED if aggregation and aggregation.enabled else _IN_CLEAR,
+        messages=_messages(aggregation, private=results.private) if aggregation else [],
+        summary=_summary(results),
         traffic=_traffic(aggregation) if aggregation else [],
         settings=_settings(settings, aggregation) if settings else [],
         version=version("fl-app"),
@@ -97,8 +116,36 @@ def _tiles(results: Results) -> list[tuple[str, str]]:
     shown = scored_rows(results)
     if not shown.metrics:
         return []
-    tiles = [(name, number(getattr(shown.metrics, name))) for name in _TILES]
-    return [*tiles, (shown.label, f"{shown.metrics.num_examples or 0:,}")]
+    metrics = shown.metrics
+    tiles = [(f"{name}{_noise(metrics, name)}", number(getattr(metrics, name))) for name in _TILES]
+    return [*tiles, (shown.label, f"{metrics.num_examples or 0:,}")]
+
+
+def _noise(metrics: Metrics, name: str) -> str:
+    """Return what a tile says of the noise of a private run in its figure."""
+    return f", ±{metrics.deviations[name]:.4f} by noise" if name in metrics.deviations else ""
+
+
+def _summary(results: Results) -> str:
+    if not results.secure_aggregation or not results.secure_aggregation.enabled:
+        return _IN_CLEAR
+    return _PRIVATE if results.private else _VERIFIED
+
+
+def _costs(results: Results) -> list[tuple[str, str, str, str, str]]:
+    """Return, for each kind of step of a private run, how often, what it costs a row, and the noise in its sums."""
+    if not results.privacy:
+        return []
+    return [
+        (
+            kind,
+            f"{step.steps:,}",
+            f"{step.rho:.3g}",
+            f"{step.rho * step.steps:.3g}",
+            ", ".join(f"{what} ±{value:.3g}" for what, value in step.noise.items()) or "-",
+        )
+        for kind, step in results.privacy.steps.items()
+    ]
 
 
 def _confusion(results: Results) -> list[tuple[str, list[tuple[int, float]]]]:
@@ -109,23 +156,27 @@ def _confusion(results: Results) -> list[tuple[str, list[tuple[int, float]]]]:
     ]
 
 
-def _figures(results: Results) -> list[tuple[str, list[str]]]:
+def _public_only(row: Scored) -> bool:
+    """Say whether a row is that of a round which pods have not evaluated: of a private run there are a hundred."""
+    return row.round is not None and row.metrics is not row.round
+
+
+def _figures(results: Results, scored: Sequence[Scored]) -> list[tuple[str, list[str]]]:
     if not results.rounds:
         return []
-    return [
-        (
-            label,
-            [
-                *(number(getattr(entry, name)) for name in METRICS),
-                "-" if entry.num_examples is None else f"{entry.num_examples:,}",
-                *((f"{entry.clipped:,}", f"{entry.seconds:.1f}") if isinstance(entry, RoundResult) else ("-", "-")),
-            ],
-        )
-        for label, entry in metrics_by_rows(results)
-    ]
+    rows = []
+    for label, metrics, entry in scored:
+        cells = [number(getattr(metrics, name)) for name in METRICS]
+        cells.append("-" if metrics.num_examples is None else f"{metrics.num_examples:,}")
+        rows.append((label, [*cells, *((f"{entry.clipped:,}", f"{entry.seconds:.1f}") if entry else ("-", "-"))]))
+        if metrics.deviations:
+            rows.append((NOISE, [*spreads(metrics), "-", "-"]))
+    return rows
 
 
 def _clipped(results: Results) -> str:
+    if results.private:
+        return f"Each row's gradient was clipped to a norm of {CLIP:g} at its pod; how many were, nobody is told."
     clipped = sum(entry.clipped for entry in results.rounds)
     bound = results.secure_aggregation.update_bound if results.secure_aggregation else 0
     where = f"the declared bound{f' of {bound:g}' if bound else ''}"
@@ -156,7 +207,7 @@ def _approval(pod: PodResult, other: str) -> str:
     return "yes" if other in pod.approves else "no"
 
 
-def _messages(aggregation: AggregationResult) -> list[tuple[str, str, str]]:
+def _messages(aggregation: AggregationResult, *, private: bool) -> list[tuple[str, str, str]]:
     """Return what left each pod, in what form, and how large it was."""
     masked = "masked: only the sum over the pods can be read" if aggregation.enabled else "in the clear"
     rows = [
@@ -165,9 +216,10 @@ def _messages(aggregation: AggregationResult) -> list[tuple[str, str, str]]:
     ]
     if aggregation.enabled:
         rows.append(("shares of its masks, one set for each other pod", "sealed to that pod, passed on", "-"))
+    answers = {**_ANSWERS, **(_PRIVATE_ANSWERS if private else {})}
     for kind, cost in aggregation.steps.items():
         form = "in the clear" if kind in _NOT_MASKED else masked
-        rows.append((f"{kind}: {_ANSWERS.get(kind, kind)}", form, decimal(cost.bytes_in // max(cost.messages, 1))))
+        rows.append((f"{kind}: {answers.get(kind, kind)}", form, decimal(cost.bytes_in // max(cost.messages, 1))))
     return rows
 
 
@@ -193,14 +245,25 @@ def _traffic(aggregation: AggregationResult) -> list[tuple[str, int, list[tuple[
 
 
 def _settings(settings: Mapping[str, Any], aggregation: AggregationResult | None) -> list[tuple[str, Any]]:
-    structure, optimizer = settings["datastructure"], settings["optimizer"]
-    unit = "epochs" if settings["local_epochs"] else "steps"
+    structure = settings["datastructure"]
     threshold = aggregation.threshold if aggregation else None
     return [
         ("target", structure["target"]),
         ("ignored columns", ", ".join(structure["ignore_cols"]) or "none"),
         ("network", settings["architecture"]),
         ("rounds", settings["rounds"]),
+        *(_private_training(settings) if settings.get("privacy") else _averaging(settings)),
+        ("seed", settings["seed"]),
+        ("secure aggregation", "on" if settings["secure"] else "off"),
+        ("field", f"integers modulo 2^{(settings['prime_q'] + 1).bit_length() - 1} - 1"),
+        ("answers that make a sum", threshold or "-"),
+    ]
+
+
+def _averaging(settings: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    optimizer = settings["optimizer"]
+    unit = "epochs" if settings["local_epochs"] else "steps"
+    return [
         (f"{unit} in a round", settings[f"local_{unit}"]),
         ("batch size", settings["batch_size"]),
         ("optimizer", f"{optimizer['name']}, {_params(optimizer['params'])}"),
@@ -208,11 +271,12 @@ def _settings(settings: Mapping[str, Any], aggregation: AggregationResult | None
         ("strategy", ", ".join(filter(None, (settings["strategy"], _params(settings["strategy_params"]))))),
         ("early stopping", _params(settings.get("early_stopping") or {}) or "none"),
         ("weighting", settings["weighting"]),
-        ("seed", settings["seed"]),
-        ("secure aggregation", "on" if settings["secure"] else "off"),
-        ("field", f"integers modulo 2^{(settings['prime_q'] + 1).bit_length() - 1} - 1"),
-        ("answers that make a sum", threshold or "-"),
+        ("privacy", "none asked for"),
     ]
+
+
+def _private_training(settings: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [("a round", "one step of gradient descent over all rows"), ("privacy", _params(settings["privacy"]))]
 
 
 def _params(params: Mapping[str, Any]) -> str:

@@ -70,7 +70,11 @@ def png(figure: Figure) -> bytes:
 
 
 def _figures(results: Results) -> Iterator[tuple[str, Figure]]:
-    if results.rounds:
+    if results.private:  # whose rounds are scored on the public test file, or not at all
+        if any(entry.test for entry in results.rounds):
+            yield "curves", _public_curves(results.rounds, ("auc", "accuracy", "f1"))
+            yield "loss", _public_curves(results.rounds, ("loss",))
+    elif results.rounds:
         yield "curves", _curves(results.rounds)
         yield "loss", _losses(results.rounds)
     shown = scored_rows(results)
@@ -108,6 +112,13 @@ def _losses(rounds: Sequence[RoundResult]) -> Figure:
     if rounds[-1].test:
         lines.append(("public test file", [entry.test.loss if entry.test else None for entry in rounds]))
     _by_round(axes, rounds, lines)
+    return figure
+
+
+def _public_curves(rounds: Sequence[RoundResult], metrics: Sequence[str]) -> Figure:
+    figure, axes = _figure("round")
+    scored = [entry for entry in rounds if entry.test]
+    _by_round(axes, scored, [(name, [getattr(entry.test, name) for entry in scored]) for name in metrics])
     return figure
 
 

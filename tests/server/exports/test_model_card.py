@@ -9,10 +9,13 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from fl_app.privacy.plan import Plan
+from fl_app.privacy.settings import Privacy
 from fl_app.tabular.cell_text import NumberFormat
 from fl_app.tabular.combining import combine
 from fl_app.tabular.model_file import TrainedModel
 from fl_app.tabular.schema import schema_of
+from server.app.promises import promised
 from server.exports.formats import FORMATS
 from server.exports.model_card import card, card_path
 from tests.fl_app.tabular.tables import shop
@@ -71,6 +74,26 @@ def test_it_does_not_claim_what_was_not_so() -> None:
     )
     assert bare.count("Not known to this file.") == 2
     assert "masked" not in bare
+
+
+def test_it_tells_what_a_private_run_promised() -> None:
+    promise = promised(Plan(Privacy(epsilon=3.0), 80), None, 2, 3).document()
+    settings = {**SETTINGS, "privacy": {"epsilon": 3.0, "delta": 1e-5}, "rounds": 80}
+    final = {"auc": 0.875, "num_examples": 1234, "deviations": {"auc": 0.0042, "num_examples": 12.4}}
+    model = model_of(shop())
+    extra = {"run": "r1", "settings": settings, "final": final, "privacy": promise}
+    carried = TrainedModel(model.encoding, model.architecture, model.state, extra)
+    text = card(carried, Path("m.onnx"))
+    assert promise["guarantee"] in text.replace("\\", "")
+    assert text.count("Not covered: ") == len(promise["not_covered"])
+    assert "80 rounds, each one step over all rows" in text
+    assert "| auc | 0.8750 ± 0.0042 |" in text
+    assert "| num_examples | 1,234 ± 12 |" in text
+    for wrong in ("Federated averaging", "is not differential privacy", "batches of", "With two pods"):
+        assert wrong not in text
+    bare = told(model_of(shop()), privacy={"epsilon": 3.0, "delta": 1e-5})
+    assert "what that promised is in the run's results.json" in bare
+    assert "is not differential privacy" not in bare
 
 
 def test_names_cannot_break_out_of_a_table() -> None:
