@@ -32,6 +32,21 @@ from server.modeller.resume import resume as resume_run
 
 _CHANGEABLE = {"resume", "federation", "rounds", "timeout", "step_timeout", "verbose", "runs", "as_json"}
 """The options that may be given with --resume."""
+_UNFIT_FOR_PRIVACY = {
+    "local_epochs": "a round is one step over all rows",
+    "local_steps": "a round is one step over all rows",
+    "batch_size": "a round is one step over all rows",
+    "optimizer": "the step is that of gradient descent, whose rate follows from epsilon",
+    "lr": "the rate of the steps follows from epsilon",
+    "lr_decay": "the rate of the steps follows from epsilon",
+    "strategy": "what is summed are gradients, and nothing is averaged",
+    "strategy_params": "what is summed are gradients, and nothing is averaged",
+    "weighting": "what is summed are gradients, and each row counts the same",
+    "early_stopping": "no round is evaluated, so nothing stops it before its last",
+    "compact": "in the small field noise would be rounded off",
+    "plain": "it takes secure sums to hide a pod in its share of the noise",
+}
+"""The options that a run with --privacy has no use for, and why."""
 _DEFAULTS = {name: field.default for name, field in RunConfig.model_fields.items()}
 _Command = TypeVar("_Command", bound=Callable[..., None])
 
@@ -77,10 +92,14 @@ class TrainingOptions:
         Raises
         ------
         UsageError
-            If ``--privacy`` cannot be read, on which defaults of others depend.
+            If ``--privacy`` cannot be read, on which defaults of others depend, or if an option is given that has no
+            part in a private run.
         """
         given = {field.name: context.params[field.name] for field in fields(cls)}
         if given["privacy"]:
+            for name, why in _UNFIT_FOR_PRIVACY.items():
+                if _given(context, name):
+                    raise UsageError(f"--{name.replace('_', '-')} has no part in a run with --privacy: {why}")
             implied = {
                 "rounds": rounds_for(Privacy.from_text(given["privacy"]).epsilon),
                 "architecture": PRIVATE_ARCHITECTURE,
@@ -170,8 +189,9 @@ def training_options(command: _Command) -> _Command:
                 "--privacy",
                 default="",
                 metavar="EPSILON",
-                help="Differential privacy of every row: epsilon=3, or epsilon=3,delta=1e-6. It sets the rounds and the"
-                " architecture, unless they are given.",
+                help="Differential privacy of every row: epsilon=3, or epsilon=3,delta=1e-6. The smaller epsilon, the"
+                " less any row shows. It sets rounds and architecture, unless they are given; options of batches,"
+                " optimizer and averaging have no part in such a run.",
             ),
             click.option("--compact", is_flag=True, help="Use the field 2^31-1: half the bytes, coarser rounding."),
             click.option(
@@ -367,7 +387,7 @@ def _show_run(head: str, carry_out: Callable[[Follow], RunDirectory], options: T
 def _show(run: RunDirectory, results: Results) -> None:
     out = console()
     out.print(results_table(results))
-    if results.secure_aggregation and results.secure_aggregation.enabled:
+    if results.secure_aggregation and results.secure_aggregation.enabled and not results.private:
         out.print(
             "Only sums over all pods left them. A pod alone on the public test file is not shown:"
             " its model never exists in the clear.",

@@ -37,6 +37,14 @@ if TYPE_CHECKING:
     from fl_app.tabular.model_file import TrainedModel
 
 _STEPS_BETWEEN_UPDATES = 100
+_BATCH_SIZE = 256
+
+
+_UNFIT_OF_SUMS = {"weighting", "update_bound"}
+_NO_PART = (
+    "no part of a run with privacy, whose rounds are one step of gradient descent each, over all rows, at a rate that "
+    "follows from epsilon"
+)
 
 
 class _Extent(NamedTuple):
@@ -58,11 +66,11 @@ class PyTorchTabularClassifier:
         The schema that the pods publish, from `combine_pod_schemas`; training stops at once if it has changed.
     epochs, steps
         Length of each pod's training, in passes over its rows or in batches; exactly one of the two. With privacy each
-        round is one pass, and both may be left out.
+        round is one pass, and both may be left out: 80 rounds, or 120 from an epsilon of 5 on.
     batch_size
-        Rows in a batch.
+        Rows in a batch; 256 by default. Not with privacy.
     optimizer
-        The pods' optimizer; AdamW with a learning rate of 0.001 by default.
+        The pods' optimizer; AdamW with a learning rate of 0.001 by default. Not with privacy.
     architecture
         "mlp" (numbers in piecewise-linear encoding), "periodic" (in periodic encoding), "tabm" (an ensemble, about ten
         times slower), "tutorial" (hidden layers of 1000 and 500), or "linear" (a number for each bin and category, and
@@ -74,7 +82,8 @@ class PyTorchTabularClassifier:
     positive
         The class that precision, recall and F1 are of; None: the second of two, the mean of more.
     privacy
-        How much the run may tell of any one row; None: nothing is promised.
+        How much the run may tell of any one row; None: nothing is promised. A private round is one step of gradient
+        descent over all rows, whose rate follows from epsilon.
 
     Attributes
     ----------
@@ -90,7 +99,7 @@ class PyTorchTabularClassifier:
         schema: Schema,
         epochs: int | None = None,
         steps: int | None = None,
-        batch_size: int = 256,
+        batch_size: int | None = None,
         optimizer: Optimizer | None = None,
         architecture: str | None = None,
         seed: int = 0,
@@ -100,13 +109,16 @@ class PyTorchTabularClassifier:
     ) -> None:
         if privacy and steps is not None:
             raise UsageError("PyTorchTabularClassifier: with privacy give epochs, of one round each, or neither")
+        if privacy and (unfit := _named(batch_size=batch_size, optimizer=optimizer)):
+            raise UsageError(f"PyTorchTabularClassifier: {unfit}: {_NO_PART}")
         if not privacy and (epochs is None) == (steps is None):
             raise UsageError("PyTorchTabularClassifier: give exactly one of epochs and steps")
         if any(length is not None and length < 1 for length in (epochs, steps)):
             raise UsageError("PyTorchTabularClassifier: epochs or steps must be 1 or more")
         datastructure.features(schema)  # an error in the two together is raised here, not by the pods
         self.datastructure, self.schema = datastructure, schema
-        self.epochs, self.steps, self.batch_size = epochs, steps, batch_size
+        self.epochs, self.steps = epochs, steps
+        self.batch_size = _BATCH_SIZE if batch_size is None else batch_size
         self.optimizer, self.architecture, self.seed = optimizer, architecture, seed
         self.positive, self.privacy = positive, privacy
         self.min_bin_rows = min_bin_rows
@@ -140,6 +152,8 @@ class PyTorchTabularClassifier:
         ("accuracy", "auc", "f1", "recall", "precision", "brier", "loss", "num_examples"), the mean training loss, and,
         with a test file, the same metrics over its rows ("test_auc" and so on). Metrics that the rows do not define
         are NaN, as are those of a last round whose model is not the one kept; `kept` has those of the one that is.
+        With privacy the pods evaluate the last round alone, and their figures carry noise: ``results["final"]`` has
+        its standard deviations.
 
         Parameters
         ----------
@@ -153,11 +167,11 @@ class PyTorchTabularClassifier:
             Epochs or batches in a round; ``epochs`` or ``steps`` must be a multiple of it. By default 100 batches, or
             all of them if they are fewer.
         strategy, strategy_params
-            FedAvg, FedAdam, FedAvgM or FedProx, and its own parameters.
+            FedAvg, FedAdam, FedAvgM or FedProx, and its own parameters; not with privacy.
         lr_decay
             The learning rate in the last round, as a fraction of that in the first; 1: it stays.
         early_stopping
-            When to stop before the last round; None: never.
+            When to stop before the last round; None: never. Not with privacy.
         callbacks
             Your own code that watches the run and may ask it to stop. An exception in a callback stops the run and is
             raised here.
@@ -186,6 +200,17 @@ class PyTorchTabularClassifier:
         over = federation_of(federation)
         names = over.pod_identifiers if pod_identifiers is None else tuple(pod_identifiers)
         _check_tables(self.datastructure, names)
+        if self.privacy:
+            unfit = _named(
+                epochs_between_parameter_updates=None if epochs_between_parameter_updates == 1 else True,
+                steps_between_parameter_updates=steps_between_parameter_updates,
+                strategy=None if strategy == "FedAvg" else strategy,
+                strategy_params=strategy_params or None,
+                lr_decay=None if lr_decay == DEFAULT_LR_DECAY else lr_decay,
+                **dict.fromkeys(_UNFIT_OF_SUMS & (aggregator.model_fields_set if aggregator else set()), True),
+            )
+            if unfit:
+                raise UsageError(f"fit: {unfit}: {_NO_PART}")
         extent = self._extent(epochs_between_parameter_updates, steps_between_parameter_updates)
         config = RunConfig(
             pods=names,
@@ -347,8 +372,8 @@ class PyTorchTabularClassifier:
             Schema(name=" + ".join(config.pods), columns=(*encoding.features, encoding.target)),
             epochs=config.local_epochs and config.local_epochs * config.rounds,
             steps=config.local_steps and config.local_steps * config.rounds,
-            batch_size=config.batch_size,
-            optimizer=config.optimizer,
+            batch_size=None if config.privacy else config.batch_size,
+            optimizer=None if config.privacy else config.optimizer,
             architecture=config.architecture,
             positive=config.positive,
             seed=config.seed,
@@ -388,6 +413,11 @@ class PyTorchTabularClassifier:
         for column in encoding.features:
             self.schema.column(column.name)
         self._trained = trained
+
+
+def _named(**given: object) -> str:
+    """Return the names of the arguments that are not None."""
+    return ", ".join(name for name, value in given.items() if value is not None)
 
 
 def _check_tables(datastructure: DataStructure, pods: Sequence[str]) -> None:

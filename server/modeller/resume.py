@@ -35,7 +35,8 @@ def resume(
     federation : Federation or None
         Where to reach its pods; None: as before.
     rounds : int or None
-        A larger number of rounds than it began with; the learning rate decays over all of them.
+        A larger number of rounds than it began with; the learning rate decays over all of them. Not in a private run,
+        whose rounds share what it may cost.
     hello_timeout, step_timeout : float or None
         Other time limits, in seconds.
     follow, callbacks
@@ -97,6 +98,10 @@ def resume_named(
 def _changed(config: RunConfig, rounds: int | None, hello: float | None, step: float | None) -> RunConfig:
     if rounds is not None and rounds < config.rounds:
         raise UsageError(f"the run was begun with {config.rounds} rounds; a resumed run may have more, not {rounds}")
+    if config.privacy and rounds not in (None, config.rounds):
+        raise UsageError(
+            f"the run has privacy: its {config.rounds} rounds share what it may cost, and further ones would cost more"
+        )
     changes = {"rounds": rounds, "hello_timeout": hello, "step_timeout": step}
     return RunConfig(**{**dict(config), **{name: value for name, value in changes.items() if value is not None}})
 
