@@ -114,12 +114,18 @@ def run_cost(settings: str) -> Cost | None:
     return plan.cost if plan else None
 
 
-def check_size(pod: Pod, config: RunConfig) -> None:
+def check_size(pod: Pod, config: RunConfig, rows: int | None = None) -> None:
     """Raise `ValueRefused` if the pod has more rows than the run allows; it tells which largest weight would do.
 
-    Asked once a run, before all else: later bounds would tell how many rows are in a cell, or in a part.
+    Asked before all else: later bounds would tell how many rows are in a cell, or in a part. In a private run it is
+    asked of each part that is read, whatever its rows hold: a run that is resumed may allow fewer.
+
+    Parameters
+    ----------
+    rows : int or None
+        How many there are; None: as many as the table has.
     """
-    rows = len(PodTable.of(pod).cells)
+    rows = len(PodTable.of(pod).cells) if rows is None else rows
     if rows > config.max_weight:
         enough = [most for most in MAX_WEIGHTS if most >= rows]
         what = f"max_weight {enough[0]} would do" if enough else "no max_weight would do"
@@ -272,7 +278,10 @@ class Task:
 
 def encoded_rows(task: Task, part: str, pod: Pod, home: Path | None) -> Encoded:
     """Return the rows of "train", "validation" or "test" as the run encodes them, kept on the pod's disk meanwhile."""
-    return PodTable.of(pod).encoded(part, task.encoding, pod_home(pod.name, home) / ENCODED_DIRECTORY)
+    rows = PodTable.of(pod).encoded(part, task.encoding, pod_home(pod.name, home) / ENCODED_DIRECTORY)
+    if task.config.privacy:
+        check_size(pod, task.config, len(rows) + rows.dropped)
+    return rows
 
 
 def count_rows(task: Task, part: str, pod: Pod, home: Path | None) -> Counts:

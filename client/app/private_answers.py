@@ -13,7 +13,7 @@ from fl_app.errors import UsageError
 from fl_app.privacy.plan import CLIP, LOSS_GRAINS, MAX_PRIVATE_LOSS, Plan
 from fl_app.privacy.shares import noised
 from fl_app.secagg.noise import RandomBytes
-from fl_app.tabular.encoding import Encoded
+from fl_app.tabular.encoding import FIRST_VALUE, Encoded, codes_of
 from fl_app.tabular.evaluation import MAX_BRIER, count, row_scores
 from fl_app.tabular.label_counts import LABELS, label_sums
 from fl_app.tabular.marginals import MARGINALS, features_of, marginals_of
@@ -39,6 +39,8 @@ def statistics(
 ) -> Sums:
     """Count the training rows by the values of each feature and by their label.
 
+    A row without a label that is published is in no count, as it has no gradient: so a row that is blank adds nothing.
+
     Parameters
     ----------
     plan : Plan
@@ -54,10 +56,9 @@ def statistics(
     """
     columns = features_of(schema, datastructure)
     noise = plan.statistics(len(columns))
-    counts = {
-        MARGINALS: marginals_of(training, columns),
-        LABELS: label_sums(training, schema.column(datastructure.target).as_categories()),
-    }
+    target = schema.column(datastructure.target).as_categories()
+    labelled = training.rows(codes_of(training, target) >= FIRST_VALUE)
+    counts = {MARGINALS: marginals_of(labelled, columns), LABELS: label_sums(labelled, target)}
     return {name: noised(rows * noise.grains, noise, honest, randomness) for name, rows in counts.items()}
 
 
@@ -95,12 +96,13 @@ def evaluation(
     """
     from fl_app.tabular.training import predict_proba
 
-    if rows.labels is None:
+    whole, places = rows.in_place()
+    if rows.labels is None or whole.labels is None:
         raise UsageError("rows without labels cannot be evaluated")
     # Of a model that noise has driven beyond all numbers every row is as if it were told nothing of.
-    probabilities = np.nan_to_num(predict_proba(network, rows), nan=0.0)
-    counts = count(rows.labels, probabilities, edges)
-    losses, brier = row_scores(rows.labels, probabilities, MAX_PRIVATE_LOSS)
+    probabilities = np.nan_to_num(predict_proba(network, whole), nan=0.0)
+    counts = count(rows.labels, probabilities[places], edges)
+    losses, brier = (scores[places] for scores in row_scores(whole.labels, probabilities, MAX_PRIVATE_LOSS))
     scored = len(edges)
     kinds = {
         "confusion": (counts.confusion * plan.confusion.grains, plan.confusion),

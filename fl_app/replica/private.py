@@ -14,7 +14,7 @@ from fl_app.privacy.plan import MOST_CLASSES, Plan
 from fl_app.replica.state import Replica
 from fl_app.secagg.codec import Aggregate
 from fl_app.secagg.roster import threshold_for
-from fl_app.tabular.encoding import Encoding
+from fl_app.tabular.encoding import FIRST_VALUE, Encoding
 from fl_app.tabular.evaluation import Counts
 from fl_app.tabular.label_counts import LABELS, LabelCounts
 from fl_app.tabular.marginals import MARGINALS, Marginals, features_of, size_of
@@ -75,7 +75,7 @@ def marginals_in(
     everyone: Any = replica.facts[HONEST]
     shares = sums.pods / relied_on(config, replica, everyone)  # each pod adds its part of the noise for so few
     deviation = plan.statistics(len(columns)).deviation * float(np.sqrt(shares))
-    return Marginals.from_sums(counts, labels, columns, deviation)
+    return Marginals.from_sums(counts, labels[FIRST_VALUE:], columns, deviation)  # those before are noise alone
 
 
 def scales_in(architecture: str, encoding: Encoding, marginals: Marginals) -> bytes:

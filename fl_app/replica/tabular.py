@@ -20,7 +20,7 @@ from fl_app.secagg.codec import Aggregate
 from fl_app.secagg.errors import SessionRefused
 from fl_app.tabular.cell_text import key_of
 from fl_app.tabular.combining import Columns, check_target, combine
-from fl_app.tabular.encoding import Encoding, continuous_features
+from fl_app.tabular.encoding import FIRST_VALUE, Encoding, continuous_features
 from fl_app.tabular.evaluation import Counts, scored_classes
 from fl_app.tabular.label_counts import LABELS, LabelCounts
 from fl_app.tabular.marginals import features_of
@@ -252,8 +252,10 @@ def statistics_in(sums: Aggregate) -> Statistics:
 
 def labels_in(sums: Aggregate, *, private: bool) -> LabelCounts:
     """Return how many rows have which label, from the sums of the statistics."""
-    raised = 0 if private else sums.pods
-    return LabelCounts.from_sums(sums.values[names.segment(names.STATISTICS, LABELS)], raised)
+    counts = sums.values[names.segment(names.STATISTICS, LABELS)]
+    if private:  # rows without a label are in no count of a private run: in their places is noise alone
+        counts = np.concatenate([np.zeros(FIRST_VALUE), counts[FIRST_VALUE:]])
+    return LabelCounts.from_sums(counts, 0 if private else sums.pods)
 
 
 def evaluates(sums: Aggregate) -> bool:

@@ -91,6 +91,8 @@ class Encoded:
         int8, int16 or int32 [n], or None where the table was encoded without its target.
     dropped
         Rows left out because their label is missing or not published.
+    places
+        int32 [n]: the row's number in the table; None: rows are numbered as they stand.
     """
 
     numbers: NDArray[np.float32]
@@ -98,9 +100,27 @@ class Encoded:
     codes: Codes
     labels: Codes | None
     dropped: int = 0
+    places: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    def in_place(self) -> tuple["Encoded", NDArray[np.int64]]:
+        """Return all rows of the table, those left out blank, and the places of the others, int64 [n].
+
+        A row has the same place whatever became of the others. So what floating-point arithmetic makes of it does not
+        depend on them either, as it does where a row more makes another batch.
+        """
+        size, rows = len(self) + self.dropped, np.arange(len(self))
+        places = rows if self.places is None else self.places.astype(np.int64)
+
+        def spread(part: Codes | NDArray[np.float32]) -> Any:
+            whole = np.zeros((size, *part.shape[1:]), part.dtype)
+            whole[places] = part
+            return whole
+
+        labels = None if self.labels is None else spread(self.labels)
+        return Encoded(spread(self.numbers), spread(self.bins), spread(self.codes), labels), places
 
 
 class Encoding(Frozen):
@@ -201,10 +221,11 @@ class Encoding(Frozen):
         """
         labels: Codes | None = None
         table = _table(rows)
-        size = len(table)
+        size, places = len(table), None
         if with_labels:
             labels = self.labels_of(table)
             known = labels >= 0
+            places = np.flatnonzero(known).astype(np.int32)
             table, labels = table.rows(known), labels[known].astype(_smallest(len(self.labels)))
         n, p = len(table), len(self.continuous)
         categories = np.empty((n, len(self.categorical)), dtype=_smallest(max(self.cardinalities, default=0)))
@@ -219,7 +240,7 @@ class Encoding(Frozen):
             codes = np.array(self.normalisation.codes[i], dtype=bins.dtype)
             numbers[present, i] = (values - self.normalisation.mean[i]) / self.normalisation.std[i]
             bins[present, i] = codes[cell_of(values, np.array(self.normalisation.cells[i]))]
-        return Encoded(numbers, bins, categories, labels, dropped=size - n)
+        return Encoded(numbers, bins, categories, labels, dropped=size - n, places=places)
 
 
 def continuous_features(schema: Schema, datastructure: DataStructure) -> tuple[Column, ...]:

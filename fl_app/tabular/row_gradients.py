@@ -19,7 +19,9 @@ def sum_of_clipped(
     """Return the sum over rows of the gradients of their losses, scaled, clipped and cut off to whole grains.
 
     No row, whatever its values and the network, moves the sum by more than ``clip * grains`` in Euclidean norm; a row
-    whose gradient is not finite adds nothing. The network is used as it predicts, without dropout.
+    whose gradient is not finite adds nothing. Each is computed at its own place among all rows of the table: in batches
+    that follow the rows there are, what rounding makes of one would depend on the others. The network is used as it
+    predicts, without dropout.
 
     Parameters
     ----------
@@ -40,8 +42,11 @@ def sum_of_clipped(
         int64 [d], for the network's state in its order.
     """
     total = np.zeros(len(scales), dtype=np.int64)
-    if encoded.labels is None or not len(encoded):
+    whole, places = encoded.in_place()
+    if whole.labels is None:
         return total
+    there = np.zeros(len(whole), bool)
+    there[places] = True
     network.eval()
     parameters = {name: parameter.detach() for name, parameter in network.named_parameters()}
     buffers = {name: buffer for name, buffer in network.named_buffers() if buffer is not None}
@@ -53,12 +58,12 @@ def sum_of_clipped(
 
     gradients = vmap(grad(loss), in_dims=(None, 0, 0, 0, 0))
     at_once = max(1, min(_MOST_ROWS, _ELEMENTS // max(1, len(scales))))
-    for start in range(0, len(encoded), at_once):
+    for start in range(0, len(whole), at_once):
         part = slice(start, start + at_once)
-        codes = (torch.from_numpy(array[part]).long() for array in (encoded.bins, encoded.codes, encoded.labels))
-        rows = gradients(parameters, torch.from_numpy(encoded.numbers[part]), *codes)
+        codes = (torch.from_numpy(array[part]).long() for array in (whole.bins, whole.codes, whole.labels))
+        rows = gradients(parameters, torch.from_numpy(whole.numbers[part]), *codes)
         flat = torch.cat([rows[name].flatten(1) for name in parameters], dim=1).numpy().astype(np.float64)
-        total += clipped(flat * scales, clip, grains).sum(axis=0)
+        total += clipped(flat * scales, clip, grains)[there[part]].sum(axis=0)
     return total
 
 

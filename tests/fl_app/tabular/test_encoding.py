@@ -219,3 +219,16 @@ def test_a_code_that_would_cost_memory_is_refused() -> None:
     largest = str(max(encoding.normalisation.codes[0]))
     with pytest.raises(DataError, match="needs a code, from 1 to"):
         Encoding.from_json(encoding.to_json().replace(f",{largest}]", ",150000000]", 1))
+
+
+def test_rows_stand_in_their_places_whichever_have_labels() -> None:
+    frame = shop(12)
+    encoding = encoding_of(frame)
+    every, _ = encoding.encode(frame).in_place()
+    frame.loc[[0, 5, 11], "bought"] = [None, "perhaps", None]
+    whole, places = encoding.encode(frame).in_place()
+    assert places.tolist() == [1, 2, 3, 4, 6, 7, 8, 9, 10]
+    assert len(whole) == len(frame)
+    for name in ("numbers", "bins", "codes", "labels"):
+        assert_array_equal(getattr(whole, name)[places], getattr(every, name)[places])
+        assert not getattr(whole, name)[[0, 5, 11]].any()

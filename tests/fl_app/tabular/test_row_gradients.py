@@ -84,5 +84,14 @@ def test_a_network_beyond_all_numbers_and_a_table_without_rows_add_nothing() -> 
     with torch.no_grad():
         next(network.parameters()).fill_(float("inf"))
     assert not sum_of_clipped(network, ROWS, np.ones(size), 1.0, GRAINS).any()
-    none = replace(ROWS, **{name: getattr(ROWS, name)[:0] for name in ("numbers", "bins", "codes", "labels")})
+    none = replace(ROWS, **{name: getattr(ROWS, name)[:0] for name in ("numbers", "bins", "codes", "labels", "places")})
     assert_array_equal(sum_of_clipped(moved("linear"), none, np.ones(size), 1.0, GRAINS), np.zeros(size))
+
+
+@pytest.mark.parametrize("kept", [["age", "bought"], ["town", "bought"]], ids=["numbers", "categories"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_table_of_numbers_or_of_categories_alone_has_gradients_too(architecture: str, kept: list[str]) -> None:
+    encoding = encoding_of(FRAME[kept])
+    network = build_network(encoding, architecture, seed=1)
+    size = sum(array.size for array in state_of(network).values())
+    assert sum_of_clipped(network, encoding.encode(FRAME[kept].head(5)), np.ones(size), 1.0, GRAINS).any()
