@@ -144,7 +144,7 @@ def check_budget(owner: Owner, parameters: Parameters, secure: bool, run_cost: R
     """Raise `PolicyRefused`, saying what is left, if the run would exceed the owner's budget by its end.
 
     What the series has spent counts towards the run: a session that is opened anew and a run that is resumed go on
-    with it. Whatever is not foreseen here, a repeated round for instance, is refused at its step.
+    with it. What cannot be foreseen here, such as another run at the same time, is refused at its step.
     """
     cost = cost_of(owner, parameters, secure, run_cost)
     if cost is None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flwr.app import ConfigRecord
 
-from client.app.budget import SPENT, read_detail
+from client.app.budget import SPENT, Charge, Terms, read_detail
 from client.app.ledger import Ledger
 from client.app.main import _honest
 from fl_app.errors import UsageError
@@ -19,6 +19,7 @@ from fl_app.pod.policy import Policy
 from fl_app.privacy.cost import Cost, budget
 from fl_app.secagg.canonical import encode
 from fl_app.secagg.errors import PolicyRefused
+from fl_app.secagg.ledger_protocol import Account
 from fl_app.secagg.messages import Hello
 from tests.adversary.server import Server, assert_refused, refusal_of, vector_in
 from tests.support.pods_in_process import NAMES
@@ -155,15 +156,27 @@ def test_a_second_run_that_exceeds_what_is_left_is_refused(private: Server) -> N
     records.take(private.hello(A), Hello)
 
 
-def test_a_step_that_the_hello_did_not_foresee_is_refused(private: Server) -> None:
-    """Settings that say one round, and five that are asked for: whatever they say, each round is paid for."""
-    bind(private, train=4 * TENTH, rounds=1)
+def test_of_two_runs_at_once_that_each_would_fit_the_steps_beyond_are_refused(private: Server) -> None:
+    """At both hellos nothing is spent yet."""
+    bind(private, rounds=5)
     private.join()
+    other = Charge(8 * TENTH, "training", "", Terms(1.0, 1e-5))
+    private.pods.pods[A].owner.ledger.charging(other).enter_begin(Account("8", "other"), "train", 1, b"L" * 32, b"")
     for round in (1, 2):
         vector_in(private.train(A, private.request(round), None if round == 1 else ()))
     assert_refused(private.train(A, private.request(3), shares=()), "policy", "this step would spend more")
     assert private.pods.pods[A].trained == 2
-    assert spent(private) == 8 * TENTH
+    assert spent(private) == 10 * TENTH
+
+
+def test_more_rounds_than_the_settings_say_are_refused(private: Server) -> None:
+    """Five are declared to the protocol, and two are paid for."""
+    bind(private, rounds=2)
+    private.join()
+    for round in (1, 2):
+        vector_in(private.train(A, private.request(round), None if round == 1 else ()))
+    assert_refused(private.train(A, private.request(3), shares=()), "policy", "lost and asked again")
+    assert spent(private) == 2 * TENTH
 
 
 def test_a_step_is_spent_before_anything_is_computed_and_stays_so(private: Server) -> None:
