@@ -21,6 +21,7 @@ NOT_RUN: dict[tuple[str, str], int] = {
 RUN_BY = {
     "README.md": "tests/pages/test_pages.py",
     DEPLOYMENT: "tests/processes/test_deployment_page.py",
+    "docs/modeller.md": "tests/pages/test_pages.py",
     "examples/linear_regression.py": "tests/strategies/test_secure_aggregation.py",
     "examples/followed_regression.py": "tests/strategies/test_replicated_aggregation.py",
     "examples/training_a_model_on_two_pods.py": "tests/pages/test_tutorial.py",
