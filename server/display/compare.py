@@ -48,9 +48,10 @@ def _figures(results: Sequence[Results]) -> dict[str, list[Any]]:
 
 
 def draw(runs: Sequence[RunDirectory]) -> bytes:
-    """Draw AUC and loss by round, on the validation rows of each run's pods, a line for each run; PNG.
+    """Draw AUC and loss by round, a line for each run; PNG.
 
-    Of a private run, whose last round alone is evaluated, that is a point.
+    They are those on the validation rows of each run's pods. If one of the runs is private, of which pods evaluate the
+    last round alone, they are those on the public test file, so far as all have them.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -58,16 +59,21 @@ def draw(runs: Sequence[RunDirectory]) -> bytes:
 
     from server.display.report.plots import LOOK, SIZE, line, png
 
+    found = [run.results() for run in runs]
+    public = any(one.private for one in found) and all(any(entry.test for entry in one.rounds) for one in found)
     with rc_context(LOOK):
         figure = Figure(figsize=(2 * SIZE[0], SIZE[1]), layout="constrained")
         for axes, metric in zip(figure.subplots(1, len(DRAWN)), DRAWN, strict=True):
-            for position, (run, results) in enumerate(zip(runs, [run.results() for run in runs], strict=True)):
-                points = [(entry.round, getattr(entry, metric)) for entry in results.evaluated]
+            for position, (run, results) in enumerate(zip(runs, found, strict=True)):
+                points = [
+                    (entry.round, getattr(entry.test if public else entry, metric, None))
+                    for entry in (results.rounds if public else results.evaluated)
+                ]
                 defined = [(number, value) for number, value in points if value is not None]
                 epsilon = results.privacy.epsilon if results.privacy else None
                 name = run.name if epsilon is None else f"{run.name}, epsilon {epsilon:g}"
                 line(axes, [x for x, _ in defined], [y for _, y in defined], name, position)
-            axes.set(xlabel="round", ylabel=f"{metric}, validation rows")
+            axes.set(xlabel="round", ylabel=f"{metric}, {'public test file' if public else 'validation rows'}")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.legend()
         return png(figure)

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from fl_app.privacy.accounting import epsilon_of, rho_of
+from fl_app.privacy.plan import rounds_for
 from fl_app.privacy.settings import MOST_DELTA
 from tests.pages.blocks import ROOT
 
@@ -53,3 +54,9 @@ def test_what_runs_and_rows_cost_together() -> None:
         # Two rows move a sum twice as far, which costs four times as much (Bun and Steinke 2016, on groups).
         for cell, times in ((two, 2), (four, 4), (person, 4)):
             assert number(cell) == pytest.approx(epsilon_of(times * rho, MOST_DELTA), rel=5e-3)
+
+
+def test_how_many_rounds_there_are() -> None:
+    for page in ("privacy.md", "modeller.md"):
+        text = " ".join((ROOT / "docs" / page).read_text("utf-8").split())
+        assert f"{rounds_for(4.99)} rounds, or {rounds_for(5)} from an epsilon of 5 on" in text

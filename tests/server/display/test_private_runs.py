@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from fl_app.config import RunConfig
@@ -20,6 +21,7 @@ from server.display.compare import compare, draw
 from server.display.privacy_told import noise_told, privacy_line
 from server.display.progress import Progress, results_table
 from server.display.report import write_report
+from server.display.report.plots import png
 from server.display.rows_told import rows_told
 from server.modeller.callbacks import Callback, Callbacks, Run
 from tests.server.display.test_report import Page, run_with, two_classes
@@ -155,7 +157,16 @@ def test_a_run_without_privacy_says_so_on_its_page(tmp_path: Path) -> None:
     assert noise_told(Results.model_validate(results).rounds[-1]) == ""
 
 
-def test_runs_are_compared_by_their_privacy_too(tmp_path: Path) -> None:
+def test_runs_are_compared_by_their_privacy_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = set[tuple[str, int]]()
+
+    def kept(figure: Figure) -> bytes:
+        (axes, _) = figure.axes
+        drawn.update((axes.get_ylabel(), len(line.get_xdata())) for line in axes.lines)  # type: ignore[arg-type]
+        return png(figure)
+
+    monkeypatch.setattr("server.display.report.plots.png", kept)
+
     def made(place: str, results: Results, **settings: Any) -> RunDirectory:
         config = RunConfig(
             pods=("a", "b", "c"), datastructure=DataStructure(target="t"), local_epochs=1, rounds=ROUNDS, **settings
@@ -173,6 +184,10 @@ def test_runs_are_compared_by_their_privacy_too(tmp_path: Path) -> None:
     ]
     assert found["figures"]["auc, pods' test rows, deviation by noise"] == [0.0042, None]
     assert draw(runs).startswith(b"\x89PNG")
+    assert drawn == {("auc, validation rows", 1), ("auc, validation rows", 3)}  # the last round alone; all three
+    drawn.clear()
+    draw([runs[0], made("3", private(public=True), privacy=PRIVACY)])
+    assert drawn == {("auc, public test file", ROUNDS)}
     assert "privacy" not in compare([runs[1], runs[1]])["figures"]
 
 

@@ -91,6 +91,8 @@ def test_it_tells_what_a_private_run_promised() -> None:
     assert "| num_examples | 1,234 ± 12 |" in text
     for wrong in ("Federated averaging", "is not differential privacy", "batches of", "With two pods"):
         assert wrong not in text
+    figures = card(carried, Path("m.onnx"), {"final": {"auc": 0.5}, "positive": "yes"}).split("## Figures")[1]
+    assert "|\n\nf1, recall and precision are of class" in figures  # no row of the table
     bare = told(model_of(shop()), privacy={"epsilon": 3.0, "delta": 1e-5})
     assert "what that promised is in the run's results.json" in bare
     assert "is not differential privacy" not in bare
