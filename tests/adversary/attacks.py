@@ -18,6 +18,8 @@ LEDGER, ENTRIES, MASKED, WIRE = (
 )
 CALL, RULES = "client/app/call.py", "client/app/policy_checks.py"
 BUDGET, COST = "client/app/budget.py", "fl_app/privacy/cost.py"
+PLAN, GRADIENTS, ANSWERS = "fl_app/privacy/plan.py", "fl_app/tabular/row_gradients.py", "client/app/private_answers.py"
+RELIED, RUN_PLAN, CONFIG = "fl_app/replica/private.py", "fl_app/run_plan.py", "fl_app/config.py"
 APP, FOLLOWER, RULE = "client/app/main.py", "client/app/follower.py", "fl_app/replica/rule.py"
 
 
@@ -83,6 +85,10 @@ def _replica(line: str, how: str, test: str, check: Check) -> Attack:
     return Attack(line, how, f"test_replica.py::{test}", check)
 
 
+def _private(how: str, test: str, check: Check) -> Attack:
+    return Attack(TELLS, how, f"privacy/{test}", check)
+
+
 LINES = (
     "key swapped by the server",
     "learning rate, columns or scale changed for some pods only",
@@ -117,6 +123,7 @@ ORACLE = "a pod made to fail again and again"
 FEW = "a sum that speaks about few rows"
 DEAR = "more than the owner's privacy budget"
 TOLD = "a question that the pod has not followed"
+TELLS = "a private run that tells more of a row than it says"
 
 ATTACKS: tuple[Attack, ...] = (
     # -- hello and roster
@@ -669,6 +676,50 @@ ATTACKS: tuple[Attack, ...] = (
     _hostile(FEW, "noise that is drawn anew in each run",
              "test_noise.py::test_runs_without_number_tell_no_more_than_one",
              Check("client/app/repeated_noise.py", "repeatedly_noised", "_stream(secret, MOMENTS, *about)", "None")),
+    # -- private runs
+    _private("half the noise, seen by an audit",
+             "test_audit.py::test_what_a_run_tells_of_a_row_is_no_more_than_it_claims",
+             Check(PLAN, "_noise", "2 * rho", "8 * rho")),
+    _private("shares that are half of the noise together",
+             "test_noise.py::test_without_a_colluding_pods_share_or_a_lost_pods_the_noise_is_still_all_that_was_promised[statistics]",
+             Check(PLAN, "Noise.share", "-(-self.variance // honest)", "-(-self.variance // (2 * honest))")),
+    _private("a pod that colludes, where all that answer are relied on",
+             "test_noise.py::test_whoever_answers_the_shares_relied_on_are_as_much_noise_as_was_promised[2]",
+             Check(RELIED, "relied_on", "answering - 1", "answering")),
+    _private("more pods relied on than an owner says",
+             "test_noise.py::test_whoever_answers_the_shares_relied_on_are_as_much_noise_as_was_promised[5]",
+             Check(RELIED, "relied_on", "min([answering - 1, *(declared[pod] for pod in pods)])", "answering - 1")),
+    _private("a pod that declares to rely on none",
+             "test_noise.py::test_a_pod_that_declares_nonsense_makes_more_noise_and_not_less[-5]",
+             Check(RELIED, "relied_on", "max(1, min([answering - 1, *(declared[pod] for pod in pods)]))",
+                   "min([answering - 1, *(declared[pod] for pod in pods)])")),
+    _private("rows whose gradients are not clipped", "test_sensitivity.py::test_the_bounds_are_reached",
+             Check(GRADIENTS, "sum_of_clipped", "clipped(flat * scales, clip, grains)",
+                   "np.trunc(np.nan_to_num(flat * scales) * grains).astype(np.int64)")),
+    _private("a network that makes one row's gradient hang on how many others there are",
+             "test_sensitivity.py::test_what_a_row_adds_does_not_depend_on_how_many_others_there_are[100000000.0]",
+             Check(GRADIENTS, "sum_of_clipped", "encoded.in_place()", "(encoded, np.arange(len(encoded)))")),
+    _private("a row that is counted as missing once it is blank", "test_sensitivity.py::test_a_blank_row_is_in_no_sum",
+             Check(ANSWERS, "statistics", "codes_of(training, target) >= FIRST_VALUE",
+                   "codes_of(training, target) >= 0")),
+    _private("a row of a loss beyond the cap", "test_sensitivity.py::test_the_bounds_are_reached",
+             Check(ANSWERS, "evaluation", "MAX_PRIVATE_LOSS", "16.0")),
+    _private("a second evaluation in a session", "test_whole_run.py::test_a_session_may_not_declare_another_evaluation",
+             Check(RUN_PLAN, "evaluations", "1 if config.privacy else MAX_EVALUATIONS", "MAX_EVALUATIONS")),
+    _private("a hello that tells whether held-out rows are enough",
+             "test_whole_run.py::test_a_hello_does_not_tell_whether_held_out_rows_are_enough",
+             Check(APP, "declared_by", "not config.privacy", "True")),
+    _private("weights that are numbers of rows", "test_whole_run.py::test_nothing_stands_beside_a_rounds_sum",
+             Check(CONFIG, "RunConfig.aggregation", "'equal'", "'examples'")),
+    _private("noise of one pod, in the clear",
+             "test_whole_run.py::test_settings_whose_noise_would_not_hold_are_none[in the clear]",
+             Check(CONFIG, "Training._consistent", "needs secure aggregation")),
+    _private("a field in which noise is rounded off",
+             "test_whole_run.py::test_settings_whose_noise_would_not_hold_are_none[rounded]",
+             Check(CONFIG, "RunConfig._whole", "needs the field 2^61-1")),
+    _private("a run that is resumed with a smaller max_weight",
+             "test_whole_run.py::test_a_pod_with_more_rows_than_a_resumed_run_allows_is_not_told_by_its_sums",
+             Check(APP, "encoded_rows", "check_size(")),
     # -- what a pod would have to believe
     _replica(TOLD, "settings that nobody binds", "test_a_verified_session_that_binds_no_settings_is_refused",
              Check(FOLLOWER, "Follower.of", "must bind the settings")),
