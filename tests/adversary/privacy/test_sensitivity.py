@@ -1,11 +1,11 @@
 """No row moves a sum by more than the plan pays for, whatever its values and whatever the network."""
 
+import itertools
 import math
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -125,18 +125,16 @@ def cancelling(scale: float) -> torch.nn.Module:
     return made
 
 
-@pytest.mark.parametrize("scale", [1e4, 1e8])
-def test_what_a_row_adds_does_not_depend_on_how_many_others_there_are(scale: float) -> None:
+def test_what_a_row_adds_does_not_depend_on_how_many_others_there_are() -> None:
     """Products of matrices of another shape are rounded otherwise, and a network can make much of a last bit."""
-    of, rows, made = plan(), people(3, 2).to_dict("records"), cancelling(scale)
-    blank = dict(BLANK)
+    of, rows, blank = plan(), people(5, 2).to_dict("records"), dict(BLANK)
     with no_noise():
-        for answer in (gradient, evaluation):
+        for made, answer in itertools.product([cancelling(scale) for scale in (1e2, 1e4, 1e6)], (gradient, evaluation)):
             alone = [
                 answer(of, table([row if at == place else blank for at, row in enumerate(rows)]), made)
-                for place in range(3)
+                for place in range(5)
             ]
-            for shown in ([0, 1, 2], [0, 1], [1, 2]):
+            for shown in ([0, 1, 2, 3, 4], [0, 1, 2], [1, 4]):
                 kept = [row if at in shown else blank for at, row in enumerate(rows)]
                 total = answer(of, table(kept), made)
                 for name, values in total.items():
