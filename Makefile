@@ -18,7 +18,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/fl-app demo --prepare
 	touch $(READY)
 
-test: lint types docs unit processes notebook  ## everything that CI runs
+test:  ## everything that CI runs
+	$(MAKE) -j2 lint types docs
+	$(MAKE) unit
+	$(MAKE) -j2 processes notebook
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -28,17 +31,17 @@ types: $(READY)
 	$(BIN)/mypy
 
 unit: $(READY)  ## tests that start no Flower process
-	$(BIN)/python -m pytest -m "not processes and not mutations" -n 2 --dist loadfile
-	$(BIN)/python -m pytest -m mutations
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not processes and not mutations" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m mutations tests/adversary
 
 processes: $(READY)  ## tests on real Flower processes
-	$(BIN)/python -m pytest -m processes -n 2 --dist load --maxschedchunk 1
+	$(BIN)/python -m pytest -m processes -n 3 --dist load --maxschedchunk 1
 
 docs: $(READY)  ## the documentation as a site in build/docs, which needs no network
 	$(BIN)/python -m sphinx -W --keep-going -q -E docs build/docs
 
 notebook: $(READY)  ## execute the notebook
-	$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 --timeout=900 notebooks
+	$(BIN)/python -m pytest -p nbmake --nbmake --nbmake-timeout=600 --timeout=900 notebooks
 
 outputs: $(READY)  ## execute the notebook, and keep its outputs in it
 	$(BIN)/python scripts/execute_notebook.py

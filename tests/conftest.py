@@ -6,6 +6,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.support.memory import place_in_memory
+
+# pytest's own variable for where every tmp_path lies, which the workers of xdist are told too.
+if place := place_in_memory():
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(place))
+
 # No deadline, for machines of any speed; in CI the same examples each time, elsewhere new ones.
 settings.register_profile("fl-app", deadline=None, max_examples=60, derandomize="CI" in os.environ)
 settings.load_profile("fl-app")

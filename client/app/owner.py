@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -137,6 +138,7 @@ def owner_of(
     )
 
 
+@cache
 def installed() -> tuple[str, ...]:
     """Return the versions that the pod's site has installed, of this product and of Flower."""
     return tuple(f"{package} {version(package)}" for package in ("fl-app", "flwr"))

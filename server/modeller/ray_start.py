@@ -3,6 +3,10 @@
 Ray gives each of its two servers 30 seconds to start, which no setting changes. Two wait loops of Ray 2.x are therefore
 replaced while it starts; if a later Ray no longer passes through them its own limits hold again, and
 test_ray_takes_longer_to_start_than_it_would_wait_itself fails.
+
+Of Ray's servers two serve clusters and browsers alone, the autoscaler's monitor and the dashboard, of which a part runs
+even without the dashboard. No setting leaves them out, so they are replaced as well: starting them takes as much of the
+processor as a pod of a short run does.
 """
 
 import logging
@@ -55,7 +59,7 @@ def start_ray(scratch: Path, num_cpus: int, limits: tuple[float, ...] = (FIRST_L
     os.chdir(scratch)
     for limit in limits:
         try:
-            with _patience(scratch, limit):
+            with _patience(scratch, limit), _needed_servers_only():
                 ray.init(
                     num_cpus=num_cpus,
                     object_store_memory=_OBJECT_STORE,
@@ -93,6 +97,22 @@ def _patience(scratch: Path, limit: float) -> Iterator[None]:
         yield
     finally:
         services_module.get_node, node_module.wait_for_persisted_port = get_node, wait_for_port
+
+
+@contextmanager
+def _needed_servers_only() -> Iterator[None]:
+    """Have Ray start neither the monitor of its autoscaler nor what is left of its dashboard."""
+    from ray._private import node, services
+
+    internals: Any = (node.Node, services)
+    head, services_module = internals
+    start_monitor, start_api_server = head.start_monitor, services_module.start_api_server
+    head.start_monitor = lambda self: None
+    services_module.start_api_server = lambda *arguments, **more: (None, None)  # as where it could not be started
+    try:
+        yield
+    finally:
+        head.start_monitor, services_module.start_api_server = start_monitor, start_api_server
 
 
 def _retried(ask: Callable[[], Any], scratch: Path, limit: float) -> Any:

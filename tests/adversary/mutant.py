@@ -4,6 +4,7 @@ Each line of standard input is a JSON list: the directory of a copy, and the tes
 child imports the copy and runs them, and one line of JSON on standard output says what became of them.
 """
 
+import gc
 import json
 import os
 import sys
@@ -15,7 +16,9 @@ sys.path.pop(0)  # this file's own directory
 import flwr.clientapp
 import flwr.serverapp.strategy  # noqa: F401
 import hypothesis  # noqa: F401
+import pydantic.root_model  # noqa: F401
 import pytest
+from cryptography.hazmat.primitives import hpke  # noqa: F401
 
 
 class Record:
@@ -41,7 +44,9 @@ def run(directory: str, tests: list[str]) -> dict[str, Any]:
     """Run tests of the copy in ``directory``; in a process that has imported nothing of the code before."""
     os.chdir(directory)
     sys.path.insert(0, directory)
-    sys.dont_write_bytecode = True  # the next copy's source may have the same size and time
+    # What is compiled here is found by the next: the code by its hash, for a check is taken out of a file within the
+    # second in which it was written; pytest's own copies of the tests by their time, for no attack changes a test.
+    sys.dont_write_bytecode = False
     import client
     import fl_app
     import tests as copied
@@ -57,6 +62,7 @@ def run(directory: str, tests: list[str]) -> dict[str, Any]:
 
 def main() -> None:
     """Serve until standard input ends."""
+    gc.freeze()  # no child looks through what is imported here
     for line in sys.stdin:
         directory, tests = json.loads(line)
         reader, writer = os.pipe()

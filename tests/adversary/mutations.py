@@ -5,24 +5,29 @@
     python -m tests.adversary.mutations
 """
 
+import compileall
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from py_compile import PycInvalidationMode
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.adversary.attacks import ATTACKS, Attack
 from tests.adversary.checks import ROOT
+from tests.support.memory import place_in_memory
 
 _HERE = "tests/adversary"
 _COPIED = ("fl_app", "client", "strategies", "server", "tests", "pyproject.toml")
+_R = TypeVar("_R")
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.csv.gz", "test_mutations.py")
 
 
@@ -46,8 +51,11 @@ class Copy:
                 shutil.copytree(source, directory / name, ignore=_LEFT_OUT)
             else:
                 shutil.copy(source, directory / name)
+        # Compiled once for all attacks; by its hash, as a changed source may have the original's size and time.
+        compileall.compile_dir(directory, quiet=1, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
         command = [sys.executable, str(ROOT / _HERE / "mutant.py")]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # copies side by side would wait for each other's threads
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=alone)
 
     def close(self) -> None:
         """End the process."""
@@ -85,24 +93,27 @@ class Copy:
 
 def run_all(attacks: Sequence[Attack] = ATTACKS, jobs: int = 2) -> list[Result]:
     """Try every attack out; raises `RuntimeError` if a test fails with all checks in place."""
-    with tempfile.TemporaryDirectory(prefix="mutations-") as directory, ExitStack() as open_copies:
+    place = place_in_memory()
+    with tempfile.TemporaryDirectory(prefix="mutations-", dir=place) as directory, ExitStack() as open_copies:
         copies: SimpleQueue[Copy] = SimpleQueue()
         for number in range(jobs):
             copies.put(copy := Copy(Path(directory) / str(number)))
             open_copies.callback(copy.close)
-        outcome = copy.run(*sorted({attack.test for attack in attacks}))
-        if outcome["asserted"] or outcome["errors"] or not outcome["passed"]:
-            raise RuntimeError(f"tests fail with every check in place: {outcome}")
 
-        def one(attack: Attack) -> Result:
+        def free(work: Callable[[Copy], _R]) -> _R:
             copy = copies.get()
             try:
-                return copy.try_out(attack)
+                return work(copy)
             finally:
                 copies.put(copy)
 
         with ThreadPoolExecutor(jobs) as pool:
-            return list(pool.map(one, attacks))
+            tests = sorted({attack.test for attack in attacks})
+            parts = [tests[number::jobs] for number in range(min(jobs, len(tests)))]
+            for outcome in pool.map(lambda part: free(lambda copy: copy.run(*part)), parts):
+                if outcome["asserted"] or outcome["errors"] or not outcome["passed"]:
+                    raise RuntimeError(f"tests fail with every check in place: {outcome}")
+            return list(pool.map(lambda attack: free(lambda copy: copy.try_out(attack)), attacks))
 
 
 def table(results: Sequence[Result]) -> str:

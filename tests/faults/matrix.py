@@ -25,6 +25,7 @@ from fl_app.flower.names import HELLO_MESSAGE, MASKED_TRAIN, ROSTER_MESSAGE, UNM
 from fl_app.secagg.roster import default_threshold
 from strategies import Aggregation, Count, Hooks, Mean, Round, SecureAggregation, Timing
 from tests.faults.grid import FaultyGrid, Killed
+from tests.support.memory import place_in_memory
 from tests.support.pods_in_process import NAMES, SIZE, Pods, exact_mean
 
 COHORTS = (2, 3, 4, 5, 10)
@@ -131,8 +132,7 @@ def _on(
 
 def run(cell: Cell) -> Outcome:
     """Run a cell in this process."""
-    memory = Path("/dev/shm")  # noqa: S108  ledgers are synchronous: on a disk they take most of the time
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as directory:
+    with tempfile.TemporaryDirectory(dir=place_in_memory()) as directory:
         return _Trial(cell, Path(directory)).outcome()
 
 

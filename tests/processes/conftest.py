@@ -1,8 +1,8 @@
-"""The order of the tests on real processes, which run two at a time."""
+"""The order of the tests on real processes, which run three at a time."""
 
 import pytest
 
-# The longest first, so that both processes of tests end at about the same time.
+# The longest first, so that all processes of tests end at about the same time.
 LONGEST = (
     "test_killed_pods",
     "test_runs_that_ended_too_early_are_resumed",

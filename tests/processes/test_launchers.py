@@ -289,6 +289,9 @@ def test_a_simulation_that_is_stopped(
 ) -> None:
     simulation = simulate(toy, run_dir, linger=True)
     wait_until((run_dir / "results.json").exists)
+    programs = {Path(word).name for process in marked() for word in command_of(process)}
+    assert "raylet" in programs
+    assert not programs & {"monitor.py", "dashboard.py"}, "servers that no simulation needs"
     (scratch,) = {word for process in marked() for word in command_of(process) if "/fl-app-" in word[:16]}
     simulation.stop()
     assert marked() == []
