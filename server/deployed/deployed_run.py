@@ -81,7 +81,7 @@ class DeployedRun:
             RUN_DIRECTORY_VARIABLE: str(run_dir.resolve()),
         }
         handover, told = os.pipe()
-        with os.fdopen(told, "w") as pipe:
+        with os.fdopen(told, "wb", buffering=0) as pipe:  # a buffer would be written once more when it is closed
             try:
                 self._process = GuardedProcess(
                     _serverapp(self._federation, self._app, handover),
@@ -94,7 +94,7 @@ class DeployedRun:
             try:
                 self._run = self._submit()
                 with suppress(BrokenPipeError):  # a process that has ended already is noticed by `wait`
-                    print(self._run, file=pipe, flush=True)
+                    pipe.write(f"{self._run}\n".encode())
             except BaseException:
                 self.stop()
                 raise

@@ -70,6 +70,7 @@ def script(directory: Path, name: str, text: str) -> Path:
     return path
 
 
+@pytest.mark.simulation
 def test_ray_takes_longer_to_start_than_it_would_wait_itself(simulated: SimulatedFederation, tmp_path: Path) -> None:
     slow = script(tmp_path, "slow-raylet", f'sleep 35; exec {ray_services.RAYLET_EXECUTABLE} "$@"')
     in_every_child(tmp_path, f"import ray._private.services as s; s.RAYLET_EXECUTABLE = {str(slow)!r}")
@@ -78,6 +79,7 @@ def test_ray_takes_longer_to_start_than_it_would_wait_itself(simulated: Simulate
     assert run.results().status == "completed"
 
 
+@pytest.mark.simulation
 def test_ray_starts_at_the_second_attempt_only(simulated: SimulatedFederation, tmp_path: Path) -> None:
     first = tmp_path / "first"
     once = f'[ -e {first} ] || {{ : >{first}; exit 3; }}; exec {ray_services.RAYLET_EXECUTABLE} "$@"'
@@ -89,6 +91,7 @@ def test_ray_starts_at_the_second_attempt_only(simulated: SimulatedFederation, t
     assert "is started again" in (run.path / FLOWER_LOG).read_text()
 
 
+@pytest.mark.simulation
 def test_ray_never_starts(simulated: SimulatedFederation, tmp_path: Path) -> None:
     hangs = script(tmp_path, "hanging-raylet", "sleep 1000")
     in_every_child(
@@ -104,6 +107,7 @@ def test_ray_never_starts(simulated: SimulatedFederation, tmp_path: Path) -> Non
     assert FLOWER_LOG in error
 
 
+@pytest.mark.simulation
 def test_ray_s_own_last_words_are_told(simulated: SimulatedFederation, tmp_path: Path) -> None:
     says = "for word; do case $word in --stderr_filepath=*) echo 'libnothing.so: no such file' >${word#*=};; esac; done"
     broken = script(tmp_path, "broken-raylet", f"{says}; exit 127")
@@ -111,6 +115,7 @@ def test_ray_s_own_last_words_are_told(simulated: SimulatedFederation, tmp_path:
     assert "Ray's raylet ended while it started: libnothing.so" in failure(simulated, settings())
 
 
+@pytest.mark.simulation
 def test_a_machine_without_memory(simulated: SimulatedFederation, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_memory_usage_threshold", "0.001")
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
@@ -119,6 +124,7 @@ def test_a_machine_without_memory(simulated: SimulatedFederation, monkeypatch: p
     assert FLOWER_LOG in error
 
 
+@pytest.mark.simulation
 def test_the_error_of_a_pod_whose_table_is_gone(simulated: SimulatedFederation, tmp_path: Path) -> None:
     (tmp_path / "north.csv").unlink()
     error = failure(simulated, settings())
@@ -126,12 +132,14 @@ def test_the_error_of_a_pod_whose_table_is_gone(simulated: SimulatedFederation, 
     assert "north.csv" in error
 
 
+@pytest.mark.simulation
 def test_the_error_of_a_pod_that_cannot_tell_its_name(simulated: SimulatedFederation) -> None:
     (simulated.home / "pods" / "south" / "identity.key").unlink()
     error = failure(simulated, settings())
     assert "south/identity.key: no identity key; `fl-app pod keygen` makes one" in error
 
 
+@pytest.mark.simulation
 def test_a_server_app_that_cannot_be_imported(simulated: SimulatedFederation, tmp_path: Path) -> None:
     (tmp_path / "broken_server.py").write_text(BROKEN_SERVER)
     error = failure(simulated, settings(), Simulation("broken_server:app"))
@@ -149,6 +157,7 @@ class Killed(Simulation):
         return super().wait(seconds)
 
 
+@pytest.mark.simulation
 def test_a_run_that_is_killed(simulated: SimulatedFederation) -> None:
     assert "killed by SIGKILL; the system does so when memory runs out" in failure(simulated, settings(), Killed())
 
@@ -209,6 +218,13 @@ def test_a_process_that_cannot_start(superlink: str, tmp_path: Path, monkeypatch
     process = serve(superlink, tmp_path)
     broken = [sys.executable, "-c", "raise OSError('no process today')"]
     monkeypatch.setattr("server.deployed.deployed_run._serverapp", lambda *_: broken)
+    submit = DeployedRun._submit
+
+    def submit_late(run: DeployedRun) -> int:
+        wait_until(lambda: run._process is not None and run._process.poll() is not None)
+        return submit(run)
+
+    monkeypatch.setattr(DeployedRun, "_submit", submit_late)
     try:
         federation = deployed(superlink)
         error = failure(federation, settings(), DeployedRun(federation, app=toy(tmp_path, BROKEN_SERVER)))
