@@ -1,12 +1,15 @@
 """Settings and fixtures that all tests share."""
 
 import os
+from collections.abc import Generator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from tests.support.memory import place_in_memory
+from tests.support.slots import slot
 
 # pytest's own variable for where every tmp_path lies, which the workers of xdist are told too.
 if place := place_in_memory():
@@ -15,6 +18,13 @@ if place := place_in_memory():
 # No deadline, for machines of any speed; in CI the same examples each time, elsewhere new ones.
 settings.register_profile("fl-app", deadline=None, max_examples=60, derandomize="CI" in os.environ)
 settings.load_profile("fl-app")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # before the test's time-out begins
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let two simulations start at a time: Ray gives up where its helpers take more than 15 seconds to start."""
+    with slot("simulation", 2) if item.get_closest_marker("simulation") else nullcontext():
+        return (yield)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ mkdir .venv && ln -s {SCRIPTS} .venv/bin && touch .venv/.ready
 """A git hook that gives a clone the environment of these tests: that installing works, `make setup` has shown."""
 
 
+@pytest.mark.simulation
 def test_the_readme_and_then_the_quick_start(tmp_path: Path) -> None:
     walk = newcomer(tmp_path)
     walk.follow("README.md")
@@ -43,6 +44,7 @@ def test_the_readme_and_then_the_quick_start(tmp_path: Path) -> None:
     assert {name for name in files if f"`{name}`" not in reference} == set()
 
 
+@pytest.mark.simulation
 def test_the_modellers_page(tmp_path: Path) -> None:
     for seed, name in enumerate(("north", "south", "public")):
         table(3000, seed).to_csv(tmp_path / f"{name}.csv", index=False)

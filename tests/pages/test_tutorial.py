@@ -41,6 +41,7 @@ def python(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.processes
+@pytest.mark.simulation
 def test_the_tutorial_runs_as_it_is_written(tmp_path: Path) -> None:
     done = python(tmp_path, str(TUTORIAL))
     assert done.returncode == 0, done.stderr

@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.timeout(900)]
 QUICK = ("--rounds", "2", "--local-steps", "20", "--optimizer", "SGD", "--lr", "0.05")
 
 
+@pytest.mark.simulation
 def test_a_deployment_trains_the_model_of_the_simulation(tmp_path: Path) -> None:
     with parties(tmp_path / "dep", audit=True) as made:
         for name in CENSUS:

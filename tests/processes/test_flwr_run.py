@@ -36,6 +36,7 @@ def offline() -> list[str]:
     return prefix if works else ["env", "https_proxy=http://127.0.0.1:9", "http_proxy=http://127.0.0.1:9"]
 
 
+@pytest.mark.simulation
 def test_flwr_run_completes_without_a_network(tmp_path: Path) -> None:
     user = Party(tmp_path / "user")
     checkout = tmp_path / "fl-app"

@@ -256,6 +256,7 @@ def simulate(toy: Path, run_dir: Path, **config: Any) -> Simulation:
 
 
 @pytest.mark.processes
+@pytest.mark.simulation
 def test_a_simulation(
     toy: Path, run_dir: Path, marked: Callable[[], list[int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,6 +274,7 @@ def test_a_simulation(
 
 
 @pytest.mark.processes
+@pytest.mark.simulation
 def test_a_simulation_whose_server_fails(toy: Path, run_dir: Path, marked: Callable[[], list[int]]) -> None:
     assert simulate(toy, run_dir, fail=True).wait(240) == 1
     assert "ValueError: the toy fails as it was told to" in (run_dir / FLOWER_LOG).read_text()
@@ -284,6 +286,7 @@ def command_of(process: int) -> list[str]:
 
 
 @pytest.mark.processes
+@pytest.mark.simulation
 def test_a_simulation_that_is_stopped(
     toy: Path, run_dir: Path, marked: Callable[[], list[int]], capfd: pytest.CaptureFixture[str]
 ) -> None:

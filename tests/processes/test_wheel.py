@@ -85,6 +85,7 @@ def test_the_bill_of_materials_names_what_an_installation_runs_and_no_tool_of_de
     assert all({entry["ref"], *entry.get("dependsOn", ())} <= references for entry in bill["dependencies"])
 
 
+@pytest.mark.simulation
 def test_the_demonstration_runs_from_the_wheel(dist: Path, tmp_path: Path) -> None:
     (wheel,) = dist.glob("*.whl")
     installed = tmp_path / "installed"
