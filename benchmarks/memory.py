@@ -129,10 +129,13 @@ def _server(elements: int, pods: int, prime: int) -> tuple[int, int]:
     return _measured(work), layout.length * layout.field.dtype.itemsize
 
 
-def _reply(layout: Layout) -> RecordDict:
-    """Return the reply of a pod whose update is 0; its masks cancel, so that any number of it can be summed."""
+def _reply(layout: Layout, *seeds: bytes) -> RecordDict:
+    """Return the reply of a pod whose update is 0; without masks, so that any number of it can be summed.
+
+    Flower takes pieces that are alike for one, so what it does is measured under the masks of ``seeds``.
+    """
     values: Any = {"update": np.broadcast_to(np.float32(0), layout.length - layout.blocks - 2)}
-    return records.put_vector(RecordDict(), mask(layout, Encoder(layout, 1, values), [], []))
+    return records.put_vector(RecordDict(), mask(layout, Encoder(layout, 1, values), seeds, []))
 
 
 def _flower_pod(elements: int, pods: int, prime: int) -> tuple[int, int]:
@@ -141,7 +144,7 @@ def _flower_pod(elements: int, pods: int, prime: int) -> tuple[int, int]:
     from flwr.supercore.inflatable.inflatable_utils import push_objects
 
     layout = _layout(elements, pods, prime)
-    content = _reply(layout)
+    content = _reply(layout, bytes(32))
     seen = _measured(lambda: push_objects(get_all_nested_objects(content), lambda _, __: None))
     return seen, layout.length * layout.field.dtype.itemsize
 
@@ -152,7 +155,7 @@ def _flower_server(elements: int, pods: int, prime: int) -> tuple[int, int]:
     from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 
     layout = _layout(elements, pods, prime)
-    content = _reply(layout)
+    content = _reply(layout, bytes(32))
     pieces = {number: part.deflate() for number, part in get_all_nested_objects(content).items()}
     name = content.object_id
     del content

@@ -47,6 +47,8 @@ def test_memory_is_within_its_bounds() -> None:
     vectors = {row["part"]: row["vectors"] for row in json.loads(done.stdout)["measured"]}
     assert vectors["pod"] <= 1.25
     assert vectors["server"] <= 2.5
+    # As it comes, cut out of what came, and joined; fewer if Flower took pieces that are alike for one.
+    assert vectors["flower-server"] >= 2.5
 
 
 def test_cohorts_give_what_server_and_pods_do() -> None:
