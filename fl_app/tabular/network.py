@@ -43,7 +43,7 @@ class Categories(nn.Module):
     def embed(self, codes: Tensor) -> Tensor:
         """Embed each code apart: float [n, c, width]."""
         if not codes.shape[1]:  # of no columns torch finds no gradients of single rows
-            return self.table.weight.new_zeros((len(codes), 0, self.table.embedding_dim))
+            return self.table.weight.new_zeros((codes.shape[0], 0, self.table.embedding_dim))  # len() is a constant in exports
         embedded: Tensor = self.table(codes + self.offsets)
         return embedded
 
