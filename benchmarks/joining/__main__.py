@@ -1,5 +1,6 @@
 """``python -m benchmarks.joining``, which ``make study`` calls: train the study's rows, and write docs/study.md.
 
+The private runs of `benchmarks.privacy` are a section of the same page.
 Rows are saved as they finish, so a study that was interrupted goes on where it stopped. ``--jobs 2`` trains two rows
 at a time; what a row gives does not depend on it.
 """
@@ -17,6 +18,8 @@ from benchmarks.children import CHECKOUT
 from benchmarks.joining import page, plots
 from benchmarks.joining.rows import Row, measure
 from benchmarks.joining.study import SMALL, STUDY
+from benchmarks.privacy.entries import read, train_missing
+from benchmarks.privacy.page import section, write_picture
 from fl_app.cli import main
 from fl_app.system.files import replace_file
 
@@ -37,7 +40,7 @@ Entry = dict[str, Any]
 @click.option("--small", is_flag=True, help="Train one small row and print it as JSON; write nothing.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Rows trained at a time.")
 def study(output: Path, page_only: bool, small: bool, jobs: int) -> None:
-    """Measure what joining pods is worth: train the rows that OUTPUT/study/results.json lacks, and write the page."""
+    """Measure what joining pods is worth: train what OUTPUT/study/*.json lack, and write the page."""
     if small:
         click.echo(json.dumps(measure(SMALL)))
         return
@@ -49,8 +52,10 @@ def study(output: Path, page_only: bool, small: bool, jobs: int) -> None:
         _train_missing(entries, results, jobs)
         entries = _in_order(entries)
         _save(entries, results)
+    private = read(directory) if page_only else train_missing(directory)
     plots.write(entries, directory)
-    replace_file(output / "study.md", page.text(entries).encode())
+    write_picture(private, directory)
+    replace_file(output / "study.md", page.text(entries, section(private)).encode())
 
 
 def _train_missing(entries: list[Entry], results: Path, jobs: int) -> None:

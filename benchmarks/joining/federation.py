@@ -3,8 +3,9 @@
 import os
 import secrets
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from unittest import mock
 
@@ -28,9 +29,15 @@ POLICY = {"minimum_cohort": 2, "minimum_rows_per_class": 0, "require_secure_aggr
 
 
 def create_federation(
-    directory: Path, tables: Sequence[pd.DataFrame], categorical: Sequence[str]
+    directory: Path,
+    tables: Sequence[pd.DataFrame],
+    categorical: Sequence[str],
+    bounds: Mapping[str, tuple[float, float]] = MappingProxyType({}),
 ) -> SimulatedFederation:
-    """Write a pod for each table, all of which approve each other, with keys, and return their federation."""
+    """Write a pod for each table, all of which approve each other, with keys, and return their federation.
+
+    Their owners state the ``bounds`` of these columns.
+    """
     names = [f"pod-{place}" for place in range(1, len(tables) + 1)]
     for name, table in zip(names, tables, strict=True):
         table.to_csv(directory / f"{name}.csv", index=False)
@@ -39,7 +46,11 @@ def create_federation(
             "datasource": "CSVSource",
             "datasource_args": {"path": f"{name}.csv"},
             # Models are scored on adult.test, so that no pod needs test rows of its own.
-            "data_config": {"force_stypes": {"categorical": list(categorical)}, "test_percent": 0},
+            "data_config": {
+                "force_stypes": {"categorical": list(categorical)},
+                "test_percent": 0,
+                "bounds": {column: list(ends) for column, ends in bounds.items()},
+            },
             "approved_pods": names,
             "policy": POLICY,
         }

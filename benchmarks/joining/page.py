@@ -89,11 +89,11 @@ shown sets wider `bounds`, offers the column as a category, or leaves it out.
 """
 
 
-def text(entries: Sequence[Entry]) -> str:
-    """Return the page in Markdown."""
+def text(entries: Sequence[Entry], private: str = "") -> str:
+    """Return the page in Markdown, with the section on ``private`` runs."""
     rates = ", ".join(f"{rate:g} for {pods}" for pods, rate in RATES.items())
     parts = [_HEAD, _state(entries), _headline(headline_rows(entries)), _grid(grid_rows(entries))]
-    parts += [_SETTINGS.format(rates=rates, trials=_TRIALS), _choices(choice_rows(entries)), _BINS]
+    parts += [private, _SETTINGS.format(rates=rates, trials=_TRIALS), _choices(choice_rows(entries)), _BINS]
     return "\n".join(part for part in parts if part)
 
 

@@ -97,7 +97,8 @@ def census(name: str) -> pd.DataFrame:
     return pd.read_csv(CENSUS / f"{name}.csv.gz", na_values=["?"]).drop(columns="fnlwgt")
 
 
-def _table(row: Row) -> pd.DataFrame:
+def table_of(row: Row) -> pd.DataFrame:
+    """Return all rows of `adult.data`, or as many of them as the row says."""
     table = pd.concat([census(pod) for pod in PODS], ignore_index=True)
     if not row.rows:
         return table
@@ -105,7 +106,7 @@ def _table(row: Row) -> pd.DataFrame:
     return table.iloc[chosen].reset_index(drop=True)
 
 
-def _parts(row: Row, table: pd.DataFrame) -> Parts:
+def parts_of(row: Row, table: pd.DataFrame) -> Parts:
     """Split by the row's seed, and by what is split, not by how it is trained."""
     if row.split == PACKAGED:
         return np.split(np.arange(len(table)), [len(census(PODS[0]))])
@@ -118,8 +119,8 @@ def measure(row: Row) -> dict[str, Any]:
     logging.getLogger("flwr").setLevel(logging.WARNING)
     torch.set_num_threads(1)  # as the pods do; another number of threads rounds otherwise
     started = time.process_time()
-    table, test = _table(row), census("adult.test")
-    parts = _parts(row, table)
+    table, test = table_of(row), census("adult.test")
+    parts = parts_of(row, table)
     over = (table[TARGET] == ">50K").to_numpy()
     entry: dict[str, Any] = {
         "row": asdict(row),

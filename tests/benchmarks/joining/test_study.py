@@ -14,6 +14,9 @@ from benchmarks.joining.__main__ import study
 from benchmarks.joining.figures import median_alone, secure_minus_plain
 from benchmarks.joining.splits import SMALL_POD
 from benchmarks.joining.study import STUDY
+from benchmarks.privacy.cases import CASES
+from benchmarks.privacy.entries import FILE
+from benchmarks.privacy.page import PICTURE
 from tests.benchmarks.joining.entries import entry_of
 
 
@@ -40,11 +43,15 @@ def test_rows_that_are_done_are_not_trained_again_and_those_no_longer_in_the_stu
     (tmp_path / "study").mkdir()
     results = tmp_path / "study" / "results.json"
     results.write_text(json.dumps([*done, entry_of(replace(STUDY[0], seed=99), 0.9)]))
+    scores = {"auc": 0.9, "accuracy": 0.85}
+    private = [{"case": asdict(case), **scores, "reported": scores, "seconds": 9.0} for case in CASES]
+    (tmp_path / "study" / FILE).write_text(json.dumps(private))
     result = CliRunner().invoke(study, ["--output", str(tmp_path)])
     assert result.exit_code == 0, result.output
     assert json.loads(results.read_text()) == done[::-1]
     assert f"{len(STUDY)} of {len(STUDY)} rows" in (tmp_path / "study.md").read_text()
-    assert (tmp_path / "study" / "rounds.png").exists()
+    assert f"{len(CASES)} of {len(CASES)} models" in (tmp_path / "study.md").read_text()
+    assert {"rounds.png", PICTURE} <= {path.name for path in (tmp_path / "study").iterdir()}
 
 
 def test_no_row_stands_twice_in_the_study() -> None:
