@@ -3,6 +3,7 @@
 import os
 import tempfile
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,11 +13,15 @@ import torch
 from benchmarks.joining.federation import create_federation, run, tables_of
 from benchmarks.joining.rows import CATEGORICAL, Row, census, parts_of, table_of
 from benchmarks.joining.splits import TARGET
-from benchmarks.privacy import dp_ebm, linear_gradient
+from benchmarks.privacy import dp_ebm
+from benchmarks.privacy.linear_gradient import QuickGradient
 from benchmarks.privacy.private_run import trained
+from client.app.pod_table import PodTable
 from fl_app.config import RunConfig
+from fl_app.federation.kinds import SimulatedFederation
 from fl_app.privacy.plan import rounds_for
 from fl_app.privacy.settings import Privacy
+from fl_app.tabular.cells import Table
 from fl_app.tabular.model_file import TrainedModel
 from fl_app.tabular.settings import PRIVATE_ARCHITECTURE, DataStructure, Optimizer
 
@@ -39,10 +44,10 @@ PRIVATE: tuple[tuple[Kind, int, int], ...] = (
     ("secure sum", 10, 9),
     ("secure sum", 10, 2),
     ("each by itself", 10, 1),
-    ("secure sum", 2, 1),
-    ("each by itself", 2, 1),
+    ("secure sum", 2, 1),  # of two pods, one of which may collude, each has all the noise in any case
 )
 """Private runs: their kind, how many pods, and on how many of them each relies."""
+POOLED: tuple[Kind, int, int] = ("DP-EBM", 1, 1)
 PLAIN_ROUNDS, PLAIN_RATE = 8, 0.03
 """Of ordinary runs; by the pods' validation rows .03 was the best of four rates, from .01 to .3."""
 
@@ -93,9 +98,9 @@ class Case:
 
 def _cases(seed: int) -> list[Case]:
     """Return all that is trained with a seed."""
-    private = [Case(kind, epsilon, pods, honest, seed) for kind, pods, honest in PRIVATE for epsilon in EPSILONS]
-    others = [Case("DP-EBM", epsilon, 1, 1, seed) for epsilon in EPSILONS]
-    return [*private, Case("no privacy", 0.0, 3, 0, seed), *others]
+    lines = [*PRIVATE, POOLED]
+    private = [Case(kind, epsilon, pods, honest, seed) for kind, pods, honest in lines for epsilon in EPSILONS]
+    return [*private, Case("no privacy", 0.0, 3, 0, seed)]
 
 
 CASES = [case for seed in range(SEEDS) for case in _cases(seed)]
@@ -110,22 +115,43 @@ def measure(case: Case) -> Entry:
 
 
 def _run(case: Case) -> dict[str, Any]:
-    row = Row("iid", case.pods, case.seed)
-    table = table_of(row)
-    tables = [table.iloc[part] for part in parts_of(row, table)]
-    with tempfile.TemporaryDirectory() as directory:
-        federation = create_federation(Path(directory), tables, CATEGORICAL, BOUNDS)
-        if case.kind == "no privacy":
-            results, path = run(case.config, federation, Path(directory) / "runs")
-            model, reported = TrainedModel.load(path), results["rounds"][-1]
-        else:
-            # Noise that can be drawn again tells what it hides: here it hides a public table.
-            noise = np.random.default_rng([case.seed, case.pods, case.honest, EPSILONS.index(case.epsilon)])
-            drawn, quick = noise.bytes, linear_gradient.gradient
-            model, reported = trained(case.config, tables_of(federation), case.honest, drawn, quick)
-    metrics = model.evaluate(census("adult.test"))
+    if case.kind == "no privacy":
+        model, reported = _ordinary(case)
+    else:
+        # Noise that can be drawn again tells what it hides: here it hides a public table.
+        noise = np.random.default_rng([case.seed, case.pods, case.honest, EPSILONS.index(case.epsilon)])
+        tables, quick = _tables(case.pods, case.seed), QuickGradient(noise.bytes)
+        model, reported = trained(case.config, tables, case.honest, noise.bytes, quick)
+    metrics = model.evaluate(_test())
     return {
         "auc": metrics["auc"],
         "accuracy": metrics["accuracy"],
         "reported": {name: reported[name] for name in ("auc", "accuracy")},
     }
+
+
+def _ordinary(case: Case) -> tuple[TrainedModel, dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as directory:
+        results, path = run(case.config, _federation(Path(directory), case.pods, case.seed), Path(directory) / "runs")
+        return TrainedModel.load(path), results["rounds"][-1]
+
+
+def _federation(directory: Path, pods: int, seed: int) -> SimulatedFederation:
+    row = Row("iid", pods, seed)
+    table = table_of(row)
+    return create_federation(directory, [table.iloc[part] for part in parts_of(row, table)], CATEGORICAL, BOUNDS)
+
+
+@lru_cache(maxsize=1)
+def _tables(pods: int, seed: int) -> list[PodTable]:
+    """Return the pods' tables, read; cases that share them follow each other."""
+    with tempfile.TemporaryDirectory() as directory:
+        tables = tables_of(_federation(Path(directory), pods, seed))
+        for table in tables:
+            table.schema()
+        return tables
+
+
+@lru_cache(maxsize=1)
+def _test() -> Table:
+    return Table.of(census("adult.test"))

@@ -1,8 +1,10 @@
-"""The sum of clipped gradients of a linear network, by the few elements that are not zero.
+"""The sum of clipped gradients of a linear network, by the few elements that are not zero, and with noise drawn ahead.
 
 A row reaches one bin or category of each column, so that its gradient has some thirty elements of several hundred. The
-product's own way takes any network and ten times as long, which is much for ninety runs. A test compares the two.
+product's own way takes any network and ten times as long, which is much for hundreds of runs. A test compares the two.
 """
+
+from fractions import Fraction
 
 import numpy as np
 import torch
@@ -10,25 +12,46 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fl_app.privacy.plan import CLIP, Plan
-from fl_app.privacy.shares import noised
-from fl_app.secagg.noise import RandomBytes
+from fl_app.secagg.noise import RandomBytes, discrete_gaussian
 from fl_app.tabular.encoding import Encoded
 from fl_app.tabular.network import Linear
 
+_AT_ONCE = 1 << 16
 
-def gradient(
-    plan: Plan,
-    honest: int,
-    network: nn.Module,
-    training: Encoded,
-    scales: NDArray[np.float64],
-    randomness: RandomBytes | None = None,
-) -> NDArray[np.float64]:
-    """Return what `client.app.private_answers.gradient` does; raises `TypeError` for another network."""
-    if not isinstance(network, Linear):
-        raise TypeError("expected a linear network")
-    total = sum_of_clipped(network, training, scales, CLIP, plan.gradient.grains)
-    return noised(total, plan.gradient, honest, randomness)
+
+class QuickGradient:
+    """Answers as `client.app.private_answers.gradient` does, for a linear network and one variance of the noise.
+
+    Parameters
+    ----------
+    randomness : callable
+        What noise is drawn from.
+    """
+
+    def __init__(self, randomness: RandomBytes) -> None:
+        self._randomness = randomness
+        self._ahead = np.zeros(0, np.int64)
+
+    def __call__(
+        self,
+        plan: Plan,
+        honest: int,
+        network: nn.Module,
+        training: Encoded,
+        scales: NDArray[np.float64],
+        _randomness: RandomBytes | None = None,
+    ) -> NDArray[np.float64]:
+        """Return a pod's noised sum; raises `TypeError` for another network."""
+        if not isinstance(network, Linear):
+            raise TypeError("expected a linear network")
+        noise = plan.gradient
+        if len(self._ahead) < len(scales):
+            self._ahead = discrete_gaussian(Fraction(noise.share(honest)), _AT_ONCE + len(scales), self._randomness)
+        own, self._ahead = self._ahead[: len(scales)], self._ahead[len(scales) :]
+        values: NDArray[np.float64] = (
+            sum_of_clipped(network, training, scales, CLIP, noise.grains) + own
+        ) / noise.grains
+        return values
 
 
 def sum_of_clipped(

@@ -7,42 +7,47 @@ import matplotlib as mpl
 import numpy as np
 
 from benchmarks.joining.figures import deviation, spread
-from benchmarks.privacy.cases import CASES, DELTA, EPSILONS, PLAIN_RATE, PLAIN_ROUNDS, SEEDS, Entry, Kind
+from benchmarks.privacy.cases import (
+    CASES,
+    DELTA,
+    EPSILONS,
+    PLAIN_RATE,
+    PLAIN_ROUNDS,
+    POOLED,
+    PRIVATE,
+    SEEDS,
+    Entry,
+    Kind,
+)
+from benchmarks.privacy.dp_ebm import PINNED
 from fl_app.privacy.plan import rounds_for
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 PICTURE = "private.png"
-LINES: tuple[tuple[str, Kind, int, int], ...] = (
-    ("secure sum, 2 pods, 1 relied on", "secure sum", 2, 1),
-    ("secure sum, 3 pods, 2 relied on", "secure sum", 3, 2),
-    ("secure sum, 10 pods, 9 relied on", "secure sum", 10, 9),
-    ("secure sum, 10 pods, 2 relied on", "secure sum", 10, 2),
-    ("each by itself, 2 pods", "each by itself", 2, 1),
-    ("each by itself, 3 pods", "each by itself", 3, 1),
-    ("each by itself, 10 pods", "each by itself", 10, 1),
-    ("DP-EBM, pooled", "DP-EBM", 1, 1),
-)
+LINES: list[tuple[Kind, int, int]] = [*sorted(PRIVATE, key=lambda line: (line[0] == "each by itself", line[1])), POOLED]
 
 _TEXT = """\
 ## What a promise of privacy costs
 
-Made from `docs/study/private.json`. With `privacy` a run tells of each row of each pod at most what epsilon and
-delta = {delta:g} allow, see `fl_app.Privacy`; the split is *iid*, and the seed draws the noise too. The runs are the
-product's own: the pods' answers, the codec, the rule and its settings ({rounds}), which were chosen on validation
-rows. The network is the linear one, over bins.
+Made from `docs/study/private.json`. With `privacy` a run tells of each row of each pod no more than an epsilon and a
+delta of {delta:g} allow. The split is *iid*; a seed draws the split and the noise. The runs are the product's own: the
+pods' answers, the codec, the rule and its settings, in one process and without masks, which cancel to the bit; only
+gradients are summed in a shorter way, to the same sums. The network is the linear one, over bins. {rounds};
+these and all rates were chosen on validation rows of the training file.
 
-- **secure sum**: the noise is in the sum. A pod adds what is needed if as many pods as are *relied on* keep their
-  share of it to themselves and all others collude, whose shares come on top.
-- **each by itself**: the same run without a secure sum. Each pod's own sum is read, and has to hold all the noise.
-- **DP-EBM**: the boosted model of `interpret`, with its defaults, on all rows in one place, a tenth more than the pods
-  train on.
-- **no privacy**: the linear network in an ordinary run of 3 pods: {plain_rounds} rounds of FedAvg, AdamW at
-  {plain_rate:g}, the best of four rates by validation rows.
+- **secure sum**: the noise is in the sum. A pod adds as much as hides its rows if the pods *relied on*, itself
+  included, keep their shares of it to themselves and all others collude; the shares of the others come on top. Of two
+  pods, one of which may collude, each has to add all of it.
+- **each by itself**: the same run without a secure sum. Each pod's own sums are read, and hold all the noise.
+- **DP-EBM**: the boosted model of `interpret` {version}, with its defaults, on all rows in one place, a tenth more than
+  the pods train on.
+- **no privacy**: the same network in an ordinary secure run of three pods, which promises nothing of a row: {plain}
+  rounds of FedAvg, AdamW at {rate:g}, the best of four rates by validation rows.
 
-Bounds of numbers are what an owner would state, and category values are taken as public; both are the same for DP-EBM
-where it takes them.
+Bounds of numbers are what an owner would state without a look at them, for the pods and for DP-EBM; the pods' category
+values are taken as public.
 """
 
 
@@ -50,9 +55,11 @@ def section(entries: Sequence[Entry]) -> str:
     """Return the section in Markdown; "" where nothing has been measured."""
     if not entries:
         return ""
-    rounds = [f"{rounds_for(epsilon)} rounds at epsilon {epsilon:g}" for epsilon in (EPSILONS[0], EPSILONS[-1])]
+    low, high = EPSILONS[0], EPSILONS[-1]
+    rounds = f"It takes {rounds_for(low)} rounds at epsilon {low:g} and {rounds_for(high)} at {high:g}"
+    version = PINNED[0].partition("==")[2]
     parts = [
-        _TEXT.format(delta=DELTA, rounds=", ".join(rounds), plain_rounds=PLAIN_ROUNDS, plain_rate=PLAIN_RATE),
+        _TEXT.format(delta=DELTA, rounds=rounds, version=version, plain=PLAIN_ROUNDS, rate=PLAIN_RATE),
         _state(entries),
         f"![test AUC over epsilon](study/{PICTURE})\n",
         _table(entries, "auc", "test AUC"),
@@ -68,7 +75,7 @@ def write_picture(entries: Sequence[Entry], directory: Path) -> None:
     plain = [entry["auc"] for entry in entries if entry["case"]["kind"] == "no privacy"]
     for axis, pods in zip(axes, (2, 3, 10), strict=True):
         styles = iter(("C0o-", "C2s-"))
-        for _, kind, own, honest in LINES:
+        for kind, own, honest in LINES:
             if own not in (pods, 1):
                 continue
             style = {"secure sum": "", "each by itself": "C1^--", "DP-EBM": "C3v:"}.get(kind, "") or next(styles)
@@ -105,7 +112,9 @@ def _state(entries: Sequence[Entry]) -> str:
 def _table(entries: Sequence[Entry], metric: str, title: str) -> str:
     lines = [f"| {title} | " + " | ".join(f"epsilon {epsilon:g}" for epsilon in EPSILONS) + " | no privacy |"]
     lines.append("| --- |" + " --- |" * (len(EPSILONS) + 1))
-    for name, kind, pods, honest in LINES:
+    for kind, pods, honest in LINES:
+        name = f"{kind}, {pods} pods, {honest} relied on" if kind == "secure sum" else f"{kind}, {pods} pods"
+        name = f"{kind}, pooled rows" if kind == "DP-EBM" else name
         cells = [[entry[metric] for entry in _of(entries, kind, pods, honest, epsilon)] for epsilon in EPSILONS]
         lines.append(f"| {name} | " + " | ".join(spread(cell) if cell else "" for cell in cells) + " | |")
     if plain := [entry[metric] for entry in entries if entry["case"]["kind"] == "no privacy"]:
@@ -117,12 +126,12 @@ def _findings(entries: Sequence[Entry]) -> str:
     """Say what the tables show, where all that is compared has been measured."""
     means: dict[tuple[str, int, int, float], float] = {
         (kind, pods, honest, epsilon): float(np.mean([entry["auc"] for entry in found]))
-        for _, kind, pods, honest in LINES
+        for kind, pods, honest in LINES
         for epsilon in EPSILONS
         if (found := _of(entries, kind, pods, honest, epsilon))
     }
     parts = []
-    ours, theirs = ("secure sum", 3, 2, 1.0), ("DP-EBM", 1, 1, 1.0)
+    ours, theirs = ("secure sum", 3, 2, 1.0), (*POOLED, 1.0)
     if ours in means and theirs in means:
         parts.append(
             f"At epsilon 1, three pods of which one colludes are {means[ours] - means[theirs]:.3f} of AUC ahead of "

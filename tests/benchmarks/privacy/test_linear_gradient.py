@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.joining.rows import CATEGORICAL, Row, table_of
 from benchmarks.joining.splits import TARGET
-from benchmarks.privacy.linear_gradient import gradient, sum_of_clipped
+from benchmarks.privacy.linear_gradient import QuickGradient, sum_of_clipped
 from fl_app.privacy.plan import CLIP, Plan
 from fl_app.privacy.settings import Privacy
 from fl_app.tabular import row_gradients
@@ -44,8 +44,22 @@ def test_it_is_the_products_sum(size: float) -> None:
     assert np.abs(own - product).max() <= 2
 
 
+def test_an_answer_is_the_sum_and_a_pods_share_of_the_noise() -> None:
+    encoding, rows = encoded()
+    network, plan, honest = build_network(encoding, "linear"), Plan(Privacy(epsilon=1.0), 80), 2
+    assert isinstance(network, Linear)
+    scales = np.ones(sum(parameter.numel() for parameter in network.parameters()))
+    quick = QuickGradient(np.random.default_rng(0).bytes)
+    exact = sum_of_clipped(network, rows, scales, CLIP, plan.gradient.grains) / plan.gradient.grains
+    noise = np.array([quick(plan, honest, network, rows, scales) - exact for _ in range(200)])
+    assert len(np.unique(noise)) > 0.9 * noise.size  # no share is used twice
+    expected = plan.gradient.deviation / honest**0.5
+    assert noise.std() == pytest.approx(expected, rel=5 / (2 * noise.size) ** 0.5)
+    assert abs(noise.mean()) < 5 * expected / noise.size**0.5
+
+
 def test_other_networks_are_refused() -> None:
     encoding, rows = encoded()
-    plan = Plan(Privacy(epsilon=1.0), 80)
+    quick = QuickGradient(np.random.default_rng(0).bytes)
     with pytest.raises(TypeError, match="linear"):
-        gradient(plan, 1, build_network(encoding, "mlp"), rows, np.ones(3))
+        quick(Plan(Privacy(epsilon=1.0), 80), 1, build_network(encoding, "mlp"), rows, np.ones(3))
