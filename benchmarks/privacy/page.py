@@ -106,7 +106,8 @@ def _state(entries: Sequence[Entry]) -> str:
     missing = len(CASES) - len(entries)
     unfinished = f" {missing} are still to be trained: `make study` goes on with them." if missing else ""
     minutes = sum(entry["seconds"] for entry in entries) / 60
-    return f"{len(entries)} of {len(CASES)} models, {minutes:.0f} minutes of one core; {SEEDS} seeds.{unfinished}\n"
+    took = f"{len(entries)} of {len(CASES)} models, {minutes:.0f} minutes of one core"
+    return f"{took}; mean and deviation over {SEEDS} seeds.{unfinished}\n"
 
 
 def _table(entries: Sequence[Entry], metric: str, title: str) -> str:
