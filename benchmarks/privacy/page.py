@@ -34,8 +34,8 @@ _TEXT = """\
 Made from `docs/study/private.json`. With `privacy` a run tells of each row of each pod no more than an epsilon and a
 delta of {delta:g} allow. The split is *iid*; a seed draws the split and the noise. The runs are the product's own: the
 pods' answers, the codec, the rule and its settings, in one process and without masks, which cancel to the bit; only
-gradients are summed in a shorter way, to the same sums. The network is the linear one, over bins. {rounds};
-these and all rates were chosen on validation rows of the training file.
+gradients are summed in a shorter way, to the same sums. The network is the linear one, over bins.
+{rounds}; these and all rates were chosen on validation rows of the training file.
 
 - **secure sum**: the noise is in the sum. A pod adds as much as hides its rows if the pods *relied on*, itself
   included, keep their shares of it to themselves and all others collude; the shares of the others come on top. Of two
@@ -146,10 +146,18 @@ def _findings(entries: Sequence[Entry]) -> str:
     ]
     if gains:
         parts.append(f"What the secure sum is worth to ten pods, nine of them relied on: {', '.join(gains)}.")
-    told = [entry["reported"]["auc"] - entry["auc"] for entry in entries if entry["case"]["kind"] == "secure sum"]
+    told = []
+    for epsilon in EPSILONS:
+        off = [
+            entry["reported"]["auc"] - entry["auc"]
+            for entry in entries
+            if (entry["case"]["kind"], entry["case"]["epsilon"]) == ("secure sum", epsilon)
+        ]
+        if off:
+            told.append(f"{np.sqrt(np.mean(np.square(off))):.3f} at epsilon {epsilon:g}")
     if told:
         parts.append(
-            "The AUC that a run itself reports, of the pods' validation rows and with noise, is "
-            f"{np.mean(told):+.3f} off the test file's in the mean, between {min(told):+.3f} and {max(told):+.3f}."
+            "The AUC that a run itself reports, of the pods' validation rows and with noise, is off the test file's by "
+            f"a root mean square of {', '.join(told)}."
         )
     return "\n".join([" ".join(parts), ""]) if parts else ""
