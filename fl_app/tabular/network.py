@@ -43,7 +43,8 @@ class Categories(nn.Module):
     def embed(self, codes: Tensor) -> Tensor:
         """Embed each code apart: float [n, c, width]."""
         if not codes.shape[1]:  # of no columns torch finds no gradients of single rows
-            return self.table.weight.new_zeros((codes.shape[0], 0, self.table.embedding_dim))  # len() is a constant in exports
+            rows = codes.shape[0]  # in an export any number, where len() would be that of the example
+            return self.table.weight.new_zeros((rows, 0, self.table.embedding_dim))
         embedded: Tensor = self.table(codes + self.offsets)
         return embedded
 
