@@ -111,14 +111,26 @@ def _line(results: Results, entry: RoundResult, total: int) -> str:
     return "  ".join([*parts, f"{entry.seconds:.1f} s"])
 
 
+ROUNDS_SHOWN = 10
+"""Rounds of a private run that its table shows, the last one among them."""
+
+
 def results_table(results: Results) -> Table:
-    """Return the table of a run: a row for each round, on all pods' validation rows, then the final metrics."""
+    """Return the table of a run: a row for each round, on all pods' validation rows, then the final metrics.
+
+    Of a private run's many rounds about ten are shown; results.json and the report have all.
+    """
     table = Table(title=f"run {results.run_id}", title_justify="left")
     table.add_column("rows")
     for name in METRICS:
         table.add_column(name.replace("_", " "), justify="right")
     table.add_column("examples", justify="right")
-    rows = list(metrics_by_rows(results))
+    apart = -(-len(results.rounds) // ROUNDS_SHOWN) if results.private else 1
+    rows = [
+        row
+        for row in metrics_by_rows(results)
+        if row.round is None or row.round is results.rounds[-1] or row.round.round % apart == 0
+    ]
     for index, (label, metrics, entry) in enumerate(rows):
         kept = results.restored and entry is not None and entry.round == results.kept
         last = entry is not None and (index + 1 == len(rows) or rows[index + 1].round is None)

@@ -19,7 +19,7 @@ from server.app.results import Results
 from server.app.run_directory import RunDirectory
 from server.display.compare import compare, draw
 from server.display.privacy_told import noise_told, privacy_line
-from server.display.progress import Progress, results_table
+from server.display.progress import ROUNDS_SHOWN, Progress, results_table
 from server.display.report import write_report
 from server.display.report.plots import png
 from server.display.rows_told import rows_told
@@ -102,7 +102,7 @@ def test_the_table_has_no_row_of_dashes() -> None:
     ]
     assert "0.0042" in rows[1]
     rows = [line for line in table(private(public=True)) if line.startswith("│")]
-    assert len(rows) == ROUNDS - 1 + 5
+    assert len(rows) == ROUNDS_SHOWN - 1 + 5
     assert "round 7, public test file" in rows[6]
     assert "0.5700" in rows[6]
     running = table(private(public=False, completed=9, status="running"))
