@@ -159,4 +159,4 @@ class Plan:
 
 def rounds_for(epsilon: float) -> int:
     """Return how many rounds a run takes if nobody says: with more each is noisier, with fewer less is learnt."""
-    return 120 if epsilon >= 5 else 80
+    return 120 if epsilon >= 2 else 80

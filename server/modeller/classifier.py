@@ -66,7 +66,7 @@ class PyTorchTabularClassifier:
         The schema that the pods publish, from `combine_pod_schemas`; training stops at once if it has changed.
     epochs, steps
         Length of each pod's training, in passes over its rows or in batches; exactly one of the two. With privacy each
-        round is one pass, and both may be left out: 80 rounds, or 120 from an epsilon of 5 on.
+        round is one pass, and both may be left out: 80 rounds, or 120 from an epsilon of 2 on.
     batch_size
         Rows in a batch; 256 by default. Not with privacy.
     optimizer

@@ -59,4 +59,4 @@ def test_what_runs_and_rows_cost_together() -> None:
 def test_how_many_rounds_there_are() -> None:
     for page in ("privacy.md", "modeller.md"):
         text = " ".join((ROOT / "docs" / page).read_text("utf-8").split())
-        assert f"{rounds_for(4.99)} rounds, or {rounds_for(5)} from an epsilon of 5 on" in text
+        assert f"{rounds_for(1.99)} rounds, or {rounds_for(2)} from an epsilon of 2 on" in text

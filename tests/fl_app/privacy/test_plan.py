@@ -83,8 +83,8 @@ def test_a_share_of_noise_is_an_exact_number_of_grains(monkeypatch: pytest.Monke
 
 
 def test_rounds_follow_from_epsilon() -> None:
-    assert rounds_for(1) == rounds_for(3) == 80
-    assert rounds_for(8) == 120
+    assert rounds_for(0.5) == rounds_for(1) == 80
+    assert rounds_for(3) == rounds_for(8) == 120
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_what_has_no_part_in_a_private_run_is_refused_in_a_line(
 @pytest.mark.usefixtures("captured")
 def test_privacy_sets_rounds_and_network_unless_they_are_given() -> None:
     config = settings_of("--privacy", "epsilon=3")
-    assert (config.privacy, config.rounds, config.architecture) == (Privacy(epsilon=3), 80, "linear")
+    assert (config.privacy, config.rounds, config.architecture) == (Privacy(epsilon=3), 120, "linear")
     assert settings_of("--privacy", "epsilon=8,delta=1e-6").rounds == 120
     given = settings_of("--privacy", "epsilon=3", "--rounds", "7", "--architecture", "mlp", "--seed", "3")
     assert (given.rounds, given.architecture, given.seed) == (7, "mlp", 3)

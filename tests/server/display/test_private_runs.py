@@ -103,8 +103,8 @@ def test_the_table_has_no_row_of_dashes() -> None:
     assert "0.0042" in rows[1]
     rows = [line for line in table(private(public=True)) if line.startswith("│")]
     assert len(rows) == ROUNDS_SHOWN - 1 + 5
-    assert "round 7, public test file" in rows[6]
-    assert "0.5700" in rows[6]
+    assert "round 28, public test file" in rows[6]
+    assert "0.7800" in rows[6]
     running = table(private(public=False, completed=9, status="running"))
     assert not any(line.startswith("│") for line in running)
 
