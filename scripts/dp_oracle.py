@@ -1,4 +1,4 @@
-"""Write tests/vectors/dp_accounting.json: what another accountant says of zero-concentrated differential privacy.
+"""Write tests/fl_app/privacy/dp_accounting.json: what another accountant says of zero-concentrated differential privacy.
 
     python scripts/dp_oracle.py
 
@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-OUTPUT = ROOT / "tests" / "vectors" / "dp_accounting.json"
+OUTPUT = ROOT / "tests" / "fl_app" / "privacy" / "dp_accounting.json"
 VERSION = "0.6.0"
 RHOS = (1e-6, 1e-5, 1e-4, 1e-3, 0.0085, 0.0306, 0.1, 0.2242, 0.5, 1.23, 3.0, 10.0, 50.0)
 DELTAS = (1e-12, 1e-9, 1e-6, 1e-5, 1e-3)

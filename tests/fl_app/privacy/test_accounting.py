@@ -11,7 +11,7 @@ import pytest
 
 from fl_app.privacy.accounting import LEAST_SHARE_VARIANCE, epsilon_of, excess, rho_of
 
-ORACLE = json.loads((Path(__file__).parents[2] / "vectors" / "dp_accounting.json").read_text("utf-8"))
+ORACLE = json.loads((Path(__file__).with_name("dp_accounting.json")).read_text("utf-8"))
 """What dp-accounting says; ``scripts/dp_oracle.py`` has asked it."""
 GRID = 2e-7
 """How far the accountant's grid of orders, each a thousandth from the next, lies above the exact minimum, relative."""
