@@ -1,4 +1,4 @@
-"""Write tests/fl_app/privacy/dp_accounting.json: what another accountant says of zero-concentrated differential privacy.
+"""Write dp_accounting.json among the tests: what another accountant says of zero-concentrated differential privacy.
 
     python scripts/dp_oracle.py
 
