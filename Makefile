@@ -35,7 +35,7 @@ unit: $(READY)  ## tests that start no Flower process
 	$(BIN)/python -m pytest -m mutations tests/adversary
 
 processes: $(READY)  ## tests on real Flower processes
-	$(BIN)/python -m pytest -m processes -n 3 --dist load --maxschedchunk 1
+	$(BIN)/python -m pytest -m processes -n 2 --dist load --maxschedchunk 1
 
 docs: $(READY)  ## the documentation as a site in build/docs, which needs no network
 	$(BIN)/python -m sphinx -W --keep-going -q -E docs build/docs
