@@ -111,8 +111,8 @@ class RunConfig(Aggregation, Training):
     def aggregation(self) -> Aggregation:
         """How the pods' values are summed; of a private run each pod's sum counts as it is."""
         settings = {name: getattr(self, name) for name in Aggregation.model_fields}
-        if self.plan:
-            settings |= {"weighting": "equal", "update_bound": self.max_weight * CLIP + self.plan.gradient.tail}
+        if plan := self.plan:
+            settings |= {"weighting": "equal", "update_bound": self.max_weight * CLIP + plan.gradient.tail}
         return Aggregation(**settings)
 
     @property

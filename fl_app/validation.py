@@ -69,6 +69,23 @@ def listed_names(names: Iterable[str]) -> str:
     return ",".join('"' + name.replace('"', '""') + '"' if set(name) & set(',"') else name for name in names)
 
 
+def named_values(parts: Iterable[str], allowed: Collection[str], what: str) -> dict[str, str]:
+    """Return the values in texts of the form ``NAME=VALUE``, by their names.
+
+    Raises
+    ------
+    UsageError
+        If one is not of that form, or of another name than those ``allowed``; ``what`` says of what they are settings.
+    """
+    given: dict[str, str] = {}
+    for part in parts:
+        name, equals, value = (side.strip() for side in part.partition("="))
+        if not equals or name not in allowed:
+            raise UsageError(f"{what}: {part!r}: {unknown(name, allowed, 'setting')}, each as NAME=VALUE")
+        given[name] = value
+    return given
+
+
 def counted(number: int, one: str, many: str = "") -> str:
     """Return "1 category", "2,000 categories"; ``many`` is ``one`` with an s if it is not given."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"

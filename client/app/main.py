@@ -38,7 +38,7 @@ from fl_app.tabular.encoding import Encoded, Encoding, continuous_features, stat
 from fl_app.tabular.evaluation import MAX_LOSS, Counts, scored_classes
 from fl_app.tabular.label_counts import label_sums
 from fl_app.tabular.schema import CombinedSchema
-from fl_app.tabular.score_cells import PRIVATE_CELLS, SCORE_CELLS, Edges, checked_ends, edges_of
+from fl_app.tabular.score_cells import Edges, checked_ends, edges_of, score_cells
 from fl_app.tabular.settings import DataStructure
 
 if TYPE_CHECKING:
@@ -152,8 +152,8 @@ def statistics(message: Message, context: Context) -> Message:
     schema = CombinedSchema.from_json(str(config[names.SCHEMA]))
     datastructure = DataStructure.from_json(str(config[names.DATASTRUCTURE]))
     table, target = PodTable.of(pod), schema.column(datastructure.target).as_categories()
-    if run.plan:
-        noised = private_answers.statistics(run.plan, _honest(config, pod), table.rows("train"), schema, datastructure)
+    if plan := run.plan:
+        noised = private_answers.statistics(plan, _honest(config, pod), table.rows("train"), schema, datastructure)
         return _replied(message, {name: array.tolist() for name, array in noised.items()})
     sums = statistic_sums(table.rows("train"), schema, datastructure)
     labels = label_sums(table.cells, target, pod.policy.minimum_category_count)
@@ -271,7 +271,7 @@ class Task:
         arrays = message.content.array_records[names.ARRAYS_RECORD]
         load_state(network, {name: array.numpy() for name, array in arrays.items()})
         given = settings[names.SCORE_EDGES]
-        cells, scored = PRIVATE_CELLS if config.privacy else SCORE_CELLS, scored_classes(len(encoding.labels))
+        cells, scored = score_cells(private=config.privacy is not None), scored_classes(len(encoding.labels))
         ends = checked_ends(given if isinstance(given, bytes) else b"", scored, cells)
         return cls(settings, config, encoding, network, edges_of(ends))
 

@@ -13,10 +13,10 @@ from fl_app.errors import UsageError
 from fl_app.privacy.plan import CLIP, LOSS_GRAINS, MAX_PRIVATE_LOSS, Plan
 from fl_app.privacy.shares import noised
 from fl_app.secagg.noise import RandomBytes
-from fl_app.tabular.encoding import FIRST_VALUE, Encoded, codes_of
+from fl_app.tabular.encoding import FIRST_VALUE, Encoded, codes_of, features_of
 from fl_app.tabular.evaluation import MAX_BRIER, count, row_scores
 from fl_app.tabular.label_counts import LABELS, label_sums
-from fl_app.tabular.marginals import MARGINALS, features_of, marginals_of
+from fl_app.tabular.marginals import MARGINALS, marginals_of
 from fl_app.tabular.schema import CombinedSchema
 from fl_app.tabular.score_cells import Edges
 from fl_app.tabular.settings import DataStructure

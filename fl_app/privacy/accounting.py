@@ -15,6 +15,7 @@ True
 """
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 LEAST_SHARE_VARIANCE = 0.25
@@ -49,15 +50,7 @@ def epsilon_of(rho: float, delta: float) -> float:
         return 0.0
     log_delta = math.log(delta)
     # With t = a - 1 the derivative has the sign of rho t^2 + ln(delta) + ln(1 + t), which rises from below 0.
-    low, high = 0.0, math.sqrt(-log_delta / rho)
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        if middle in (low, high):
-            break
-        if rho * middle * middle + log_delta + math.log1p(middle) < 0:
-            low = middle
-        else:
-            high = middle
+    _, high = _halved(0.0, math.sqrt(-log_delta / rho), lambda t: rho * t * t + log_delta + math.log1p(t) < 0)
     terms = (rho, high * rho, -log_delta / high, -math.log1p(high) / high, -math.log1p(1 / high))
     return max(0.0, sum(terms) + _ROUNDING * max(map(abs, terms)))
 
@@ -83,15 +76,20 @@ def rho_of(epsilon: float, delta: float) -> float:
     low, high = 0.0, epsilon
     while epsilon_of(high, delta) <= epsilon:  # where delta is large
         low, high = high, 2 * high
+    return _halved(low, high, lambda rho: epsilon_of(rho, delta) <= epsilon)[0]
+
+
+def _halved(low: float, high: float, is_low: Callable[[float], bool]) -> tuple[float, float]:
+    """Narrow an interval, at whose lower part something holds, to the last two numbers between which that ends."""
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         if middle in (low, high):
             break
-        if epsilon_of(middle, delta) <= epsilon:
+        if is_low(middle):
             low = middle
         else:
             high = middle
-    return low
+    return low, high
 
 
 def excess(share_variance: float, shares: int, elements: int) -> float:

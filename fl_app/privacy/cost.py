@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
 
 from fl_app.privacy.accounting import rho_of
 
@@ -12,9 +11,6 @@ UNIT = 10**12
 MOST = 10**18
 """Units that any part of a cost has at most: a rho of a million, which promises nothing any more."""
 MOST_ROUNDS = 10**6
-
-Path = Literal["training", "held-out"]
-"""The rows that a step is about. A row is in one of the two parts for good, so that it pays for one path alone."""
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,7 @@ from typing import Any, Self
 
 from pydantic import Field
 
-from fl_app.errors import UsageError
-from fl_app.validation import Frozen, unknown
+from fl_app.validation import Frozen, named_values
 
 MOST_DELTA = 1e-5
 LEAST_EPSILON = 0.1
@@ -43,14 +42,7 @@ class Privacy(Frozen):
         UsageError
             If it is not of that form, or a number is wrong.
         """
-        given: dict[str, Any] = {}
-        for part in text.split(","):
-            name, equals, value = (side.strip() for side in part.partition("="))
-            if not equals or name not in cls.model_fields:
-                raise UsageError(
-                    f"privacy: {part!r}: {unknown(name, cls.model_fields, 'setting')}, each as NAME=NUMBER"
-                )
-            given[name] = value
+        given: dict[str, Any] = {**named_values(text.split(","), cls.model_fields, "privacy")}
         return cls(**given)
 
     @property

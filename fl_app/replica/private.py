@@ -14,10 +14,10 @@ from fl_app.privacy.plan import MOST_CLASSES, Plan
 from fl_app.replica.state import Replica
 from fl_app.secagg.codec import Aggregate
 from fl_app.secagg.roster import threshold_for
-from fl_app.tabular.encoding import FIRST_VALUE, Encoding
+from fl_app.tabular.encoding import FIRST_VALUE, Encoding, features_of
 from fl_app.tabular.evaluation import Counts
 from fl_app.tabular.label_counts import LABELS, LabelCounts
-from fl_app.tabular.marginals import MARGINALS, Marginals, features_of, size_of
+from fl_app.tabular.marginals import MARGINALS, Marginals, size_of
 from fl_app.tabular.schema import Column, CombinedSchema
 from fl_app.tabular.score_cells import PRIVATE_CELLS
 from fl_app.tabular.settings import DataStructure
@@ -90,12 +90,10 @@ def scales_in(architecture: str, encoding: Encoding, marginals: Marginals) -> by
     return np.repeat(np.concatenate([[1.0], *scales]), classes).astype("<f8").tobytes()
 
 
-def stepped(config: RunConfig, replica: Replica, number: int, sums: Aggregate) -> Replica:
+def stepped(plan: Plan, replica: Replica, number: int, sums: Aggregate) -> Replica:
     """Return the replica after a round's step of gradient descent."""
-    if config.privacy is None:
-        raise DataError("a run without privacy takes no private step")
     rows: Any = replica.facts[ROWS]
     gradient = sums.values[names.UPDATE] * (sums.pods / rows)
-    place = min(replica.completed + 1, config.rounds), config.rounds
-    model, carried = descended(config.privacy, replica.model, replica.carried, gradient, scales_of(replica), place)
+    place = min(replica.completed + 1, plan.rounds), plan.rounds
+    model, carried = descended(plan.privacy, replica.model, replica.carried, gradient, scales_of(replica), place)
     return replica.trained(number, model, carried)

@@ -20,12 +20,11 @@ from fl_app.secagg.codec import Aggregate
 from fl_app.secagg.errors import SessionRefused
 from fl_app.tabular.cell_text import key_of
 from fl_app.tabular.combining import Columns, check_target, combine
-from fl_app.tabular.encoding import FIRST_VALUE, Encoding, continuous_features
+from fl_app.tabular.encoding import FIRST_VALUE, Encoding, continuous_features, features_of
 from fl_app.tabular.evaluation import Counts, scored_classes
 from fl_app.tabular.label_counts import LABELS, LabelCounts
-from fl_app.tabular.marginals import features_of
 from fl_app.tabular.schema import CombinedSchema, Schema
-from fl_app.tabular.score_cells import Ends, even_ends, first_ends, refined
+from fl_app.tabular.score_cells import Ends, even_ends, first_ends, refined, score_cells
 from fl_app.tabular.settings import DataStructure
 from fl_app.tabular.statistics import Statistics
 
@@ -151,8 +150,8 @@ class TabularRule:
         config = RunConfig.from_json(settings)
         if kind == names.STATISTICS:
             return self._encoded(config, replica, sums)
-        if config.privacy:
-            return private.stepped(config, replica, number, sums) if kind == names.TRAIN else replica.moved()
+        if plan := config.plan:
+            return private.stepped(plan, replica, number, sums) if kind == names.TRAIN else replica.moved()
         if kind == names.EVALUATE:
             return replica.moved(facts={**replica.facts, ENDS: _next_ends(replica, sums, names.TEST_PREFIX)})
         update = sums.values[names.UPDATE]
@@ -234,7 +233,7 @@ def encoding_of(replica: Replica) -> Encoding:
 def ends_of(replica: Replica) -> Ends:
     """Return the cells in which scores are counted next."""
     ends: Any = replica.facts[ENDS]
-    return np.frombuffer(ends, "<f4").reshape(scored_classes(len(encoding_of(replica).labels)), -1)
+    return np.frombuffer(ends, "<f4").reshape(-1, score_cells(private=private.HONEST in replica.facts) + 1)
 
 
 def adding(replica: Replica, part: str, pods: Collection[str]) -> tuple[str, ...]:

@@ -109,7 +109,7 @@ def mean_and_std(
     if pods and variance < 4 * error:
         variance = max(variance, error)
         if (blocks := _bulk(edges, levels, pods, 0.97 * count)) is not None:
-            centre, std = _grouped(*blocks)
+            centre, std = grouped(*blocks)
             if std < half * math.sqrt(variance):
                 return centre, std
     # Two near-equal sums: below this the difference is rounding. A column that never varies stays all 0.
@@ -133,7 +133,7 @@ def _bulk(
     return found
 
 
-def _grouped(starts: Sequence[float], ends: Sequence[float], rows: Sequence[int]) -> tuple[float, float]:
+def grouped(starts: Sequence[float], ends: Sequence[float], rows: Sequence[int]) -> tuple[float, float]:
     """Return mean and standard deviation of rows that lie evenly within their blocks."""
     blocks, count = list(zip(starts, ends, rows, strict=True)), sum(rows)
     mean = math.fsum(n * (a + b) / 2 for a, b, n in blocks) / count

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, get_args
 from pydantic import Field
 
 from fl_app.errors import UsageError
-from fl_app.validation import Frozen, unknown
+from fl_app.validation import Frozen, named_values, unknown
 
 StoppingMetric = Literal["accuracy", "auc", "f1", "recall", "precision", "brier", "loss"]
 _LOWER_IS_BETTER = ("brier", "loss")
@@ -49,13 +49,8 @@ class EarlyStopping(Frozen):
             If it is not of that form, or a value is wrong.
         """
         metric, *others = (part.strip() for part in text.split(","))
-        given: dict[str, Any] = {"metric": metric}
-        for part in others:
-            name, equals, value = (side.strip() for side in part.partition("="))
-            if not equals or name not in cls.model_fields or name == "metric":
-                allowed = [field for field in cls.model_fields if field != "metric"]
-                raise UsageError(f"early stopping: {part!r}: {unknown(name, allowed, 'setting')}, each as NAME=VALUE")
-            given[name] = value
+        allowed = [field for field in cls.model_fields if field != "metric"]
+        given: dict[str, Any] = {"metric": metric, **named_values(others, allowed, "early stopping")}
         if metric not in get_args(StoppingMetric):
             raise UsageError(f"early stopping: {unknown(metric, get_args(StoppingMetric), 'metric')}")
         return cls(**given)

@@ -177,7 +177,7 @@ class Encoding(Frozen):
             Each bin of a number holds so many rows of all pods together, or three deviations of the noise less at the
             worst, so that the bins in a model show no rarer value than that.
         """
-        features = tuple(map(schema.column, datastructure.features(schema)))
+        features = features_of(schema, datastructure)
         normalisation = Normalisation.from_statistics(statistics, _continuous(features), min_bin_rows)
         target = schema.column(datastructure.target).as_categories()
         return cls(target=target, features=features, normalisation=normalisation, numbers=schema.numbers)
@@ -243,9 +243,14 @@ class Encoding(Frozen):
         return Encoded(numbers, bins, categories, labels, dropped=size - n, places=places)
 
 
+def features_of(schema: Schema, datastructure: DataStructure) -> tuple[Column, ...]:
+    """Give the columns that are learnt from, in the table's order."""
+    return tuple(map(schema.column, datastructure.features(schema)))
+
+
 def continuous_features(schema: Schema, datastructure: DataStructure) -> tuple[Column, ...]:
     """Give the continuous features, the columns that statistics are summed for."""
-    return _continuous(map(schema.column, datastructure.features(schema)))
+    return _continuous(features_of(schema, datastructure))
 
 
 def _continuous(features: Iterable[Column]) -> tuple[Column, ...]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_app.tabular.binning import Blocks, merge_cells
+from fl_app.tabular.binning import Blocks, grouped, merge_cells
 from fl_app.tabular.encoding import FIRST_VALUE, Encoding, Normalisation, codes_of
 from fl_app.tabular.schema import Column, Schema
 from fl_app.tabular.settings import DataStructure
@@ -43,11 +43,6 @@ def edges_of(column: Column) -> NDArray[np.float64]:
 def size_of(column: Column) -> int:
     """Return how many counts a column has: its values and two more, or its blocks and one more for missing numbers."""
     return len(edges_of(column)) if column.kind == "continuous" else FIRST_VALUE + len(column.values)
-
-
-def features_of(schema: Schema, datastructure: DataStructure) -> tuple[Column, ...]:
-    """Return the columns that are counted: the features, in the table's order."""
-    return tuple(map(schema.column, datastructure.features(schema)))
 
 
 def marginals_of(table: "Table", columns: Sequence[Column]) -> NDArray[np.int64]:
@@ -128,8 +123,11 @@ class Marginals:
         whole = np.rint(counts).astype(np.int64)
         variance = np.full(len(whole), math.ceil(self.deviation**2), dtype=np.int64)
         bins = merge_cells(Blocks(edges, whole, variance), least)
-        sure = np.where(whole > _SURE_DEVIATIONS * self.deviation, whole, 0)  # or a thousand empty blocks would weigh
-        return (*_mean_and_std(edges.tolist(), sure.tolist()), bins)
+        sure = np.flatnonzero(whole > _SURE_DEVIATIONS * self.deviation)  # or a thousand empty blocks would weigh
+        blocks = edges[sure].tolist(), edges[sure + 1].tolist(), whole[sure].tolist()
+        # Of rows too few to be seen: as if they lay evenly between the bounds.
+        mean, std = grouped(*blocks) if len(sure) else grouped([float(edges[0])], [float(edges[-1])], [1])
+        return mean, std or 1.0, bins
 
     def by_code(self, encoding: Encoding) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the counts by an encoding's codes, rounded: of all numbers' bins, and of all categories; int64."""
@@ -145,14 +143,3 @@ class Marginals:
             numbers += [counts[:1], np.bincount(inside, counts[1:], len(own) - 1).astype(np.float64)]
         rounded = [np.rint(np.concatenate(parts)).astype(np.int64) for parts in (numbers, categories)]
         return rounded[0], rounded[1]
-
-
-def _mean_and_std(edges: Sequence[float], rows: Sequence[float]) -> tuple[float, float]:
-    """Return mean and standard deviation of rows that lie evenly within their blocks."""
-    blocks = [(ends, n) for ends, n in zip(itertools.pairwise(edges), rows, strict=True) if n > 0]
-    # Of rows too few to be seen: as if they lay evenly between the bounds.
-    blocks = blocks or [((edges[0], edges[-1]), 1.0)]
-    count = math.fsum(n for _, n in blocks)
-    mean = math.fsum(n * (a + b) / 2 for (a, b), n in blocks) / count
-    squares = math.fsum(n * (((a + b) / 2 - mean) ** 2 + (b - a) ** 2 / 12) for (a, b), n in blocks)
-    return mean, math.sqrt(squares / count) or 1.0

@@ -39,6 +39,11 @@ Ends = NDArray[np.float32]
 """The same as log-odds: float32 [classes, cells + 1]."""
 
 
+def score_cells(*, private: bool) -> int:
+    """Return how many cells scores are counted in, in a private run and in any other."""
+    return PRIVATE_CELLS if private else SCORE_CELLS
+
+
 def first_ends(classes: int, cells: int = SCORE_CELLS) -> Ends:
     """Return the cells with which a run begins.
 

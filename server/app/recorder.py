@@ -27,9 +27,8 @@ from fl_app.replica.tabular import (
     schema_of,
 )
 from fl_app.secagg.codec import Aggregate
-from fl_app.tabular.encoding import Encoding
+from fl_app.tabular.encoding import Encoding, features_of
 from fl_app.tabular.evaluation import Counts
-from fl_app.tabular.marginals import features_of
 from fl_app.tabular.schema import CombinedSchema
 from fl_app.tabular.score_cells import AUC_BOUND, Edges, auc_error, edges_of
 from server.app.best_model import Arrays, Stopping
@@ -172,14 +171,13 @@ class Recorder:
         """Record how many rows of all pods have which label, and how many are left out."""
         features = features_of(schema_of(replica), datastructure_of(replica))
         self._note_privacy(STATISTICS, len(features), sums.pods)
-        chance = 3 * self._results.privacy.counts_noise if self._results.privacy else 0.0
         counts = labels_in(sums, private=self._config.plan is not None)
         self._note(
             label_counts=LabelRows(
                 target=self._config.datastructure.target,
                 classes=counts.classes,
-                missing=counts.missing if counts.missing > chance else 0,
-                unpublished=counts.unpublished if counts.unpublished > chance else 0,
+                missing=counts.missing,
+                unpublished=counts.unpublished,
             )
         )
 

@@ -22,6 +22,7 @@ from fl_app.privacy.accounting import epsilon_of
 from fl_app.privacy.cost import UNIT, budget
 from fl_app.secagg.errors import AlreadyAnswered, LedgerRefused, PolicyRefused
 from fl_app.secagg.ledger_protocol import Account
+from tests.support.at_once import at_once
 
 LABEL = b"L" * 32
 TERMS, UNLIMITED = Terms(1.0, 1e-5), Terms(None, 1e-5)
@@ -357,19 +358,7 @@ print(won)
 
 
 def test_two_processes_that_spend_at_once_spend_no_more_than_there_is(path: Path) -> None:
-    both = [
-        subprocess.Popen([sys.executable, "-c", SPENDING, str(path), name, str(TENTH)], stdin=-1, stdout=-1, text=True)
-        for name in ("one", "other")
-    ]
-    for process in both:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in both:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    won = [int(process.communicate(timeout=60)[0]) for process in both]
-    assert [process.returncode for process in both] == [0, 0]
+    won = [int(said) for said in at_once(SPENDING, *((str(path), name, str(TENTH)) for name in ("one", "other")))]
     assert sum(won) == 10
     assert total(path) == 10 * TENTH
     assert sum(entry.event == SPENT for entry in Ledger(path).entries()) == 10

@@ -20,9 +20,9 @@ from fl_app.privacy.settings import Privacy
 from fl_app.secagg.noise import RandomBytes
 from fl_app.tabular.cells import Table
 from fl_app.tabular.combining import combine
-from fl_app.tabular.encoding import Encoding
+from fl_app.tabular.encoding import Encoding, features_of
 from fl_app.tabular.evaluation import MAX_BRIER, scored_classes
-from fl_app.tabular.marginals import features_of, marginals_of
+from fl_app.tabular.marginals import marginals_of
 from fl_app.tabular.network import build_network
 from fl_app.tabular.schema import Column, CombinedSchema, Schema
 from fl_app.tabular.score_cells import edges_of, even_ends

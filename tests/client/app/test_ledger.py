@@ -20,6 +20,7 @@ from client.app.ledger import Ledger
 from fl_app.secagg.canonical import digest
 from fl_app.secagg.errors import AlreadyAnswered, LedgerRefused, PartIsOver, PolicyRefused
 from fl_app.secagg.ledger_protocol import Account
+from tests.support.at_once import at_once
 
 RUN, LABEL = "run-7", b"L" * 32
 
@@ -356,19 +357,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_of_two_processes_that_answer_a_round_at_once_one_does(path: Path) -> None:
-    both = [
-        subprocess.Popen([sys.executable, "-c", ENTER, str(path), name], stdin=-1, stdout=-1, text=True)
-        for name in ("one", "other")
-    ]
-    for process in both:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in both:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    won = [[int(word) for word in process.communicate(timeout=60)[0].split()] for process in both]
-    assert all(process.returncode == 0 for process in both)
+    printed = at_once(ENTER, *((str(path), name) for name in ("one", "other")))
+    won = [[int(word) for word in said.split()] for said in printed]
     assert not set(won[0]) & set(won[1])
     entries = Ledger(path).entries()  # an unbroken chain
     assert sorted(won[0] + won[1]) == [entry.round for entry in entries]

@@ -4,9 +4,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from fl_app.tabular.cells import Table
-from fl_app.tabular.encoding import Encoding, statistic_sums
+from fl_app.tabular.encoding import Encoding, features_of, statistic_sums
 from fl_app.tabular.label_counts import label_sums
-from fl_app.tabular.marginals import Marginals, edges_of, features_of, marginals_of, size_of
+from fl_app.tabular.marginals import Marginals, edges_of, marginals_of, size_of
 from fl_app.tabular.schema import schema_of
 
 from .tables import TARGET, shop
