@@ -72,12 +72,12 @@ def fit_and_kill(
     made: Parties, pods: tuple[str, ...], rounds: int, when: Callable[[], bool], victim: str
 ) -> tuple[int, dict]:
     """Start a run, kill a pod when the moment has come, and return how the run ended."""
-    before = {path.name for path in (made.modeller.directory / "runs").glob("2*")}
+    latest_run = made.modeller.directory / "runs" / "latest"
+    before = latest_run.resolve()
     command = ["fl-app", "fit", "--federation", "test", "--target", "outcome", "--pods", ",".join(pods)]
     process = made.modeller.start(*command, "--rounds", str(rounds), *SLOW)
     try:
-        runs = made.modeller.directory / "runs"
-        wait_for("the run", 120, lambda: {path.name for path in runs.glob("2*")} - before)
+        wait_for("the run", 120, lambda: latest_run.exists() and latest_run.resolve() != before)
         made.since = time.time()
         wait_for("the moment to kill", 200, when)
         made.kill_pod(victim)
