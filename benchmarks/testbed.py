@@ -9,11 +9,12 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
-from fl_app.config import RunConfig
+from fl_app.config import RunConfig, Settled
 from fl_app.demo import census
 from fl_app.federation.kinds import Federation, read_federation
 from fl_app.identity.known_pods import keygen
 from fl_app.tabular.encoding import Encoded, Encoding, statistic_sums
+from fl_app.tabular.regime import LARGE
 from fl_app.tabular.schema import schema_of
 from fl_app.tabular.settings import DataStructure
 
@@ -86,10 +87,10 @@ class CensusTestbed(Testbed):
                 _save_rows(directory / _rows_file(place, part), encoding.encode(frame))
         return testbed
 
-    def write_config(self, rounds: int, threshold: int = 0, *, secure: bool = True) -> RunConfig:
+    def write_config(self, rounds: int, threshold: int = 0, *, secure: bool = True) -> Settled:
         """Return the settings of the next run, and write them where the plain app reads them."""
-        config = RunConfig(pods=self.pods, datastructure=_STRUCTURE, rounds=rounds, local_epochs=1, threshold=threshold,
-                           secure=secure, hello_timeout=120.0)  # fmt: skip
+        config = _settled(RunConfig(pods=self.pods, datastructure=_STRUCTURE, rounds=rounds, threshold=threshold,
+                                    secure=secure, hello_timeout=120.0))  # fmt: skip
         (self.directory / _CONFIG).write_text(config.to_json())
         return config
 
@@ -111,11 +112,11 @@ class WideTestbed(Testbed):
             testbed._write_pod(name, rows.assign(TARGET=np.where(np.arange(len(cells)) % 2, "yes", "no")))
         return testbed
 
-    def config(self, rounds: int, ignore: Sequence[str] = ()) -> RunConfig:
+    def config(self, rounds: int, ignore: Sequence[str] = ()) -> Settled:
         """Return the settings of a run without some of the columns."""
         structure = DataStructure(target="TARGET", ignore_cols=tuple(ignore))
-        return RunConfig(pods=self.pods, datastructure=structure, rounds=rounds, local_epochs=1,
-                         architecture="tutorial", hello_timeout=120.0)  # fmt: skip
+        return _settled(RunConfig(pods=self.pods, datastructure=structure, rounds=rounds, architecture="tutorial",
+                                  hello_timeout=120.0))  # fmt: skip
 
 
 def wide_column(place: int) -> str:
@@ -123,9 +124,14 @@ def wide_column(place: int) -> str:
     return f"c{place}"
 
 
-def load_config(directory: Path) -> RunConfig:
+def _settled(config: RunConfig) -> Settled:
+    """Return the settings as those of a large table, to the last round, however small the testbed is."""
+    return Settled.of(config.model_copy(update={"early_stopping": None}), LARGE)
+
+
+def load_config(directory: Path) -> Settled:
     """Return the settings of the last run on the testbed in ``directory``."""
-    return RunConfig.from_json((directory / _CONFIG).read_text())
+    return Settled.from_json((directory / _CONFIG).read_text())
 
 
 def load_encoding(directory: Path) -> Encoding:

@@ -9,17 +9,15 @@ from pydantic import Field, model_validator
 from fl_app.errors import UsageError
 from fl_app.flower.protocol_settings import DEFAULT_WEIGHTING, Aggregation, Dropouts, Timing, Weighting
 from fl_app.pod.definition import PodName
-from fl_app.privacy.plan import CLIP, Plan
+from fl_app.privacy.plan import CLIP, Plan, rounds_for
 from fl_app.privacy.settings import Privacy
 from fl_app.secagg.field import FIELD_31, FIELD_61
 from fl_app.tabular.column_spec import ColumnSpec
-from fl_app.tabular.early_stopping import EarlyStopping
+from fl_app.tabular.early_stopping import EarlyStopping, stopping_from_text
 from fl_app.tabular.encoding import MIN_BIN_ROWS
-from fl_app.tabular.settings import ARCHITECTURES, DEFAULT_ARCHITECTURE, DataStructure, Optimizer
+from fl_app.tabular.regime import MOST_LOCAL_EPOCHS, MOST_ROUNDS, Regime
+from fl_app.tabular.settings import ARCHITECTURES, PRIVATE_ARCHITECTURE, DataStructure, Optimizer
 from fl_app.validation import Frozen, names_in
-
-DEFAULT_OPTIMIZER = Optimizer(name="AdamW", params={"lr": 0.001})
-DEFAULT_LR_DECAY = 0.02
 
 StrategyName = Literal["FedAvg", "FedAdam", "FedAvgM", "FedProx"]
 """The averaging strategies, by the names of their classes in Flower."""
@@ -28,23 +26,28 @@ StrategyName = Literal["FedAvg", "FedAdam", "FedAvgM", "FedProx"]
 class Training(Frozen):
     """What is trained, by whom, and how.
 
+    Where it says that a setting follows from the table, None leaves it to `fl_app.tabular.regime`, by what the pods'
+    sums tell of it; `Settled` has what came of that.
+
     Attributes
     ----------
     pods : names of the pods that train together.
     datastructure : the target and the columns used.
     columns : what is proposed to the pods for their columns; None: nothing.
-    architecture : the network, by its name in `fl_app.tabular.settings`.
+    architecture : the network, by its name in `fl_app.tabular.settings`; None: it follows from the table.
     min_bin_rows : rows of all pods together in each bin of a number; bins are cut from secure sums, and fewer rows a
         bin show rarer values in the model.
-    rounds : how often the pods' updates are averaged.
-    local_epochs, local_steps : how far each pod trains in a round; exactly one of them.
-    batch_size : most rows in a batch; at a pod no fewer than its owner's minimum_batch_rows.
+    rounds : how often the pods' updates are averaged; None: it follows from the table, or from epsilon.
+    local_epochs, local_steps : how far each pod trains in a round, at most one of them; without either it follows from
+        the table.
+    batch_size : most rows in a batch; at a pod no fewer than its owner's minimum_batch_rows. None: it follows from the
+        table.
     optimizer, lr_decay : the pods' optimiser, made afresh each round; its rate falls by a cosine to ``lr_decay``
-        of itself in the last round (1: it stays).
+        of itself in the last round (1: it stays). None: they follow from the table.
     seed : what the first parameters and the order of rows are drawn from.
     strategy, strategy_params : the averaging strategy, by its Flower name, and its own parameters.
     positive : the class that precision, recall and F1 are of; None: the second of two, the mean of more.
-    early_stopping : when training ends before its last round; None: never.
+    early_stopping : when training ends before its last round; "auto": it follows from the table; None: never.
     secure : whether the pods' vectors are masked.
     privacy : how much all that leaves the pods may tell of any one row; None: nothing is promised. A private round is
         one step of gradient descent over all rows: batches, optimiser and averaging strategy have no part in it.
@@ -53,31 +56,31 @@ class Training(Frozen):
     pods: tuple[PodName, ...] = Field(min_length=2)
     datastructure: DataStructure
     columns: ColumnSpec | None = None
-    architecture: str = DEFAULT_ARCHITECTURE
+    architecture: str | None = None
     min_bin_rows: int = Field(default=MIN_BIN_ROWS, ge=1)
-    rounds: int = Field(default=10, ge=1, le=10_000)
+    rounds: int | None = Field(default=None, ge=1, le=10_000)
     local_epochs: int | None = Field(default=None, ge=1)
     local_steps: int | None = Field(default=None, ge=1)
-    batch_size: int = Field(default=256, ge=1)
-    optimizer: Optimizer = DEFAULT_OPTIMIZER
-    lr_decay: float = Field(default=DEFAULT_LR_DECAY, gt=0, le=1)
+    batch_size: int | None = Field(default=None, ge=1)
+    optimizer: Optimizer | None = None
+    lr_decay: float | None = Field(default=None, gt=0, le=1)
     seed: int = Field(default=0, ge=0)
     strategy: StrategyName = "FedAvg"
     strategy_params: dict[str, float] = Field(default_factory=dict)
     positive: str | None = None
-    early_stopping: EarlyStopping | None = None
+    early_stopping: EarlyStopping | Literal["auto"] | None = "auto"
     secure: bool = True
     privacy: Privacy | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if (self.local_epochs is None) == (self.local_steps is None):
-            raise UsageError("give exactly one of local_epochs and local_steps")
-        if self.privacy and self.early_stopping:
+        if self.local_epochs is not None and self.local_steps is not None:
+            raise UsageError("give one of local_epochs and local_steps, not both")
+        if self.privacy and isinstance(self.early_stopping, EarlyStopping):
             raise UsageError("a run with privacy ends with its last round: no round is evaluated, so nothing stops it")
         if self.privacy and not self.secure:
             raise UsageError("a run with privacy needs secure aggregation: each pod adds its share of the noise alone")
-        if self.architecture not in ARCHITECTURES:
+        if self.architecture is not None and self.architecture not in ARCHITECTURES:
             raise UsageError(f"unknown architecture {self.architecture!r}; allowed are {', '.join(ARCHITECTURES)}")
         if len(set(self.pods)) != len(self.pods):
             raise UsageError(f"a pod is named twice: {', '.join(self.pods)}")
@@ -118,7 +121,19 @@ class RunConfig(Aggregation, Training):
     @property
     def plan(self) -> Plan | None:
         """How the run's privacy is spent; None for a run without."""
-        return Plan(self.privacy, self.rounds) if self.privacy else None
+        return Plan(self.privacy, self.most_rounds) if self.privacy else None
+
+    @property
+    def most_rounds(self) -> int:
+        """Rounds that the run takes at most, known before the table is: those that pods are asked to agree to."""
+        if self.rounds is not None:
+            return self.rounds
+        return rounds_for(self.privacy.epsilon) if self.privacy else MOST_ROUNDS
+
+    @property
+    def most_local_epochs(self) -> int | None:
+        """Passes over its rows that a pod makes in a round at most; None where batches are counted."""
+        return self.local_epochs or (MOST_LOCAL_EPOCHS if self.local_steps is None else None)
 
     @property
     def dropouts(self) -> Dropouts:
@@ -144,7 +159,9 @@ class RunConfig(Aggregation, Training):
             key.replace("-", "_"): value for key, value in given.items() if value not in ("", 0) or value is False
         }
         try:
-            optimizer = Optimizer(name=settings.pop("optimizer"), params=json.loads(settings.pop("optimizer_params")))
+            params = json.loads(settings.pop("optimizer_params", "{}"))
+            if "optimizer" in settings:
+                settings["optimizer"] = Optimizer(name=settings["optimizer"], params=params)
             datastructure = DataStructure(
                 target=settings.pop("target"), ignore_cols=names_in(settings.pop("ignore", ""))
             )
@@ -154,12 +171,34 @@ class RunConfig(Aggregation, Training):
         if "privacy" in settings:
             settings["privacy"] = Privacy.from_text(settings["privacy"])
         if "early_stopping" in settings:
-            settings["early_stopping"] = EarlyStopping.from_text(settings["early_stopping"])
+            settings["early_stopping"] = stopping_from_text(settings["early_stopping"])
         settings["prime_q"] = (FIELD_31 if settings.pop("compact", False) else FIELD_61).prime
-        if "local_steps" in settings:
-            settings.pop("local_epochs", None)
         named = names_in(settings.pop("pods", "")) or tuple(pods)
-        return cls(pods=named, optimizer=optimizer, datastructure=datastructure, **settings)
+        return cls(pods=named, datastructure=datastructure, **settings)
+
+
+class Settled(RunConfig):
+    """The settings of a run once the pods' sums have told of their table: nothing is left open."""
+
+    architecture: str
+    rounds: int
+    batch_size: int
+    optimizer: Optimizer
+    lr_decay: float
+    early_stopping: EarlyStopping | None
+
+    @classmethod
+    def of(cls, config: RunConfig, regime: Regime) -> Self:
+        """Return the settings with those of the regime wherever they are left open."""
+        given = {name: value for name, value in config if value not in (None, "auto")}
+        if config.privacy:
+            implied = {"architecture": PRIVATE_ARCHITECTURE, "rounds": config.most_rounds, "early_stopping": None}
+        else:
+            implied = {"early_stopping": None} if config.early_stopping is None else {}
+        follows = {**dict(regime), **implied}
+        if config.local_steps is not None:
+            del follows["local_epochs"]
+        return cls(**{**follows, **given})
 
 
 class SecureAggregator(Aggregation):

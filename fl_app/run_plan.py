@@ -61,7 +61,7 @@ def implied_parameters(settings: str, declared: int, begun: int) -> dict[str, An
         config.aggregation,
         config.dropouts,
         config.pods,
-        rounds=min(declared, max(begun, spare) + config.rounds + spare),
+        rounds=min(declared, max(begun, spare) + config.most_rounds + spare),
         evaluations=evaluations(config),
     )
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from client.app.main import lr_factor
 from client.app.pod_table import PodTable
-from fl_app.config import RunConfig
+from fl_app.config import Settled
 from fl_app.tabular.encoding import Encoded, Encoding, statistic_sums
 from fl_app.tabular.evaluation import metrics_of
 from fl_app.tabular.model_file import TrainedModel
@@ -17,7 +17,7 @@ from fl_app.tabular.training import evaluate, train
 ALONE_STEPS = 600
 
 
-def pooled(tables: Sequence[PodTable], encoding: Encoding, config: RunConfig) -> TrainedModel:
+def pooled(tables: Sequence[PodTable], encoding: Encoding, config: Settled) -> TrainedModel:
     """Train on all pods' training rows together, as long and by the same schedule as the federation."""
     parts = [encoding.encode(table.rows("train")) for table in tables]
     labels = np.concatenate([part.labels for part in parts if part.labels is not None])
@@ -29,7 +29,7 @@ def pooled(tables: Sequence[PodTable], encoding: Encoding, config: RunConfig) ->
     return _trained(encoding, config, rows, None, epochs)
 
 
-def alone(table: PodTable, config: RunConfig) -> TrainedModel | None:
+def alone(table: PodTable, config: Settled) -> TrainedModel | None:
     """Train on one pod's rows with an encoding of its own; None for a pod that publishes only one class.
 
     It trains as many epochs as in the federation, or more until ``ALONE_STEPS`` batches are reached, and keeps the
@@ -48,7 +48,7 @@ def alone(table: PodTable, config: RunConfig) -> TrainedModel | None:
 
 
 def _trained(
-    encoding: Encoding, config: RunConfig, rows: Encoded, validation: Encoded | None, epochs: int
+    encoding: Encoding, config: Settled, rows: Encoded, validation: Encoded | None, epochs: int
 ) -> TrainedModel:
     network = build_network(encoding, config.architecture, config.seed)
     best, least = state_of(network), float("inf")

@@ -15,7 +15,7 @@ from benchmarks.joining.baselines import alone, pooled
 from benchmarks.joining.federation import create_federation, run, tables_of
 from benchmarks.joining.splits import SPLITS, TARGET, Parts
 from client.app.pod_table import PodTable
-from fl_app.config import RunConfig
+from fl_app.config import RunConfig, Settled
 from fl_app.federation.kinds import SimulatedFederation
 from fl_app.tabular.model_file import TrainedModel
 from fl_app.tabular.settings import DataStructure, Optimizer
@@ -66,20 +66,22 @@ class Row:
             lr_decay=self.lr_decay,
             strategy=self.strategy,
             strategy_params=self.strategy_params,
+            early_stopping=None,
             secure=secure,
             # A tight bound makes the fixed-point step fine.
             update_bound=max(1.0, self.lr),
         )
 
-    def in_one_place(self) -> RunConfig:
+    def in_one_place(self) -> Settled:
         """Return the settings for a lone pod and for pooled rows; a round is an epoch."""
-        return RunConfig(
+        return Settled(
             **self._everywhere(),
             rounds=self.rounds if self.local_epochs else 8,
             local_epochs=1,
             batch_size=self.batch_size if self.local_epochs else 256,
             optimizer=Optimizer(name="AdamW", params={"lr": self.lr_pooled}),
             lr_decay=0.02,
+            early_stopping=None,
         )
 
     def _everywhere(self) -> dict[str, Any]:
@@ -157,7 +159,7 @@ def _federated(
     }, model
 
 
-def _alone(table: PodTable, config: RunConfig, test: pd.DataFrame) -> dict[str, float]:
+def _alone(table: PodTable, config: Settled, test: pd.DataFrame) -> dict[str, float]:
     """Score a lone pod; one that knows a single class can only name it for every row."""
     model = alone(table, config)
     if model is not None:

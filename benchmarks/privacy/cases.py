@@ -17,12 +17,13 @@ from benchmarks.privacy import dp_ebm
 from benchmarks.privacy.linear_gradient import QuickGradient
 from benchmarks.privacy.private_run import trained
 from client.app.pod_table import PodTable
-from fl_app.config import RunConfig
+from fl_app.config import RunConfig, Settled
 from fl_app.federation.kinds import SimulatedFederation
 from fl_app.privacy.plan import rounds_for
 from fl_app.privacy.settings import Privacy
 from fl_app.tabular.cells import Table
 from fl_app.tabular.model_file import TrainedModel
+from fl_app.tabular.regime import LARGE
 from fl_app.tabular.settings import PRIVATE_ARCHITECTURE, DataStructure, Optimizer
 
 Entry = dict[str, Any]
@@ -90,7 +91,7 @@ class Case:
         }
         if self.kind == "no privacy":
             optimizer = Optimizer(name="AdamW", params={"lr": PLAIN_RATE})
-            return RunConfig(**common, rounds=PLAIN_ROUNDS, optimizer=optimizer)
+            return Settled.of(RunConfig(**common, rounds=PLAIN_ROUNDS, optimizer=optimizer, early_stopping=None), LARGE)
         # All pods must answer, or fewer could be relied on.
         privacy = Privacy(epsilon=self.epsilon, delta=DELTA)
         return RunConfig(**common, rounds=rounds_for(self.epsilon), privacy=privacy, threshold=self.pods)

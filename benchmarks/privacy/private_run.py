@@ -20,7 +20,7 @@ from fl_app.flower.records import Published
 from fl_app.replica import private
 from fl_app.replica.declared import Declared
 from fl_app.replica.state import Replica
-from fl_app.replica.tabular import TabularRule, counts_in, datastructure_of, encoding_of, ends_of, schema_of
+from fl_app.replica.tabular import TabularRule, counts_in, datastructure_of, encoding_of, ends_of, schema_of, settled
 from fl_app.run_plan import implied_parameters
 from fl_app.secagg.codec import Aggregate, Encoder, Layout, decode
 from fl_app.secagg.field import FIELD_61
@@ -78,13 +78,14 @@ def trained(
         settings, replica, names.STATISTICS, 1, _sum(config, replica, names.STATISTICS, tables, statistics)
     )
     encoding, scales = encoding_of(replica), private.scales_of(replica)
-    network = build_network(encoding, config.architecture)
+    run = settled(config, replica)
+    network = build_network(encoding, run.architecture)
 
     def gradient(table: PodTable) -> Values:
         rows = table.encoded("train", encoding)
         return {names.UPDATE: gradient_of(plan, relied, network, rows, scales, randomness)}
 
-    for number in range(1, config.rounds + 1):
+    for number in range(1, run.rounds + 1):
         load_state(network, replica.model)
         replica = rule.after(
             settings, replica, names.TRAIN, number, _sum(config, replica, names.TRAIN, tables, gradient)
@@ -101,7 +102,7 @@ def trained(
         return values
 
     metrics = metrics_of(counts_in(_sum(config, replica, names.EVALUATE, tables, evaluation)))
-    return TrainedModel(encoding, config.architecture, {**replica.model}), metrics
+    return TrainedModel(encoding, run.architecture, {**replica.model}), metrics
 
 
 def _published(table: PodTable, honest: int) -> Published:
@@ -121,7 +122,7 @@ def _sum(
 ) -> Aggregate:
     """Return what is decoded of the sum of the pods' vectors in a step."""
     settings = config.to_json()
-    fixed = implied_parameters(settings, config.rounds, 0)
+    fixed = implied_parameters(settings, config.most_rounds, 0)
     (plan,) = [plan for plan in fixed["steps"] if plan.kind == kind]
     sizes = {c.name: 1 for c in plan.classes} | TabularRule().sizes(settings, replica, kind)
     step = Step(b"", kind, 1, tuple(c.name for c in plan.classes), tuple(sizes[c.name] for c in plan.classes))

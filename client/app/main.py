@@ -19,7 +19,7 @@ from client.app.masked_app import MaskedApp
 from client.app.owner import Owner, owner_of
 from client.app.pod_table import PodTable
 from client.app.repeated_noise import noise_secret, repeatedly_noised
-from fl_app.config import RunConfig
+from fl_app.config import RunConfig, Settled
 from fl_app.errors import UsageError
 from fl_app.federation.kinds import SimulatedFederation, find_federation
 from fl_app.flower import names
@@ -37,6 +37,7 @@ from fl_app.system.home import ENCODED_DIRECTORY, pod_home
 from fl_app.tabular.encoding import Encoded, Encoding, continuous_features, statistic_sums
 from fl_app.tabular.evaluation import MAX_LOSS, Counts, scored_classes
 from fl_app.tabular.label_counts import label_sums
+from fl_app.tabular.regime import regime_for
 from fl_app.tabular.schema import CombinedSchema
 from fl_app.tabular.score_cells import Edges, checked_ends, edges_of, score_cells
 from fl_app.tabular.settings import DataStructure
@@ -102,8 +103,8 @@ def requested_training(settings: str) -> Mapping[TrainingLimit, int | None]:
     """Return how much training a run's settings, a `RunConfig` as JSON, ask for under each limit of the policy."""
     config = RunConfig.from_json(settings)
     return {
-        "maximum_rounds": config.rounds,
-        "maximum_local_epochs": config.local_epochs,
+        "maximum_rounds": config.most_rounds,
+        "maximum_local_epochs": config.most_local_epochs,
         "maximum_local_steps": config.local_steps,
     }
 
@@ -247,7 +248,7 @@ class Task:
     """What a request to train or evaluate describes: settings, encoding, score cells, network and parameters."""
 
     settings: ConfigRecord
-    config: RunConfig
+    config: Settled
     encoding: Encoding
     network: "nn.Module"
     edges: Edges
@@ -265,7 +266,8 @@ class Task:
 
         torch.set_num_threads(1)
         settings = message.content.config_records[names.CONFIG_RECORD]
-        config = RunConfig.from_json(str(settings[names.RUN]))
+        rows = int(str(settings[names.LABELLED_ROWS]))
+        config = Settled.of(RunConfig.from_json(str(settings[names.RUN])), regime_for(rows))
         encoding = Encoding.from_json(str(settings[names.ENCODING]))
         network = build_network(encoding, config.architecture)
         arrays = message.content.array_records[names.ARRAYS_RECORD]
@@ -307,7 +309,7 @@ def lr_factor(place: int, rounds: int, last: float) -> float:
     return last + (1 - last) * (1 + float(np.cos(np.pi * done))) / 2
 
 
-def _seed(config: RunConfig, number: int, pod: str) -> int:
+def _seed(config: Settled, number: int, pod: str) -> int:
     """Return a seed of its own for each pod and round, so that a run can be repeated.
 
     It follows also from how rows are cut into batches. Two runs whose batches differ in a few rows would show these, by

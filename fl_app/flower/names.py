@@ -39,7 +39,7 @@ CONFIG_RECORD, METRICS_RECORD, ARRAYS_RECORD = "config", "metrics", "arrays"
 # Keys of the config record. Numbers of rounds may be skipped, so the completed ones are counted apart.
 SERVER_ROUND, COMPLETED_ROUNDS = "server-round", "completed-rounds"
 PROXIMAL_MU = "proximal-mu"
-RUN, ENCODING = "run", "encoding"
+RUN, ENCODING, LABELLED_ROWS = "run", "encoding", "labelled-rows"
 SCHEMA, DATASTRUCTURE = "schema", "datastructure"
 SCORE_EDGES = "score-edges"
 HONEST_PODS, SCALES = "honest-pods", "scales"

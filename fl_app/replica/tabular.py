@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
-from fl_app.config import RunConfig
+from fl_app.config import RunConfig, Settled
 from fl_app.errors import DataError
 from fl_app.flower import names
 from fl_app.flower.records import Published
@@ -23,13 +23,14 @@ from fl_app.tabular.combining import Columns, check_target, combine
 from fl_app.tabular.encoding import FIRST_VALUE, Encoding, continuous_features, features_of
 from fl_app.tabular.evaluation import Counts, scored_classes
 from fl_app.tabular.label_counts import LABELS, LabelCounts
+from fl_app.tabular.regime import regime_for
 from fl_app.tabular.schema import CombinedSchema, Schema
 from fl_app.tabular.score_cells import Ends, even_ends, first_ends, refined, score_cells
 from fl_app.tabular.settings import DataStructure
 from fl_app.tabular.statistics import Statistics
 
 SCHEMA, DATASTRUCTURE, LEFT_OUT, FEATURES, LEAST_ROWS = "schema", "datastructure", "left-out", "features", "least-rows"
-ENCODING, ENDS = "encoding", "score-ends"
+ENCODING, ENDS, ROWS = "encoding", "score-ends", "labelled-rows"
 CONTRIBUTORS_OF: Mapping[str, str] = {"validation": names.CONTRIBUTORS, "test": names.TEST_CONTRIBUTORS}
 """The rows that are evaluated, and the entry of a request that says which pods add theirs."""
 
@@ -113,6 +114,7 @@ class TabularRule:
         told |= {
             names.ENCODING: str(replica.facts[ENCODING]),
             names.SCORE_EDGES: ends_of(replica).astype("<f4").tobytes(),
+            names.LABELLED_ROWS: rows_of(replica),
             names.SERVER_ROUND: number,
             names.COMPLETED_ROUNDS: replica.completed,
             **{entry: ",".join(adding(replica, part, pods)) for part, entry in CONTRIBUTORS_OF.items()},
@@ -171,13 +173,20 @@ class TabularRule:
             encoding = marginals.encoding(schema, datastructure, least)
         else:
             encoding = Encoding.of(schema, datastructure, statistics_in(sums), min_bin_rows=least)
-        model = state_of(build_network(encoding, config.architecture, config.seed))
+        rows = 0 if plan else sum(labels_in(sums, private=False).classes)
+        run = Settled.of(config, regime_for(rows))
+        model = state_of(build_network(encoding, run.architecture, run.seed))
         scored = scored_classes(len(encoding.labels))
         ends = even_ends(scored) if plan else first_ends(scored)
-        facts: dict[str, Any] = {**replica.facts, ENCODING: encoding.to_json(), ENDS: ends.astype("<f4").tobytes()}
+        facts: dict[str, Any] = {
+            **replica.facts,
+            ENCODING: encoding.to_json(),
+            ROWS: rows,
+            ENDS: ends.astype("<f4").tobytes(),
+        }
         if plan:
             facts[private.ROWS] = marginals.rows
-            facts[private.SCALES] = private.scales_in(config.architecture, encoding, marginals)
+            facts[private.SCALES] = private.scales_in(run.architecture, encoding, marginals)
         return replica.moved(facts=facts, model=model)
 
 
@@ -228,6 +237,16 @@ def schema_of(replica: Replica) -> CombinedSchema:
 def encoding_of(replica: Replica) -> Encoding:
     """Return the encoding of a replica that has followed the statistics."""
     return Encoding.from_json(str(replica.facts[ENCODING]))
+
+
+def rows_of(replica: Replica) -> int:
+    """Return how many labelled rows the pods have together, as far as their noise tells; 0 in a private run."""
+    return int(str(replica.facts[ROWS]))
+
+
+def settled(config: RunConfig, replica: Replica) -> Settled:
+    """Return a run's settings with what follows from the statistics that a replica has followed."""
+    return Settled.of(config, regime_for(rows_of(replica)))
 
 
 def ends_of(replica: Replica) -> Ends:

@@ -56,6 +56,13 @@ class EarlyStopping(Frozen):
         return cls(**given)
 
 
+def stopping_from_text(text: str) -> EarlyStopping | Literal["auto"] | None:
+    """Read what the command line says of early stopping: "auto", "never", or as `EarlyStopping.from_text`."""
+    if text == "auto":
+        return "auto"
+    return None if text == "never" else EarlyStopping.from_text(text)
+
+
 @dataclass(frozen=True)
 class Standing:
     """Where a run stands by its early stopping settings: the best metric known, its round, and the rounds since.

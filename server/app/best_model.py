@@ -22,17 +22,30 @@ class Stopping:
     Parameters
     ----------
     asked : EarlyStopping or None
-        The modeller's settings; None: nothing ends early and nothing is restored.
+        The settings; None: nothing ends early and nothing is restored.
     rounds : sequence of RoundResult
         The completed rounds of a run that is resumed.
     best : mapping
         Its best model so far, from its checkpoint.
+    strict : bool
+        Whether the modeller has asked for it: then it is an error if no row defines the metric. Otherwise rounds
+        without it are passed over, and training goes on to its last round.
     """
 
-    def __init__(self, asked: EarlyStopping | None, rounds: Sequence[RoundResult] = (), best: Arrays = _NONE) -> None:
+    def __init__(
+        self,
+        asked: EarlyStopping | None,
+        rounds: Sequence[RoundResult] = (),
+        best: Arrays = _NONE,
+        *,
+        strict: bool = True,
+    ) -> None:
         self.standing: Standing | None = None
+        self._strict = strict
         if asked:
-            done = (entry for entry in rounds if entry.evaluated)
+            done = (
+                entry for entry in rounds if entry.evaluated and (strict or _value(entry, asked.metric) is not None)
+            )
             self.standing = Standing.after(
                 asked, ({"round": entry.round, asked.metric: _value(entry, asked.metric)} for entry in done)
             )
@@ -44,6 +57,8 @@ class Stopping:
             return
         metric = self.standing.settings.metric
         value = _value(entry, metric)
+        if value is None and not self._strict:
+            return
         if value is None and not entry.num_examples:
             raise DataError(
                 f"early stopping follows {metric}, and no row defines it: no pod adds validation rows, since each has "

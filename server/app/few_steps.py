@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from fl_app.config import RunConfig
+from fl_app.config import Settled
 from server.app.results import RoundResult
 
 FEW_STEPS = 100
@@ -11,12 +11,12 @@ FEW_STEPS = 100
 _SAYS = "optimizer steps in all"
 
 
-def steps_in_all(config: RunConfig, done: RoundResult) -> int | None:
+def steps_in_all(config: Settled, done: RoundResult) -> int | None:
     """Return how many optimizer steps a pod makes in the whole run.
 
     Parameters
     ----------
-    config : RunConfig
+    config : Settled
         The run's settings.
     done : RoundResult
         A completed round, whose weight is the sum of its pods' training rows. Each pod is taken to have as many rows as
@@ -35,7 +35,7 @@ def steps_in_all(config: RunConfig, done: RoundResult) -> int | None:
     return math.ceil(rows / config.batch_size) * (config.local_epochs or 1) * config.rounds
 
 
-def advised(notes: Sequence[str], config: RunConfig, done: RoundResult) -> tuple[str, ...]:
+def advised(notes: Sequence[str], config: Settled, done: RoundResult) -> tuple[str, ...]:
     """Return the run's notes with the one on its steps, if these are few; one of an earlier attempt is left out."""
     others = tuple(note for note in notes if _SAYS not in note)
     steps = steps_in_all(config, done)

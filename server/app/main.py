@@ -12,7 +12,7 @@ from fl_app.config import RunConfig
 from fl_app.errors import DataError, FlAppError
 from fl_app.federation.kinds import find_federation
 from fl_app.flower.names import STATISTICS
-from fl_app.replica.tabular import schema_of
+from fl_app.replica.tabular import schema_of, settled
 from fl_app.system.memory import free_large_blocks_at_once
 from fl_app.tabular.combining import SchemaMismatch, combine
 from fl_app.tabular.schema import CombinedSchema, Schema
@@ -73,7 +73,7 @@ def train(grid: Grid, run: RunDirectory, recorder: Recorder, checkpoint: Checkpo
     # --- COHORT: every requested pod answers, and approves every other -----------
     recorder.step("hello")
     try:
-        cohort = strategy.form_cohort(grid, config.rounds)
+        cohort = strategy.form_cohort(grid, config.most_rounds)
     except SchemaMismatch as error:
         look = (
             f"`fl-app pods --target {shlex.quote(config.datastructure.target)}` shows what each owner would have to set"
@@ -98,7 +98,7 @@ def train(grid: Grid, run: RunDirectory, recorder: Recorder, checkpoint: Checkpo
 
     # --- TRAINING AND EVALUATION -------------------------------------------------
     recorder.begin(strategy)
-    strategy.start(grid, strategy.model(), config.rounds, timeout=config.step_timeout)
+    strategy.start(grid, strategy.model(), settled(config, strategy.replica).rounds, timeout=config.step_timeout)
 
     # --- MODEL AND RESULTS -------------------------------------------------------
     recorder.finish(strategy)

@@ -11,7 +11,7 @@ from typing import Any
 
 from flwr.app import ArrayRecord
 
-from fl_app.config import RunConfig
+from fl_app.config import RunConfig, Settled
 from fl_app.errors import DataError, FlAppError
 from fl_app.flower.names import EVALUATE, LOSS, STATISTICS, TEST_PREFIX, TRAIN
 from fl_app.flower.records import array_from, array_of
@@ -24,7 +24,9 @@ from fl_app.replica.tabular import (
     ends_of,
     evaluates,
     labels_in,
+    rows_of,
     schema_of,
+    settled,
 )
 from fl_app.secagg.codec import Aggregate
 from fl_app.tabular.encoding import Encoding, features_of
@@ -56,6 +58,7 @@ from server.app.summaries import (
     no_figures,
     pods_of,
     position_of,
+    training_of,
 )
 from strategies import CohortRefused, ReplicatedAggregation, Round, StepFailed
 from strategies.discovery import Discovery
@@ -104,16 +107,25 @@ class Recorder:
         return self._run.config()
 
     @cached_property
+    def _settled(self) -> Settled:
+        """The settings with what follows from the pods' sums; first asked for once these are there."""
+        if self._strategy is None:
+            raise FlAppError("no step has been asked yet")
+        return settled(self._config, self._strategy.replica)
+
+    @cached_property
     def _stopping(self) -> Stopping:
+        asked, strict = self._settled.early_stopping, self._config.early_stopping != "auto"
         if before := self._checkpoint:
-            return Stopping(self._config.early_stopping, before.rounds, before.best)
-        return Stopping(self._config.early_stopping)
+            return Stopping(asked, before.rounds, before.best, strict=strict)
+        return Stopping(asked, strict=strict)
 
     # Progress: which step is under way, and which pods are awaited.
 
     def step(self, name: str, number: int = 0) -> None:
         """Record which step is under way."""
-        self._note(step=StepProgress(name=name, round=number, of=self._config.rounds, waiting=()))
+        rounds = self._results.training.rounds if self._results.training else 0
+        self._note(step=StepProgress(name=name, round=number, of=rounds, waiting=()))
         self._save()
 
     def wait(self, trip: str, pods: Sequence[str]) -> None:
@@ -162,9 +174,10 @@ class Recorder:
         self._encoding = encoding = encoding_of(replica)
         self._run.write_encoding(schema_of(replica).to_json(), encoding.to_json())
         self._positive = position_of(self._config.positive, encoding)
-        self._note(schema_differences=differences_of(replica), classes=tuple(encoding.labels))
+        chosen = training_of(self._config, self._settled, rows_of(replica))
+        self._note(schema_differences=differences_of(replica), classes=tuple(encoding.labels), training=chosen)
         if self._public_rows:
-            self._test_file = TestFile(self._public_rows.rows, encoding, self._config.architecture, self._positive)
+            self._test_file = TestFile(self._public_rows.rows, encoding, self._settled.architecture, self._positive)
             self._public_rows = None
 
     def statistics(self, replica: Replica, sums: Aggregate) -> None:
@@ -188,7 +201,7 @@ class Recorder:
         if rounds := self._results.rounds:
             self._note_stop(rounds[-1].round)
         start = strategy.starting_point
-        trains = start.completed < self._config.rounds and not self.over()
+        trains = start.completed < self._settled.rounds and not self.over()
         self.step("train" if trains else "evaluate", start.first_round if trains else start.first_round - 1)
 
     def round(self, done: Round) -> None:
@@ -215,12 +228,12 @@ class Recorder:
         if self._first_round:
             self._first_round = False
             if not self._config.privacy:
-                self._note(notes=advised(self._results.notes, self._config, entry))
+                self._note(notes=advised(self._results.notes, self._settled, entry))
         if self._strategy:
             standing = (self._strategy.replica, self._results.rounds, self._stopping.best, done.step.proof)
             Checkpoint(done.number, *standing).save(self._run.checkpoint_path)
         self._note_stop(done.number)
-        last = len(self._results.rounds) == self._config.rounds or self.over()
+        last = len(self._results.rounds) == self._settled.rounds or self.over()
         self.step("evaluate" if last else "train", done.number if last else done.number + 1)
 
     def skip(self, number: int, error: StepFailed) -> None:
@@ -325,12 +338,12 @@ class Recorder:
 
         origin = {
             "run": self._run.name,
-            "settings": self._config.model_dump(mode="json"),
+            "settings": self._settled.model_dump(mode="json"),
             "round": number,
             "final": self._results.final.document() if self._results.final else None,
             "privacy": self._results.privacy.document() if self._results.privacy else None,
         }
-        model = TrainedModel(encoding, self._config.architecture, dict(self._arrays), origin)
+        model = TrainedModel(encoding, self._settled.architecture, dict(self._arrays), origin)
         for suffix in SUFFIXES:
             model.save(self._run.path / f"model{suffix}")
 
@@ -347,7 +360,7 @@ class Recorder:
         """Record how training stands by early stopping, and whether it ends early with round ``number``."""
         self._note_standing()
         why = self._stopping.why or self._run.stop_asked()
-        if why and len(self._results.rounds) < self._config.rounds and not self.over():
+        if why and len(self._results.rounds) < self._settled.rounds and not self.over():
             self._note(stopped=Stop(round=number, why=why))
 
     def _note_standing(self) -> None:

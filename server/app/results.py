@@ -218,6 +218,23 @@ class Stop(Document):
     why: str = ""
 
 
+class TrainingResult(Document):
+    """How the pods train, of which a part follows from their table unless the modeller has said it."""
+
+    rows: int = 0
+    """Labelled rows of all pods together, as their noised counts tell: what the rest follows from; 0 with privacy."""
+    follows: tuple[str, ...] = ()
+    """The names of those settings that the modeller has left open."""
+    settings: Mapping[str, Any] = Field(default_factory=dict)
+    """Those of config.json that say how is trained: architecture, rounds, local_epochs, local_steps,
+    batch_size, optimizer, lr_decay, early_stopping. There are fewer rounds than these where training ends early."""
+
+    @property
+    def rounds(self) -> int:
+        """Rounds at most."""
+        return int(self.settings.get("rounds", 0))
+
+
 class EarlyStoppingResult(Document):
     """How far training is by its early stopping."""
 
@@ -268,6 +285,8 @@ class Results(Document):
     """What the modeller should know of a run that goes its way all the same, a sentence each."""
     privacy: PrivacyResult | None = None
     """What is promised about any one row; of runs without privacy too. Null before the cohort is formed."""
+    training: TrainingResult | None = None
+    """Null before the statistics have been summed."""
     early_stopping: EarlyStoppingResult | None = None
     stopped: Stop | None = None
     skipped: tuple[SkippedRound, ...] = ()

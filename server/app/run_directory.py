@@ -143,6 +143,11 @@ class RunDirectory:
         """Whether the run continues from its checkpoint."""
         return bool(self.results().resumed)
 
+    def settings(self) -> dict[str, Any]:
+        """Return the settings as they were written, and with what followed from the table as far as that is known."""
+        training = self.results().training
+        return {**self.request().settings, **(training.settings if training else {})}
+
     @property
     def checkpoint_path(self) -> Path:
         """Path of the run's `server.app.checkpoint.Checkpoint`; no file before the first round is completed."""

@@ -4,11 +4,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict
 
+from fl_app.config import RunConfig, Settled
 from fl_app.errors import DataError
 from fl_app.secagg.crypto import fingerprint
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.evaluation import Counts, metrics_of
-from server.app.results import AggregationResult, Loss, Metrics, PodResult, StepCost
+from server.app.results import AggregationResult, Loss, Metrics, PodResult, StepCost, TrainingResult
 from strategies import SecureAggregation
 from strategies.cohort import Cohort
 from strategies.steps import Loss as PodLoss
@@ -50,6 +51,28 @@ def defined_metrics(values: Mapping[str, float], num_examples: int) -> Metrics:
     """Return metrics by name as results.json has them: None for those that no row defines."""
     defined = {name: finite(value) for name, value in values.items()}
     return Metrics.model_validate({**defined, "num_examples": num_examples})
+
+
+TRAINING = (
+    "architecture",
+    "rounds",
+    "local_epochs",
+    "local_steps",
+    "batch_size",
+    "optimizer",
+    "lr_decay",
+    "early_stopping",
+)
+"""The settings of the training, in the order in which they are told."""
+_UNFIT_OF_PRIVACY = ("local_epochs", "local_steps", "batch_size", "optimizer", "lr_decay", "early_stopping")
+
+
+def training_of(config: RunConfig, run: Settled, rows: int) -> TrainingResult:
+    """Return how a run trains, once the pods' table is known to have so many labelled rows."""
+    names = [name for name in TRAINING if not (config.privacy and name in _UNFIT_OF_PRIVACY)]
+    values = run.model_dump(mode="json", include=set(names))
+    left_open = [name for name in names if getattr(config, name) in (None, "auto") and getattr(run, name) is not None]
+    return TrainingResult(rows=rows, follows=tuple(left_open), settings={name: values[name] for name in names})
 
 
 def finite(value: object) -> float | None:

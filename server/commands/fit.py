@@ -9,18 +9,18 @@ from typing import Self, TypeVar, get_args
 import click
 from click.core import ParameterSource
 
-from fl_app.config import DEFAULT_OPTIMIZER, RunConfig, StrategyName
+from fl_app.config import RunConfig, StrategyName
 from fl_app.errors import RunFailed, UsageError
 from fl_app.federation.kinds import Federation, census_federation, find_federation
 from fl_app.flower.protocol_settings import Weighting
 from fl_app.host.column_file import read_columns
 from fl_app.host.echo import echo
-from fl_app.privacy.plan import rounds_for
 from fl_app.privacy.settings import Privacy
 from fl_app.secagg.field import FIELD_31, FIELD_61
 from fl_app.tabular.column_spec import ColumnSpec
-from fl_app.tabular.early_stopping import EarlyStopping
-from fl_app.tabular.settings import ARCHITECTURES, PRIVATE_ARCHITECTURE, DataStructure, Optimizer
+from fl_app.tabular.early_stopping import stopping_from_text
+from fl_app.tabular.regime import LARGE
+from fl_app.tabular.settings import ARCHITECTURES, DataStructure, Optimizer
 from fl_app.validation import counted, names_in
 from server.app.results import Results
 from server.app.run_directory import RunDirectory
@@ -48,6 +48,7 @@ _UNFIT_FOR_PRIVACY = {
 }
 """The options that a run with --privacy has no use for, and why."""
 _DEFAULTS = {name: field.default for name, field in RunConfig.model_fields.items()}
+_FOLLOWS = "[default: follows from the table]"
 _Command = TypeVar("_Command", bound=Callable[..., None])
 
 
@@ -61,13 +62,13 @@ class Stopped(RunFailed):
 class TrainingOptions:
     """The options that fit and demo share, as the command line gives them; see `training_options`."""
 
-    rounds: int
+    rounds: int | None
     local_epochs: int | None
     local_steps: int | None
-    batch_size: int
-    optimizer: str
-    lr: float
-    lr_decay: float
+    batch_size: int | None
+    optimizer: str | None
+    lr: float | None
+    lr_decay: float | None
     architecture: str
     positive: str | None
     min_bin_rows: int
@@ -92,19 +93,13 @@ class TrainingOptions:
         Raises
         ------
         UsageError
-            If ``--privacy`` cannot be read, on which defaults of others depend, or if an option is given that has no
-            part in a private run.
+            If an option is given that has no part in a private run.
         """
         given = {field.name: context.params[field.name] for field in fields(cls)}
         if given["privacy"]:
             for name, why in _UNFIT_FOR_PRIVACY.items():
                 if _given(context, name):
                     raise UsageError(f"--{name.replace('_', '-')} has no part in a run with --privacy: {why}")
-            implied = {
-                "rounds": rounds_for(Privacy.from_text(given["privacy"]).epsilon),
-                "architecture": PRIVATE_ARCHITECTURE,
-            }
-            given |= {name: value for name, value in implied.items() if not _given(context, name)}
         return cls(**given)
 
 
@@ -118,34 +113,25 @@ def training_options(command: _Command) -> _Command:
         [
             click.option(
                 "--rounds",
-                default=_DEFAULTS["rounds"],
-                show_default=True,
-                help="Rounds; updates are averaged once in each.",
+                type=int,
+                help=f"Rounds; updates are averaged once in each.  {_FOLLOWS}",
             ),
-            click.option("--local-epochs", type=int, help="Epochs that each pod trains in a round.  [default: 1]"),
+            click.option("--local-epochs", type=int, help=f"Epochs that each pod trains in a round.  {_FOLLOWS}"),
             click.option("--local-steps", type=int, help="Batches that each pod trains in a round, instead of epochs."),
-            click.option("--batch-size", default=_DEFAULTS["batch_size"], show_default=True, help="Rows in a batch."),
-            click.option(
-                "--optimizer", default=DEFAULT_OPTIMIZER.name, show_default=True, help="An optimizer in torch.optim."
-            ),
+            click.option("--batch-size", type=int, help=f"Rows in a batch.  {_FOLLOWS}"),
+            click.option("--optimizer", help=f"An optimizer in torch.optim.  {_FOLLOWS}"),
             click.option(
                 "--lr",
-                default=DEFAULT_OPTIMIZER.params["lr"],
-                show_default=True,
-                help="The pods' learning rate in the first round.",
+                type=float,
+                help=f"The pods' learning rate in the first round.  {_FOLLOWS}",
             ),
-            click.option(
-                "--lr-decay",
-                default=_DEFAULTS["lr_decay"],
-                show_default=True,
-                help="What is left of --lr in the last round.",
-            ),
+            click.option("--lr-decay", type=float, help=f"What is left of --lr in the last round.  {_FOLLOWS}"),
             click.option(
                 "--architecture",
-                default=_DEFAULTS["architecture"],
+                default="auto",
                 show_default=True,
-                type=click.Choice(ARCHITECTURES),
-                help="The network.",
+                type=click.Choice(["auto", *ARCHITECTURES]),
+                help="The network; auto: it follows from the table.",
             ),
             click.option(
                 "--min-bin-rows",
@@ -173,10 +159,11 @@ def training_options(command: _Command) -> _Command:
             ),
             click.option(
                 "--early-stopping",
-                default="",
+                default="auto",
+                show_default=True,
                 metavar="METRIC",
                 help="Stop early once a metric no longer improves: a metric such as auc, or"
-                " loss,patience=5,min_delta=0.001,restore_best=false.",
+                " loss,patience=5,min_delta=0.001,restore_best=false; never; or auto: it follows from the table.",
             ),
             click.option(
                 "--weighting",
@@ -241,24 +228,27 @@ def run_config(
         strategy_params = json.loads(options.strategy_params)
     except ValueError as error:
         raise UsageError(f"--strategy-params: not JSON: {error}") from error
-    no_extent = options.local_epochs is None and options.local_steps is None
+    optimizer = None
+    if options.optimizer or options.lr is not None:
+        rate = LARGE.optimizer.params["lr"] if options.lr is None else options.lr
+        optimizer = Optimizer(name=options.optimizer or LARGE.optimizer.name, params={"lr": rate})
     return RunConfig(
         pods=pods,
         datastructure=datastructure,
         columns=columns,
-        architecture=options.architecture,
+        architecture=None if options.architecture == "auto" else options.architecture,
         positive=options.positive,
         min_bin_rows=options.min_bin_rows,
         rounds=options.rounds,
-        local_epochs=1 if no_extent else options.local_epochs,
+        local_epochs=options.local_epochs,
         local_steps=options.local_steps,
         batch_size=options.batch_size,
-        optimizer=Optimizer(name=options.optimizer, params={"lr": options.lr}),
+        optimizer=optimizer,
         lr_decay=options.lr_decay,
         seed=options.seed,
         strategy=options.strategy,
         strategy_params=strategy_params,
-        early_stopping=EarlyStopping.from_text(options.early_stopping) if options.early_stopping else None,
+        early_stopping=stopping_from_text(options.early_stopping),
         secure=not options.plain,
         privacy=Privacy.from_text(options.privacy) if options.privacy else None,
         prime_q=(FIELD_31 if options.compact else FIELD_61).prime,

@@ -45,7 +45,7 @@ def show(run: str, runs: str, as_json: bool) -> None:
 
     shown = RunDirectory.find(run, Path(runs))
     results = shown.results()
-    document = {**results.document(), "settings": shown.request().settings, "directory": str(shown.path)}
+    document = {**results.document(), "settings": shown.settings(), "directory": str(shown.path)}
     emit(document, as_json, lambda: _show(results))
 
 
@@ -99,7 +99,7 @@ def log(run: str, tensorboard: Path | None, mlflow: str | None, runs: str, as_js
     if tensorboard:
         sinks.append(TensorBoard(tensorboard, logged.name))
     if mlflow:
-        sinks.append(Mlflow(mlflow, logged.name, logged.request().settings))
+        sinks.append(Mlflow(mlflow, logged.name, logged.settings()))
     if not sinks:
         raise UsageError("say where to: --tensorboard DIR, --mlflow URI, or both")
     Tracking(*sinks).close(logged.results())
@@ -141,14 +141,14 @@ def _list_all(runs: str, as_json: bool) -> None:
 
 
 def _summary(run: "RunDirectory") -> dict[str, Any]:
-    results, settings = run.results(), run.request().settings
+    results, settings = run.results(), run.settings()
     return {
         "run": run.name,
         "status": results.status or "starting",
         "started": results.started,
         "pods": settings.get("pods", []),
         "rounds": len(results.rounds),
-        "of": settings.get("rounds", 0),
+        "of": settings.get("rounds", 0),  # None while it follows from a table that is not known yet
         "accuracy": results.final and results.final.accuracy,
         "auc": results.final and results.final.auc,
         "epsilon": results.privacy and results.privacy.epsilon,
@@ -169,7 +169,7 @@ def _list(summaries: list[dict[str, Any]], runs: str) -> None:
     for run in summaries:
         figures = ["-" if run[name] is None else f"{run[name]:.4f}" for name in ("accuracy", "auc")]
         privacy = "-" if run["epsilon"] is None else f"epsilon {run['epsilon']:g}"
-        rounds = f"{run['rounds']}/{run['of']}"
+        rounds = f"{run['rounds']}/{'?' if run['of'] is None else run['of']}"
         table.add_row(run["run"], run["status"], ", ".join(run["pods"]), rounds, *figures, privacy)
     out.print(table)
 

@@ -16,7 +16,7 @@ def compare(runs: Sequence[RunDirectory]) -> dict[str, dict[str, list[Any]]]:
 
     Of the settings only those in which the runs differ are among them.
     """
-    settings = [dict(_flat(run.request().settings)) for run in runs]
+    settings = [dict(_flat(run.settings())) for run in runs]
     names = dict.fromkeys(name for one in settings for name in one)
     rows = {name: [one.get(name) for one in settings] for name in names}
     differing = {name: row for name, row in rows.items() if any(value != row[0] for value in row)}

@@ -12,6 +12,7 @@ from server.display.privacy_told import NOISE, privacy_line, spreads
 from server.display.rows_told import differences_told, rows_told
 from server.display.run_status import Clock
 from server.display.scored_rows import figures_told
+from server.display.training_told import training_told
 from server.display.words import METRICS, metrics_by_rows, number, traffic
 
 _BARE_LINES = 10
@@ -74,7 +75,7 @@ class Progress:
 
 def _before_training(results: Results, *, verbose: bool) -> list[str]:
     """Return what is said of the pods' tables once it is known."""
-    lines, differences = list(rows_told(results)), differences_told(results)
+    lines, differences = [*rows_told(results), *filter(None, [training_told(results)])], differences_told(results)
     if differences and verbose:
         return [*lines, *(f"bridged: {text}" for text in differences)]
     if differences:

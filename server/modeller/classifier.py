@@ -6,15 +6,14 @@ Everything that takes time runs in other processes, so it also works under a run
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import pandas as pd
 
-from fl_app.config import DEFAULT_LR_DECAY, DEFAULT_OPTIMIZER, Aggregator, RunConfig, SecureAggregator, StrategyName
+from fl_app.config import Aggregator, RunConfig, SecureAggregator, Settled, StrategyName
 from fl_app.errors import DataError, UsageError
 from fl_app.federation.kinds import Federation
 from fl_app.flower.protocol_settings import Timing
-from fl_app.privacy.plan import rounds_for
 from fl_app.privacy.settings import Privacy
 from fl_app.tabular.cells import Table
 from fl_app.tabular.column_spec import ColumnSpec
@@ -22,7 +21,7 @@ from fl_app.tabular.early_stopping import EarlyStopping
 from fl_app.tabular.encoding import MIN_BIN_ROWS, Encoding
 from fl_app.tabular.label_counts import left_out
 from fl_app.tabular.schema import Schema
-from fl_app.tabular.settings import DEFAULT_ARCHITECTURE, PRIVATE_ARCHITECTURE, DataStructure, Optimizer
+from fl_app.tabular.settings import DataStructure, Optimizer
 from fl_app.tabular.table_file import read_rows
 from server.app.results import Results
 from server.display.progress import Progress
@@ -37,9 +36,6 @@ if TYPE_CHECKING:
     from fl_app.tabular.model_file import TrainedModel
 
 _STEPS_BETWEEN_UPDATES = 100
-_BATCH_SIZE = 256
-
-
 _UNFIT_OF_SUMS = {"weighting", "update_bound"}
 _NO_PART = (
     "no part of a run with privacy, whose rounds are one step of gradient descent each, over all rows, at a rate that "
@@ -48,9 +44,9 @@ _NO_PART = (
 
 
 class _Extent(NamedTuple):
-    """The number of rounds, and how long each pod trains in one; exactly one of the two is given."""
+    """The number of rounds, and how long each pod trains in one, in one of two ways; None: as the table suggests."""
 
-    rounds: int
+    rounds: int | None
     local_epochs: int | None
     local_steps: int | None
 
@@ -65,16 +61,17 @@ class PyTorchTabularClassifier:
     schema
         The schema that the pods publish, from `combine_pod_schemas`; training stops at once if it has changed.
     epochs, steps
-        Length of each pod's training, in passes over its rows or in batches; exactly one of the two. With privacy each
-        round is one pass, and both may be left out: 80 rounds, or 120 from an epsilon of 2 on.
+        Length of each pod's training, in passes over its rows or in batches; at most one of the two. Without either it
+        follows from the table. With privacy each round is one pass: by default 80 rounds, or 120 from an epsilon of 2
+        on.
     batch_size
-        Rows in a batch; 256 by default. Not with privacy.
+        Rows in a batch; by default it follows from the table. Not with privacy.
     optimizer
-        The pods' optimizer; AdamW with a learning rate of 0.001 by default. Not with privacy.
+        The pods' optimizer; by default it follows from the table. Not with privacy.
     architecture
         "mlp" (numbers in piecewise-linear encoding), "periodic" (in periodic encoding), "tabm" (an ensemble, about ten
         times slower), "tutorial" (hidden layers of 1000 and 500), or "linear" (a number for each bin and category, and
-        their sum). By default "mlp", and "linear" with privacy.
+        their sum). By default it follows from the table, and is "linear" with privacy.
     seed
         Seed of the network's first parameters and of the order of rows.
     min_bin_rows
@@ -111,14 +108,14 @@ class PyTorchTabularClassifier:
             raise UsageError("PyTorchTabularClassifier: with privacy give epochs, of one round each, or neither")
         if privacy and (unfit := _named(batch_size=batch_size, optimizer=optimizer)):
             raise UsageError(f"PyTorchTabularClassifier: {unfit}: {_NO_PART}")
-        if not privacy and (epochs is None) == (steps is None):
-            raise UsageError("PyTorchTabularClassifier: give exactly one of epochs and steps")
+        if epochs is not None and steps is not None:
+            raise UsageError("PyTorchTabularClassifier: give one of epochs and steps, not both")
         if any(length is not None and length < 1 for length in (epochs, steps)):
             raise UsageError("PyTorchTabularClassifier: epochs or steps must be 1 or more")
         datastructure.features(schema)  # an error in the two together is raised here, not by the pods
         self.datastructure, self.schema = datastructure, schema
         self.epochs, self.steps = epochs, steps
-        self.batch_size = _BATCH_SIZE if batch_size is None else batch_size
+        self.batch_size = batch_size
         self.optimizer, self.architecture, self.seed = optimizer, architecture, seed
         self.positive, self.privacy = positive, privacy
         self.min_bin_rows = min_bin_rows
@@ -132,12 +129,12 @@ class PyTorchTabularClassifier:
         aggregator: Aggregator | None = None,
         federation: str | Federation | None = None,
         *,
-        epochs_between_parameter_updates: int = 1,
+        epochs_between_parameter_updates: int | None = None,
         steps_between_parameter_updates: int | None = None,
         strategy: StrategyName = "FedAvg",
         strategy_params: Mapping[str, float] | None = None,
-        lr_decay: float = DEFAULT_LR_DECAY,
-        early_stopping: EarlyStopping | None = None,
+        lr_decay: float | None = None,
+        early_stopping: EarlyStopping | Literal["auto"] | None = "auto",
         callbacks: Sequence[Callback] = (),
         columns: ColumnSpec | None = None,
         test_file: str | Path | None = None,
@@ -164,14 +161,15 @@ class PyTorchTabularClassifier:
         federation
             A federation, or its name as for ``--federation``; None: the nearest, see `find_federation`.
         epochs_between_parameter_updates, steps_between_parameter_updates
-            Epochs or batches in a round; ``epochs`` or ``steps`` must be a multiple of it. By default 100 batches, or
-            all of them if they are fewer.
+            Epochs or batches in a round; ``epochs`` or ``steps`` must be a multiple of it. By default one epoch, or
+            100 batches, or all of them if they are fewer; without ``epochs`` and ``steps`` it follows from the table.
         strategy, strategy_params
             FedAvg, FedAdam, FedAvgM or FedProx, and its own parameters; not with privacy.
         lr_decay
-            The learning rate in the last round, as a fraction of that in the first; 1: it stays.
+            The learning rate in the last round, as a fraction of that in the first; 1: it stays. By default it
+            follows from the table.
         early_stopping
-            When to stop before the last round; None: never. Not with privacy.
+            When to stop before the last round; "auto": it follows from the table; None: never. Not with privacy.
         callbacks
             Your own code that watches the run and may ask it to stop. An exception in a callback stops the run and is
             raised here.
@@ -202,11 +200,11 @@ class PyTorchTabularClassifier:
         _check_tables(self.datastructure, names)
         if self.privacy:
             unfit = _named(
-                epochs_between_parameter_updates=None if epochs_between_parameter_updates == 1 else True,
+                epochs_between_parameter_updates=None if epochs_between_parameter_updates in (None, 1) else True,
                 steps_between_parameter_updates=steps_between_parameter_updates,
                 strategy=None if strategy == "FedAvg" else strategy,
                 strategy_params=strategy_params or None,
-                lr_decay=None if lr_decay == DEFAULT_LR_DECAY else lr_decay,
+                lr_decay=lr_decay,
                 **dict.fromkeys(_UNFIT_OF_SUMS & (aggregator.model_fields_set if aggregator else set()), True),
             )
             if unfit:
@@ -216,7 +214,7 @@ class PyTorchTabularClassifier:
             pods=names,
             datastructure=self.datastructure,
             columns=columns,
-            architecture=self.architecture or (PRIVATE_ARCHITECTURE if self.privacy else DEFAULT_ARCHITECTURE),
+            architecture=self.architecture,
             positive=self.positive,
             privacy=self.privacy,
             min_bin_rows=self.min_bin_rows,
@@ -224,7 +222,7 @@ class PyTorchTabularClassifier:
             local_epochs=extent.local_epochs,
             local_steps=extent.local_steps,
             batch_size=self.batch_size,
-            optimizer=self.optimizer or DEFAULT_OPTIMIZER,
+            optimizer=self.optimizer,
             lr_decay=lr_decay,
             seed=self.seed,
             strategy=strategy,
@@ -361,7 +359,7 @@ class PyTorchTabularClassifier:
 
         trained = TrainedModel.load(path)
         try:
-            config = RunConfig(**trained.extra["settings"])
+            config = Settled(**trained.extra["settings"])
         except (KeyError, TypeError, UsageError) as error:
             raise DataError(
                 f"{path} does not hold the settings it was trained with; use deserialize for it: {error}"
@@ -383,12 +381,14 @@ class PyTorchTabularClassifier:
         made._trained = trained
         return made
 
-    def _extent(self, epochs_between: int, steps_between: int | None) -> _Extent:
+    def _extent(self, epochs_between: int | None, steps_between: int | None) -> _Extent:
         """Divide the training into rounds; raises `UsageError` if they would not be of one length."""
         if self.privacy:
-            return _Extent(self.epochs or rounds_for(self.privacy.epsilon), 1, None)
+            return _Extent(self.epochs, None, None)
+        if self.epochs is None and self.steps is None:
+            return _Extent(None, epochs_between, steps_between)
         if self.epochs is not None:
-            unit, total, between = "epochs", self.epochs, epochs_between
+            unit, total, between = "epochs", self.epochs, epochs_between or 1
         else:
             unit, total = "steps", self.steps or 0
             between = min(total, _STEPS_BETWEEN_UPDATES) if steps_between is None else steps_between

@@ -124,7 +124,7 @@ def deadline_of(config: RunConfig) -> float:
     timing, changes = config.timing, config.dropouts.membership_changes
     sessions = 2 * timing.hello + 2 * changes * timing.rejoin
     step = timing.step + 2 * timing.unmask  # two short exchanges may follow a step
-    return sessions + step * (config.rounds + changes + 2) + MARGIN
+    return sessions + step * (config.most_rounds + changes + 2) + MARGIN
 
 
 def carry_out(

@@ -49,7 +49,7 @@ def resume(
     FitFailed, Interrupted
         If it ended early once more; it can be resumed again.
     """
-    config = _changed(run.config(), rounds, hello_timeout, step_timeout)
+    config = _changed(run, rounds, hello_timeout, step_timeout)
     with run.carried_out():
         checkpoint = _checkpoint_of(run)
         reached = federation or find_federation(run.request().source, Path.cwd())
@@ -95,12 +95,14 @@ def resume_named(
     )
 
 
-def _changed(config: RunConfig, rounds: int | None, hello: float | None, step: float | None) -> RunConfig:
-    if rounds is not None and rounds < config.rounds:
-        raise UsageError(f"the run was begun with {config.rounds} rounds; a resumed run may have more, not {rounds}")
-    if config.privacy and rounds not in (None, config.rounds):
+def _changed(run: RunDirectory, rounds: int | None, hello: float | None, step: float | None) -> RunConfig:
+    config, training = run.config(), run.results().training
+    begun = training.rounds if training else config.most_rounds
+    if rounds is not None and rounds < begun:
+        raise UsageError(f"the run was begun with {begun} rounds; a resumed run may have more, not {rounds}")
+    if config.privacy and rounds not in (None, begun):
         raise UsageError(
-            f"the run has privacy: its {config.rounds} rounds share what it may cost, and further ones would cost more"
+            f"the run has privacy: its {begun} rounds share what it may cost, and further ones would cost more"
         )
     changes = {"rounds": rounds, "hello_timeout": hello, "step_timeout": step}
     return RunConfig(**{**dict(config), **{name: value for name, value in changes.items() if value is not None}})

@@ -69,7 +69,7 @@ WRONG_WORDS = [
     ("fit --rounds 0", 2, "rounds: should be greater than or equal to 1, not 0"),
     ("fit --lr nan", 2, "lr must be a finite number"),
     ("fit --lr-decay 5", 2, "lr_decay: should be less than or equal to 1"),
-    ("fit --local-epochs 1 --local-steps 2", 2, "exactly one of local_epochs and local_steps"),
+    ("fit --local-epochs 1 --local-steps 2", 2, "one of local_epochs and local_steps, not both"),
     ("fit --optimizer Nothing", 2, "unknown optimizer 'Nothing'; allowed are SGD"),
     ("fit --strategy Nothing", 2, "is not one of 'FedAvg'"),
     ("fit --strategy-params {", 2, "--strategy-params: not JSON"),

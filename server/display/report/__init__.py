@@ -10,7 +10,7 @@ REPORT = "report.html"
 
 def write_report(run: RunDirectory) -> tuple[Path, list[Path]]:
     """Write the report into the run's directory; return its path and those of the pictures."""
-    results, settings = run.results(), run.request().settings  # before matplotlib, which takes a second to import
+    results, settings = run.results(), run.settings()  # before matplotlib, which takes a second to import
 
     from server.display.report.page import CAPTIONS, page
     from server.display.report.plots import pictures, png, svg

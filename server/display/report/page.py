@@ -59,6 +59,10 @@ _IN_CLEAR = "No pod sent a row of its table, but whoever ran the server could re
 _TILES = ("auc", "accuracy", "f1", "brier")
 
 
+_OPEN = "follows from the table"
+"""Settings that were left open, in a run that ended before it knew of the table."""
+
+
 def page(name: str, settings: Mapping[str, Any], results: Results, drawings: Mapping[str, Markup]) -> str:
     """Return the page as HTML.
 
@@ -107,7 +111,12 @@ def _lead(settings: Mapping[str, Any], results: Results) -> list[str]:
     parts = [f"started {started}", f"{results.seconds or 0:.0f} seconds"]
     if settings:
         pods = len(results.pods or settings["pods"])
-        rounds = f"{len(results.rounds)} of {counted(settings['rounds'], 'round')}"
+        most = settings["rounds"]
+        rounds = (
+            counted(len(results.rounds), "round")
+            if most is None
+            else f"{len(results.rounds)} of {counted(most, 'round')}"
+        )
         parts = [counted(pods, "pod"), rounds, *parts]
     return parts
 
@@ -250,8 +259,8 @@ def _settings(settings: Mapping[str, Any], aggregation: AggregationResult | None
     return [
         ("target", structure["target"]),
         ("ignored columns", ", ".join(structure["ignore_cols"]) or "none"),
-        ("network", settings["architecture"]),
-        ("rounds", settings["rounds"]),
+        ("network", settings["architecture"] or _OPEN),
+        ("rounds", settings["rounds"] or _OPEN),
         *(_private_training(settings) if settings.get("privacy") else _averaging(settings)),
         ("seed", settings["seed"]),
         ("secure aggregation", "on" if settings["secure"] else "off"),
@@ -261,15 +270,15 @@ def _settings(settings: Mapping[str, Any], aggregation: AggregationResult | None
 
 
 def _averaging(settings: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    optimizer = settings["optimizer"]
-    unit = "epochs" if settings["local_epochs"] else "steps"
+    optimizer, decay, stopping = settings["optimizer"], settings["lr_decay"], settings.get("early_stopping")
+    unit = "steps" if settings["local_steps"] else "epochs"
     return [
-        (f"{unit} in a round", settings[f"local_{unit}"]),
-        ("batch size", settings["batch_size"]),
-        ("optimizer", f"{optimizer['name']}, {_params(optimizer['params'])}"),
-        ("learning rate left in the last round", f"{settings['lr_decay']:g} of it"),
+        (f"{unit} in a round", settings[f"local_{unit}"] or _OPEN),
+        ("batch size", settings["batch_size"] or _OPEN),
+        ("optimizer", f"{optimizer['name']}, {_params(optimizer['params'])}" if optimizer else _OPEN),
+        ("learning rate left in the last round", _OPEN if decay is None else f"{decay:g} of it"),
         ("strategy", ", ".join(filter(None, (settings["strategy"], _params(settings["strategy_params"]))))),
-        ("early stopping", _params(settings.get("early_stopping") or {}) or "none"),
+        ("early stopping", _OPEN if stopping == "auto" else _params(stopping or {}) or "none"),
         ("weighting", settings["weighting"]),
         ("privacy", "none asked for"),
     ]

@@ -5,10 +5,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from fl_app.config import RunConfig
+from fl_app.config import RunConfig, Settled
 from fl_app.secagg.codec import Aggregate
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.network import build_network, state_of
+from fl_app.tabular.regime import LARGE
 from fl_app.tabular.settings import DataStructure, Optimizer
 from server.app.main import train
 from server.app.recorder import Recorder
@@ -19,7 +20,7 @@ from tests.adversary.hostile.tables import PODS, TARGET, Pods
 State = dict[str, NDArray[Any]]
 
 
-def settings(**changes: Any) -> RunConfig:
+def settings(**changes: Any) -> Settled:
     """Return the settings of a run: one step of plain descent over all rows of a pod, unless something else is said."""
     usual: dict[str, Any] = {
         "pods": PODS,
@@ -29,8 +30,9 @@ def settings(**changes: Any) -> RunConfig:
         "batch_size": 1 << 20,
         "optimizer": Optimizer(name="SGD", params={"lr": 1.0}),
         "lr_decay": 1.0,
+        "early_stopping": None,
     }
-    return RunConfig(**(usual | changes))
+    return Settled.of(RunConfig(**(usual | changes)), LARGE)
 
 
 @dataclass
@@ -73,7 +75,7 @@ class _Watching(Recorder):
         super().evaluation(sums)
 
 
-def run(pods: Pods, config: RunConfig) -> Seen:
+def run(pods: Pods, config: Settled) -> Seen:
     """Carry out a run and return all that its server has seen; raises what the server raises."""
     pods.new_run()
     directory = RunDirectory.create(pods.directory / "runs", config)

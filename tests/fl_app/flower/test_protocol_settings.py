@@ -24,8 +24,7 @@ PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
 
 
 def run_config(**settings: Any) -> RunConfig:
-    """Return the settings of a run, with what the modeller's commands have in place of the class's own defaults."""
-    return RunConfig(pods=PODS, datastructure=TARGET, local_epochs=1, lr_decay=0.02, **settings)
+    return RunConfig(pods=PODS, datastructure=TARGET, **settings)
 
 
 @pytest.mark.parametrize("command", [fit, demo])

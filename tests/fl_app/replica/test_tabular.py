@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fl_app.config import RunConfig
+from fl_app.config import RunConfig, Settled
 from fl_app.errors import DataError
 from fl_app.flower import names
 from fl_app.flower.records import Published
 from fl_app.replica.declared import Declared
 from fl_app.replica.state import Replica
-from fl_app.replica.tabular import TabularRule, adding, differences_of, encoding_of, ends_of
+from fl_app.replica.tabular import TabularRule, adding, differences_of, encoding_of, ends_of, rows_of, settled
 from fl_app.secagg.codec import Aggregate
 from fl_app.secagg.errors import SessionRefused
+from fl_app.tabular.regime import regime_for
 from fl_app.tabular.schema import Column, Schema
 from fl_app.tabular.settings import DataStructure
+from fl_app.tabular.statistics import NOISE_TAIL
 
 RULE, PODS = TabularRule(), ("north", "south", "west")
 AGE = Column(name="age", kind="continuous", low=0, high=128, integer=True)
@@ -158,6 +160,24 @@ def test_a_round_moves_model_history_and_score_cells() -> None:
     assert names.PROXIMAL_MU not in told
     proximal = settings(strategy="FedProx", strategy_params={"proximal_mu": 0.5})
     assert RULE.request(proximal, replica, names.TRAIN, 3, PODS).config_records["config"][names.PROXIMAL_MU] == 0.5
+
+
+def test_what_a_run_leaves_open_follows_from_the_counts_that_were_summed() -> None:
+    given = RunConfig(pods=PODS, datastructure=DataStructure(target="outcome")).to_json()
+    begun = RULE.begin(given, cohort())
+    assert RULE.request(given, begun, names.STATISTICS, 1, PODS).config_records["config"][names.RUN] == given
+    for rows, noise in ((120, 0), (50_000, 7)):
+        counted = sums(names.STATISTICS, RULE.sizes(given, begun, names.STATISTICS), 0)
+        labels = counted.values[names.segment(names.STATISTICS, "labels")]
+        labels[:] = 3 * NOISE_TAIL
+        labels[-2:] += np.array([rows // 3 + noise, rows - rows // 3])
+        replica = RULE.after(given, begun, names.STATISTICS, 1, counted)
+        assert rows_of(replica) == rows + noise
+        told = RULE.request(given, replica, names.TRAIN, 1, PODS).config_records["config"]
+        assert (told[names.RUN], told[names.LABELLED_ROWS]) == (given, rows + noise)
+        config = RunConfig.from_json(given)
+        assert settled(config, replica) == Settled.of(config, regime_for(rows + noise))
+        assert replica.digest != begun.digest
 
 
 # --- the same bits everywhere

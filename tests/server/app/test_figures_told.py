@@ -9,15 +9,17 @@ import yaml
 from rich.console import Console
 from sklearn import metrics
 
-from fl_app.config import RunConfig
+from fl_app.config import RunConfig, Settled
 from fl_app.tabular.early_stopping import EarlyStopping
 from fl_app.tabular.model_file import TrainedModel
+from fl_app.tabular.regime import regime_for
 from fl_app.tabular.settings import DataStructure
 from server.app.results import Results
 from server.app.run_directory import RunDirectory
 from server.display.progress import Progress
 from server.display.report import write_report
 from server.display.scored_rows import scored_rows
+from server.display.training_told import in_words
 from server.exports.model_card import card
 from server.modeller.launch import FitFailed, UnfitData, fit
 from tests.support.small_federation import PODS, small_federation, table
@@ -62,6 +64,28 @@ def test_the_positive_class_is_named_and_can_be_chosen(work: Path, positive: str
     page = write_report(run)[0].read_text()
     for text in (told(results), card(model, Path("m.pt"), results.document()), page):
         assert "f1, recall and precision are of class" in text
+
+
+def test_what_followed_from_the_table_is_recorded_and_told(work: Path) -> None:
+    run = trained(work, rounds=None, local_epochs=None, batch_size=None)
+    results, model = run.results(), TrainedModel.load(run.model_path())
+    training, counts = results.training, results.label_counts
+    assert training is not None
+    assert counts is not None
+    assert training.rows == sum(counts.classes)
+    expected = Settled.of(run.config(), regime_for(training.rows))
+    assert training.settings == {name: expected.model_dump(mode="json")[name] for name in training.settings}
+    assert set(training.follows) >= {"architecture", "rounds", "local_epochs", "batch_size", "optimizer", "lr_decay"}
+    assert 1 <= len(results.rounds) <= training.rounds == expected.rounds
+    assert Settled(**model.extra["settings"]) == expected
+    assert (model.architecture, run.settings()["rounds"]) == (expected.architecture, expected.rounds)
+    assert f"as {training.rows:,} rows suggest" in told(results)
+    assert in_words(training.settings) in told(results)
+    given = trained(work, rounds=1, local_epochs=None, local_steps=3).results()
+    assert given.training is not None
+    assert (given.training.rounds, given.training.settings["local_steps"]) == (1, 3)
+    assert "local_epochs" not in given.training.follows
+    assert "1 round of 3 local steps" in told(given)
 
 
 def test_a_positive_class_that_is_none_is_refused_before_anything_is_trained(work: Path) -> None:

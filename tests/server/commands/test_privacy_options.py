@@ -8,11 +8,12 @@ import pytest
 
 from fl_app import EarlyStopping, FederatedAveraging, Optimizer, Privacy, PyTorchTabularClassifier, SecureAggregator
 from fl_app.cli import main
-from fl_app.config import RunConfig
+from fl_app.config import RunConfig, Settled
 from fl_app.errors import UsageError
 from fl_app.federation.kinds import SimulatedFederation
 from fl_app.secagg.field import FIELD_31
 from fl_app.tabular.model_file import TrainedModel
+from fl_app.tabular.regime import LARGE
 from fl_app.tabular.settings import DataStructure
 from server.app.results import Results
 from server.app.run_directory import RunDirectory
@@ -70,10 +71,12 @@ def test_what_has_no_part_in_a_private_run_is_refused_in_a_line(
 
 @pytest.mark.usefixtures("captured")
 def test_privacy_sets_rounds_and_network_unless_they_are_given() -> None:
-    config = settings_of("--privacy", "epsilon=3")
+    config = Settled.of(settings_of("--privacy", "epsilon=3"), LARGE)
     assert (config.privacy, config.rounds, config.architecture) == (Privacy(epsilon=3), 120, "linear")
-    assert settings_of("--privacy", "epsilon=8,delta=1e-6").rounds == 120
-    given = settings_of("--privacy", "epsilon=3", "--rounds", "7", "--architecture", "mlp", "--seed", "3")
+    assert config.early_stopping is None
+    assert settings_of("--privacy", "epsilon=8,delta=1e-6").most_rounds == 120
+    asked = settings_of("--privacy", "epsilon=3", "--rounds", "7", "--architecture", "mlp", "--seed", "3")
+    given = Settled.of(asked, LARGE)
     assert (given.rounds, given.architecture, given.seed) == (7, "mlp", 3)
 
 
@@ -123,13 +126,13 @@ def test_python_and_the_command_ask_for_the_same_private_run() -> None:
 
 def test_a_private_model_s_file_gives_its_classifier_back(tmp_path: Path) -> None:
     model = model_of(shop())
-    config = RunConfig(
+    asked = RunConfig(
         pods=("a", "b"),
         datastructure=DataStructure(target=model.encoding.target.name),
-        local_epochs=1,
         rounds=80,
         privacy=Privacy(epsilon=3),
     )
+    config = Settled.of(asked, LARGE)
     extra = {"settings": config.model_dump(mode="json")}
     TrainedModel(model.encoding, model.architecture, model.state, extra).save(tmp_path / "m.safetensors")
     again = PyTorchTabularClassifier.load(tmp_path / "m.safetensors")

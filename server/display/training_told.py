@@ -1,0 +1,42 @@
+"""What is said of how the pods train: the settings in words, and which of them follow from the table."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fl_app.validation import counted
+from server.app.results import Results
+
+
+def training_told(results: Results) -> str:
+    """Return one sentence with the settings of the training; "" before they are known."""
+    training = results.training
+    if not training:
+        return ""
+    text = in_words(training.settings, private=results.private)
+    return f"training: {text}{_why(training.rows, training.follows)}"
+
+
+def in_words(settings: Mapping[str, Any], *, private: bool = False) -> str:
+    """Return settings as they stand in `server.app.results.TrainingResult`, in words."""
+    network = f"{settings['architecture']} network"
+    if private:
+        return f"{network}, {counted(settings['rounds'], 'round')} of one step over all rows each"
+    unit = "epoch" if settings["local_epochs"] else "step"
+    stopping, optimizer = settings["early_stopping"], settings["optimizer"]
+    rounds = f"{'up to ' if stopping else ''}{counted(settings['rounds'], 'round')}"
+    rate = f", lr {optimizer['params']['lr']:g}" if "lr" in optimizer["params"] else ""
+    parts = [
+        network,
+        f"{rounds} of {counted(settings[f'local_{unit}s'], f'local {unit}')}",
+        f"batches of {settings['batch_size']}",
+        f"{optimizer['name']}{rate}",
+    ]
+    if stopping:
+        parts.append(f"until {stopping['metric']} does not improve for {counted(stopping['patience'], 'round')}")
+    return ", ".join(parts)
+
+
+def _why(rows: int, follows: tuple[str, ...]) -> str:
+    if not follows or not rows:
+        return ""
+    return f" (as {rows:,} rows suggest; options change it)"

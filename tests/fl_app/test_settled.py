@@ -1,0 +1,79 @@
+"""Settings that follow from the table: what is left open is filled in, and what is said stays."""
+
+from typing import Any
+
+import pytest
+
+from fl_app.config import RunConfig, Settled
+from fl_app.privacy.settings import Privacy
+from fl_app.tabular.early_stopping import EarlyStopping
+from fl_app.tabular.regime import LARGE, MOST_LOCAL_EPOCHS, MOST_ROUNDS, Regime, regime_for
+from fl_app.tabular.settings import DataStructure, Optimizer
+
+SIZES = (0, 150, 999, 1000, 5000, 19_999, 20_000, 32_000, 10**7)
+
+
+def config(**settings: Any) -> RunConfig:
+    return RunConfig(pods=("a", "b"), datastructure=DataStructure(target="t"), **settings)
+
+
+@pytest.mark.parametrize("rows", SIZES)
+def test_every_table_has_a_regime_that_the_pods_were_asked_to_agree_to(rows: int) -> None:
+    regime = regime_for(rows)
+    assert 1 <= regime.rounds <= MOST_ROUNDS == config().most_rounds
+    assert 1 <= regime.local_epochs <= MOST_LOCAL_EPOCHS == config().most_local_epochs
+    assert Regime.from_json(regime.to_json()) == regime
+
+
+def test_small_tables_take_more_and_smaller_steps() -> None:
+    def steps(rows: int) -> float:
+        regime = regime_for(rows)
+        return rows / regime.batch_size * regime.local_epochs * regime.rounds
+
+    assert all(steps(rows) > 4 * rows / LARGE.batch_size * LARGE.rounds for rows in (150, 1000, 5000))
+    assert regime_for(10**6) == LARGE
+
+
+@pytest.mark.parametrize("rows", SIZES)
+def test_what_the_modeller_says_stays(rows: int) -> None:
+    said: dict[str, Any] = {
+        "architecture": "tutorial",
+        "rounds": 77,
+        "local_epochs": 9,
+        "batch_size": 31,
+        "optimizer": Optimizer(name="Adam", params={"lr": 0.5}),
+        "lr_decay": 0.7,
+        "early_stopping": EarlyStopping(metric="auc", patience=9),
+    }
+    everything = Settled.of(config(**said), regime_for(rows))
+    assert {name: getattr(everything, name) for name in said} == said
+    for name, value in said.items():
+        one = Settled.of(config(**{name: value}), regime_for(rows))
+        others = {other: getattr(regime_for(rows), other) for other in said if other != name}
+        assert {other: getattr(one, other) for other in others} == others
+        assert getattr(one, name) == value
+
+
+def test_batches_that_are_counted_leave_no_room_for_epochs() -> None:
+    run = Settled.of(config(local_steps=5), LARGE)
+    assert (run.local_steps, run.local_epochs) == (5, None)
+    assert config(local_steps=5).most_local_epochs is None
+
+
+def test_training_to_the_last_round_can_be_asked_for() -> None:
+    stopping = Regime(early_stopping=EarlyStopping(metric="loss"))
+    assert Settled.of(config(early_stopping=None), stopping).early_stopping is None
+    assert Settled.of(config(), stopping).early_stopping == EarlyStopping(metric="loss")
+
+
+def test_a_private_run_follows_from_epsilon_and_from_no_table() -> None:
+    for rows in SIZES:
+        run = Settled.of(config(privacy=Privacy(epsilon=3)), regime_for(rows))
+        assert (run.architecture, run.rounds, run.early_stopping) == ("linear", 120, None)
+        assert run.plan == config(privacy=Privacy(epsilon=3)).plan
+
+
+def test_settings_that_are_settled_are_read_back_and_settle_no_further() -> None:
+    run = Settled.of(config(), regime_for(200))
+    assert Settled.from_json(run.to_json()) == run
+    assert Settled.of(run, LARGE) == run
