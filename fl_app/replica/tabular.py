@@ -174,7 +174,7 @@ class TabularRule:
         else:
             encoding = Encoding.of(schema, datastructure, statistics_in(sums), min_bin_rows=least)
         rows = 0 if plan else sum(labels_in(sums, private=False).classes)
-        run = Settled.of(config, regime_for(rows))
+        run = Settled.of(config, regime_for(rows, len(config.pods)))
         model = state_of(build_network(encoding, run.architecture, run.seed))
         scored = scored_classes(len(encoding.labels))
         ends = even_ends(scored) if plan else first_ends(scored)
@@ -246,7 +246,7 @@ def rows_of(replica: Replica) -> int:
 
 def settled(config: RunConfig, replica: Replica) -> Settled:
     """Return a run's settings with what follows from the statistics that a replica has followed."""
-    return Settled.of(config, regime_for(rows_of(replica)))
+    return Settled.of(config, regime_for(rows_of(replica), len(config.pods)))
 
 
 def ends_of(replica: Replica) -> Ends:

@@ -27,21 +27,25 @@ class Regime(Frozen):
     early_stopping: EarlyStopping | None = None
 
 
-LARGE = Regime()
-_STEEP = Optimizer(name="SGD", params={"lr": 0.1})
-_SMALLER = {
-    1000: Regime(rounds=30, local_epochs=3, batch_size=32, optimizer=_STEEP),
-    20_000: Regime(rounds=30, local_epochs=1, batch_size=32, optimizer=_STEEP),
-}
-"""The regimes of tables with fewer rows than a bound, in ascending order; `LARGE` is that of all others."""
-MOST_ROUNDS = max(regime.rounds for regime in (LARGE, *_SMALLER.values()))
-MOST_LOCAL_EPOCHS = max(regime.local_epochs for regime in (LARGE, *_SMALLER.values()))
+FEW_ROWS = 20_000
+"""Rows of all pods together below which a table is trained on in many small steps."""
+ROWS_A_ROUND = 1500
+"""Rows that a pod of few rows goes through in a round, in as many epochs as that takes."""
+MOST_LOCAL_EPOCHS = 10
+MOST_ROUNDS = 30
 """The most that any regime takes: what pods are asked to agree to where a number is left open."""
+LARGE = Regime()
 
 
-def regime_for(rows: int) -> Regime:
-    """Return how a table is trained on that has so many labelled rows at all pods together, as noised counts tell."""
-    for bound, regime in _SMALLER.items():
-        if rows < bound:
-            return regime
-    return LARGE
+def regime_for(rows: int, pods: int) -> Regime:
+    """Return how a table is trained on that has so many labelled rows at so many pods, as noised counts tell."""
+    if rows >= FEW_ROWS:
+        return LARGE
+    each = max(rows, 1)
+    return Regime(
+        rounds=MOST_ROUNDS,
+        local_epochs=min(MOST_LOCAL_EPOCHS, max(1, round(ROWS_A_ROUND * pods / each))),
+        batch_size=32,
+        # The penalty is that of a logistic regression with C = 1: half the squared weights, against all rows' losses.
+        optimizer=Optimizer(name="SGD", params={"lr": 0.1, "weight_decay": 1 / each}),
+    )
