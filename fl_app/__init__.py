@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from server.modeller.classifier import PyTorchTabularClassifier
     from server.modeller.loggers import setup_loggers
     from server.modeller.schema_discovery import combine_pod_schemas, get_pod_schema
+    from server.modeller.tuning.directory import Tuning
+    from server.modeller.tuning.space import TuningSpace
 
 __all__ = [
     "CSVSource",
@@ -45,6 +47,8 @@ __all__ = [
     "Run",
     "Schema",
     "SecureAggregator",
+    "Tuning",
+    "TuningSpace",
     "combine_pod_schemas",
     "get_pod_schema",
     "setup_loggers",
@@ -66,6 +70,8 @@ _MODULES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "server.modeller.classifier": ("PyTorchTabularClassifier",),
         "server.modeller.loggers": ("setup_loggers",),
         "server.modeller.schema_discovery": ("combine_pod_schemas", "get_pod_schema"),
+        "server.modeller.tuning.directory": ("Tuning",),
+        "server.modeller.tuning.space": ("TuningSpace",),
     }
 )
 """The module that defines each name; the same as the imports above, which type checkers read."""

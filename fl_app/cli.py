@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
         "demo": Command("server.commands.fit", "Train on the two census pods, in simulation on this machine."),
         "fit": Command("server.commands.fit", "Train one model over several pods."),
+        "tune": Command("server.commands.tune", "Try settings in short runs, and train the best."),
         "pods": Command("server.commands.pods", "Show a federation's pods and which of them approve each other."),
         "pod": Command("client.commands.group", "Run and administer a pod of your own."),
         "modeller": Command("server.commands.modeller", "Make the modeller's own key and print its card."),

@@ -39,6 +39,7 @@ _UNFIT_FOR_PRIVACY = {
     "optimizer": "the step is that of gradient descent, whose rate follows from epsilon",
     "lr": "the rate of the steps follows from epsilon",
     "lr_decay": "the rate of the steps follows from epsilon",
+    "weight_decay": "the step is that of gradient descent, whose rate follows from epsilon",
     "strategy": "what is summed are gradients, and nothing is averaged",
     "strategy_params": "what is summed are gradients, and nothing is averaged",
     "weighting": "what is summed are gradients, and each row counts the same",
@@ -72,6 +73,7 @@ class TrainingOptions:
     architecture: str
     positive: str | None
     min_bin_rows: int
+    weight_decay: float | None
     strategy: StrategyName
     strategy_params: str
     early_stopping: str
@@ -138,6 +140,11 @@ def training_options(command: _Command) -> _Command:
                 default=_DEFAULTS["min_bin_rows"],
                 show_default=True,
                 help="Fewest rows, of all pods together, in one bin of a number.",
+            ),
+            click.option(
+                "--weight-decay",
+                type=float,
+                help="The optimizer's weight decay.  [default: that of torch.optim]",
             ),
             click.option(
                 "--positive",
@@ -228,10 +235,11 @@ def run_config(
         strategy_params = json.loads(options.strategy_params)
     except ValueError as error:
         raise UsageError(f"--strategy-params: not JSON: {error}") from error
+    decay = {} if options.weight_decay is None else {"weight_decay": options.weight_decay}
     optimizer = None
-    if options.optimizer or options.lr is not None:
+    if options.optimizer or options.lr is not None or decay:
         rate = LARGE.optimizer.params["lr"] if options.lr is None else options.lr
-        optimizer = Optimizer(name=options.optimizer or LARGE.optimizer.name, params={"lr": rate})
+        optimizer = Optimizer(name=options.optimizer or LARGE.optimizer.name, params={"lr": rate, **decay})
     return RunConfig(
         pods=pods,
         datastructure=datastructure,

@@ -17,20 +17,26 @@ from fl_app.flower.protocol_settings import Timing
 from fl_app.privacy.settings import Privacy
 from fl_app.tabular.cells import Table
 from fl_app.tabular.column_spec import ColumnSpec
-from fl_app.tabular.early_stopping import EarlyStopping
+from fl_app.tabular.early_stopping import EarlyStopping, StoppingMetric
 from fl_app.tabular.encoding import MIN_BIN_ROWS, Encoding
 from fl_app.tabular.label_counts import left_out
 from fl_app.tabular.schema import Schema
 from fl_app.tabular.settings import DataStructure, Optimizer
 from fl_app.tabular.table_file import read_rows
 from server.app.results import Results
+from server.app.run_directory import RunDirectory
 from server.display.progress import Progress
+from server.display.tuning.progress import TuningProgress
 from server.exports.unseen import unseen
 from server.modeller.callbacks import Callback, check_callbacks, figures
 from server.modeller.launch import fit as carry_out_fit
 from server.modeller.loggers import PROGRESS, progress_console
 from server.modeller.resume import resume_named
 from server.modeller.schema_discovery import federation_of
+from server.modeller.tuning.carry_out import DEFAULT_ETA, DEFAULT_ROUNDS, DEFAULT_TRIALS, plan
+from server.modeller.tuning.carry_out import carry_out as carry_out_tuning
+from server.modeller.tuning.directory import Tuning, TuningDirectory
+from server.modeller.tuning.space import TuningSpace, read_space
 
 if TYPE_CHECKING:
     from fl_app.tabular.model_file import TrainedModel
@@ -250,6 +256,108 @@ class PyTorchTabularClassifier:
         results = run.results()
         self.run_directory, self.results = run.path, results.document()
         return [figures(entry) for entry in results.rounds]
+
+    def tune(
+        self,
+        pod_identifiers: Sequence[str] | None = None,
+        aggregator: Aggregator | None = None,
+        federation: str | Federation | None = None,
+        *,
+        space: TuningSpace | str | Path | None = None,
+        trials: int = DEFAULT_TRIALS,
+        min_rounds: int = DEFAULT_ROUNDS,
+        eta: int = DEFAULT_ETA,
+        budget_rounds: int | None = None,
+        metric: StoppingMetric = "loss",
+        final: bool = True,
+        columns: ColumnSpec | None = None,
+        test_file: str | Path | None = None,
+        runs: str | Path = "runs",
+        hello_timeout: float = Timing.hello,
+        step_timeout: float = Timing.step,
+        resume: str | Path | None = None,
+    ) -> Tuning:
+        """Try settings in short runs, the better ones in longer runs, and train the best: successive halving.
+
+        Of this model's own settings only the target and the columns, the seed, ``positive`` and ``min_bin_rows`` count:
+        a trial gives all others. With ``final``, the model is then that of the final run, as after `fit`.
+
+        Parameters
+        ----------
+        pod_identifiers, aggregator, federation, columns, test_file, runs, hello_timeout, step_timeout
+            As for `fit`. No trial is scored on the test file.
+        space
+            The values to try, or a file with them; None: those of `TuningSpace`.
+        trials, min_rounds, eta
+            How many settings are tried, for how many rounds at first, and of how many one goes on, for so many times
+            as many rounds.
+        budget_rounds
+            Most rounds of all runs together: as many trials as fit into it, up to ``trials``. None: no limit.
+        metric
+            What is compared, on all pods' validation rows.
+        final
+            Whether the best settings are trained for the most rounds.
+        resume
+            The name or directory of a tuning that ended early: what it has run is not run again. All else is as it
+            began, but for ``federation`` and a ``final`` that was left out.
+
+        Returns
+        -------
+        Tuning
+            Its ``trials``, the ``best`` settings, and the run called ``final``; the content of its tune.json. Where a
+            pod's owner allows no more on this day, its ``status`` is "stopped", and ``why`` says so.
+
+        Raises
+        ------
+        UsageError
+            If an argument is wrong, or the model has privacy.
+        DataError
+            If no pod adds validation rows, or the pods' schemas contradict each other or the one given.
+        RunFailed
+            If a run failed for another reason than its settings; the tuning can be gone on with.
+        """
+        over = federation_of(federation)
+        if resume is not None:
+            directory = TuningDirectory.find(resume, Path(runs))
+        else:
+            base = RunConfig(
+                pods=over.pod_identifiers if pod_identifiers is None else tuple(pod_identifiers),
+                datastructure=self.datastructure,
+                columns=columns,
+                positive=self.positive,
+                privacy=self.privacy,
+                min_bin_rows=self.min_bin_rows,
+                local_epochs=1,
+                early_stopping=None,
+                seed=self.seed,
+                hello_timeout=hello_timeout,
+                step_timeout=step_timeout,
+                **(aggregator or SecureAggregator()).settings(),
+            )
+            directory = plan(
+                Path(runs),
+                base,
+                over,
+                space=read_space(Path(space)) if isinstance(space, str | Path) else space,
+                trials=trials,
+                rounds=min_rounds,
+                eta=eta,
+                budget_rounds=budget_rounds,
+                metric=metric,
+                final=final,
+                test_file=None if test_file is None else Path(test_file),
+                schema=self.schema,
+            )
+        with TuningProgress(progress_console()) as progress:
+            progress.begin(directory.read())
+            elsewhere = over if resume is None or federation is not None else None
+            tuning = carry_out_tuning(directory, elsewhere, final=True if resume and final else None, follow=progress)
+            progress.ended(tuning)
+        if tuning.final:
+            run = RunDirectory(directory.runs / tuning.final)
+            self._load(run.model_path())
+            self.run_directory, self.results = run.path, run.results().document()
+        return tuning
 
     @property
     def kept(self) -> dict[str, float]:

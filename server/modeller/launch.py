@@ -98,14 +98,26 @@ def fit(
         If the run ended without a model; its files remain. It is a `DataError` too (`UnfitData`) if the pods' schemas
         were the reason.
     """
+    run = new_run(config, federation, runs=runs, test_file=test_file, schema=schema)
+    with run.carried_out():
+        carry_out(run, federation, deadline_of(config), follow, callbacks)
+    return run
+
+
+def new_run(
+    config: RunConfig,
+    federation: Federation,
+    *,
+    runs: Path,
+    test_file: Path | None = None,
+    schema: Schema | None = None,
+) -> RunDirectory:
+    """Make the directory of a run that nothing carries out yet; arguments and errors are those of `fit`."""
     check_pods(config.pods, federation)
     request = request_for(federation, test_file)
     if schema:
         request = request.changed(expected=schema.model_dump(mode="json"))
-    run = RunDirectory.create(runs, config, request)
-    with run.carried_out():
-        carry_out(run, federation, deadline_of(config), follow, callbacks)
-    return run
+    return RunDirectory.create(runs, config, request)
 
 
 def check_pods(names: Sequence[str], federation: Federation) -> None:
