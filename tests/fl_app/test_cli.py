@@ -17,8 +17,8 @@ from fl_app.cli import COMMANDS, group, main
 ROOT = Path(__file__).parents[2]
 HEAVY = {"torch", "flwr", "ray", "pandas", "pyarrow", "sklearn", "matplotlib"}
 ROOMS = {"server", "client", "strategies"}
-# `fit` and `demo` describe their settings by the objects that hold them.
-BY_OBJECTS = {("fit",), ("demo",)}
+# `fit`, `demo` and `tune` describe their settings by the objects that hold them.
+BY_OBJECTS = {("fit",), ("demo",), ("tune",)}
 
 
 def words_of(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -2,17 +2,19 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from fl_app.host.party_keys import pod_card
 from fl_app.pod.pod_file import load_pod
+from server.modeller.tuning.space import TuningSpace
 from tests.pages.blocks import ROOT, blocks_of, pages
 from tests.pages.test_blocks import DEPLOYMENT
 from tests.pages.walk import Walk
 from tests.processes.parties import SCRIPTS
-from tests.support.small_federation import table
+from tests.support.small_federation import small_federation, table
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(1200)]
 
@@ -55,6 +57,45 @@ def test_the_modellers_page(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.simulation
+def test_the_page_on_tuning(tmp_path: Path) -> None:
+    small_federation(tmp_path)
+    federations = tmp_path / "fl-app.toml"
+    federations.write_text(federations.read_text().replace("[federation.small]", "[federation.laptop]"))
+    walk = Walk(tmp_path, tmp_path / "home")
+    walk.follow("docs/tune.md")
+    tuning = json.loads((tmp_path / "tuning.json").read_text())
+    assert [rung["trials"] for rung in tuning["rungs"]] == [2, 1]
+    assert tuning["final"] is None
+    directories = list((tmp_path / "runs").glob("tune-*"))
+    assert len(directories) == 3
+    reference = (ROOT / "docs" / "reference" / "files.md").read_text("utf-8")
+    files = {path.name for directory in directories for path in directory.iterdir()}
+    assert {name for name in files if f"`{name}`" not in reference} == set()
+    assert TABLE.findall((ROOT / "docs" / "tune.md").read_text("utf-8")) == in_the_page(TuningSpace())
+
+
+TABLE = re.compile(r"^\| `(\w+)` \| (.+?) \| `--", re.MULTILINE)
+"""The rows of the table of what is tried."""
+
+
+def in_the_page(space: TuningSpace) -> list[tuple[str, str]]:
+    """Return the settings of a space with their values, as the page writes them."""
+
+    def listed(values: tuple[object, ...]) -> str:
+        return ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
+
+    return [
+        (
+            name,
+            "; ".join(f"{one}: {listed(rates)}" for one, rates in values.items())
+            if isinstance(values, dict)
+            else listed(values),
+        )
+        for name, values in space
+    ]
+
+
 def test_the_pod_owners_page(tmp_path: Path) -> None:
     data = table(3000, 1)
     data.insert(0, "patient_id", range(len(data)))
@@ -73,7 +114,7 @@ def test_the_protocols_page(tmp_path: Path) -> None:
 
 
 def test_no_page_is_left_out() -> None:
-    own = ("quickstart", "modeller", "pod-owner", "protocol")
+    own = ("quickstart", "modeller", "tune", "pod-owner", "protocol")
     followed = {"README.md", DEPLOYMENT, *(f"docs/{name}.md" for name in own)}
     to_run = {
         page
