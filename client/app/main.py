@@ -30,7 +30,7 @@ from fl_app.pod.pod_file import load_pod
 from fl_app.pod.policy import TrainingLimit
 from fl_app.privacy.cost import Cost
 from fl_app.replica.declared import Declared
-from fl_app.replica.tabular import CONTRIBUTORS_OF, TabularRule
+from fl_app.replica.tabular import CONTRIBUTORS_OF, WAYS_OF, TabularRule
 from fl_app.run_plan import implied_parameters
 from fl_app.secagg.errors import PolicyRefused, ValueRefused
 from fl_app.system.home import ENCODED_DIRECTORY, pod_home
@@ -75,7 +75,7 @@ def find_owner(context: Context) -> Owner:
         return PodTable.of(pod).schema(proposal, pod_home(pod.name, home) / ENCODED_DIRECTORY)
 
     def declares(settings: str) -> str:
-        return declared_by(pod, RunConfig.from_json(settings), pod_home(pod.name, home) / ENCODED_DIRECTORY)
+        return declared_by(pod, RunConfig.from_json(settings), home)
 
     def frame() -> str:
         return PodTable.of(pod).frame(pod_home(pod.name, home) / ENCODED_DIRECTORY)
@@ -83,13 +83,20 @@ def find_owner(context: Context) -> Owner:
     return owner_of(pod.name, pod.approved_pods, pod.policy, home=home, schema=schema, declares=declares, frame=frame)
 
 
-def declared_by(pod: Pod, config: RunConfig, directory: Path) -> str:
-    """Return what a pod declares of itself for a run, as JSON: its terms, and to which evaluations it can add."""
+def enough_rows(pod: Pod, config: RunConfig, home: Path | None) -> Mapping[str, bool]:
+    """Say of the validation and of the test rows whether they are as many as the owner asks for."""
     proposal = config.columns.to_json() if config.columns else ""
+    return PodTable.of(pod).enough_rows(
+        config.datastructure.target, proposal, pod_home(pod.name, home) / ENCODED_DIRECTORY
+    )
+
+
+def declared_by(pod: Pod, config: RunConfig, home: Path | None) -> str:
+    """Return what a pod declares of itself for a run, as JSON: its terms, and to which evaluations it can add."""
     # Whether rows are enough is told of them as they are: in a private run noise hides them, however few they are.
-    enough = dict.fromkeys(("validation", "test"), True)
+    enough: Mapping[str, bool] = dict.fromkeys(("validation", "test"), True)
     if not config.privacy:
-        enough = PodTable.of(pod).enough_rows(config.datastructure.target, proposal, directory)
+        enough = enough_rows(pod, config, home)
     policy = pod.policy
     return Declared(
         minimum_cohort=policy.minimum_cohort,
@@ -257,6 +264,10 @@ class Task:
         """Say whether a pod's "validation" or "test" rows are counted in this session."""
         return pod in str(self.settings[CONTRIBUTORS_OF[part]]).split(",")
 
+    def ways(self, part: str) -> list[str]:
+        """Return how the rows of each class are counted; see `fl_app.tabular.thin_classes`."""
+        return str(self.settings[WAYS_OF[part]]).split(",")
+
     @classmethod
     def of(cls, message: Message) -> "Task":
         """Build the network of a request, its parameters as they came."""
@@ -292,16 +303,10 @@ def count_rows(task: Task, part: str, pod: Pod, home: Path | None) -> Counts:
     from fl_app.tabular.training import evaluate as evaluate_network
 
     classes = len(task.encoding.labels)
-    if not task.adds(pod.name, part):
+    # As the pod has declared; asked again, since the table or the owner's terms may have changed since.
+    if not (task.adds(pod.name, part) and enough_rows(pod, task.config, home)[part]):
         return Counts.zeros(classes)
-    rows = encoded_rows(task, part, pod, home)
-    return evaluate_network(task.network, rows, task.edges) if _enough(rows, classes, pod) else Counts.zeros(classes)
-
-
-def _enough(rows: Encoded, classes: int, pod: Pod) -> bool:
-    if rows.labels is None:
-        return False
-    return bool((np.bincount(rows.labels, minlength=classes) >= pod.policy.minimum_rows_per_class).all())
+    return evaluate_network(task.network, encoded_rows(task, part, pod, home), task.edges, task.ways(part))
 
 
 def lr_factor(place: int, rounds: int, last: float) -> float:

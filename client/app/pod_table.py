@@ -78,7 +78,7 @@ class PodTable:
         return hashlib.sha256(json.dumps([table, split]).encode()).hexdigest()
 
     def enough_rows(self, target: str, proposal: str, directory: Path | None = None) -> dict[str, bool]:
-        """Say of the validation and of the test rows whether they hold as many of each class as the owner asks for.
+        """Say of the validation and of the test rows whether there are as many, also of each class, as the owner wants.
 
         Parameters
         ----------
@@ -102,8 +102,9 @@ class PodTable:
                 column = schema.column(target).as_categories()
                 codes = codes_of(self.rows(part), column)
                 counts = np.bincount(codes, minlength=LabelCounts.size(column))[FIRST_VALUE:]
+            policy = self.pod.policy
             enough[part] = bool(
-                len(counts) and (counts >= self.pod.policy.minimum_rows_per_class).all() and counts.any()
+                counts.sum() >= policy.minimum_evaluation_rows and (counts >= policy.minimum_rows_per_class).all()
             )
         return json.dumps(enough)
 

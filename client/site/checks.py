@@ -102,21 +102,23 @@ def _rows(pod: Pod, table: Any, schema: Any) -> Finding:
     """Say for which targets evaluation counts may leave; which one it is, a run says."""
     import numpy as np
 
-    least, rows = pod.policy.minimum_rows_per_class, table.rows("validation")
+    policy, rows = pod.policy, table.rows("validation")
     enough = []
     for column in schema.columns:
         if 2 <= len(column.values) <= _CLASSES:
             indices, texts = rows.texts(column.name)
             counts = np.bincount(indices[indices >= 0], minlength=len(texts))
-            if (counts > 0).sum() >= 2 and counts[counts > 0].min() >= least:
+            frequent = counts[counts > 0]
+            if frequent.sum() >= policy.minimum_evaluation_rows and frequent.min() >= policy.minimum_rows_per_class:
                 enough.append(column.name)
     if enough:
         return Finding("rows per class", True, f"enough to evaluate as target: {', '.join(enough)}")
     return Finding(
         "rows per class",
         True,
-        f"no column has {least} validation rows of each class (minimum_rows_per_class): the pod trains, "
-        "but its evaluation counts stay here",
+        f"no column has {policy.minimum_evaluation_rows} validation rows (minimum_evaluation_rows) and "
+        f"{policy.minimum_rows_per_class} of each class (minimum_rows_per_class): the pod trains, but its evaluation "
+        "counts stay here",
     )
 
 

@@ -47,8 +47,18 @@ class Policy(BaseModel):
     ] = 3
     minimum_rows_per_class: Annotated[
         int,
-        Field(ge=0, description="fewest validation rows of each class before evaluation counts leave, even in a sum"),
-    ] = 50
+        Field(
+            ge=0,
+            description="with fewer validation (or test) rows of a class than this, none is counted, even in a sum",
+        ),
+    ] = 0
+    minimum_evaluation_rows: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="with fewer validation (or test) rows than this, none is counted, even in a sum",
+        ),
+    ] = 5
     minimum_category_count: Annotated[
         int,
         Field(

@@ -16,7 +16,8 @@ class Declared(Frozen):
     honest_pods : int
         Pods, this one included, whose noise its owner relies on in a private run.
     validation, test : bool
-        Whether it has enough rows of each class that it publishes among those, so that it adds to their evaluation.
+        Whether it has as many of those rows, and of each class that it publishes, as its owner asks for: then it adds
+        to their evaluation.
     """
 
     minimum_cohort: int

@@ -60,9 +60,9 @@ def statistics_sizes(schema: CombinedSchema, datastructure: DataStructure) -> di
 
 def evaluation_sizes(classes: int) -> dict[str, int]:
     """Return the number of elements of each segment of the final evaluation."""
-    counts = {
-        name: array.size for name, array in Counts.zeros(classes, PRIVATE_CELLS, 0).arrays().items() if array.size
-    }
+    without = ("positions", "together")
+    arrays = Counts.zeros(classes, PRIVATE_CELLS, 0).arrays()
+    counts = {name: array.size for name, array in arrays.items() if name not in without}
     counts |= {names.TEST_PREFIX + name: size for name, size in counts.items()}
     return {names.segment(names.EVALUATE, name): size for name, size in counts.items()}
 

@@ -28,11 +28,14 @@ from fl_app.tabular.schema import CombinedSchema, Schema
 from fl_app.tabular.score_cells import Ends, even_ends, first_ends, refined, score_cells
 from fl_app.tabular.settings import DataStructure
 from fl_app.tabular.statistics import Statistics
+from fl_app.tabular.thin_classes import Way, ways_of
 
 SCHEMA, DATASTRUCTURE, LEFT_OUT, FEATURES, LEAST_ROWS = "schema", "datastructure", "left-out", "features", "least-rows"
-ENCODING, ENDS, ROWS = "encoding", "score-ends", "labelled-rows"
+ENCODING, ENDS, ROWS, PUBLISHERS = "encoding", "score-ends", "labelled-rows", "publishers"
 CONTRIBUTORS_OF: Mapping[str, str] = {"validation": names.CONTRIBUTORS, "test": names.TEST_CONTRIBUTORS}
 """The rows that are evaluated, and the entry of a request that says which pods add theirs."""
+WAYS_OF: Mapping[str, str] = {"validation": names.WAYS, "test": names.TEST_WAYS}
+"""The same, and the entry that says how the rows of each class are counted."""
 
 
 class TabularRule:
@@ -60,17 +63,15 @@ class TabularRule:
         thin = _thin(held, declared, datastructure)
         datastructure = datastructure.model_copy(update={"ignore_cols": (*datastructure.ignore_cols, *thin)})
         features = {name: held[name] for name in datastructure.features(combined)}
-        # A pod that lacks a class has no row of it, and so would leave the sum to the others.
-        classes = set(map(key_of, combined.column(datastructure.target).as_categories().values))
-        whole = [
-            schema.name
-            for schema in schemas
-            if set(map(key_of, schema.column(datastructure.target).as_categories().values)) == classes
-        ]
         parts = {
-            part: {pod: declared[pod].minimum_cohort for pod in whole if getattr(declared[pod], part)}
+            part: {pod: terms.minimum_cohort for pod, terms in declared.items() if getattr(terms, part)}
             for part in CONTRIBUTORS_OF
         }
+        own = {
+            schema.name: set(map(key_of, schema.column(datastructure.target).as_categories().values))
+            for schema in schemas
+        }
+        classes = map(key_of, combined.column(datastructure.target).as_categories().values)
         least = max([config.min_bin_rows, *(terms.least_rows for terms in declared.values())])
         honest: dict[str, Any] = {}
         if plan := config.plan:
@@ -84,6 +85,7 @@ class TabularRule:
                 LEFT_OUT: list(thin.values()),
                 FEATURES: features,
                 LEAST_ROWS: least,
+                PUBLISHERS: [[pod for pod in order if name in own[pod]] for name in classes],
                 **parts,
             }
         )
@@ -118,6 +120,7 @@ class TabularRule:
             names.SERVER_ROUND: number,
             names.COMPLETED_ROUNDS: replica.completed,
             **{entry: ",".join(adding(replica, part, pods)) for part, entry in CONTRIBUTORS_OF.items()},
+            **{entry: ",".join(ways_in(replica, part, pods)) for part, entry in WAYS_OF.items()},
         }
         if config.strategy == "FedProx":
             told[names.PROXIMAL_MU] = checked(config.strategy, config.strategy_params)["proximal_mu"]
@@ -257,8 +260,25 @@ def ends_of(replica: Replica) -> Ends:
 
 def adding(replica: Replica, part: str, pods: Collection[str]) -> tuple[str, ...]:
     """Return the pods of a session whose "validation" or "test" rows are counted."""
+    return contributors(minima_of(replica, part), pods)
+
+
+def minima_of(replica: Replica, part: str) -> Mapping[str, int]:
+    """Return which pods have "validation" or "test" rows enough, each with its owner's ``minimum_cohort``."""
     minima: Any = replica.facts[part]
-    return contributors(minima, pods)
+    return dict(minima)
+
+
+def publishers_of(replica: Replica) -> Sequence[Collection[str]]:
+    """Return for each class the pods that publish it."""
+    publishers: Any = replica.facts[PUBLISHERS]
+    return list(publishers)
+
+
+def ways_in(replica: Replica, part: str, pods: Collection[str]) -> tuple[Way, ...]:
+    """Return how the "validation" or "test" rows of each class are counted in a session of these pods."""
+    minima, added = minima_of(replica, part), adding(replica, part, pods)
+    return ways_of(publishers_of(replica), added, max((minima[pod] for pod in added), default=0))
 
 
 def statistics_in(sums: Aggregate) -> Statistics:

@@ -6,7 +6,7 @@ The AUC is not a sum: it compares every row inside a class with every row outsid
 cells that follow the scores: see `fl_app.tabular.score_cells`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -40,6 +40,9 @@ class Counts:
     brier_sum
         Sum of squared errors: of the second class's probability where there are two classes, else of all,
         at most ``MAX_BRIER`` a row.
+    together
+        int64 [2], rows predicted right and wrong that are in none of the counts above, only in the two sums: those of
+        classes that too few pods have, see `fl_app.tabular.thin_classes`.
     """
 
     confusion: NDArray[np.int64]
@@ -47,6 +50,7 @@ class Counts:
     positions: NDArray[np.int64]
     loss_sum: float
     brier_sum: float
+    together: NDArray[np.int64] = field(default_factory=lambda: np.zeros(2, dtype=np.int64))
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(
@@ -55,6 +59,7 @@ class Counts:
             self.positions + other.positions,
             self.loss_sum + other.loss_sum,
             self.brier_sum + other.brier_sum,
+            self.together + other.together,
         )
 
     def arrays(self) -> Arrays:
@@ -65,11 +70,12 @@ class Counts:
             "positions": self.positions.ravel(),
             "loss_sum": np.array([self.loss_sum]),
             "brier_sum": np.array([self.brier_sum]),
+            "together": self.together,
         }
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> Self:
-        """Undo :meth:`arrays`; integer counts that come as floats are rounded, and positions may be missing."""
+        """Undo :meth:`arrays`; counts that come as floats are rounded; positions and together may be missing."""
         confusion = np.rint(arrays["confusion"]).astype(np.int64)
         classes = int(len(confusion) ** 0.5)
         parts = (arrays["histograms"], arrays.get("positions", np.zeros(0)))
@@ -80,6 +86,7 @@ class Counts:
             by_position.reshape(scored_classes(classes), 2, -1),
             float(arrays["loss_sum"][0]),
             float(arrays["brier_sum"][0]),
+            np.rint(arrays.get("together", np.zeros(2))).astype(np.int64),
         )
 
     @classmethod
@@ -150,35 +157,38 @@ def metrics_of(counts: Counts, positive: int | None = None) -> dict[str, float]:
     ----------
     positive : int or None
         The class that precision, recall and F1 are of; None: the second of two, and of more the unweighted mean over
-        the classes.
+        the classes that have rows.
 
     Returns
     -------
     dict
         ``accuracy``, ``balanced_accuracy`` (the mean recall of the classes that have rows), ``auc``, ``f1``,
         ``recall``, ``precision``, ``brier``, ``loss``, ``num_examples``. A class without rows inside, or without rows
-        outside, has no AUC; a metric that no row defines is NaN. Counts with noise may be below zero, and metrics of
-        them out of their range.
+        outside, has no AUC; a metric that no row defines is NaN. Rows that are counted
+        ``together`` are in accuracy, loss, Brier score and ``num_examples`` alone. Counts with noise may be below zero,
+        and metrics of them out of their range.
     """
     confusion = counts.confusion.astype(np.float64)
-    n = max(float(confusion.sum()), 0.0)  # of few rows under noise, less than none may be left
+    rest = counts.together.astype(np.float64)
+    n = max(float(confusion.sum() + rest.sum()), 0.0)  # of few rows under noise, less than none may be left
     hits = np.diag(confusion)
     precision, recall = _ratio(hits, confusion.sum(axis=0)), _ratio(hits, confusion.sum(axis=1))
     f1 = _ratio(2 * precision * recall, precision + recall)
-    chosen = slice(None) if len(confusion) > 2 else slice(1, None)
-    if positive is not None:
-        chosen = slice(positive, positive + 1)
     present = confusion.sum(axis=1) > 0
+    chosen = present.copy()  # a class without rows has no recall, and would pull the mean down
+    if positive is not None or len(confusion) == 2:
+        place = 1 if positive is None else positive
+        chosen[:place] = chosen[place + 1 :] = False
     nothing = float("nan")
     # A class that no row is in, or all are, has no ranking to measure; a mean with NaN would hide the other classes'.
     areas = [area for area in map(_area, counts.histograms) if not np.isnan(area)]
     return {
-        "accuracy": float(hits.sum()) / n if n else nothing,
-        "balanced_accuracy": float(recall[present].mean()) if n else nothing,
+        "accuracy": float(hits.sum() + rest[0]) / n if n else nothing,
+        "balanced_accuracy": float(recall[present].mean()) if present.any() else nothing,
         "auc": float(np.mean(areas)) if areas else nothing,
-        "f1": float(f1[chosen].mean()) if n else nothing,
-        "recall": float(recall[chosen].mean()) if n else nothing,
-        "precision": float(precision[chosen].mean()) if n else nothing,
+        "f1": float(f1[chosen].mean()) if chosen.any() else nothing,
+        "recall": float(recall[chosen].mean()) if chosen.any() else nothing,
+        "precision": float(precision[chosen].mean()) if chosen.any() else nothing,
         "brier": counts.brier_sum / n if n else nothing,
         "loss": counts.loss_sum / n if n else nothing,
         "num_examples": n,

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from fl_app.errors import DataError, RunFailed, UsageError
 from fl_app.tabular.encoding import Encoded
-from fl_app.tabular.evaluation import Counts, count
+from fl_app.tabular.evaluation import Counts
 from fl_app.tabular.score_cells import Edges
 from fl_app.tabular.settings import Optimizer
+from fl_app.tabular.thin_classes import APART, count_by
 
 EVALUATION_ROWS = 8192
 """Rows scored at once, which bounds the memory that an ensemble's activations take."""
@@ -88,8 +89,12 @@ def predict_proba(network: nn.Module, encoded: Encoded) -> NDArray[np.float64]:
         return torch.cat([network(*_widened(part)).double().softmax(dim=1) for part in parts]).numpy()
 
 
-def evaluate(network: nn.Module, encoded: Encoded, edges: Edges | None = None) -> Counts:
+def evaluate(
+    network: nn.Module, encoded: Encoded, edges: Edges | None = None, ways: Sequence[str] | None = None
+) -> Counts:
     """Return the counts of a network's predictions against the labels, in score cells with these ``edges``.
+
+    Each class is counted in one of the ``ways`` of `fl_app.tabular.thin_classes`; None: by itself.
 
     Raises
     ------
@@ -98,7 +103,8 @@ def evaluate(network: nn.Module, encoded: Encoded, edges: Edges | None = None) -
     """
     if encoded.labels is None:
         raise DataError("these rows were encoded without labels and cannot be evaluated")
-    return count(encoded.labels, predict_proba(network, encoded), edges)
+    probabilities = predict_proba(network, encoded)
+    return count_by(encoded.labels, probabilities, edges, ways or [APART] * probabilities.shape[1])
 
 
 def _loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -51,8 +51,8 @@ class Stopping:
             )
         self.best: Arrays = best
 
-    def evaluated(self, entry: RoundResult, arrays: Arrays) -> None:
-        """Take in a round whose metrics have become known, and the model it made."""
+    def evaluated(self, entry: RoundResult, arrays: Arrays, why: Sequence[str] = ()) -> None:
+        """Take in a round whose metrics have become known, and the model it made; ``why`` keeps pods' rows out."""
         if self.standing is None:
             return
         metric = self.standing.settings.metric
@@ -61,8 +61,8 @@ class Stopping:
             return
         if value is None and not entry.num_examples:
             raise DataError(
-                f"early stopping follows {metric}, and no row defines it: no pod adds validation rows, since each has "
-                "fewer than its minimum_rows_per_class of some class; give a public test file, or leave it out"
+                f"early stopping follows {metric}, and no row defines it: no pod adds validation rows; "
+                f"{'; '.join([*why, 'give a public test file, or leave it out'])}"
             )
         self.standing = self.standing.evaluated(entry.round, value)
         if self.standing.settings.restore_best and self.standing.best_round == entry.round:
@@ -86,6 +86,6 @@ class Stopping:
 
 def _value(entry: RoundResult, metric: str) -> float | None:
     value: float | None = getattr(entry, metric)
-    if value is None and entry.test is not None and not entry.num_examples:
+    if value is None and entry.test is not None:
         value = getattr(entry.test, metric)
     return value

@@ -17,6 +17,7 @@ from fl_app.flower.names import EVALUATE, LOSS, STATISTICS, TEST_PREFIX, TRAIN
 from fl_app.flower.records import array_from, array_of
 from fl_app.replica.state import Replica
 from fl_app.replica.tabular import (
+    CONTRIBUTORS_OF,
     counts_in,
     datastructure_of,
     differences_of,
@@ -35,12 +36,14 @@ from fl_app.tabular.schema import CombinedSchema
 from fl_app.tabular.score_cells import AUC_BOUND, Edges, auc_error, edges_of
 from server.app.best_model import Arrays, Stopping
 from server.app.checkpoint import Checkpoint
+from server.app.counted_rows import counted_rows
 from server.app.few_steps import advised
 from server.app.noised_metrics import noised_metrics, shown
 from server.app.promises import honest_in, promise_of
 from server.app.public_rows import PublicRows, TestFile
 from server.app.results import (
     AggregationResult,
+    CountedRows,
     LabelRows,
     Metrics,
     Results,
@@ -62,6 +65,7 @@ from server.app.summaries import (
 )
 from strategies import CohortRefused, ReplicatedAggregation, Round, StepFailed
 from strategies.discovery import Discovery
+from strategies.steps import StepResult
 
 MIN_INTERVAL = 0.25
 """Least seconds between two records of which pods are awaited."""
@@ -209,6 +213,7 @@ class Recorder:
         self._note_privacy(TRAIN, 0, done.aggregate.pods)
         if evaluates(done.aggregate):
             counts = counts_in(done.aggregate)
+            self._note_counted("validation", done.step)
             if self._results.rounds:
                 self._evaluated(metrics_from(counts, self._positive))
             self._last_error = auc_error(self._asked_edges(), counts.histograms)
@@ -268,6 +273,9 @@ class Recorder:
         last = self._results.rounds[-1]
         kept = next((entry for entry in self._results.rounds if entry.round == self._restored), last)
         self._note_privacy(EVALUATE, len(self._results.classes), sums.pods)
+        if not self._config.privacy:
+            for part in CONTRIBUTORS_OF:
+                self._note_counted(part, strategy.final)
         if kept is last:
             self._evaluated(self._metrics(counts_in(sums), sums.pods))
             self._note_standing()
@@ -296,6 +304,12 @@ class Recorder:
         """Record what is promised, and the noise of a step that so many pods have answered; see `promise_of`."""
         self._note(privacy=promise_of(self._config, self._strategy, self._results, kind, size, pods))
 
+    def _note_counted(self, part: str, step: StepResult) -> None:
+        """Record whose rows are in the counts of a step."""
+        if self._strategy:
+            counted = counted_rows(self._strategy.asked, part, step)
+            self._note(counted={**self._results.counted, part: counted})
+
     def _metrics(self, counts: Counts, pods: int) -> Metrics:
         """Return the metrics of an evaluation's counts, summed over so many pods."""
         if plan := self._config.plan:
@@ -314,7 +328,7 @@ class Recorder:
             score_edges=edges.tolist(),
             auc_error=round(auc_error(edges, counts.histograms), 6),
             positive=self._positive_name(),
-            no_figures=no_figures(final),
+            no_figures=no_figures(final, self._results.counted.get("test", CountedRows()).why),
         )
         if self._test_file:
             self._note(test=kept.test)
@@ -351,7 +365,7 @@ class Recorder:
         """Record the metrics of the last completed round's model."""
         last = self._results.rounds[-1].changed(**metrics.document())
         self._replace_last(last)
-        self._stopping.evaluated(last, self._arrays)
+        self._stopping.evaluated(last, self._arrays, self._results.counted.get("validation", CountedRows()).why)
 
     def _replace_last(self, entry: RoundResult) -> None:
         self._note(rounds=(*self._results.rounds[:-1], entry))

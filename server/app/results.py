@@ -99,6 +99,28 @@ class RoundResult(Metrics, Training):
         return "auc" in self.model_fields_set
 
 
+class CountedRows(Document):
+    """Whose rows the counts of an evaluation are of."""
+
+    model_config = written("pods", "of")
+
+    pods: tuple[str, ...] = ()
+    """The pods that add theirs."""
+    of: int = 0
+    """The pods that take part."""
+    together: tuple[str, ...] = ()
+    """Classes that too few pods publish: their rows count in accuracy, loss and Brier score alone."""
+    left_out: tuple[str, ...] = ()
+    """Classes whose rows are not counted at all."""
+    why: tuple[str, ...] = ()
+    """What keeps rows out, a sentence each."""
+
+    @property
+    def told(self) -> str:
+        """The pods in words: "2 of 3 pods", "all 3 pods"."""
+        return f"{'all' if len(self.pods) == self.of else f'{len(self.pods)} of'} {self.of} pods"
+
+
 class LabelRows(Document):
     """Rows of all pods together by their label; a pod adds no count below its ``minimum_category_count``."""
 
@@ -291,6 +313,9 @@ class Results(Document):
     stopped: Stop | None = None
     skipped: tuple[SkippedRound, ...] = ()
     resumed: tuple[Resumption, ...] = ()
+    counted: Mapping[str, CountedRows] = Field(default_factory=dict)
+    """Whose "validation" and whose "test" rows the figures over the pods' rows are of; not in a private run, where all
+    pods add theirs."""
     kept: int | None = None
     """The round whose model is the run's model."""
     final: Metrics | None = None

@@ -1,7 +1,7 @@
 """What results.json says of the strategy's own objects: cohorts, sums, losses and traffic."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from fl_app.config import RunConfig, Settled
@@ -17,7 +17,8 @@ from strategies.steps import Loss as PodLoss
 
 def metrics_from(counts: Counts, positive: int | None = None) -> Metrics:
     """Return the metrics of summed counts; ``positive`` as for `metrics_of`."""
-    return defined_metrics(metrics_of(counts, positive), max(int(counts.confusion.sum()), 0))
+    rows = counts.confusion.sum() + counts.together.sum()
+    return defined_metrics(metrics_of(counts, positive), max(int(rows), 0))
 
 
 def position_of(positive: str | None, encoding: Encoding) -> int | None:
@@ -37,14 +38,14 @@ def position_of(positive: str | None, encoding: Encoding) -> int | None:
     return classes.index(positive)
 
 
-def no_figures(metrics: Metrics) -> str:
-    """Return why figures over the pods' rows are not there, "" where they are."""
+def no_figures(metrics: Metrics, why: Sequence[str] = ()) -> str:
+    """Return why figures over the pods' rows are not there, "" where they are; ``why`` is what keeps rows out."""
     rows, noise = metrics.num_examples or 0, metrics.deviations.get("num_examples", 0.0)
     if rows > 3 * noise:
         return ""
     if noise:
         return "the noise hides all of the rows: a larger epsilon needs less, and further pods add rows"
-    return "no pod adds rows: each keeps none for a test, or fewer than its minimum_rows_per_class of some class"
+    return f"no pod adds rows: {'; '.join(why) or 'no pod has one whose label is published'}"
 
 
 def defined_metrics(values: Mapping[str, float], num_examples: int) -> Metrics:

@@ -105,6 +105,8 @@ def _line(results: Results, entry: RoundResult, total: int) -> str:
         parts += [f"{name} {number(getattr(public or entry, name))}" for name in ("accuracy", "auc", "loss")]
         if public:
             parts[-1] += " (public test file)"
+        elif entry.test and not results.private:
+            parts.append(f"public test file auc {number(entry.test.auc)}")
     elif entry.round % max(1, total // _BARE_LINES):
         return ""
     if not results.private:

@@ -4,9 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fl_app.privacy.plan import MAX_PRIVATE_LOSS
+from fl_app.validation import first_of
 from server.app.results import Metrics, Results
 from server.display.privacy_told import noise_told
+from server.display.words import test_rows
 
+_SHOWN = 6
 _TOLD_ERROR = 2e-3
 """An error of the AUC is told from here on: below, it is what tests hold for any data."""
 
@@ -41,7 +44,7 @@ def scored_rows(results: Results) -> ScoredRows:
         )  # fmt: skip
     empty = bool(results.no_figures)
     return ScoredRows(
-        "pods' test rows",
+        test_rows(results),
         results.final,
         () if empty else results.confusion,
         () if empty else results.histograms,
@@ -58,10 +61,26 @@ def figures_told(results: Results) -> Iterator[str]:
     elif len(results.classes) > 2:
         yield "f1, recall and precision are means over the classes (--positive names one)"
     if results.no_figures:
-        yield f"no figures over the pods' rows: {results.no_figures}"
+        help_ = "" if results.test else "; a test file of your own (--test-file) gives figures without any pod's rows"
+        yield f"no figures over the pods' rows: {results.no_figures}{help_}"
+    yield from _whose(results)
     if results.auc_error and results.auc_error > _TOLD_ERROR:
         but = ", but for the noise" if results.private else ""
         yield f"the AUC over the pods' test rows is within {results.auc_error:.4f} of the exact one{but}"
     if noise := noise_told(results.final):
         yield noise
         yield f"a row's loss counts as {MAX_PRIVATE_LOSS:g} nats at the most"
+
+
+def _whose(results: Results) -> Iterator[str]:
+    """Yield of which pods and classes the figures are, where not of all."""
+    for part, counted in results.counted.items():
+        if counted.why and not (part == "test" and results.no_figures):
+            yield f"figures over the pods' {part} rows are of {counted.told}: {'; '.join(counted.why)}"
+    thin = results.counted["test"].together + results.counted["test"].left_out if "test" in results.counted else ()
+    rows = zip(results.classes, () if results.no_figures else results.confusion, strict=False)
+    if none := [name for name, counts in rows if not sum(counts) and name not in thin]:
+        yield (
+            f"no test row of the pods has {'class' if len(none) == 1 else 'the classes'} "
+            f"{first_of(list(map(repr, none)), _SHOWN)}: AUC and means over classes are without"
+        )

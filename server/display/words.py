@@ -9,7 +9,6 @@ from fl_app.validation import first_of
 from server.app.results import Metrics, Results, RoundResult
 
 METRICS = ("accuracy", "balanced_accuracy", "auc", "f1", "recall", "precision", "brier", "loss")
-FINAL = "final, pods' test rows"
 PUBLIC = "public test file"
 STEPS = {
     "hello": "waiting for the pods",
@@ -51,9 +50,15 @@ def metrics_by_rows(results: Results) -> Iterator[Scored]:
         elif entry.test:
             yield Scored(f"round {entry.round}, {PUBLIC}", entry.test, entry)
     if results.final:
-        yield Scored(FINAL, results.final)
+        yield Scored(f"final, {test_rows(results)}", results.final)
     if results.test:
         yield Scored(PUBLIC, results.test)
+
+
+def test_rows(results: Results) -> str:
+    """Return whose test rows the final figures are of: "pods' test rows", or "test rows of 2 of 3 pods"."""
+    counted = results.counted.get("test")
+    return f"test rows of {counted.told}" if counted and len(counted.pods) < counted.of else "pods' test rows"
 
 
 def listed(pods: Sequence[str]) -> str:

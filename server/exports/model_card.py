@@ -18,6 +18,7 @@ from server.app.results import Results
 from server.display.rows_told import rows_told
 from server.display.scored_rows import figures_told, scored_rows
 from server.display.templates import render
+from server.display.words import test_rows
 from server.exports.about import TEXT_RULE
 from server.exports.formats import format_of
 
@@ -108,7 +109,7 @@ def card(model: TrainedModel, path: Path, results: Mapping[str, Any] | None = No
         rows_told=list(rows_told(found)),
         schema_differences=known.get("schema_differences"),
         figure_names=FIGURES,
-        figures=_figures(known.get("final") or model.extra.get("final"), known.get("test")),
+        figures=_figures(test_rows(found), known.get("final") or model.extra.get("final"), known.get("test")),
         confusion=scored.confusion,
         scored=scored.label,
         threshold=(known.get("secure_aggregation") or {}).get("threshold"),
@@ -150,9 +151,9 @@ def _training(settings: Mapping[str, Any]) -> _Training:
     )
 
 
-def _figures(final: Mapping[str, Any] | None, test: Mapping[str, Any] | None) -> list[dict[str, str]]:
+def _figures(label: str, final: Mapping[str, Any] | None, test: Mapping[str, Any] | None) -> list[dict[str, str]]:
     """Return a column of the table of figures for each set of rows that was scored."""
-    scored = (("pods' test rows", final), ("public test file", test))
+    scored = ((label, final), ("public test file", test))
     return [
         {"label": label, **{name: _number(figures.get(name), _deviation(figures, name)) for name in FIGURES}}
         for label, figures in scored

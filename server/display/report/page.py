@@ -127,7 +127,10 @@ def _tiles(results: Results) -> list[tuple[str, str]]:
         return []
     metrics = shown.metrics
     tiles = [(f"{name}{_noise(metrics, name)}", number(getattr(metrics, name))) for name in _TILES]
-    return [*tiles, (shown.label, f"{metrics.num_examples or 0:,}")]
+    tiles.append((shown.label, f"{metrics.num_examples or 0:,}"))
+    if results.test and metrics is not results.test:
+        tiles += [("auc, public test file", number(results.test.auc)), ("rows of it", f"{results.test.num_examples:,}")]
+    return tiles
 
 
 def _noise(metrics: Metrics, name: str) -> str:

@@ -17,11 +17,12 @@ from tests.adversary.hostile.modeller import Outcome, Run
 from tests.adversary.hostile.tables import TARGET, Pods
 
 
-def lone_class(pods: Pods, target: str) -> NDArray[Any]:
-    """Return the confusion matrix over a class that one pod alone has rows enough of: the others add zeros."""
+def of_classes(pods: Pods, target: str) -> dict[str, NDArray[Any]]:
+    """Return an evaluation's confusion matrix, and the rows right and wrong of all classes that few pods have."""
     run = Run(pods, settings(rounds=1, datastructure=DataStructure(target=target))).join()
     run.honest(names.STATISTICS)
-    return run.honest(names.EVALUATE).values(names.EVALUATE, "confusion")
+    outcome = run.honest(names.EVALUATE)
+    return {name: outcome.values(names.EVALUATE, name) for name in ("confusion", "together")}
 
 
 def unverified(pods: Pods) -> tuple[Run, Encoding | None]:

@@ -23,6 +23,7 @@ from fl_app.tabular.evaluation import Counts, scored_classes
 from fl_app.tabular.schema import CombinedSchema, Schema
 from fl_app.tabular.score_cells import first_ends
 from fl_app.tabular.settings import DataStructure
+from fl_app.tabular.thin_classes import APART
 from server.app.strategy import secure_strategy
 from strategies import Hooks, StartingPoint
 from tests.adversary.hostile.tables import Pods
@@ -164,6 +165,7 @@ class Run:
             names.ENCODING: encoding.to_json(),
             names.CONTRIBUTORS: everybody,
             names.TEST_CONTRIBUTORS: everybody,
+            **dict.fromkeys((names.WAYS, names.TEST_WAYS), ",".join([APART] * len(encoding.labels))),
             names.SCORE_EDGES: first_ends(scored_classes(len(encoding.labels))).astype("<f4").tobytes(),
             **said,
         }

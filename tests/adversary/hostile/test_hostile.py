@@ -60,15 +60,54 @@ def test_labels_of_the_servers_own_are_not_counted(tmp_path: Path, way: str) -> 
 
 
 def test_a_class_that_one_pod_has_gives_no_matrix_of_that_pod(tmp_path: Path) -> None:
-    matrix = counts.lone_class(census(tmp_path, **shifts()), "shift")
-    assert matrix.tolist() == [0, 0, 0, 0]  # 219 and 81 rows, all of one pod
+    # Night shifts are 30 rows of each of the others, who would have to send zeros.
+    found = counts.of_classes(census(tmp_path, "{minimum_rows_per_class: 50}", **shifts(0.03)), "shift")
+    assert found["confusion"].tolist() == [0, 0, 0, 0]  # 219 and 81 rows, all of one pod
 
 
-def shifts() -> dict[str, pd.DataFrame]:
-    """Return the usual tables with a column of which one pod has rows enough of both values."""
+def test_a_class_that_one_pod_publishes_is_not_counted(tmp_path: Path) -> None:
+    pods = census(tmp_path, **shifts(0.003))
+    found = counts.of_classes(pods, "shift")
+    day, night = (pods.pooled("validation")["shift"] == name for name in ("day", "night"))
+    assert night.sum() > 50
+    assert found["confusion"].reshape(2, 2).sum(axis=1).tolist() == [day.sum(), 0]
+    assert found["together"].tolist() == [0, 0]  # there is no other such class to hide among
+
+
+def test_a_class_that_all_pods_publish_is_counted_over_all_of_them(tmp_path: Path) -> None:
+    pods = census(tmp_path, **shifts(0.03))
+    found = counts.of_classes(pods, "shift")
+    assert found["confusion"].reshape(2, 2).sum(axis=1).tolist() == [
+        (pods.pooled("validation")["shift"] == name).sum() for name in ("day", "night")
+    ]
+    assert min((pods.rows(name, "validation")["shift"] == "night").sum() for name in ROWS) > 0
+
+
+def test_a_class_that_two_pods_have_is_counted_with_another_or_not_at_all(tmp_path: Path) -> None:
+    lacking = {"north": "evening", "south": "morning", "west": "night"}
     tables = {}
     for seed, (name, rows) in enumerate(ROWS.items()):
-        night = np.random.default_rng(seed).random(rows) < (0.3 if name == "north" else 0.03)
+        shift = np.random.default_rng(seed).choice(["day", *(set(lacking.values()) - {lacking[name]})], rows)
+        tables[name] = table(rows, seed).assign(shift=shift)
+    pods = census(tmp_path, **tables)
+    found = counts.of_classes(pods, "shift")
+    rows = pods.pooled("validation")["shift"].value_counts()
+    assert found["confusion"].reshape(4, 4).sum(axis=1).tolist() == [rows["day"], 0, 0, 0]
+    assert found["together"].sum() == rows.drop("day").sum()
+
+
+def test_a_pod_with_few_held_out_rows_adds_none(tmp_path: Path) -> None:
+    few = table(13, 5).assign(workclass="workclass-00")
+    pods = census(tmp_path, "{minimum_category_count: 2}", west=few)
+    assert len(pods.rows("west", "validation")) == 4
+    assert counts.of_classes(pods, "income")["confusion"].tolist() == [0, 0, 0, 0]  # the other two alone are too few
+
+
+def shifts(share: float) -> dict[str, pd.DataFrame]:
+    """Return the usual tables with a column of two values, one of them frequent at one pod alone."""
+    tables = {}
+    for seed, (name, rows) in enumerate(ROWS.items()):
+        night = np.random.default_rng(seed).random(rows) < (0.3 if name == "north" else share)
         tables[name] = table(rows, seed).assign(shift=np.where(night, "night", "day"))
     return tables
 

@@ -49,7 +49,7 @@ def joined(pods: Pods, **changes: Any) -> Run:
 
 
 def test_a_hello_does_not_tell_whether_held_out_rows_are_enough(tmp_path: Path) -> None:
-    pods = census(tmp_path, north=with_held_out(CLASSES[0]))
+    pods = census(tmp_path, "{minimum_rows_per_class: 50}", north=with_held_out(CLASSES[0]))
     shown = {
         private: Declared.read("north", run.published["north"].declared)
         for private, run in {True: joined(pods), False: joined(pods, privacy=None, architecture="mlp")}.items()

@@ -119,7 +119,7 @@ def test_a_spoiled_bundle_and_a_version_that_is_not_installed_are_told() -> None
 
 
 def test_too_few_rows_for_evaluation_are_told_and_are_no_fault() -> None:
-    change("minimum_rows_per_class: 50", "minimum_rows_per_class: 5000")
+    change("minimum_rows_per_class: 0", "minimum_rows_per_class: 5000")
     ok, said = findings()["rows per class"]
     assert ok
     assert "5000" in said

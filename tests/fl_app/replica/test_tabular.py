@@ -15,7 +15,7 @@ from fl_app.flower import names
 from fl_app.flower.records import Published
 from fl_app.replica.declared import Declared
 from fl_app.replica.state import Replica
-from fl_app.replica.tabular import TabularRule, adding, differences_of, encoding_of, ends_of, rows_of, settled
+from fl_app.replica.tabular import TabularRule, adding, differences_of, encoding_of, ends_of, rows_of, settled, ways_in
 from fl_app.secagg.codec import Aggregate
 from fl_app.secagg.errors import SessionRefused
 from fl_app.tabular.regime import regime_for
@@ -122,10 +122,17 @@ def test_pods_add_to_an_evaluation_together_or_not_at_all() -> None:
     replica = RULE.begin(settings(), lenient)
     assert adding(replica, "validation", PODS) == ("north", "south")
     assert adding(replica, "test", ("north", "west")) == ()
-    # A pod that lacks a class would leave it to the others.
+
+
+def test_a_class_that_too_few_pods_publish_has_no_counts_of_its_own() -> None:
     more = (*COLUMNS[:-1], OUTCOME.model_copy(update={"values": ("no", "perhaps", "yes")}))
-    replica = RULE.begin(settings(), {**lenient, "north": published("north", more, least=2)})
-    assert adding(replica, "validation", PODS) == ()
+    replica = RULE.begin(settings(), cohort(north=published("north", more)))
+    assert adding(replica, "validation", PODS) == PODS
+    assert ways_in(replica, "validation", PODS) == ("apart", "not", "apart")
+    replica = after(replica, names.STATISTICS, 1, settings())
+    told = RULE.request(settings(), replica, names.EVALUATE, 1, PODS).config_records["config"]
+    assert told[names.WAYS] == told[names.TEST_WAYS] == "apart,not,apart"
+    assert encoding_of(replica).labels == ("no", "perhaps", "yes")
 
 
 def test_a_schema_under_another_name_and_a_declaration_that_is_none_are_refused() -> None:

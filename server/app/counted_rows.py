@@ -1,0 +1,65 @@
+"""Whose rows an evaluation is of: which pods add theirs, which do not and why, and which classes too few pods have."""
+
+from collections.abc import Collection, Iterator
+
+from fl_app.replica.state import Replica
+from fl_app.replica.tabular import adding, encoding_of, minima_of, publishers_of, ways_in
+from fl_app.tabular.thin_classes import NOT, TOGETHER
+from fl_app.validation import first_of
+from server.app.results import CountedRows
+from strategies.steps import StepResult
+
+_SHOWN = 6
+
+
+def counted_rows(replica: Replica, part: str, step: StepResult) -> CountedRows:
+    """Return of which pods and classes the counts of an evaluation are.
+
+    Parameters
+    ----------
+    replica : Replica
+        That on which it was asked.
+    part : str
+        "validation" or "test".
+    step : StepResult
+        Who has answered it.
+    """
+    session = (*step.pods, *step.lost)
+    classes, ways = encoding_of(replica).labels, ways_in(replica, part, session)
+    pods = adding(replica, part, session)
+    return CountedRows(
+        pods=tuple(pod for pod in pods if pod in step.pods),
+        of=len(session),
+        together=tuple(name for name, way in zip(classes, ways, strict=True) if pods and way == TOGETHER),
+        left_out=tuple(name for name, way in zip(classes, ways, strict=True) if pods and way == NOT),
+        why=tuple(_why(replica, part, session)),
+    )
+
+
+def _why(replica: Replica, part: str, session: Collection[str]) -> Iterator[str]:
+    """Yield a sentence for whatever keeps rows out of the counts: which pods, which classes, and what would help."""
+    minima, pods = minima_of(replica, part), adding(replica, part, session)
+    silent = [pod for pod in session if pod not in minima]
+    if silent:
+        few = "none, or fewer" if part == "test" else "fewer"
+        yield (
+            f"{first_of(silent, _SHOWN)}: each keeps {few} {part} rows than its owner wants counted, in all "
+            f"(minimum_evaluation_rows) or of a class (minimum_rows_per_class); a larger {part}_percent or lower terms "
+            "would help"
+        )
+    if strict := [pod for pod in session if pod in minima and pod not in pods]:
+        least = max(minima[pod] for pod in strict)
+        yield (
+            f"{first_of(strict, _SHOWN)} would add {part} rows, but an owner wants at least {least} pods in each sum "
+            "(minimum_cohort): further pods with rows enough would help"
+        )
+    publishers, ways = publishers_of(replica), ways_in(replica, part, session)
+    for name, held, way in zip(encoding_of(replica).labels, publishers, ways, strict=True):
+        if pods and way in (TOGETHER, NOT):
+            least = max(minima[pod] for pod in pods)
+            own = first_of([pod for pod in held if pod in pods], _SHOWN) or "no pod that adds rows"
+            counted = "counted in accuracy, loss and Brier score alone" if way == TOGETHER else "not counted"
+            yield (
+                f"class {name!r} has rows enough to be published at {own} alone, and an owner wants at least {least} "
+                f"pods in each sum (minimum_cohort): its {part} rows are {counted}"
+            )
