@@ -1,6 +1,6 @@
 """Whose rows an evaluation is of: which pods add theirs, which do not and why, and which classes too few pods have."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from fl_app.replica.state import Replica
 from fl_app.replica.tabular import adding, encoding_of, minima_of, publishers_of, ways_in
@@ -53,13 +53,24 @@ def _why(replica: Replica, part: str, session: Collection[str]) -> Iterator[str]
             f"{first_of(strict, _SHOWN)} would add {part} rows, but an owner wants at least {least} pods in each sum "
             "(minimum_cohort): further pods with rows enough would help"
         )
-    publishers, ways = publishers_of(replica), ways_in(replica, part, session)
-    for name, held, way in zip(encoding_of(replica).labels, publishers, ways, strict=True):
-        if pods and way in (TOGETHER, NOT):
-            least = max(minima[pod] for pod in pods)
-            own = first_of([pod for pod in held if pod in pods], _SHOWN) or "no pod that adds rows"
-            counted = "counted in accuracy, loss and Brier score alone" if way == TOGETHER else "not counted"
-            yield (
-                f"class {name!r} has rows enough to be published at {own} alone, and an owner wants at least {least} "
-                f"pods in each sum (minimum_cohort): its {part} rows are {counted}"
-            )
+    if pods:
+        least = max(minima[pod] for pod in pods)
+        counted = {TOGETHER: "counted in accuracy, loss and Brier score alone", NOT: "not counted"}
+        for way, how in counted.items():
+            if thin := [_held(name, held) for name, held, each in _classes(replica, part, session) if each == way]:
+                yield (
+                    f"an owner wants at least {least} pods in each sum (minimum_cohort), and fewer have enough rows to "
+                    f"publish {first_of(thin, _SHOWN)}: these {part} rows are {how}"
+                )
+
+
+def _classes(replica: Replica, part: str, session: Collection[str]) -> Iterator[tuple[str, Sequence[str], str]]:
+    """Yield each class, the pods that add rows and publish it, and how its rows are counted."""
+    pods = adding(replica, part, session)
+    parts = zip(encoding_of(replica).labels, publishers_of(replica), ways_in(replica, part, session), strict=True)
+    for name, publishers, way in parts:
+        yield name, [pod for pod in publishers if pod in pods], way
+
+
+def _held(name: str, pods: Sequence[str]) -> str:
+    return f"class {name!r} (at {first_of(pods, _SHOWN) or 'none that adds rows'})"

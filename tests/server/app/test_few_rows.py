@@ -131,7 +131,9 @@ def test_classes_that_too_few_pods_have_are_told_and_counted_together(work: Path
     assert results.final.recall == pytest.approx((named == test[TARGET])[test[TARGET] == "barolo"].mean())
     assert results.final.auc is None  # there is one class with counts of its own, and nothing to compare it with
     assert "NaN" not in (run.path / "results.json").read_text()
-    assert "class 'barbera' has rows enough to be published at south, west alone" in "\n".join(figures_told(results))
+    assert "fewer have enough rows to publish class 'barbera' (at south, west), class 'grignolino'" in "\n".join(
+        figures_told(results)
+    )
 
 
 def test_where_nothing_is_counted_a_line_says_what_would_help(work: Path) -> None:
