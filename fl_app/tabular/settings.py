@@ -112,6 +112,9 @@ class Optimizer(Frozen):
     params : dict
         Its parameters by torch's names, finite and not negative, for example ``{"lr": 0.001}``; those left out are
         torch's defaults.
+    clip_norm : float or None
+        The largest norm of a batch's gradient, and longer ones are shortened to it; None: they stay. Without it one row
+        that lies far out, squared by its own gradient, can throw plain descent off.
 
     Raises
     ------
@@ -121,6 +124,7 @@ class Optimizer(Frozen):
 
     name: str
     params: dict[str, bool | int | float | tuple[float, float]] = Field(default_factory=dict)
+    clip_norm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _known(self) -> Self:

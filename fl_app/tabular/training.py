@@ -74,6 +74,8 @@ def train(
                 loss = loss + proximal_mu / 2 * (parameter - anchor).square().sum()
             descent.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
+            if optimizer.clip_norm is not None:
+                nn.utils.clip_grad_norm_(network.parameters(), optimizer.clip_norm)
             descent.step()
     # One NaN among the updates would spoil the sum of all pods, and behind the masks nobody could tell whose it was.
     if not math.isfinite(loss_sum):

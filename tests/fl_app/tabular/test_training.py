@@ -1,3 +1,4 @@
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -171,6 +172,22 @@ def test_the_proximal_term_and_the_learning_rate_factor_keep_the_network_nearer(
     assert distance(proximal_mu=5.0) < 0.8 * distance()
     assert distance(lr_factor=0.1) < 0.5 * distance()
     assert distance(lr_factor=0.0) == 0
+
+
+def test_a_gradient_is_shortened_to_its_largest_norm() -> None:
+    def moved(clip_norm: float | None) -> float:
+        network = build_network(ENCODING)
+        start = state_of(network)
+        optimizer = Optimizer(name="SGD", params={"lr": 1.0}, clip_norm=clip_norm)
+        train(network, ROWS, optimizer=optimizer, steps=1, batch_size=64)
+        return math.sqrt(sum(float(np.square(end - start[name]).sum()) for name, end in state_of(network).items()))
+
+    whole = moved(None)
+    assert moved(whole / 4) == pytest.approx(whole / 4, rel=1e-3)
+    assert moved(4 * whole) == whole
+    for wrong in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(UsageError, match="clip_norm"):
+            Optimizer(name="SGD", clip_norm=wrong)
 
 
 def test_what_cannot_be_trained_is_refused() -> None:
