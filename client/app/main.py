@@ -278,8 +278,7 @@ class Task:
         torch.set_num_threads(1)
         settings = message.content.config_records[names.CONFIG_RECORD]
         rows = int(str(settings[names.LABELLED_ROWS]))
-        asked = RunConfig.from_json(str(settings[names.RUN]))
-        config = Settled.of(asked, regime_for(rows, len(asked.pods)))
+        config = Settled.of(RunConfig.from_json(str(settings[names.RUN])), regime_for(rows))
         encoding = Encoding.from_json(str(settings[names.ENCODING]))
         network = build_network(encoding, config.architecture)
         arrays = message.content.array_records[names.ARRAYS_RECORD]

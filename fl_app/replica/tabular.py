@@ -177,7 +177,7 @@ class TabularRule:
         else:
             encoding = Encoding.of(schema, datastructure, statistics_in(sums), min_bin_rows=least)
         rows = 0 if plan else sum(labels_in(sums, private=False).classes)
-        run = Settled.of(config, regime_for(rows, len(config.pods)))
+        run = Settled.of(config, regime_for(rows))
         model = state_of(build_network(encoding, run.architecture, run.seed))
         scored = scored_classes(len(encoding.labels))
         ends = even_ends(scored) if plan else first_ends(scored)
@@ -249,7 +249,7 @@ def rows_of(replica: Replica) -> int:
 
 def settled(config: RunConfig, replica: Replica) -> Settled:
     """Return a run's settings with what follows from the statistics that a replica has followed."""
-    return Settled.of(config, regime_for(rows_of(replica), len(config.pods)))
+    return Settled.of(config, regime_for(rows_of(replica)))
 
 
 def ends_of(replica: Replica) -> Ends:

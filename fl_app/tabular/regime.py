@@ -27,25 +27,23 @@ class Regime(Frozen):
     early_stopping: EarlyStopping | None = None
 
 
-FEW_ROWS = 20_000
-"""Rows of all pods together below which a table is trained on in many small steps."""
-ROWS_A_ROUND = 1500
-"""Rows that a pod of few rows goes through in a round, in as many epochs as that takes."""
-MOST_LOCAL_EPOCHS = 10
-MOST_ROUNDS = 30
-"""The most that any regime takes: what pods are asked to agree to where a number is left open."""
 LARGE = Regime()
+_SMALL = Regime(
+    rounds=30,
+    batch_size=32,
+    optimizer=Optimizer(name="SGD", params={"lr": 0.1}),
+    # Patience is long because a falling rate still lowers a loss that has been flat for some rounds.
+    early_stopping=EarlyStopping(metric="loss", patience=10),
+)
+_BELOW = {200: 10, 2_000: 3, 20_000: 1}
+"""Rows below which a table is small, and the local epochs in which it is trained on then."""
+MOST_ROUNDS, MOST_LOCAL_EPOCHS = _SMALL.rounds, max(_BELOW.values())
+"""The most that any regime takes: what pods are asked to agree to where a number is left open."""
 
 
-def regime_for(rows: int, pods: int) -> Regime:
-    """Return how a table is trained on that has so many labelled rows at so many pods, as noised counts tell."""
-    if rows >= FEW_ROWS:
-        return LARGE
-    each = max(rows, 1)
-    return Regime(
-        rounds=MOST_ROUNDS,
-        local_epochs=min(MOST_LOCAL_EPOCHS, max(1, round(ROWS_A_ROUND * pods / each))),
-        batch_size=32,
-        # The penalty is that of a logistic regression with C = 1: half the squared weights, against all rows' losses.
-        optimizer=Optimizer(name="SGD", params={"lr": 0.1, "weight_decay": 1 / each}),
-    )
+def regime_for(rows: int) -> Regime:
+    """Return how a table is trained on that has so many labelled rows at all pods together, as noised counts tell."""
+    for bound, epochs in _BELOW.items():
+        if rows < bound:
+            return _SMALL.model_copy(update={"local_epochs": epochs})
+    return LARGE

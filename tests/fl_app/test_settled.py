@@ -10,7 +10,7 @@ from fl_app.tabular.early_stopping import EarlyStopping
 from fl_app.tabular.regime import LARGE, MOST_LOCAL_EPOCHS, MOST_ROUNDS, Regime, regime_for
 from fl_app.tabular.settings import DataStructure, Optimizer
 
-SIZES = (0, 150, 999, 1000, 5000, 19_999, 20_000, 32_000, 10**7)
+SIZES = (0, 150, 199, 200, 1999, 2000, 19_999, 20_000, 10**7)
 
 
 def config(**settings: Any) -> RunConfig:
@@ -19,7 +19,7 @@ def config(**settings: Any) -> RunConfig:
 
 @pytest.mark.parametrize("rows", SIZES)
 def test_every_table_has_a_regime_that_the_pods_were_asked_to_agree_to(rows: int) -> None:
-    regime = regime_for(rows, 2)
+    regime = regime_for(rows)
     assert 1 <= regime.rounds <= MOST_ROUNDS == config().most_rounds
     assert 1 <= regime.local_epochs <= MOST_LOCAL_EPOCHS == config().most_local_epochs
     assert Regime.from_json(regime.to_json()) == regime
@@ -27,11 +27,11 @@ def test_every_table_has_a_regime_that_the_pods_were_asked_to_agree_to(rows: int
 
 def test_small_tables_take_more_and_smaller_steps() -> None:
     def steps(rows: int) -> float:
-        regime = regime_for(rows, 2)
+        regime = regime_for(rows)
         return rows / regime.batch_size * regime.local_epochs * regime.rounds
 
     assert all(steps(rows) > 4 * rows / LARGE.batch_size * LARGE.rounds for rows in (150, 1000, 5000))
-    assert regime_for(10**6, 2) == LARGE
+    assert regime_for(10**6) == LARGE
 
 
 @pytest.mark.parametrize("rows", SIZES)
@@ -45,11 +45,11 @@ def test_what_the_modeller_says_stays(rows: int) -> None:
         "lr_decay": 0.7,
         "early_stopping": EarlyStopping(metric="auc", patience=9),
     }
-    everything = Settled.of(config(**said), regime_for(rows, 2))
+    everything = Settled.of(config(**said), regime_for(rows))
     assert {name: getattr(everything, name) for name in said} == said
     for name, value in said.items():
-        one = Settled.of(config(**{name: value}), regime_for(rows, 2))
-        others = {other: getattr(regime_for(rows, 2), other) for other in said if other != name}
+        one = Settled.of(config(**{name: value}), regime_for(rows))
+        others = {other: getattr(regime_for(rows), other) for other in said if other != name}
         assert {other: getattr(one, other) for other in others} == others
         assert getattr(one, name) == value
 
@@ -68,12 +68,12 @@ def test_training_to_the_last_round_can_be_asked_for() -> None:
 
 def test_a_private_run_follows_from_epsilon_and_from_no_table() -> None:
     for rows in SIZES:
-        run = Settled.of(config(privacy=Privacy(epsilon=3)), regime_for(rows, 2))
+        run = Settled.of(config(privacy=Privacy(epsilon=3)), regime_for(rows))
         assert (run.architecture, run.rounds, run.early_stopping) == ("linear", 120, None)
         assert run.plan == config(privacy=Privacy(epsilon=3)).plan
 
 
 def test_settings_that_are_settled_are_read_back_and_settle_no_further() -> None:
-    run = Settled.of(config(), regime_for(200, 2))
+    run = Settled.of(config(), regime_for(200))
     assert Settled.from_json(run.to_json()) == run
     assert Settled.of(run, LARGE) == run

@@ -183,7 +183,7 @@ def test_what_a_run_leaves_open_follows_from_the_counts_that_were_summed() -> No
         told = RULE.request(given, replica, names.TRAIN, 1, PODS).config_records["config"]
         assert (told[names.RUN], told[names.LABELLED_ROWS]) == (given, rows + noise)
         config = RunConfig.from_json(given)
-        assert settled(config, replica) == Settled.of(config, regime_for(rows + noise, 3))
+        assert settled(config, replica) == Settled.of(config, regime_for(rows + noise))
         assert replica.digest != begun.digest
 
 

@@ -73,7 +73,7 @@ def test_what_followed_from_the_table_is_recorded_and_told(work: Path) -> None:
     assert training is not None
     assert counts is not None
     assert training.rows == sum(counts.classes)
-    expected = Settled.of(run.config(), regime_for(training.rows, len(PODS)))
+    expected = Settled.of(run.config(), regime_for(training.rows))
     assert training.settings == {name: expected.model_dump(mode="json")[name] for name in training.settings}
     assert set(training.follows) >= {"architecture", "rounds", "local_epochs", "batch_size", "optimizer", "lr_decay"}
     assert 1 <= len(results.rounds) <= training.rounds == expected.rounds
