@@ -32,6 +32,7 @@ from fl_app.replica.tabular import (
 from fl_app.secagg.codec import Aggregate
 from fl_app.tabular.encoding import Encoding, features_of
 from fl_app.tabular.evaluation import Counts
+from fl_app.tabular.intervals import intervals_of
 from fl_app.tabular.schema import CombinedSchema
 from fl_app.tabular.score_cells import AUC_BOUND, Edges, auc_error, edges_of
 from server.app.best_model import Arrays, Stopping
@@ -280,7 +281,7 @@ class Recorder:
             self._evaluated(self._metrics(counts_in(sums), sums.pods))
             self._note_standing()
         else:  # the last round's model has not been evaluated
-            unknown = set(Metrics.model_fields) - {"num_examples", "deviations"}
+            unknown = set(Metrics.model_fields) - {"num_examples", "deviations", "intervals"}
             self._replace_last(last.changed(**dict.fromkeys(unknown)))
         self._note_final(counts_in(sums, TEST_PREFIX), sums.pods, kept)
         self._write_model(self._encoding, kept.round)
@@ -319,6 +320,8 @@ class Recorder:
 
     def _note_final(self, counts: Counts, pods: int, kept: RoundResult) -> None:
         edges, final = self._asked_edges(), self._metrics(counts, pods)
+        if not self._config.privacy:
+            final = final.changed(intervals=intervals_of(counts, final.auc, self._positive))
         counts = shown(counts)
         self._note(
             kept=kept.round,
@@ -331,9 +334,11 @@ class Recorder:
             no_figures=no_figures(final, self._results.counted.get("test", CountedRows()).why),
         )
         if self._test_file:
-            self._note(test=kept.test)
+            public, edges = self._test_file.counts(self._arrays)
+            if kept.test:
+                intervals = intervals_of(public, kept.test.auc, self._positive)
+                self._note(test=kept.test.changed(intervals=intervals))
             if self._results.no_figures:
-                public, edges = self._test_file.counts(self._arrays)
                 self._note(
                     test_confusion=public.confusion.tolist(),
                     test_histograms=public.histograms.tolist(),

@@ -41,6 +41,8 @@ class Metrics(Document):
     deviations: Mapping[str, float] = Field(default_factory=dict)
     """In a private run, whose counts carry noise: the standard deviation that it gives each of these metrics. Rows of a
     public test file carry none."""
+    intervals: Mapping[str, tuple[float, float]] = Field(default_factory=dict)
+    """95% confidence intervals of those metrics that have one, of the run's model; see `fl_app.tabular.intervals`."""
 
 
 class Loss(Document):

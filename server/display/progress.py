@@ -13,7 +13,7 @@ from server.display.rows_told import differences_told, rows_told
 from server.display.run_status import Clock
 from server.display.scored_rows import figures_told
 from server.display.training_told import training_told
-from server.display.words import METRICS, metrics_by_rows, number, traffic
+from server.display.words import INTERVAL, METRICS, metrics_by_rows, number, ranges, traffic
 
 _BARE_LINES = 10
 """Lines at most, about, for the rounds of a private run without a public test file."""
@@ -144,6 +144,8 @@ def results_table(results: Results) -> Table:
             "" if metrics.num_examples is None else str(metrics.num_examples),
             end_section=last and not noised,
         )
+        if metrics.intervals:
+            table.add_row(INTERVAL, *ranges(metrics))
         if noised:
             table.add_row(NOISE, *spreads(metrics), end_section=last)
     return table

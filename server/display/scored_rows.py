@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fl_app.privacy.plan import MAX_PRIVATE_LOSS
+from fl_app.tabular.intervals import LEVEL
 from fl_app.validation import first_of
 from server.app.results import Metrics, Results
 from server.display.privacy_told import noise_told
@@ -67,6 +68,9 @@ def figures_told(results: Results) -> Iterator[str]:
     if results.auc_error and results.auc_error > _TOLD_ERROR:
         but = ", but for the noise" if results.private else ""
         yield f"the AUC over the pods' test rows is within {results.auc_error:.4f} of the exact one{but}"
+    if results.final.intervals or (results.test and results.test.intervals):
+        none = "; AUC and means over classes have none" if len(results.classes) > 2 else ""
+        yield f"ranges are {LEVEL} confidence intervals by how many rows were counted{none}"
     if noise := noise_told(results.final):
         yield noise
         yield f"a row's loss counts as {MAX_PRIVATE_LOSS:g} nats at the most"

@@ -5,11 +5,14 @@ from typing import NamedTuple
 
 from rich.filesize import decimal
 
+from fl_app.tabular.intervals import LEVEL
 from fl_app.validation import first_of
 from server.app.results import Metrics, Results, RoundResult
 
 METRICS = ("accuracy", "balanced_accuracy", "auc", "f1", "recall", "precision", "brier", "loss")
 PUBLIC = "public test file"
+INTERVAL = f"{LEVEL} interval"
+"""Label of the confidence intervals in a table of figures."""
 STEPS = {
     "hello": "waiting for the pods",
     "statistics": "summing statistics",
@@ -29,6 +32,12 @@ _SHOWN_PODS = 4
 def number(value: float | None) -> str:
     """Return a metric with four decimals, "-" where it is not defined."""
     return "-" if value is None else f"{value:.4f}"
+
+
+def ranges(metrics: Metrics) -> list[str]:
+    """Return the confidence interval of each metric, "-" where it has none, and last "" for the rows counted."""
+    found = [metrics.intervals.get(name) for name in METRICS]
+    return [*("-" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}" for ends in found), ""]
 
 
 class Scored(NamedTuple):

@@ -155,7 +155,13 @@ def _figures(label: str, final: Mapping[str, Any] | None, test: Mapping[str, Any
     """Return a column of the table of figures for each set of rows that was scored."""
     scored = ((label, final), ("public test file", test))
     return [
-        {"label": label, **{name: _number(figures.get(name), _deviation(figures, name)) for name in FIGURES}}
+        {
+            "label": label,
+            **{
+                name: _number(figures.get(name), _deviation(figures, name)) + _interval(figures, name)
+                for name in FIGURES
+            },
+        }
         for label, figures in scored
         if figures
     ]
@@ -164,6 +170,11 @@ def _figures(label: str, final: Mapping[str, Any] | None, test: Mapping[str, Any
 def _deviation(figures: Mapping[str, Any], name: str) -> float | None:
     value: float | None = (figures.get("deviations") or {}).get(name)
     return value
+
+
+def _interval(figures: Mapping[str, Any], name: str) -> str:
+    ends = (figures.get("intervals") or {}).get(name)
+    return f" ({ends[0]:.3f} to {ends[1]:.3f})" if ends else ""
 
 
 def _number(value: Any, deviation: float | None = None) -> str:

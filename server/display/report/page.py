@@ -18,7 +18,7 @@ from server.display.report.style import PALETTE
 from server.display.rows_told import rows_told
 from server.display.scored_rows import figures_told, scored_rows
 from server.display.templates import render
-from server.display.words import METRICS, Scored, metrics_by_rows, number
+from server.display.words import INTERVAL, METRICS, Scored, metrics_by_rows, number, ranges
 
 CAPTIONS = {
     "curves": ("Metrics by round", "On the validation rows of all pods together, from summed counts."),
@@ -183,6 +183,8 @@ def _figures(results: Results, scored: Sequence[Scored]) -> list[tuple[str, list
         rows.append((label, [*cells, *((f"{entry.clipped:,}", f"{entry.seconds:.1f}") if entry else ("-", "-"))]))
         if metrics.deviations:
             rows.append((NOISE, [*spreads(metrics), "-", "-"]))
+        if metrics.intervals:
+            rows.append((INTERVAL, [*ranges(metrics), "", ""]))
     return rows
 
 

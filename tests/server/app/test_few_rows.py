@@ -13,6 +13,7 @@ from fl_app.config import RunConfig
 from fl_app.federation.kinds import SimulatedFederation, read_federation
 from fl_app.identity.known_pods import keygen
 from fl_app.tabular.early_stopping import EarlyStopping
+from fl_app.tabular.intervals import wilson
 from fl_app.tabular.model_file import TrainedModel
 from fl_app.tabular.settings import DataStructure
 from server.app.results import Metrics
@@ -65,6 +66,8 @@ def assert_exact(found: Metrics, model: TrainedModel, rows: pd.DataFrame, auc_er
     named = np.array(model.classes)[scores.argmax(axis=1)]
     assert found.num_examples == len(rows)
     assert found.accuracy == pytest.approx(metrics.accuracy_score(truth, named))
+    if found.intervals:
+        assert found.intervals["accuracy"] == pytest.approx(wilson((truth == named).sum(), len(rows)))
     assert found.loss == pytest.approx(metrics.log_loss(truth, scores, labels=list(model.classes)), abs=1e-5)
     present = sorted(set(truth))
     assert found.recall == pytest.approx(metrics.recall_score(truth, named, labels=present, average="macro"))
@@ -85,6 +88,7 @@ def test_two_pods_of_sixty_rows_and_three_classes_have_figures(work: Path) -> No
     results, model = run.results(), TrainedModel.load(run.model_path())
     assert results.final is not None
     assert_exact(results.final, model, held_out(tables, 2), results.auc_error)
+    assert set(results.final.intervals) == {"accuracy"}
     assert results.counted["test"].pods == results.counted["validation"].pods == ("north", "south")
     if results.kept == 2:
         assert_exact(results.rounds[-1], model, held_out(tables, 1), 0.1)

@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from rich.console import Console
@@ -11,12 +12,13 @@ from sklearn import metrics
 
 from fl_app.config import RunConfig, Settled
 from fl_app.tabular.early_stopping import EarlyStopping
+from fl_app.tabular.intervals import of_auc, wilson
 from fl_app.tabular.model_file import TrainedModel
 from fl_app.tabular.regime import regime_for
 from fl_app.tabular.settings import DataStructure
 from server.app.results import Results
 from server.app.run_directory import RunDirectory
-from server.display.progress import Progress
+from server.display.progress import Progress, results_table
 from server.display.report import write_report
 from server.display.scored_rows import scored_rows
 from server.display.training_told import in_words
@@ -61,7 +63,19 @@ def test_the_positive_class_is_named_and_can_be_chosen(work: Path, positive: str
     assert results.test.precision == pytest.approx(metrics.precision_score(truth, predicted, pos_label=named))
     assert results.test.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(truth, predicted))
     assert model.evaluate(table(300, 9))["recall"] == pytest.approx(results.test.recall)
+    right, rows = truth == named, np.array(predicted) == named
+    assert results.test.intervals["recall"] == pytest.approx(wilson((right & rows).sum(), right.sum()))
+    assert results.test.intervals["precision"] == pytest.approx(wilson((right & rows).sum(), rows.sum()))
+    assert results.test.intervals["accuracy"] == pytest.approx(wilson((truth == predicted).sum(), len(truth)))
+    yes = int((truth == "yes").sum())
+    assert results.test.intervals["auc"] == pytest.approx(of_auc(results.test.auc or 0, yes, len(truth) - yes))
+    assert not results.rounds[-1].intervals
     page = write_report(run)[0].read_text()
+    low, high = results.test.intervals["auc"]
+    out = io.StringIO()
+    Console(file=out, width=250).print(results_table(results))
+    for text in (out.getvalue(), card(model, Path("m.pt"), results.document()), page):
+        assert f"{low:.3f} to {high:.3f}" in text
     for text in (told(results), card(model, Path("m.pt"), results.document()), page):
         assert "f1, recall and precision are of class" in text
 
