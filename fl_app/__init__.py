@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fl_app.tabular.settings import DataStructure, Optimizer
     from server.modeller.callbacks import Callback, Run
     from server.modeller.classifier import PyTorchTabularClassifier
+    from server.modeller.description import Description, describe
     from server.modeller.loggers import setup_loggers
     from server.modeller.schema_discovery import combine_pod_schemas, get_pod_schema
     from server.modeller.tuning.directory import Tuning
@@ -32,6 +33,7 @@ __all__ = [
     "Callback",
     "ColumnSpec",
     "DataStructure",
+    "Description",
     "EarlyStopping",
     "FederatedAveraging",
     "Federation",
@@ -50,6 +52,7 @@ __all__ = [
     "Tuning",
     "TuningSpace",
     "combine_pod_schemas",
+    "describe",
     "get_pod_schema",
     "setup_loggers",
 ]
@@ -68,6 +71,7 @@ _MODULES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "fl_app.tabular.settings": ("DataStructure", "Optimizer"),
         "server.modeller.callbacks": ("Callback", "Run"),
         "server.modeller.classifier": ("PyTorchTabularClassifier",),
+        "server.modeller.description": ("Description", "describe"),
         "server.modeller.loggers": ("setup_loggers",),
         "server.modeller.schema_discovery": ("combine_pod_schemas", "get_pod_schema"),
         "server.modeller.tuning.directory": ("Tuning",),

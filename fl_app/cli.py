@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "fit": Command("server.commands.fit", "Train one model over several pods."),
         "tune": Command("server.commands.tune", "Try settings in short runs, and train the best."),
         "pods": Command("server.commands.pods", "Show a federation's pods and which of them approve each other."),
+        "describe": Command("server.commands.describe", "Describe the pods' tables as one, from secure sums."),
         "pod": Command("client.commands.group", "Run and administer a pod of your own."),
         "modeller": Command("server.commands.modeller", "Make the modeller's own key and print its card."),
         "provision": Command(

@@ -49,6 +49,8 @@ class Training(Frozen):
     positive : the class that precision, recall and F1 are of; None: the second of two, the mean of more.
     early_stopping : when training ends before its last round; "auto": it follows from the table; None: never.
     secure : whether the pods' vectors are masked.
+    describes : whether the pods' tables are described, and nothing is trained; then the target may be "", for none, and
+        of all else the columns and how they are summed count alone.
     privacy : how much all that leaves the pods may tell of any one row; None: nothing is promised. A private round is
         one step of gradient descent over all rows: batches, optimiser and averaging strategy have no part in it.
     """
@@ -70,12 +72,17 @@ class Training(Frozen):
     positive: str | None = None
     early_stopping: EarlyStopping | Literal["auto"] | None = "auto"
     secure: bool = True
+    describes: bool = False
     privacy: Privacy | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.local_epochs is not None and self.local_steps is not None:
             raise UsageError("give one of local_epochs and local_steps, not both")
+        if self.describes and self.privacy:
+            raise UsageError("a description has no privacy to spend: its sums carry noise, and no epsilon is promised")
+        if not self.describes and not self.datastructure.target:
+            raise UsageError("name the target: only a description does without one")
         if self.privacy and isinstance(self.early_stopping, EarlyStopping):
             raise UsageError("a run with privacy ends with its last round: no round is evaluated, so nothing stops it")
         if self.privacy and not self.secure:

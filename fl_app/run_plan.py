@@ -12,6 +12,8 @@ from fl_app.flower.declared import Count, Declaration, Mean, Metric, Sum, fixed_
 from fl_app.flower.names import LOSS, TEST_PREFIX
 from fl_app.flower.protocol_settings import Dropouts
 from fl_app.privacy.plan import MAX_PRIVATE_LOSS, MOST_CLASSES, MOST_FEATURES, Plan
+from fl_app.tabular.balance import TAIL
+from fl_app.tabular.description import BALANCE, CATEGORIES, ROWS
 from fl_app.tabular.evaluation import MAX_BRIER, MAX_LOSS, Counts
 from fl_app.tabular.label_counts import LABELS
 from fl_app.tabular.marginals import MARGINALS
@@ -23,6 +25,8 @@ def reported_metrics(config: RunConfig) -> dict[str, Sequence[Metric]]:
     """Return what the pods report in each kind of step, by the names of `SecureAggregation`'s arguments."""
     if plan := config.plan:
         return _private_metrics(plan, float(config.max_weight))
+    if config.describes:
+        return _description_metrics(float(config.max_weight))
     evaluate, noised = _evaluation_metrics(config.max_weight), float(config.max_weight + NOISE_TAIL)
     return {
         "statistics": [
@@ -61,13 +65,15 @@ def implied_parameters(settings: str, declared: int, begun: int) -> dict[str, An
         config.aggregation,
         config.dropouts,
         config.pods,
-        rounds=min(declared, max(begun, spare) + config.most_rounds + spare),
+        rounds=0 if config.describes else min(declared, max(begun, spare) + config.most_rounds + spare),
         evaluations=evaluations(config),
     )
 
 
 def evaluations(config: RunConfig) -> int:
     """Return how many final evaluations a run may ask for: of a private one each would cost as much."""
+    if config.describes:
+        return 0
     return 1 if config.privacy else MAX_EVALUATIONS
 
 
@@ -88,6 +94,23 @@ def _private_metrics(plan: Plan, most: float) -> dict[str, Sequence[Metric]]:
         "train_metrics": [],
         "evaluate_metrics": [],
         "final_metrics": [Sum(part + name, bound=bound) for part in ("", TEST_PREFIX) for name, bound in final.items()],
+    }
+
+
+def _description_metrics(most: float) -> dict[str, Sequence[Metric]]:
+    """Return the metrics of a description: the sums of the statistics, and more counts with noise."""
+    noised = most + NOISE_TAIL
+    return {
+        "statistics": [
+            Sum(MOMENTS, bound=noised),
+            Count(HISTOGRAM, bound=noised + NOISE_TAIL),
+            Count(CATEGORIES, bound=noised + NOISE_TAIL),
+            Sum(ROWS, bound=noised),
+            Sum(BALANCE, bound=most + TAIL),
+        ],
+        "train_metrics": [],
+        "evaluate_metrics": [],
+        "final_metrics": [],
     }
 
 

@@ -355,7 +355,7 @@ class SecureAggregation(Strategy):
                 self.aggregation,
                 self.dropouts,
                 self.pods,
-                rounds=self._last_number(num_rounds),
+                rounds=self._last_number(num_rounds) if num_rounds else 0,
                 evaluations=self.evaluations,
             ),
         )

@@ -18,9 +18,10 @@ from fl_app.errors import UsageError
 from fl_app.flower import names
 from fl_app.flower.records import Published
 from fl_app.replica import private
+from fl_app.replica.columns import datastructure_of, schema_of
 from fl_app.replica.declared import Declared
 from fl_app.replica.state import Replica
-from fl_app.replica.tabular import TabularRule, counts_in, datastructure_of, encoding_of, ends_of, schema_of, settled
+from fl_app.replica.tabular import TabularRule, counts_in, encoding_of, ends_of, settled
 from fl_app.run_plan import implied_parameters
 from fl_app.secagg.codec import Aggregate, Encoder, Layout, decode
 from fl_app.secagg.field import FIELD_61

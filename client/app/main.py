@@ -15,6 +15,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 from flwr.clientapp import ClientApp
 
 from client.app import private_answers
+from client.app.described import described_sums
 from client.app.masked_app import MaskedApp
 from client.app.owner import Owner, owner_of
 from client.app.pod_table import PodTable
@@ -34,6 +35,7 @@ from fl_app.replica.tabular import CONTRIBUTORS_OF, WAYS_OF, TabularRule
 from fl_app.run_plan import implied_parameters
 from fl_app.secagg.errors import PolicyRefused, ValueRefused
 from fl_app.system.home import ENCODED_DIRECTORY, pod_home
+from fl_app.tabular.description import Described
 from fl_app.tabular.encoding import Encoded, Encoding, continuous_features, statistic_sums
 from fl_app.tabular.evaluation import MAX_LOSS, Counts, scored_classes
 from fl_app.tabular.label_counts import label_sums
@@ -95,7 +97,9 @@ def declared_by(pod: Pod, config: RunConfig, home: Path | None) -> str:
     """Return what a pod declares of itself for a run, as JSON: its terms, and to which evaluations it can add."""
     # Whether rows are enough is told of them as they are: in a private run noise hides them, however few they are.
     enough: Mapping[str, bool] = dict.fromkeys(("validation", "test"), True)
-    if not config.privacy:
+    if config.describes:  # nothing is evaluated
+        enough = dict.fromkeys(enough, False)
+    elif not config.privacy:
         enough = enough_rows(pod, config, home)
     policy = pod.policy
     return Declared(
@@ -159,6 +163,8 @@ def statistics(message: Message, context: Context) -> Message:
     check_size(pod, run)
     schema = CombinedSchema.from_json(str(config[names.SCHEMA]))
     datastructure = DataStructure.from_json(str(config[names.DATASTRUCTURE]))
+    if run.describes:
+        return _replied(message, _described(pod, home, schema, datastructure, int(str(config[names.COLUMNS]))))
     table, target = PodTable.of(pod), schema.column(datastructure.target).as_categories()
     if plan := run.plan:
         noised = private_answers.statistics(plan, _honest(config, pod), table.rows("train"), schema, datastructure)
@@ -244,6 +250,22 @@ def _honest(config: ConfigRecord, pod: Pod) -> int:
             f"pod '{pod.name}' relies on the noise of fewer pods by now than when this training began; begin a new run"
         )
     return honest
+
+
+def _described(
+    pod: Pod, home: Path | None, schema: CombinedSchema, datastructure: DataStructure, columns: int
+) -> dict[str, Any]:
+    table = PodTable.of(pod)
+    sums = described_sums(
+        Described.of(schema, datastructure),
+        table.cells,
+        table.rows("train"),
+        columns=columns,
+        least=pod.policy.minimum_category_count,
+        minimum_cohort=pod.policy.minimum_cohort,
+        secret=noise_secret(Identity.load(pod_home(pod.name, home)), pod.name),
+    )
+    return {name: array.tolist() for name, array in sums.items()}
 
 
 def _replied(message: Message, metrics: Mapping[str, Any]) -> Message:

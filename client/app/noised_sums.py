@@ -41,7 +41,6 @@ def noised(
     dict
         int64 arrays by name; counts are raised by `NOISE_TAIL`, so that none is below zero.
     """
-    others = max(1, minimum_cohort - 1)
     sums = {**statistics.arrays(), LABELS: labels}
     parts = {}
     for name, values in sums.items():
@@ -51,6 +50,12 @@ def noised(
         parts[name] = whole + (0 if name == MOMENTS else NOISE_TAIL)
         for variance in np.unique(variances).tolist():
             places = np.flatnonzero(variances == variance)
-            share = max(Fraction(1), Fraction(variance, others))
-            parts[name][places] += discrete_gaussian(share, len(places), randomness)
+            parts[name][places] += share_of_noise(variance, len(places), minimum_cohort, randomness)
     return parts
+
+
+def share_of_noise(
+    variance: int, size: int, minimum_cohort: int, randomness: RandomBytes | None = None
+) -> NDArray[np.int64]:
+    """Draw a pod's share of noise, int64 [size]: with those of all other pods but one it has the variance wanted."""
+    return discrete_gaussian(max(Fraction(1), Fraction(variance, max(1, minimum_cohort - 1))), size, randomness)

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 from numpy.typing import NDArray
 
-from client.app.noised_sums import noised
+from client.app.noised_sums import noised, share_of_noise
 from fl_app.secagg.crypto import Signer, statement
 from fl_app.secagg.keystream import derive
 from fl_app.secagg.noise import RandomBytes
@@ -22,6 +22,7 @@ from fl_app.tabular.label_counts import LABELS
 from fl_app.tabular.schema import Column
 from fl_app.tabular.statistics import HISTOGRAM, MOMENTS, Statistics, grid
 
+_NOTHING = np.zeros(0, dtype=np.int64)
 _SECRET, _STREAM = "fl-app/noise/1/secret", "fl-app/noise/1/stream"
 NoisedSums = dict[str, NDArray[np.int64]]
 
@@ -49,18 +50,50 @@ def repeatedly_noised(
     secret : bytes
         The pod's, see `noise_secret`.
     """
-    nothing = np.zeros(0, dtype=np.int64)
-    parts: list[NoisedSums] = []
+    parts = [
+        number_sums(statistics, columns, minimum_cohort, secret),
+        label_sums(labels, target, minimum_cohort, secret),
+    ]
+    return joined(parts)
+
+
+def number_sums(statistics: Statistics, columns: Sequence[Column], minimum_cohort: int, secret: bytes) -> NoisedSums:
+    """Return the statistics of numbers with the noise that each column's have always had."""
+    parts: list[NoisedSums] = [{MOMENTS: _NOTHING, HISTOGRAM: _NOTHING}]
     for row, (column, levels) in enumerate(zip(columns, statistics.levels(columns), strict=True)):
         own = Statistics(statistics.moments[row : row + 1], np.concatenate(levels))
         about = (column.name, grid(column).tobytes(), own.moments.tobytes(), own.histogram.tobytes())
-        parts.append(noised(own, (column,), nothing, minimum_cohort, _stream(secret, MOMENTS, *about)))
+        parts.append(noised(own, (column,), _NOTHING, minimum_cohort, _stream(secret, MOMENTS, *about)))
+    return {name: sums for name, sums in joined(parts).items() if name != LABELS}
+
+
+def label_sums(labels: NDArray[np.int64], target: Column, minimum_cohort: int, secret: bytes) -> NoisedSums:
+    """Return rows by label with the noise that they have always had."""
     told = (target.name, "\n".join(target.values).encode(), labels.tobytes())
-    parts.append(noised(Statistics.zeros(()), (), labels, minimum_cohort, _stream(secret, LABELS, *told)))
-    return {
-        name: np.concatenate([nothing, *(part[name].ravel() for part in parts)])
-        for name in (MOMENTS, HISTOGRAM, LABELS)
-    }
+    parts = noised(Statistics.zeros(()), (), labels, minimum_cohort, _stream(secret, LABELS, *told))
+    return {LABELS: parts[LABELS]}
+
+
+def count_sums(
+    counts: NDArray[np.int64], variance: int, minimum_cohort: int, secret: bytes, *about: str | bytes
+) -> NDArray[np.int64]:
+    """Return counts with the noise that those of this kind have always had, which may put them below zero.
+
+    Parameters
+    ----------
+    variance : int
+        Of the noise that hides a row in the sum, see `noised`.
+    about : str or bytes
+        What is counted.
+    """
+    stream = _stream(secret, *about, str(variance), counts.tobytes())
+    return counts + share_of_noise(variance, counts.size, minimum_cohort, stream).reshape(counts.shape)
+
+
+def joined(parts: Sequence[NoisedSums]) -> NoisedSums:
+    """Join the sums of several columns, in their order, by name."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: np.concatenate([part[name].ravel() for part in parts if name in part]) for name in names}
 
 
 def _stream(secret: bytes, *about: str | bytes) -> RandomBytes:

@@ -130,7 +130,7 @@ class Declaration:
         )
 
     def plans(self, rounds: int, evaluations: int = 1) -> tuple[StepPlan, ...]:
-        """Return the steps of a run of so many rounds and final evaluations, in order, without those of no elements."""
+        """Return the steps of a run of so many rounds and final evaluations, in order, those that have elements."""
         update = ElementClass(UPDATE, "update", float(self.update_bound))
         training = (update, *self._classes(TRAIN, self.train), *self._classes(EVALUATE, self.evaluate))
         plans = (
@@ -138,7 +138,7 @@ class Declaration:
             StepPlan(TRAIN, rounds, training),
             StepPlan(EVALUATE, evaluations, self._classes(EVALUATE, self.final)),
         )
-        return tuple(plan for plan in plans if plan.classes)
+        return tuple(plan for plan in plans if plan.classes and plan.rounds)
 
     def train_sizes(self, arrays: ArrayRecord) -> dict[str, int]:
         """Return the number of elements of each class in a training step."""

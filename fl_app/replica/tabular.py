@@ -1,6 +1,6 @@
 """The tabular app's rule: encoding, first network, score cells and each round's model, from schemas and sums alone."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,11 +8,21 @@ import numpy.typing as npt
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from fl_app.config import RunConfig, Settled
-from fl_app.errors import DataError
 from fl_app.flower import names
 from fl_app.flower.records import Published
-from fl_app.replica import private
+from fl_app.replica import description, private
 from fl_app.replica.averaging import averaged, checked
+from fl_app.replica.columns import (
+    DATASTRUCTURE,
+    FEATURES,
+    LEFT_OUT,
+    SCHEMA,
+    datastructure_of,
+    objection,
+    schema_of,
+    schemas_of,
+    thin,
+)
 from fl_app.replica.contributors import contributors
 from fl_app.replica.declared import Declared
 from fl_app.replica.state import Replica
@@ -24,14 +34,12 @@ from fl_app.tabular.encoding import FIRST_VALUE, Encoding, continuous_features, 
 from fl_app.tabular.evaluation import Counts, scored_classes
 from fl_app.tabular.label_counts import LABELS, LabelCounts
 from fl_app.tabular.regime import regime_for
-from fl_app.tabular.schema import CombinedSchema, Schema
 from fl_app.tabular.score_cells import Ends, even_ends, first_ends, refined, score_cells
-from fl_app.tabular.settings import DataStructure
 from fl_app.tabular.statistics import Statistics
 from fl_app.tabular.thin_classes import Way, ways_of
 
-SCHEMA, DATASTRUCTURE, LEFT_OUT, FEATURES, LEAST_ROWS = "schema", "datastructure", "left-out", "features", "least-rows"
-ENCODING, ENDS, ROWS, PUBLISHERS = "encoding", "score-ends", "labelled-rows", "publishers"
+LEAST_ROWS, ENCODING, ENDS = "least-rows", "encoding", "score-ends"
+ROWS, PUBLISHERS = "labelled-rows", "publishers"
 CONTRIBUTORS_OF: Mapping[str, str] = {"validation": names.CONTRIBUTORS, "test": names.TEST_CONTRIBUTORS}
 """The rows that are evaluated, and the entry of a request that says which pods add theirs."""
 WAYS_OF: Mapping[str, str] = {"validation": names.WAYS, "test": names.TEST_WAYS}
@@ -51,8 +59,10 @@ class TabularRule:
         config = RunConfig.from_json(settings)
         datastructure = config.datastructure
         order = [pod for pod in config.pods if pod in published]
-        schemas = [_schema_of(pod, published[pod]) for pod in order]
+        schemas = schemas_of(order, published)
         declared = {pod: Declared.read(pod, published[pod].declared) for pod in order}
+        if config.describes:
+            return description.begun(config, schemas, declared)
         combined = combine(schemas, ignore_cols=datastructure.ignore_cols)
         check_target(schemas, datastructure.target)
         columns = Columns(schemas)
@@ -60,8 +70,8 @@ class TabularRule:
             name: [pod for pod, column in columns.held_by(name).items() if not column.empty]
             for name in datastructure.features(combined)
         }
-        thin = _thin(held, declared, datastructure)
-        datastructure = datastructure.model_copy(update={"ignore_cols": (*datastructure.ignore_cols, *thin)})
+        few = thin(held, declared, datastructure.selected_cols or ())
+        datastructure = datastructure.model_copy(update={"ignore_cols": (*datastructure.ignore_cols, *few)})
         features = {name: held[name] for name in datastructure.features(combined)}
         parts = {
             part: {pod: terms.minimum_cohort for pod, terms in declared.items() if getattr(terms, part)}
@@ -82,7 +92,7 @@ class TabularRule:
                 **honest,
                 SCHEMA: combined.to_json(),
                 DATASTRUCTURE: datastructure.to_json(),
-                LEFT_OUT: list(thin.values()),
+                LEFT_OUT: list(few.values()),
                 FEATURES: features,
                 LEAST_ROWS: least,
                 PUBLISHERS: [[pod for pod in order if name in own[pod]] for name in classes],
@@ -92,18 +102,13 @@ class TabularRule:
 
     def objection(self, replica: Replica, pods: Collection[str], least: int) -> str:
         """Name a feature that too few of the pods publish that are left in the session."""
-        features: Any = replica.facts[FEATURES]
-        for name, held in features.items():
-            if len(set(held) & set(pods)) < least:
-                return (
-                    f"column '{name}' is published by {len(set(held) & set(pods))} of these pods, and its owner wants "
-                    f"at least {least} in each sum (minimum_cohort); leave the column out (ignore_cols)"
-                )
-        return ""
+        return objection(replica, pods, least)
 
     def request(self, settings: str, replica: Replica, kind: str, number: int, pods: Collection[str]) -> RecordDict:
         """Return what the handlers are given: settings and encoding, and the model with all that it is evaluated by."""
         config = RunConfig.from_json(settings)
+        if config.describes:
+            return description.request(settings, replica, kind)
         _check_order(replica, kind)
         told: dict[str, Any] = {names.RUN: settings}
         if config.privacy:
@@ -129,6 +134,8 @@ class TabularRule:
     def sizes(self, settings: str, replica: Replica, kind: str) -> dict[str, int]:
         """Return the number of elements of each segment of a step's vectors."""
         config = RunConfig.from_json(settings)
+        if config.describes:
+            return description.sizes(replica, kind)
         _check_order(replica, kind)
         if kind == names.STATISTICS:
             schema, datastructure = schema_of(replica), datastructure_of(replica)
@@ -153,6 +160,8 @@ class TabularRule:
     def after(self, settings: str, replica: Replica, kind: str, number: int, sums: Aggregate) -> Replica:
         """Return the replica with what a step's sums make: encoding and first network, the next model, score cells."""
         config = RunConfig.from_json(settings)
+        if config.describes:
+            return replica.moved()
         if kind == names.STATISTICS:
             return self._encoded(config, replica, sums)
         if plan := config.plan:
@@ -196,45 +205,6 @@ class TabularRule:
 def _check_order(replica: Replica, kind: str) -> None:
     if (kind == names.STATISTICS) == (ENCODING in replica.facts):
         raise SessionRefused("statistics come first in a series, and once")
-
-
-def _thin(
-    held: Mapping[str, Sequence[str]], declared: Mapping[str, Declared], datastructure: DataStructure
-) -> dict[str, str]:
-    """Return the features that fewer pods publish than some owner wants in a sum, each with a sentence that says so.
-
-    Raises
-    ------
-    DataError
-        If one of them was selected by name.
-    """
-    strictest = max(declared, key=lambda pod: declared[pod].minimum_cohort)
-    least = declared[strictest].minimum_cohort
-    thin = {
-        name: f"{name}: left out, since only {len(pods)} of {len(declared)} pods publish it, and the owner of "
-        f"{strictest} wants at least {least} in each sum (minimum_cohort)"
-        for name, pods in held.items()
-        if len(pods) < least
-    }
-    if selected := [why for name, why in thin.items() if name in (datastructure.selected_cols or ())]:
-        raise DataError(f"a selected column cannot be used: {'; '.join(selected)}")
-    return thin
-
-
-def datastructure_of(replica: Replica) -> DataStructure:
-    """Return the target and the features of a run; without those that too few pods publish."""
-    return DataStructure.from_json(str(replica.facts[DATASTRUCTURE]))
-
-
-def differences_of(replica: Replica) -> tuple[str, ...]:
-    """Return in what the pods' tables differ, and which features are left out because of it."""
-    left_out: Any = replica.facts[LEFT_OUT]
-    return (*schema_of(replica).differences, *left_out)
-
-
-def schema_of(replica: Replica) -> CombinedSchema:
-    """Return the pods' schemas as one."""
-    return CombinedSchema.from_json(str(replica.facts[SCHEMA]))
 
 
 def encoding_of(replica: Replica) -> Encoding:
@@ -315,10 +285,3 @@ def arrays_of(model: Mapping[str, npt.NDArray[Any]]) -> ArrayRecord:
 def _next_ends(replica: Replica, sums: Aggregate, prefix: str = "") -> bytes:
     counts = counts_in(sums, prefix)
     return refined(ends_of(replica), counts.histograms, counts.positions).astype("<f4").tobytes()
-
-
-def _schema_of(pod: str, published: Published) -> Schema:
-    schema = Schema.from_json(published.schema)
-    if schema.name != pod:
-        raise DataError(f"pod '{pod}' publishes a schema under the name of '{schema.name}'")
-    return schema

@@ -12,7 +12,8 @@ from fl_app.config import RunConfig
 from fl_app.errors import DataError, FlAppError
 from fl_app.federation.kinds import find_federation
 from fl_app.flower.names import STATISTICS
-from fl_app.replica.tabular import schema_of, settled
+from fl_app.replica.columns import schema_of
+from fl_app.replica.tabular import settled
 from fl_app.system.memory import free_large_blocks_at_once
 from fl_app.tabular.combining import SchemaMismatch, combine
 from fl_app.tabular.schema import CombinedSchema, Schema
@@ -41,6 +42,8 @@ def main(grid: Grid, context: Context) -> None:
     try:
         if discovery := run.request().discovery:
             recorder.discovery(discover_pods(grid, **discovery.document()))
+        elif run.config().describes:
+            describe(grid, run, recorder)
         else:
             train(grid, run, recorder, checkpoint)
     except FlAppError as error:
@@ -55,6 +58,18 @@ def main(grid: Grid, context: Context) -> None:
         # Flower's RunNotRunningException, or the SystemExit of its signal handler: the SuperLink knows no such run now.
         recorder.fail(FlAppError("the SuperLink ended the run: it was restarted, or the run was stopped there"))
         raise
+
+
+def describe(grid: Grid, run: RunDirectory, recorder: Recorder) -> None:
+    """Ask the pods once for the sums that describe their tables."""
+    hooks = Hooks(on_wait=recorder.wait)
+    strategy = secure_strategy(run.config(), StartingPoint(series=run.name), hooks)
+    recorder.step("hello")
+    strategy.form_cohort(grid, 0)
+    recorder.cohort(strategy)
+    recorder.step(STATISTICS)
+    asked = strategy.replica
+    recorder.described(asked, strategy.gather_statistics())
 
 
 def train(grid: Grid, run: RunDirectory, recorder: Recorder, checkpoint: Checkpoint | None) -> None:

@@ -28,6 +28,10 @@ _SUMS_ONLY = (
     "Whoever ran the server has read only sums over the pods of the cohort, and nothing of a pod alone; about a row "
     "nothing is promised: what the sums of training, and with them the model, tell of single rows is not bounded."
 )
+_DESCRIBED = (
+    "Whoever ran the server has read only sums over the pods of the cohort, with noise that hides a row in each, and "
+    "nothing of a pod alone. No bound is promised: what is told of a row adds up over columns, and rows alike show."
+)
 _NOTHING = "Nothing is promised, about a pod or about a row: whoever ran the server has read each pod's own values."
 Noises = Mapping[str, Mapping[str, float]]
 _NONE: Noises = MappingProxyType({})
@@ -85,6 +89,8 @@ def promise_of(
 ) -> PrivacyResult:
     """Return what a run promises as it stands: after a step of a kind, see `noise_of`, or after none."""
     if (plan := config.plan) is None:
+        if config.describes and config.secure:
+            return PrivacyResult(epsilon=None, guarantee=_DESCRIBED)
         return PrivacyResult(epsilon=None, guarantee=_SUMS_ONLY if config.secure else _NOTHING)
     honest = honest_in(config, strategy)
     threshold = strategy.sessions.aggregator.threshold if strategy and strategy.sessions else 0

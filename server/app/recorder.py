@@ -15,18 +15,16 @@ from fl_app.config import RunConfig, Settled
 from fl_app.errors import DataError, FlAppError
 from fl_app.flower.names import EVALUATE, LOSS, STATISTICS, TEST_PREFIX, TRAIN
 from fl_app.flower.records import array_from, array_of
+from fl_app.replica.columns import datastructure_of, differences_of, schema_of
 from fl_app.replica.state import Replica
 from fl_app.replica.tabular import (
     CONTRIBUTORS_OF,
     counts_in,
-    datastructure_of,
-    differences_of,
     encoding_of,
     ends_of,
     evaluates,
     labels_in,
     rows_of,
-    schema_of,
     settled,
 )
 from fl_app.secagg.codec import Aggregate
@@ -38,6 +36,7 @@ from fl_app.tabular.score_cells import AUC_BOUND, Edges, auc_error, edges_of
 from server.app.best_model import Arrays, Stopping
 from server.app.checkpoint import Checkpoint
 from server.app.counted_rows import counted_rows
+from server.app.description import description_of
 from server.app.few_steps import advised
 from server.app.noised_metrics import noised_metrics, shown
 from server.app.promises import honest_in, promise_of
@@ -163,6 +162,16 @@ class Recorder:
             for pod in pods_of(discovered.cohort)
         )
         self._note(pods=pods, problems=tuple(discovered.problems), status="completed")
+        self._save()
+
+    def described(self, replica: Replica, sums: Aggregate) -> None:
+        """Record what the sums say of the pods' tables, and that the run is completed."""
+        self._note(
+            schema_differences=differences_of(replica),
+            description=description_of(replica, sums),
+            status="completed",
+        )
+        self._results = self._results.without("step")
         self._save()
 
     def public_rows(self, schema: CombinedSchema) -> None:

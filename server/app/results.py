@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from server.app.description_result import DescriptionResult
 from server.app.document import Document, written
 from server.app.privacy_result import PrivacyResult
 
@@ -311,6 +312,8 @@ class Results(Document):
     """What is promised about any one row; of runs without privacy too. Null before the cohort is formed."""
     training: TrainingResult | None = None
     """Null before the statistics have been summed."""
+    description: DescriptionResult | None = None
+    """What the pods' tables hold together; of a run that describes them, and trains nothing."""
     early_stopping: EarlyStoppingResult | None = None
     stopped: Stop | None = None
     skipped: tuple[SkippedRound, ...] = ()

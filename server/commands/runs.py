@@ -151,6 +151,7 @@ def _summary(run: "RunDirectory") -> dict[str, Any]:
         "of": settings.get("rounds", 0),  # None while it follows from a table that is not known yet
         "accuracy": results.final and results.final.accuracy,
         "auc": results.final and results.final.auc,
+        "describes": bool(settings.get("describes")),
         "epsilon": results.privacy and results.privacy.epsilon,
         "error": results.error,
     }
@@ -169,18 +170,21 @@ def _list(summaries: list[dict[str, Any]], runs: str) -> None:
     for run in summaries:
         figures = ["-" if run[name] is None else f"{run[name]:.4f}" for name in ("accuracy", "auc")]
         privacy = "-" if run["epsilon"] is None else f"epsilon {run['epsilon']:g}"
-        rounds = f"{run['rounds']}/{'?' if run['of'] is None else run['of']}"
+        most = "?" if run["of"] is None else run["of"]
+        rounds = "description" if run["describes"] else f"{run['rounds']}/{most}"
         table.add_row(run["run"], run["status"], ", ".join(run["pods"]), rounds, *figures, privacy)
     out.print(table)
 
 
 def _show(results: "Results") -> None:
+    from server.commands.describe import show_description
     from server.display.privacy_told import privacy_line
     from server.display.progress import matrix_table, results_table
 
     out = console()
     if results.rounds:
         out.print(results_table(results))
+    show_description(results)
     out.say(f"status   {results.status or 'starting'}")
     if told := privacy_line(results.privacy):
         out.print(f"privacy  {told}", highlight=False, soft_wrap=True)

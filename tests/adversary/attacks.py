@@ -20,6 +20,7 @@ CALL, RULES = "client/app/call.py", "client/app/policy_checks.py"
 BUDGET, COST = "client/app/budget.py", "fl_app/privacy/cost.py"
 PLAN, GRADIENTS, ANSWERS = "fl_app/privacy/plan.py", "fl_app/tabular/row_gradients.py", "client/app/private_answers.py"
 RELIED, RUN_PLAN, CONFIG = "fl_app/replica/private.py", "fl_app/run_plan.py", "fl_app/config.py"
+DESCRIBED = "fl_app/replica/description.py"
 APP, FOLLOWER, RULE = "client/app/main.py", "client/app/follower.py", "fl_app/replica/rule.py"
 
 
@@ -681,7 +682,30 @@ ATTACKS: tuple[Attack, ...] = (
                    "counts.sum() >= policy.minimum_evaluation_rows", "True")),
     _hostile(FEW, "noise that is drawn anew in each run",
              "test_noise.py::test_runs_without_number_tell_no_more_than_one",
-             Check("client/app/repeated_noise.py", "repeatedly_noised", "_stream(secret, MOMENTS, *about)", "None")),
+             Check("client/app/repeated_noise.py", "number_sums", "_stream(secret, MOMENTS, *about)", "None")),
+    # -- descriptions
+    _hostile(FEW, "a description of what training asks too, for other noise",
+             "test_description.py::test_what_training_asks_too_has_the_same_noise",
+             Check("client/app/repeated_noise.py", "label_sums", "_stream(secret, LABELS, *told)", "None")),
+    _hostile(FEW, "a description with other columns, or with target and column exchanged",
+             "test_description.py::test_counts_by_class_asked_in_other_ways_have_the_same_noise",
+             Check("client/app/repeated_noise.py", "count_sums",
+                   "_stream(secret, *about, str(variance), counts.tobytes())", "None")),
+    _hostile(FEW, "columns left out of a description, for less noise",
+             "test_description.py::test_counts_by_class_asked_in_other_ways_have_the_same_noise",
+             Check(DESCRIBED, "begun", "names_of(schemas, ())", "names_of(schemas, ignored)")),
+    _hostile(FEW, "counts by class of all columns, averaged",
+             "test_description.py::test_all_counts_by_class_averaged_tell_no_more_than_one_more_count",
+             Check("fl_app/tabular/balance.py", "balance_variance", "math.ceil(min(columns, _MOST_COLUMNS) / 4)", "1")),
+    _hostile(FEW, "a description of a column of one pod",
+             "test_description.py::test_a_column_of_one_pod_is_not_described",
+             Check(DESCRIBED, "begun", "(*ignored, *few)", "ignored")),
+    _hostile(FEW, "few rows of a class in a description",
+             "test_description.py::test_few_rows_of_a_class_are_in_no_count",
+             Check("fl_app/tabular/balance.py", "joint_counts", "counts >= least", "counts >= 0")),
+    _hostile(FEW, "training under the name of a description",
+             "test_description.py::test_a_description_that_declares_training_is_refused",
+             Check(RUN_PLAN, "implied_parameters", "config.describes", "False")),
     # -- private runs
     _private("half the noise, seen by an audit",
              "test_audit.py::test_what_a_run_tells_of_a_row_is_no_more_than_it_claims",

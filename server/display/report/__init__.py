@@ -12,10 +12,11 @@ def write_report(run: RunDirectory) -> tuple[Path, list[Path]]:
     """Write the report into the run's directory; return its path and those of the pictures."""
     results, settings = run.results(), run.settings()  # before matplotlib, which takes a second to import
 
+    from server.display.report.description_plots import description_pictures
     from server.display.report.page import CAPTIONS, page
     from server.display.report.plots import pictures, png, svg
 
-    figures = pictures(results)
+    figures = {**description_pictures(results.description), **pictures(results)}
     written = [run.path / f"{name}.png" for name in figures]
     for path, figure in zip(written, figures.values(), strict=True):
         replace_file(path, png(figure))

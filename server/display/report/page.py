@@ -13,6 +13,7 @@ from rich.filesize import decimal
 from fl_app.privacy.plan import CLIP
 from fl_app.validation import counted
 from server.app.results import AggregationResult, Metrics, PodResult, Results
+from server.display import description
 from server.display.privacy_told import NOISE, spreads
 from server.display.report.style import PALETTE
 from server.display.rows_told import rows_told
@@ -24,6 +25,11 @@ CAPTIONS = {
     "curves": ("Metrics by round", "On the validation rows of all pods together, from summed counts."),
     "loss": ("Loss by round", "Mean cross entropy."),
     "roc": ("ROC", "From score histograms, of pods summed; the area under a curve is the AUC."),
+    "distributions": (
+        "Columns",
+        "Rows by number, from the first to the last hundredth with the quartiles dashed, and by category.",
+    ),
+    "balance": ("Classes within each column", "Shares of the rows; only where there are more than noise could make."),
     "calibration": ("Calibration", "Test rows in ten groups by score; a dot's area grows with its rows."),
 }
 """Name of a picture -> its heading and caption."""
@@ -45,6 +51,10 @@ _PRIVATE_ANSWERS = {
     "evaluate": "counts on the validation and test rows, with its share of the noise",
 }
 """The same of a private run, where it is something else."""
+_DESCRIBED_ANSWERS = {
+    "statistics": "sums over its rows by number, category and class, with its share of the noise",
+}
+"""The same of a run that describes tables."""
 _NOT_MASKED = ("consistency", "unmask")
 _VERIFIED = (
     "No pod sent a row of its table. Each worked out for itself what to train and to count, from schemas that the pods "
@@ -54,6 +64,10 @@ _VERIFIED = (
 _PRIVATE = (
     "No pod sent a row of its table. Each worked out for itself what to train and to count, from schemas that the pods "
     "had signed and from sums that it had verified, and added its share of the noise that hides each row in a sum."
+)
+_DESCRIBED = (
+    "No pod sent a row of its table. Each worked out for itself what to sum, from schemas that the pods had signed, "
+    "and added its share of the noise that hides single rows."
 )
 _IN_CLEAR = "No pod sent a row of its table, but whoever ran the server could read each pod's values."
 _TILES = ("auc", "accuracy", "f1", "brier")
@@ -85,6 +99,7 @@ def page(name: str, settings: Mapping[str, Any], results: Results, drawings: Map
         drawings=drawings,
         lead=_lead(settings, results),
         rows_told=list(rows_told(results)),
+        description=_description(results),
         tiles=_tiles(results),
         scored=scored_rows(results).label,
         figures_told=list(figures_told(results)),
@@ -98,7 +113,7 @@ def page(name: str, settings: Mapping[str, Any], results: Results, drawings: Map
         losses=list(_losses(results)),
         differences=counted(len(results.schema_differences), "difference"),
         approvals=_approvals(results),
-        messages=_messages(aggregation, private=results.private) if aggregation else [],
+        messages=_messages(aggregation, _answers(results)) if aggregation else [],
         summary=_summary(results),
         traffic=_traffic(aggregation) if aggregation else [],
         settings=_settings(settings, aggregation) if settings else [],
@@ -117,7 +132,7 @@ def _lead(settings: Mapping[str, Any], results: Results) -> list[str]:
             if most is None
             else f"{len(results.rounds)} of {counted(most, 'round')}"
         )
-        parts = [counted(pods, "pod"), rounds, *parts]
+        parts = [counted(pods, "pod"), "a description" if settings.get("describes") else rounds, *parts]
     return parts
 
 
@@ -138,9 +153,36 @@ def _noise(metrics: Metrics, name: str) -> str:
     return f", ±{metrics.deviations[name]:.4f} by noise" if name in metrics.deviations else ""
 
 
+def _description(results: Results) -> Mapping[str, Any] | None:
+    """Return what the page shows of a description: sentences, tables by their titles, and rows by class."""
+    if not (described := results.description):
+        return None
+    tables = [
+        ("Numbers", description.NUMBERS, description.numbers(described)),
+        ("Categories", description.CATEGORIES, description.categories(described)),
+    ]
+    heads = ("column", "of", *described.classes)
+    rows = [
+        (column if not place else "", entry.cell, *map(_rows_and_share, entry.rows, entry.shares))
+        for column, entries in description.seen(described).items()
+        for place, entry in enumerate(entries)
+    ]
+    return {
+        "told": list(description.told(described)),
+        "tables": [table for table in tables if table[2]],
+        "balance": (f"Rows by {described.target}", heads, rows) if rows else None,
+    }
+
+
+def _rows_and_share(rows: int, share: float | None) -> str:
+    return f"{rows:,} ({description.share(share)})"
+
+
 def _summary(results: Results) -> str:
     if not results.secure_aggregation or not results.secure_aggregation.enabled:
         return _IN_CLEAR
+    if results.description:
+        return _DESCRIBED
     return _PRIVATE if results.private else _VERIFIED
 
 
@@ -221,7 +263,13 @@ def _approval(pod: PodResult, other: str) -> str:
     return "yes" if other in pod.approves else "no"
 
 
-def _messages(aggregation: AggregationResult, *, private: bool) -> list[tuple[str, str, str]]:
+def _answers(results: Results) -> Mapping[str, str]:
+    if results.description:
+        return {**_ANSWERS, **_DESCRIBED_ANSWERS}
+    return {**_ANSWERS, **(_PRIVATE_ANSWERS if results.private else {})}
+
+
+def _messages(aggregation: AggregationResult, answers: Mapping[str, str]) -> list[tuple[str, str, str]]:
     """Return what left each pod, in what form, and how large it was."""
     masked = "masked: only the sum over the pods can be read" if aggregation.enabled else "in the clear"
     rows = [
@@ -230,7 +278,6 @@ def _messages(aggregation: AggregationResult, *, private: bool) -> list[tuple[st
     ]
     if aggregation.enabled:
         rows.append(("shares of its masks, one set for each other pod", "sealed to that pod, passed on", "-"))
-    answers = {**_ANSWERS, **(_PRIVATE_ANSWERS if private else {})}
     for kind, cost in aggregation.steps.items():
         form = "in the clear" if kind in _NOT_MASKED else masked
         rows.append((f"{kind}: {answers.get(kind, kind)}", form, decimal(cost.bytes_in // max(cost.messages, 1))))
@@ -261,6 +308,13 @@ def _traffic(aggregation: AggregationResult) -> list[tuple[str, int, list[tuple[
 def _settings(settings: Mapping[str, Any], aggregation: AggregationResult | None) -> list[tuple[str, Any]]:
     structure = settings["datastructure"]
     threshold = aggregation.threshold if aggregation else None
+    if settings.get("describes"):
+        return [
+            ("target", structure["target"] or "none"),
+            ("ignored columns", ", ".join(structure["ignore_cols"]) or "none"),
+            ("secure aggregation", "on" if settings["secure"] else "off"),
+            ("answers that make a sum", threshold or "-"),
+        ]
     return [
         ("target", structure["target"]),
         ("ignored columns", ", ".join(structure["ignore_cols"]) or "none"),

@@ -20,16 +20,16 @@ from server.display.scored_rows import scored_rows
 
 SIZE = (4.6, 3.3)
 GROUPS = 10
-_LIGHT = {name: colours[0] for name, colours in PALETTE.items()}
+LIGHT = {name: colours[0] for name, colours in PALETTE.items()}
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
-_SERIES = [_LIGHT[name] for name in _ORDINALS]
+_SERIES = [LIGHT[name] for name in _ORDINALS]
 _MARKERS = "os^Dvp"
 _STYLES = ("-", "--", ":", "-.")
 """How the lines of the first ten series are drawn, of the next ten, and so on: no two of 40 look alike."""
 LOOK: Any = {
-    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor"), _LIGHT["ink"]),
-    **dict.fromkeys(("xtick.color", "ytick.color"), _LIGHT["muted"]),
-    **{"axes.edgecolor": _LIGHT["line"], "grid.color": _LIGHT["line"], "axes.facecolor": "none"},
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor"), LIGHT["ink"]),
+    **dict.fromkeys(("xtick.color", "ytick.color"), LIGHT["muted"]),
+    **{"axes.edgecolor": LIGHT["line"], "grid.color": LIGHT["line"], "axes.facecolor": "none"},
     **{"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True},
     **{"legend.frameon": False, "lines.markersize": 3.5, "lines.linewidth": 1.8, "font.size": 11},
     **{"svg.fonttype": "none", "svg.hashsalt": "fl-app"},
@@ -65,7 +65,7 @@ def svg(figure: Figure, name: str) -> Markup:
 def png(figure: Figure) -> bytes:
     """Write a figure as PNG, on white."""
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=160, facecolor=_LIGHT["card"])
+    figure.savefig(content, format="png", dpi=160, facecolor=LIGHT["card"])
     return content.getvalue()
 
 
@@ -174,21 +174,21 @@ def calibration_points(
 
 def _roc(histograms: NDArray[np.int64], names: Sequence[str]) -> Figure:
     figure, axes = _figure("false positive rate", "true positive rate")
-    axes.plot([0, 1], [0, 1], color=_LIGHT["muted"], linewidth=1, linestyle="--", label="by chance")
+    axes.plot([0, 1], [0, 1], color=LIGHT["muted"], linewidth=1, linestyle="--", label="by chance")
     for position, (histogram, name) in enumerate(zip(histograms, names, strict=True)):
         outside, inside = roc_points(histogram)
-        axes.plot(outside, inside, label=_plain(name), **look_of(position))
+        axes.plot(outside, inside, label=plain(name), **look_of(position))
     axes.legend(loc="lower right", ncols=1 + (len(names) > 8))
     return figure
 
 
 def _calibration(histograms: NDArray[np.int64], names: Sequence[str], edges: Sequence[Sequence[float]] = ()) -> Figure:
     figure, axes = _figure("predicted probability", "observed share")
-    axes.plot([0, 1], [0, 1], color=_LIGHT["muted"], linewidth=1, linestyle="--", label="perfect")
+    axes.plot([0, 1], [0, 1], color=LIGHT["muted"], linewidth=1, linestyle="--", label="perfect")
     for position, (histogram, name) in enumerate(zip(histograms, names, strict=True)):
         score, share, rows = calibration_points(histogram, edges[position] if edges else ())
         look = look_of(position)
-        axes.plot(score, share, linewidth=1, label=_plain(name), **look)
+        axes.plot(score, share, linewidth=1, label=plain(name), **look)
         sizes = 12 + 140 * rows / max(rows.max(initial=1), 1)
         axes.scatter(score, share, s=sizes, color=look["color"], alpha=0.75, linewidths=0)
     axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
@@ -204,7 +204,7 @@ def _confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Figure:
     axes = figure.subplots()
     axes.grid(visible=False)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.4)
-    labels = list(map(_plain, names))
+    labels = list(map(plain, names))
     axes.set(xlabel="predicted", ylabel="true")
     axes.set_xticks(range(len(names)), labels, rotation=0 if len(names) <= 4 else 90)
     axes.set_yticks(range(len(names)), labels)
@@ -213,8 +213,8 @@ def _confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Figure:
     return figure
 
 
-def _plain(name: str) -> str:
-    """Keep matplotlib from reading a name as mathematics, or as a label to leave out."""
+def plain(name: str, most: int = 24) -> str:
+    """Keep matplotlib from reading a name as mathematics, or as a label to leave out, and cut it to size."""
     text = one_line(name).replace("$", r"\$")
     text = f" {text}" if text.startswith("_") else text
-    return text if len(text) <= 24 else f"{text[:23]}…"
+    return text if len(text) <= most else f"{text[: most - 1]}…"

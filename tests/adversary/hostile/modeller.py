@@ -77,7 +77,8 @@ class Run:
         number = self.pods.new_run()
         self._strategy = secure_strategy(self.config, StartingPoint(self.series), Hooks())
         self.rule, self.settings, self.declared = self._strategy.rule, self._strategy.settings, self._strategy.declared
-        self.parameters = self._strategy._parameters(str(number), "", self.config.rounds)
+        rounds = 0 if self.config.describes else self.config.rounds
+        self.parameters = self._strategy._parameters(str(number), "", rounds)
 
     def declare(self, **changes: Any) -> "Run":
         """Bind the session to other parameters."""

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_app.flower.names import STATISTICS
-from fl_app.replica.tabular import schema_of, statistics_in
+from fl_app.replica.columns import schema_of
+from fl_app.replica.tabular import statistics_in
 from fl_app.tabular.encoding import continuous_features
 from fl_app.tabular.settings import DataStructure
 from fl_app.tabular.statistics import grid

@@ -13,9 +13,10 @@ from fl_app.config import RunConfig, Settled
 from fl_app.errors import DataError
 from fl_app.flower import names
 from fl_app.flower.records import Published
+from fl_app.replica.columns import differences_of
 from fl_app.replica.declared import Declared
 from fl_app.replica.state import Replica
-from fl_app.replica.tabular import TabularRule, adding, differences_of, encoding_of, ends_of, rows_of, settled, ways_in
+from fl_app.replica.tabular import TabularRule, adding, encoding_of, ends_of, rows_of, settled, ways_in
 from fl_app.secagg.codec import Aggregate
 from fl_app.secagg.errors import SessionRefused
 from fl_app.tabular.regime import regime_for
