@@ -1,6 +1,6 @@
 """The tabular app's rule: encoding, first network, score cells and each round's model, from schemas and sums alone."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np

@@ -58,6 +58,14 @@ def test_the_modellers_page(tmp_path: Path) -> None:
 
 
 @pytest.mark.simulation
+def test_the_page_on_descriptions(tmp_path: Path) -> None:
+    walk = follow(tmp_path, "docs/describe.md")
+    shown, again = (json.loads(path.read_text()) for path in sorted((walk.directory / "runs").glob("2*/results.json")))
+    assert shown["description"]["columns"] == again["description"]["columns"]  # the noise is the same
+    pictures = {path.name for path in (walk.directory / "runs" / "latest").glob("*.png")}
+    assert pictures == {"distributions.png", "balance.png"}
+
+
 def test_the_page_on_tuning(tmp_path: Path) -> None:
     small_federation(tmp_path)
     federations = tmp_path / "fl-app.toml"
@@ -114,7 +122,7 @@ def test_the_protocols_page(tmp_path: Path) -> None:
 
 
 def test_no_page_is_left_out() -> None:
-    own = ("quickstart", "modeller", "tune", "pod-owner", "protocol")
+    own = ("quickstart", "modeller", "describe", "tune", "pod-owner", "protocol")
     followed = {"README.md", DEPLOYMENT, *(f"docs/{name}.md" for name in own)}
     to_run = {
         page
