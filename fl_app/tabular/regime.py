@@ -31,7 +31,7 @@ LARGE = Regime()
 _SMALL = Regime(
     rounds=30,
     batch_size=32,
-    optimizer=Optimizer(name="SGD", params={"lr": 0.1}),
+    optimizer=Optimizer(name="SGD", params={"lr": 0.1}, clip_norm=1.0),
     # Patience is long because a falling rate still lowers a loss that has been flat for some rounds.
     early_stopping=EarlyStopping(metric="loss", patience=10),
 )
