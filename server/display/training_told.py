@@ -22,18 +22,25 @@ def in_words(settings: Mapping[str, Any], *, private: bool = False) -> str:
     if private:
         return f"{network}, {counted(settings['rounds'], 'round')} of one step over all rows each"
     unit = "epoch" if settings["local_epochs"] else "step"
-    stopping, optimizer = settings["early_stopping"], settings["optimizer"]
+    stopping = settings["early_stopping"]
     rounds = f"{'up to ' if stopping else ''}{counted(settings['rounds'], 'round')}"
-    rate = f", lr {optimizer['params']['lr']:g}" if "lr" in optimizer["params"] else ""
     parts = [
         network,
         f"{rounds} of {counted(settings[f'local_{unit}s'], f'local {unit}')}",
         f"batches of {settings['batch_size']}",
-        f"{optimizer['name']}{rate}",
+        optimizer_told(settings["optimizer"]),
     ]
     if stopping:
         parts.append(f"until {stopping['metric']} does not improve for {counted(stopping['patience'], 'round')}")
     return ", ".join(parts)
+
+
+def optimizer_told(optimizer: Mapping[str, Any]) -> str:
+    """Return an optimizer as it stands in settings, in words."""
+    params = [f"{name} {value}" for name, value in optimizer["params"].items()]
+    norm = optimizer.get("clip_norm")
+    clipped = [] if norm is None else [f"gradients of norm {norm:g} at most"]
+    return ", ".join([optimizer["name"], *params, *clipped])
 
 
 def _why(rows: int, follows: tuple[str, ...]) -> str:

@@ -18,6 +18,7 @@ from server.app.results import Results
 from server.display.rows_told import rows_told
 from server.display.scored_rows import figures_told, scored_rows
 from server.display.templates import render
+from server.display.training_told import optimizer_told
 from server.display.words import test_rows
 from server.exports.about import TEXT_RULE
 from server.exports.formats import format_of
@@ -137,13 +138,12 @@ def _missing(columns: Sequence[Column]) -> list[tuple[tuple[str, ...], tuple[str
 
 def _training(settings: Mapping[str, Any]) -> _Training:
     unit = "epochs" if settings["local_epochs"] else "steps"
-    optimizer = settings["optimizer"]
     return _Training(
         strategy=settings["strategy"],
         rounds=counted(settings["rounds"], "round"),
         extent=counted(settings[f"local_{unit}"], f"local {unit[:-1]}"),
         batch_size=settings["batch_size"],
-        optimizer=f"{optimizer['name']} {optimizer['params']}",
+        optimizer=optimizer_told(settings["optimizer"]),
         weights="their examples" if settings["weighting"] == "examples" else "one each",
         seed=settings["seed"],
         secure=settings.get("secure", False),

@@ -19,6 +19,7 @@ from server.display.report.style import PALETTE
 from server.display.rows_told import rows_told
 from server.display.scored_rows import figures_told, scored_rows
 from server.display.templates import render
+from server.display.training_told import optimizer_told
 from server.display.words import INTERVAL, METRICS, Scored, metrics_by_rows, number, ranges
 
 CAPTIONS = {
@@ -334,7 +335,7 @@ def _averaging(settings: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return [
         (f"{unit} in a round", settings[f"local_{unit}"] or _OPEN),
         ("batch size", settings["batch_size"] or _OPEN),
-        ("optimizer", f"{optimizer['name']}, {_params(optimizer['params'])}" if optimizer else _OPEN),
+        ("optimizer", optimizer_told(optimizer) if optimizer else _OPEN),
         ("learning rate left in the last round", _OPEN if decay is None else f"{decay:g} of it"),
         ("strategy", ", ".join(filter(None, (settings["strategy"], _params(settings["strategy_params"]))))),
         ("early stopping", _OPEN if stopping == "auto" else _params(stopping or {}) or "none"),
