@@ -115,24 +115,24 @@ def _line(results: Results, entry: RoundResult, total: int) -> str:
 
 
 ROUNDS_SHOWN = 10
-"""Rounds of a private run that its table shows, the last one among them."""
+"""Rounds that a run's table shows, about; the last one and the one whose model is kept are among them."""
 
 
 def results_table(results: Results) -> Table:
     """Return the table of a run: a row for each round, on all pods' validation rows, then the final metrics.
 
-    Of a private run's many rounds about ten are shown; results.json and the report have all.
+    Of many rounds about ten are shown; results.json and the report have all.
     """
     table = Table(title=f"run {results.run_id}", title_justify="left")
     table.add_column("rows")
     for name in METRICS:
         table.add_column(name.replace("_", " "), justify="right")
     table.add_column("examples", justify="right")
-    apart = -(-len(results.rounds) // ROUNDS_SHOWN) if results.private else 1
+    apart = -(-len(results.rounds) // ROUNDS_SHOWN)
     rows = [
         row
         for row in metrics_by_rows(results)
-        if row.round is None or row.round is results.rounds[-1] or row.round.round % apart == 0
+        if row.round is None or row.round is results.rounds[-1] or _shown(results, row.round, apart)
     ]
     for index, (label, metrics, entry) in enumerate(rows):
         kept = results.restored and entry is not None and entry.round == results.kept
@@ -149,6 +149,10 @@ def results_table(results: Results) -> Table:
         if noised:
             table.add_row(NOISE, *spreads(metrics), end_section=last)
     return table
+
+
+def _shown(results: Results, entry: RoundResult, apart: int) -> bool:
+    return entry.round % apart == 0 or (results.restored and entry.round == results.kept)
 
 
 def matrix_table(rows: Sequence[Sequence[str]]) -> Table:
