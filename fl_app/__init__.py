@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from server.modeller.classifier import PyTorchTabularClassifier
     from server.modeller.description import Description, describe
     from server.modeller.loggers import setup_loggers
+    from server.modeller.regressor import PyTorchTabularRegressor
     from server.modeller.schema_discovery import combine_pod_schemas, get_pod_schema
     from server.modeller.tuning.directory import Tuning
     from server.modeller.tuning.space import TuningSpace
@@ -46,6 +47,7 @@ __all__ = [
     "Privacy",
     "ProposedColumn",
     "PyTorchTabularClassifier",
+    "PyTorchTabularRegressor",
     "Run",
     "Schema",
     "SecureAggregator",
@@ -72,6 +74,7 @@ _MODULES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "server.modeller.callbacks": ("Callback", "Run"),
         "server.modeller.classifier": ("PyTorchTabularClassifier",),
         "server.modeller.description": ("Description", "describe"),
+        "server.modeller.regressor": ("PyTorchTabularRegressor",),
         "server.modeller.loggers": ("setup_loggers",),
         "server.modeller.schema_discovery": ("combine_pod_schemas", "get_pod_schema"),
         "server.modeller.tuning.directory": ("Tuning",),

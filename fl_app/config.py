@@ -16,6 +16,7 @@ from fl_app.tabular.column_spec import ColumnSpec
 from fl_app.tabular.early_stopping import EarlyStopping, stopping_from_text
 from fl_app.tabular.encoding import MIN_BIN_ROWS
 from fl_app.tabular.regime import MOST_LOCAL_EPOCHS, MOST_ROUNDS, Regime
+from fl_app.tabular.regression import Loss
 from fl_app.tabular.settings import ARCHITECTURES, PRIVATE_ARCHITECTURE, DataStructure, Optimizer
 from fl_app.validation import Frozen, names_in
 
@@ -47,6 +48,8 @@ class Training(Frozen):
     seed : what the first parameters and the order of rows are drawn from.
     strategy, strategy_params : the averaging strategy, by its Flower name, and its own parameters.
     positive : the class that precision, recall and F1 are of; None: the second of two, the mean of more.
+    loss : what training makes small where the target is a number; a target of few whole numbers is learnt as one only
+        where this is given. None: squared error.
     early_stopping : when training ends before its last round; "auto": it follows from the table; None: never.
     secure : whether the pods' vectors are masked.
     describes : whether the pods' tables are described, and nothing is trained; then the target may be "", for none, and
@@ -70,6 +73,7 @@ class Training(Frozen):
     strategy: StrategyName = "FedAvg"
     strategy_params: dict[str, float] = Field(default_factory=dict)
     positive: str | None = None
+    loss: Loss | None = None
     early_stopping: EarlyStopping | Literal["auto"] | None = "auto"
     secure: bool = True
     describes: bool = False

@@ -17,6 +17,7 @@ from fl_app.tabular.description import BALANCE, CATEGORIES, ROWS
 from fl_app.tabular.evaluation import MAX_BRIER, MAX_LOSS, Counts
 from fl_app.tabular.label_counts import LABELS
 from fl_app.tabular.marginals import MARGINALS
+from fl_app.tabular.regression import ERRORS, PAIRS
 from fl_app.tabular.score_cells import MAX_EVALUATIONS
 from fl_app.tabular.statistics import HISTOGRAM, MOMENTS, NOISE_TAIL
 
@@ -115,9 +116,12 @@ def _description_metrics(most: float) -> dict[str, Sequence[Metric]]:
 
 
 def _evaluation_metrics(max_weight: int, prefix: str = "") -> list[Metric]:
-    """Return the metrics of one set of rows: the arrays of `Counts`, their sizes still to be declared."""
-    bounds = {"loss_sum": MAX_LOSS, "brier_sum": MAX_BRIER}
+    """Return the metrics of one set of rows: the arrays of `Counts` and of `Errors`, their sizes still to be declared.
+
+    Which of the two are empty depends on the target, whose kind is not known yet.
+    """
+    bounds = {"loss_sum": MAX_LOSS, "brier_sum": MAX_BRIER, ERRORS: 1.0}
     return [
         Sum(prefix + name, bound=bounds[name] * max_weight) if name in bounds else Count(prefix + name)
-        for name in Counts.zeros(2).arrays()
+        for name in (*Counts.zeros(2).arrays(), ERRORS, PAIRS)
     ]

@@ -20,5 +20,5 @@ def metric_record(aggregate: Aggregate, metrics: Sequence[Metric], handler: str)
         else:
             array = values[segment(handler, metric.name)]
         plain = array.tolist()
-        record[metric.name] = plain[0] if metric.size == 1 else plain
+        record[metric.name] = plain[0] if metric.size == 1 and plain else plain
     return record

@@ -36,10 +36,11 @@ from fl_app.run_plan import implied_parameters
 from fl_app.secagg.errors import PolicyRefused, ValueRefused
 from fl_app.system.home import ENCODED_DIRECTORY, pod_home
 from fl_app.tabular.description import Described
-from fl_app.tabular.encoding import Encoded, Encoding, continuous_features, statistic_sums
+from fl_app.tabular.encoding import Encoded, Encoding, statistic_sums, summed_columns
 from fl_app.tabular.evaluation import MAX_LOSS, Counts, scored_classes
 from fl_app.tabular.label_counts import label_sums
 from fl_app.tabular.regime import regime_for
+from fl_app.tabular.regression import ERRORS, PAIRS, Errors
 from fl_app.tabular.schema import CombinedSchema
 from fl_app.tabular.score_cells import Edges, checked_ends, edges_of, score_cells
 from fl_app.tabular.settings import DataStructure
@@ -88,9 +89,8 @@ def find_owner(context: Context) -> Owner:
 def enough_rows(pod: Pod, config: RunConfig, home: Path | None) -> Mapping[str, bool]:
     """Say of the validation and of the test rows whether they are as many as the owner asks for."""
     proposal = config.columns.to_json() if config.columns else ""
-    return PodTable.of(pod).enough_rows(
-        config.datastructure.target, proposal, pod_home(pod.name, home) / ENCODED_DIRECTORY
-    )
+    directory, numeric = pod_home(pod.name, home) / ENCODED_DIRECTORY, config.loss is not None
+    return PodTable.of(pod).enough_rows(config.datastructure.target, proposal, directory, numeric=numeric)
 
 
 def declared_by(pod: Pod, config: RunConfig, home: Path | None) -> str:
@@ -165,14 +165,14 @@ def statistics(message: Message, context: Context) -> Message:
     datastructure = DataStructure.from_json(str(config[names.DATASTRUCTURE]))
     if run.describes:
         return _replied(message, _described(pod, home, schema, datastructure, int(str(config[names.COLUMNS]))))
-    table, target = PodTable.of(pod), schema.column(datastructure.target).as_categories()
+    table, target = PodTable.of(pod), schema.column(datastructure.target).as_target()
     if plan := run.plan:
         noised = private_answers.statistics(plan, _honest(config, pod), table.rows("train"), schema, datastructure)
         return _replied(message, {name: array.tolist() for name, array in noised.items()})
     sums = statistic_sums(table.rows("train"), schema, datastructure)
     labels = label_sums(table.cells, target, pod.policy.minimum_category_count)
     secret = noise_secret(Identity.load(pod_home(pod.name, home)), pod.name)
-    columns = continuous_features(schema, datastructure)
+    columns = summed_columns(schema, datastructure)
     parts = repeatedly_noised(sums, columns, labels, target, pod.policy.minimum_cohort, secret)
     return _replied(message, {name: array.tolist() for name, array in parts.items()})
 
@@ -207,6 +207,7 @@ def train(message: Message, context: Context) -> Message:
         seed=_seed(config, number, pod.name),
         lr_factor=lr_factor(completed + 1, config.rounds, config.lr_decay),
         proximal_mu=float(str(task.settings.get(names.PROXIMAL_MU, 0.0))),
+        numeric=task.encoding.numeric,
     )
     content = RecordDict(
         {
@@ -319,15 +320,19 @@ def encoded_rows(task: Task, part: str, pod: Pod, home: Path | None) -> Encoded:
     return rows
 
 
-def count_rows(task: Task, part: str, pod: Pod, home: Path | None) -> Counts:
+def count_rows(task: Task, part: str, pod: Pod, home: Path | None) -> Counts | Errors:
     """Return how the network does on a part's rows; zeros where they are not counted, in a session of these pods."""
     from fl_app.tabular.training import evaluate as evaluate_network
+    from fl_app.tabular.training import evaluate_numbers
 
-    classes = len(task.encoding.labels)
+    classes, numeric = len(task.encoding.labels), task.encoding.numeric
     # As the pod has declared; asked again, since the table or the owner's terms may have changed since.
     if not (task.adds(pod.name, part) and enough_rows(pod, task.config, home)[part]):
-        return Counts.zeros(classes)
-    return evaluate_network(task.network, encoded_rows(task, part, pod, home), task.edges, task.ways(part))
+        return Errors.zeros(numeric) if numeric else Counts.zeros(classes)
+    rows = encoded_rows(task, part, pod, home)
+    if numeric:
+        return evaluate_numbers(task.network, rows, numeric)
+    return evaluate_network(task.network, rows, task.edges, task.ways(part))
 
 
 def lr_factor(place: int, rounds: int, last: float) -> float:
@@ -346,10 +351,12 @@ def _seed(config: Settled, number: int, pod: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{config.seed}/{cut}/{number}/{pod}".encode()).digest()[:6], "big")
 
 
-def _metrics(counts: Mapping[str, Counts]) -> MetricRecord:
+def _metrics(counts: Mapping[str, Counts | Errors]) -> MetricRecord:
     """Return counts as metrics, each name behind the prefix of its part; the examples are those of the first."""
-    metrics: dict[str, Any] = {
-        f"{prefix}{name}": array.tolist() for prefix, part in counts.items() for name, array in part.arrays().items()
-    }
+    nothing: dict[str, list[float]] = {name: [] for name in (*Counts.zeros(2).arrays(), ERRORS, PAIRS)}
+    metrics: dict[str, Any] = {}
+    for prefix, part in counts.items():
+        arrays = {name: array.tolist() for name, array in part.arrays().items()}
+        metrics |= {f"{prefix}{name}": values for name, values in {**nothing, **arrays}.items()}
     first = next(iter(counts.values()))
-    return MetricRecord({**metrics, names.NUM_EXAMPLES: int(first.confusion.sum())})
+    return MetricRecord({**metrics, names.NUM_EXAMPLES: first.rows})

@@ -15,8 +15,8 @@ from client.app.table_cache import Identity, TableCache, identity_of
 from fl_app.flower import records
 from fl_app.pod.definition import Pod
 from fl_app.tabular.column_spec import ColumnSpec, agree
-from fl_app.tabular.encoding import FIRST_VALUE, Encoded, Encoding, codes_of
-from fl_app.tabular.label_counts import LabelCounts
+from fl_app.tabular.encoding import FIRST_VALUE, Encoded, Encoding
+from fl_app.tabular.label_counts import label_sums
 from fl_app.tabular.schema import Schema, schema_of
 
 if TYPE_CHECKING:
@@ -77,8 +77,12 @@ class PodTable:
         table = [TableCache(directory, self.pod).digest().hex(), source.model_dump_json(exclude={"path"})]
         return hashlib.sha256(json.dumps([table, split]).encode()).hexdigest()
 
-    def enough_rows(self, target: str, proposal: str, directory: Path | None = None) -> dict[str, bool]:
+    def enough_rows(
+        self, target: str, proposal: str, directory: Path | None = None, *, numeric: bool = False
+    ) -> dict[str, bool]:
         """Say of the validation and of the test rows whether there are as many, also of each class, as the owner wants.
+
+        Of a target that is a number so many in all are enough.
 
         Parameters
         ----------
@@ -86,22 +90,25 @@ class PodTable:
             The column, and what the modeller proposes for the columns.
         directory : Path or None
             Where the answer is kept for the next process, which then need not read the table; None: nowhere.
+        numeric : bool
+            Whether few whole numbers are learnt as numbers too.
         """
-        asked = json.dumps(["rows of each class", target, proposal])
+        asked = json.dumps(["rows of each class", target, proposal, numeric])
         kept = TableCache(directory, self.pod).published(
-            asked, lambda: self._enough_rows(target, self.schema(proposal, directory))
+            asked, lambda: self._enough_rows(target, self.schema(proposal, directory), numeric=numeric)
         )
         enough: dict[str, bool] = json.loads(kept)
         return enough
 
-    def _enough_rows(self, target: str, described: str) -> str:
+    def _enough_rows(self, target: str, described: str, *, numeric: bool) -> str:
         schema, enough = Schema.from_json(described), {}
         for part in PARTS[1:]:
             counts = np.zeros(1, np.int64)
             if target in schema.names:
-                column = schema.column(target).as_categories()
-                codes = codes_of(self.rows(part), column)
-                counts = np.bincount(codes, minlength=LabelCounts.size(column))[FIRST_VALUE:]
+                column = schema.column(target)
+                as_number = numeric and column.kind == "continuous"
+                column = column.model_copy(update={"values": ()}) if as_number else column.as_target()
+                counts = label_sums(self.rows(part), column)[FIRST_VALUE:]
             policy = self.pod.policy
             enough[part] = bool(
                 counts.sum() >= policy.minimum_evaluation_rows and (counts >= policy.minimum_rows_per_class).all()

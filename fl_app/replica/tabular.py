@@ -8,6 +8,7 @@ import numpy.typing as npt
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from fl_app.config import RunConfig, Settled
+from fl_app.errors import UsageError
 from fl_app.flower import names
 from fl_app.flower.records import Published
 from fl_app.replica import description, private
@@ -28,12 +29,16 @@ from fl_app.replica.declared import Declared
 from fl_app.replica.state import Replica
 from fl_app.secagg.codec import Aggregate
 from fl_app.secagg.errors import SessionRefused
+from fl_app.secagg.field import FIELD_61
 from fl_app.tabular.cell_text import key_of
-from fl_app.tabular.combining import Columns, check_target, combine
-from fl_app.tabular.encoding import FIRST_VALUE, Encoding, continuous_features, features_of
+from fl_app.tabular.combining import Columns, check_numbers, check_target, combine, learnt
+from fl_app.tabular.early_stopping import NUMERIC_METRICS, EarlyStopping
+from fl_app.tabular.encoding import FIRST_VALUE, Encoding, features_of, summed_columns
 from fl_app.tabular.evaluation import Counts, scored_classes
 from fl_app.tabular.label_counts import LABELS, LabelCounts
 from fl_app.tabular.regime import regime_for
+from fl_app.tabular.regression import DEFAULT_LOSS, ERRORS, PAIRS, Errors
+from fl_app.tabular.schema import Column
 from fl_app.tabular.score_cells import Ends, even_ends, first_ends, refined, score_cells
 from fl_app.tabular.statistics import Statistics
 from fl_app.tabular.thin_classes import Way, ways_of
@@ -64,7 +69,13 @@ class TabularRule:
         if config.describes:
             return description.begun(config, schemas, declared)
         combined = combine(schemas, ignore_cols=datastructure.ignore_cols)
-        check_target(schemas, datastructure.target)
+        combined = learnt(combined, datastructure.target, config.loss)
+        target = combined.column(datastructure.target).as_target()
+        check_settings(config, target)
+        if target.numeric:
+            check_numbers(schemas, target.name)
+        else:
+            check_target(schemas, target.name)
         columns = Columns(schemas)
         held = {
             name: [pod for pod, column in columns.held_by(name).items() if not column.empty]
@@ -81,7 +92,7 @@ class TabularRule:
             schema.name: set(map(key_of, schema.column(datastructure.target).as_categories().values))
             for schema in schemas
         }
-        classes = map(key_of, combined.column(datastructure.target).as_categories().values)
+        classes = map(key_of, target.values)
         least = max([config.min_bin_rows, *(terms.least_rows for terms in declared.values())])
         honest: dict[str, Any] = {}
         if plan := config.plan:
@@ -141,15 +152,16 @@ class TabularRule:
             schema, datastructure = schema_of(replica), datastructure_of(replica)
             if config.privacy:
                 return private.statistics_sizes(schema, datastructure)
-            arrays = Statistics.zeros(continuous_features(schema, datastructure)).arrays()
+            arrays = Statistics.zeros(summed_columns(schema, datastructure)).arrays()
             sizes = {name: array.size for name, array in arrays.items()}
-            sizes[LABELS] = LabelCounts.size(schema.column(datastructure.target).as_categories())
+            sizes[LABELS] = LabelCounts.size(schema.column(datastructure.target).as_target())
             return {names.segment(names.STATISTICS, name): size for name, size in sizes.items()}
-        classes = len(encoding_of(replica).labels)
+        encoding = encoding_of(replica)
+        classes = len(encoding.labels)
         if config.privacy:
             update = {names.UPDATE: sum(array.size for array in replica.model.values())}
             return update if kind == names.TRAIN else private.evaluation_sizes(classes)
-        counts = {name: array.size for name, array in Counts.zeros(classes).arrays().items()}
+        counts = sizes_of(encoding)
         if kind == names.EVALUATE:
             counts |= {names.TEST_PREFIX + name: size for name, size in counts.items()}
         sizes = {names.segment(names.EVALUATE, name): size for name, size in counts.items()}
@@ -166,13 +178,16 @@ class TabularRule:
             return self._encoded(config, replica, sums)
         if plan := config.plan:
             return private.stepped(plan, replica, number, sums) if kind == names.TRAIN else replica.moved()
+        if kind == names.EVALUATE and _numeric(replica):
+            return replica.moved()
         if kind == names.EVALUATE:
             return replica.moved(facts={**replica.facts, ENDS: _next_ends(replica, sums, names.TEST_PREFIX)})
         update = sums.values[names.UPDATE]
         model, carried = averaged(
             config.strategy, config.strategy_params, replica.model, replica.carried, update, number
         )
-        return replica.trained(number, model, carried, **{ENDS: _next_ends(replica, sums)})
+        ends = b"" if _numeric(replica) else _next_ends(replica, sums)
+        return replica.trained(number, model, carried, **{ENDS: ends})
 
     def _encoded(self, config: RunConfig, replica: Replica, sums: Aggregate) -> Replica:
         from fl_app.tabular.network import build_network, state_of  # torch: only where the first network is built
@@ -184,7 +199,8 @@ class TabularRule:
             marginals = private.marginals_in(config, plan, replica, columns, sums)
             encoding = marginals.encoding(schema, datastructure, least)
         else:
-            encoding = Encoding.of(schema, datastructure, statistics_in(sums), min_bin_rows=least)
+            loss = config.loss or DEFAULT_LOSS
+            encoding = Encoding.of(schema, datastructure, statistics_in(sums), min_bin_rows=least, loss=loss)
         rows = 0 if plan else sum(labels_in(sums, private=False).classes)
         run = Settled.of(config, regime_for(rows))
         model = state_of(build_network(encoding, run.architecture, run.seed))
@@ -200,6 +216,41 @@ class TabularRule:
             facts[private.ROWS] = marginals.rows
             facts[private.SCALES] = private.scales_in(run.architecture, encoding, marginals)
         return replica.moved(facts=facts, model=model)
+
+
+def check_settings(config: RunConfig, target: Column) -> None:
+    """Raise `UsageError`, naming the setting, if the settings do not go with the target as it is learnt."""
+    name = target.name
+    follows = config.early_stopping.metric if isinstance(config.early_stopping, EarlyStopping) else "loss"
+    if not target.numeric:
+        if follows in NUMERIC_METRICS:
+            raise UsageError(f"early stopping follows {follows}, and the target {name!r} has classes, not numbers")
+        return
+    what = f"the target {name!r} is a number"
+    if config.privacy:
+        raise UsageError(f"privacy: {what}, and only classes are learnt with differential privacy")
+    if config.positive is not None:
+        raise UsageError(f"positive: {what}, and has no class {config.positive!r}")
+    if config.prime_q != FIELD_61.prime:
+        raise UsageError(f"compact: {what}, whose errors the small field would round off; leave it out")
+    if follows not in (*NUMERIC_METRICS, "loss"):
+        raise UsageError(f"early stopping follows {follows}, and {what}: follow loss, mae, rmse or r2")
+
+
+def sizes_of(encoding: Encoding) -> dict[str, int]:
+    """Return the number of elements of each array of an evaluation: those of classes or of numbers are empty."""
+    counts = {
+        name: 0 if encoding.numeric else array.size
+        for name, array in Counts.zeros(len(encoding.labels) or 2).arrays().items()
+    }
+    sums = {ERRORS: 0, PAIRS: 0}
+    if encoding.numeric:
+        sums = {name: array.size for name, array in Errors.zeros(encoding.numeric).arrays().items()}
+    return {**counts, **sums}
+
+
+def _numeric(replica: Replica) -> bool:
+    return encoding_of(replica).numeric is not None
 
 
 def _check_order(replica: Replica, kind: str) -> None:
@@ -275,6 +326,13 @@ def counts_in(sums: Aggregate, prefix: str = "") -> Counts:
     """Return the counts of an evaluation in a step's sums; those of the test rows have the prefix `TEST_PREFIX`."""
     sent = {name: names.segment(names.EVALUATE, prefix + name) for name in Counts.zeros(2).arrays()}
     return Counts.from_arrays({name: sums.values[key] for name, key in sent.items() if key in sums.values})
+
+
+def errors_in(sums: Aggregate, prefix: str = "") -> Errors:
+    """Return the errors of an evaluation of a numeric target in a step's sums, as `counts_in` does of classes."""
+    return Errors.from_arrays(
+        {name: sums.values[names.segment(names.EVALUATE, prefix + name)] for name in (ERRORS, PAIRS)}
+    )
 
 
 def arrays_of(model: Mapping[str, npt.NDArray[Any]]) -> ArrayRecord:

@@ -106,14 +106,23 @@ class Columns:
 
 
 def check_target(schemas: Sequence[Schema], target: str) -> None:
-    """Raise unless the pods code the target alike: each shares a class with another, and none spells one otherwise.
+    """Raise unless the pods code the target's classes alike: each shares one with another, none spells one otherwise.
 
     Raises
     ------
     SchemaMismatch
         The text shows both codings.
     """
-    coded = {pod: column.values for pod, column in Columns(schemas).held_by(target).items() if column.values}
+    held = Columns(schemas).held_by(target)
+    coded = {pod: column.values for pod, column in held.items() if column.values}
+    if coded and (numbers := [pod for pod, column in held.items() if column.numeric and not column.empty]):
+        raise SchemaMismatch(
+            [
+                f"the target {target!r} holds a few whole numbers in {_quoted(list(coded))}, which may be classes, and "
+                f"others in {_quoted(numbers)}: name a loss, squared or absolute, to learn a number, or all owners "
+                "must declare it categorical"
+            ]
+        )
     for pod, values in coded.items():
         keys = set(map(key_of, values))
         others = {name: set(map(key_of, theirs)) for name, theirs in coded.items() if name != pod}
@@ -129,6 +138,34 @@ def check_target(schemas: Sequence[Schema], target: str) -> None:
                         f"{_quoted(coded[other])}; they {what}: one owner must recode the column"
                     ]
                 )
+
+
+def learnt(schema: CombinedSchema, target: str, loss: str | None) -> CombinedSchema:
+    """Return the schema with the target as it is learnt: as a number where a ``loss`` of numbers is named.
+
+    Raises
+    ------
+    DataError
+        Such a loss is named, and the target is categorical.
+    """
+    if loss is None:
+        return schema
+    if schema.column(target).kind == "categorical":
+        raise DataError(
+            f"the target {target!r} is categorical, and has no {loss} error: leave the loss out to learn its classes"
+        )
+    columns = tuple(
+        column.model_copy(update={"values": ()}) if column.name == target else column for column in schema.columns
+    )
+    return schema.model_copy(update={"columns": columns})
+
+
+def check_numbers(schemas: Sequence[Schema], target: str) -> None:
+    """Raise `SchemaMismatch` unless every pod has numbers in the target: one without would add nothing to any sum."""
+    held = Columns(schemas).held_by(target)
+    without = [schema.name for schema in schemas if schema.name not in held or held[schema.name].empty]
+    if without:
+        raise SchemaMismatch([f"the target {target!r} holds no number in {', '.join(map(repr, without))}"])
 
 
 def _quoted(values: Sequence[str]) -> str:

@@ -10,8 +10,10 @@ from pydantic import Field
 from fl_app.errors import UsageError
 from fl_app.validation import Frozen, named_values, unknown
 
-StoppingMetric = Literal["accuracy", "auc", "f1", "recall", "precision", "brier", "loss"]
-_LOWER_IS_BETTER = ("brier", "loss")
+StoppingMetric = Literal["accuracy", "auc", "f1", "recall", "precision", "brier", "loss", "mae", "rmse", "r2"]
+NUMERIC_METRICS = ("mae", "rmse", "r2")
+"""Those of a numeric target, which has no other but the loss."""
+_LOWER_IS_BETTER = ("brier", "loss", "mae", "rmse")
 
 
 class EarlyStopping(Frozen):
@@ -23,7 +25,8 @@ class EarlyStopping(Frozen):
     Attributes
     ----------
     metric : str
-        "accuracy", "auc", "f1", "recall" and "precision" improve by growing, "brier" and "loss" by falling.
+        "accuracy", "auc", "f1", "recall" and "precision" improve by growing, "brier" and "loss" by falling; of a
+        numeric target "r2" by growing, "loss", "mae" and "rmse" by falling.
     patience : int
         Rounds in a row without an improvement that end the training.
     min_delta : float

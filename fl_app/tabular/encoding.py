@@ -16,6 +16,7 @@ from pydantic import model_validator
 from fl_app.errors import UsageError
 from fl_app.tabular.binning import MAX_BINS, mean_and_std, merge_cells, resolve, value_codes
 from fl_app.tabular.cell_text import RULE, STANDARD, NumberFormat, key_of
+from fl_app.tabular.regression import DEFAULT_LOSS, Loss, NumericTarget
 from fl_app.tabular.schema import Column, Schema
 from fl_app.tabular.settings import DataStructure
 from fl_app.tabular.statistics import Statistics, cell_of, grid, is_absent, present_numbers, statistics_of
@@ -88,19 +89,22 @@ class Encoded:
     codes
         int8, int16 or int32 [n, c]: categorical features; 0 unknown, 1 missing, 2.. the schema's values.
     labels
-        int8, int16 or int32 [n], or None where the table was encoded without its target.
+        int8, int16 or int32 [n], or None where the table was encoded without its target, or that is a number.
     dropped
         Rows left out because their label is missing or not published.
     places
         int32 [n]: the row's number in the table; None: rows are numbered as they stand.
+    values
+        float64 [n]: a numeric target, in its own unit and within its bounds; None where `labels` would be, or are.
     """
 
     numbers: NDArray[np.float32]
     bins: Codes
     codes: Codes
-    labels: Codes | None
+    labels: Codes | None = None
     dropped: int = 0
     places: NDArray[np.int32] | None = None
+    values: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -129,7 +133,7 @@ class Encoding(Frozen):
     Attributes
     ----------
     target : Column
-        A categorical column whose values are the classes.
+        A categorical column whose values are the classes, or a continuous one.
     features : tuple of Column
         In the table's order.
     normalisation : Normalisation
@@ -138,6 +142,8 @@ class Encoding(Frozen):
         How the pods' files write numbers, where all write them alike: files are scored as written so.
     cells : str
         The rule by which the text of a cell was read: that of `fl_app.tabular.cell_text`.
+    numeric : NumericTarget or None
+        How the target is learnt, where it is a number.
     """
 
     target: Column
@@ -145,10 +151,15 @@ class Encoding(Frozen):
     normalisation: Normalisation
     numbers: NumberFormat = STANDARD
     cells: Literal["fl-app cells 1"] = RULE
+    numeric: NumericTarget | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         normalisation = self.normalisation
+        if self.target.numeric != (self.numeric is not None):
+            raise UsageError("an encoding says how its target is learnt where it is a number, and only there")
+        if self.numeric and (self.numeric.groups[0], self.numeric.groups[-1]) != self.target.bounds:
+            raise UsageError("the groups of a numeric target end at its public bounds")
         for name, part in normalisation:
             if len(part) != len(self.continuous):
                 raise UsageError(f"the normalisation has {len(part)} {name}, expected {len(self.continuous)}")
@@ -166,6 +177,7 @@ class Encoding(Frozen):
         statistics: Statistics,
         *,
         min_bin_rows: int = MIN_BIN_ROWS,
+        loss: Loss = DEFAULT_LOSS,
     ) -> Self:
         """Derive the encoding from a (combined) schema, the data structure and statistics summed over pods.
 
@@ -176,11 +188,19 @@ class Encoding(Frozen):
         min_bin_rows : int
             Each bin of a number holds so many rows of all pods together, or three deviations of the noise less at the
             worst, so that the bins in a model show no rarer value than that.
+        loss : str
+            What training makes small, where the target is a number.
         """
-        features = features_of(schema, datastructure)
-        normalisation = Normalisation.from_statistics(statistics, _continuous(features), min_bin_rows)
-        target = schema.column(datastructure.target).as_categories()
-        return cls(target=target, features=features, normalisation=normalisation, numbers=schema.numbers)
+        features, numeric = features_of(schema, datastructure), None
+        target = schema.column(datastructure.target).as_target()
+        columns = _continuous(features)
+        if target.numeric:  # its sums are the last
+            statistics, own = statistics.parted(columns, (target,))
+            numeric = NumericTarget.of(target, own, min_bin_rows, loss)
+        normalisation = Normalisation.from_statistics(statistics, columns, min_bin_rows)
+        return cls(
+            target=target, features=features, normalisation=normalisation, numbers=schema.numbers, numeric=numeric
+        )
 
     @cached_property
     def continuous(self) -> tuple[Column, ...]:
@@ -194,8 +214,13 @@ class Encoding(Frozen):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The classes, in the order of a model's outputs."""
+        """The classes, in the order of a model's outputs; none where the target is a number."""
         return self.target.values
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers a network gives for a row: one for each class, or one that stands for the target itself."""
+        return 1 if self.numeric else len(self.labels)
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
@@ -220,9 +245,15 @@ class Encoding(Frozen):
             A column is absent that is not optional, or holds what its kind cannot hold.
         """
         labels: Codes | None = None
+        values: NDArray[np.float64] | None = None
         table = _table(rows)
         size, places = len(table), None
-        if with_labels:
+        if with_labels and self.numeric:
+            values = present_numbers(table, self.target)
+            known = ~np.isnan(values)
+            places = np.flatnonzero(known).astype(np.int32)
+            table, values = table.rows(known), values[known]
+        elif with_labels:
             labels = self.labels_of(table)
             known = labels >= 0
             places = np.flatnonzero(known).astype(np.int32)
@@ -234,13 +265,13 @@ class Encoding(Frozen):
         numbers = np.zeros((n, p), dtype=np.float32)
         bins = np.zeros((n, p), dtype=_smallest(max(self.bin_counts, default=0)))
         for i, column in enumerate(self.continuous):
-            values = present_numbers(table, column)
-            present = ~np.isnan(values)
-            values = values[present]
+            held = present_numbers(table, column)
+            present = ~np.isnan(held)
+            held = held[present]
             codes = np.array(self.normalisation.codes[i], dtype=bins.dtype)
-            numbers[present, i] = (values - self.normalisation.mean[i]) / self.normalisation.std[i]
-            bins[present, i] = codes[cell_of(values, np.array(self.normalisation.cells[i]))]
-        return Encoded(numbers, bins, categories, labels, dropped=size - n, places=places)
+            numbers[present, i] = (held - self.normalisation.mean[i]) / self.normalisation.std[i]
+            bins[present, i] = codes[cell_of(held, np.array(self.normalisation.cells[i]))]
+        return Encoded(numbers, bins, categories, labels, dropped=size - n, places=places, values=values)
 
 
 def features_of(schema: Schema, datastructure: DataStructure) -> tuple[Column, ...]:
@@ -248,9 +279,10 @@ def features_of(schema: Schema, datastructure: DataStructure) -> tuple[Column, .
     return tuple(map(schema.column, datastructure.features(schema)))
 
 
-def continuous_features(schema: Schema, datastructure: DataStructure) -> tuple[Column, ...]:
-    """Give the continuous features, the columns that statistics are summed for."""
-    return _continuous(features_of(schema, datastructure))
+def summed_columns(schema: Schema, datastructure: DataStructure) -> tuple[Column, ...]:
+    """Give the columns that statistics are summed for: the continuous features, then the target if it is a number."""
+    target = schema.column(datastructure.target)
+    return (*_continuous(features_of(schema, datastructure)), *((target,) if target.numeric else ()))
 
 
 def _continuous(features: Iterable[Column]) -> tuple[Column, ...]:
@@ -259,7 +291,7 @@ def _continuous(features: Iterable[Column]) -> tuple[Column, ...]:
 
 def statistic_sums(rows: "Table | pd.DataFrame", schema: Schema, datastructure: DataStructure) -> Statistics:
     """Sum one pod's rows for the statistics step, by the combined schema of all pods."""
-    return statistics_of(_table(rows), continuous_features(schema, datastructure))
+    return statistics_of(_table(rows), summed_columns(schema, datastructure))
 
 
 def codes_of(table: "Table", column: Column) -> NDArray[np.int64]:

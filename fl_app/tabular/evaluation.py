@@ -62,6 +62,11 @@ class Counts:
             self.together + other.together,
         )
 
+    @property
+    def rows(self) -> int:
+        """How many rows are counted."""
+        return int(self.confusion.sum())
+
     def arrays(self) -> Arrays:
         """Give flat arrays in a fixed order: integer counts, then the two float sums of one element."""
         return {

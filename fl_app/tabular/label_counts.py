@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fl_app.tabular.cell_text import key_of
 from fl_app.tabular.encoding import FIRST_VALUE, MISSING, UNKNOWN, codes_of
 from fl_app.tabular.schema import Column
-from fl_app.tabular.statistics import NOISE_TAIL, VARIANCE
+from fl_app.tabular.statistics import NOISE_TAIL, VARIANCE, present_numbers
 
 if TYPE_CHECKING:
     from fl_app.tabular.cells import Table
@@ -29,7 +29,7 @@ class LabelCounts:
     missing : int
         Rows without a label.
     classes : tuple of int
-        Rows of each class, in the order of the target's values.
+        Rows of each class, in the order of the target's values; of a numeric target, rows with a number.
     """
 
     unpublished: int
@@ -44,7 +44,7 @@ class LabelCounts:
     @classmethod
     def size(cls, target: Column) -> int:
         """Return the number of elements of `label_sums`."""
-        return FIRST_VALUE + len(target.values)
+        return FIRST_VALUE + (1 if target.numeric else len(target.values))
 
     @classmethod
     def from_sums(cls, sums: NDArray[np.int64] | NDArray[np.float64], pods: int = 0) -> Self:
@@ -63,12 +63,18 @@ class LabelCounts:
 def label_sums(table: "Table", target: Column, least: int = 1) -> NDArray[np.int64]:
     """Count one pod's rows by the code of their label, int64 [2 + classes]: unpublished, missing, each class.
 
+    Of a numeric target no row is unpublished, and all rows with a number are one class.
+
     Parameters
     ----------
     least : int
         A count of fewer rows is given as none: the owner's ``minimum_category_count``.
     """
-    counts = np.bincount(codes_of(table, target), minlength=LabelCounts.size(target))
+    if target.numeric:
+        codes = np.where(np.isnan(present_numbers(table, target)), MISSING, FIRST_VALUE)
+    else:
+        codes = codes_of(table, target)
+    counts = np.bincount(codes, minlength=LabelCounts.size(target))
     return np.where(counts >= least, counts, 0)
 
 
@@ -77,6 +83,9 @@ def left_out(table: "Table", target: Column) -> dict[str, int]:
 
     It names texts: for the file's own owner.
     """
+    if target.numeric:
+        missing = int(np.isnan(present_numbers(table, target)).sum())
+        return {"": missing} if missing else {}
     indices, texts = table.texts(target.name, target.missing)
     known = set(map(key_of, target.values))
     counts = np.bincount(indices + 1, minlength=len(texts) + 1).tolist()

@@ -17,7 +17,8 @@ from fl_app.system.files import replacing
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.evaluation import score
 from fl_app.tabular.network import build_network, load_state
-from fl_app.tabular.training import predict_proba
+from fl_app.tabular.regression import score_numbers
+from fl_app.tabular.training import predict_numbers, predict_proba
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,23 +44,46 @@ class TrainedModel:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes, in the order of the columns of :meth:`predict_proba`."""
+        """The classes, in the order of the columns of :meth:`predict_proba`; none where the target is a number."""
         return self.encoding.labels
 
     def predict_proba(self, rows: "Table | pd.DataFrame") -> NDArray[np.float64]:
-        """Predict class probabilities for a table's rows, float64 [n, C]; the target column is not needed."""
+        """Predict class probabilities for a table's rows, float64 [n, C]; the target column is not needed.
+
+        Raises
+        ------
+        UsageError
+            The model's target is a number.
+        """
+        check_kind(self.encoding, numeric=False)
         network = build_network(self.encoding, self.architecture)
         load_state(network, self.state)
         return predict_proba(network, self.encoding.encode(rows, with_labels=False))
 
+    def predict(self, rows: "Table | pd.DataFrame") -> NDArray[np.float64]:
+        """Predict a numeric target for a table's rows, float64 [n], in its unit; the target column is not needed.
+
+        Raises
+        ------
+        UsageError
+            The model tells classes apart.
+        """
+        check_kind(self.encoding, numeric=True)
+        network = build_network(self.encoding, self.architecture)
+        load_state(network, self.state)
+        encoded, numeric = self.encoding.encode(rows, with_labels=False), self.encoding.numeric
+        return predict_numbers(network, encoded, numeric) if numeric else np.empty(0)
+
     def evaluate(self, rows: "Table | pd.DataFrame") -> dict[str, float]:
-        """Score labelled rows, see `score`; those whose label the model does not know are left out.
+        """Score labelled rows, see `score` and `score_numbers`; those whose label the model does not know are left out.
 
         Precision, recall and F1 are of the class that the model was trained with as the positive one.
         """
         network = build_network(self.encoding, self.architecture)
         load_state(network, self.state)
         encoded = self.encoding.encode(rows)
+        if (numeric := self.encoding.numeric) and encoded.values is not None:
+            return score_numbers(encoded.values, predict_numbers(network, encoded, numeric), numeric)
         labels = encoded.labels if encoded.labels is not None else np.empty(0, np.int64)
         settings = self.extra.get("settings") or {}
         positive = settings.get("positive")
@@ -121,6 +145,14 @@ class TrainedModel:
         except (DataError, UsageError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{path} does not hold a model written by this version: {error}") from error
         return model
+
+
+def check_kind(encoding: Encoding, *, numeric: bool) -> None:
+    """Raise `UsageError`, saying what to call instead, unless a model's target is a number, or has classes."""
+    if numeric and encoding.numeric is None:
+        raise UsageError(f"the model tells classes of {encoding.target.name!r} apart: use predict_proba")
+    if encoding.numeric and not numeric:
+        raise UsageError(f"the model's target {encoding.target.name!r} is a number: use predict")
 
 
 def not_a_model(path: Path, error: Exception) -> DataError:

@@ -96,8 +96,8 @@ class WideLinear(nn.Module):
 
     def __init__(self, encoding: Encoding) -> None:
         super().__init__()
-        self.codes = Categories(encoding.cardinalities, len(encoding.labels))
-        self.numbers = nn.Parameter(torch.zeros(len(encoding.continuous), len(encoding.labels)))
+        self.codes = Categories(encoding.cardinalities, encoding.outputs)
+        self.numbers = nn.Parameter(torch.zeros(len(encoding.continuous), encoding.outputs))
 
     def forward(self, numbers: Tensor, codes: Tensor) -> Tensor:
         """Return logits, float [n, C]."""
@@ -163,7 +163,7 @@ class Mlp(Columns):
 
     def __init__(self, encoding: Encoding, *, periodic: bool = False, dropout: float = 0.1) -> None:
         super().__init__(encoding, periodic=periodic)
-        self.layers = _layers(self.inputs, HIDDEN, len(encoding.labels), dropout)
+        self.layers = _layers(self.inputs, HIDDEN, encoding.outputs, dropout)
         nn.init.zeros_(self.layers[-1].get_parameter("weight"))  # the first steps start from even odds
 
     def forward(self, numbers: Tensor, bins: Tensor, codes: Tensor) -> Tensor:
@@ -183,6 +183,7 @@ class TabM(Columns):
         from tabm import EnsembleView, LinearEnsemble, MLPBackboneBatchEnsemble
 
         super().__init__(encoding)
+        self.numeric = encoding.numeric is not None
         self.members = EnsembleView(k=members)
         self.layers = MLPBackboneBatchEnsemble(
             d_in=self.inputs,
@@ -194,7 +195,7 @@ class TabM(Columns):
             scaling_init="normal",
             start_scaling_init_chunks=None,
         )
-        self.output = LinearEnsemble(HIDDEN[0], len(encoding.labels), k=members)
+        self.output = LinearEnsemble(HIDDEN[0], encoding.outputs, k=members)
         nn.init.zeros_(self.output.weight)
 
     def forward(self, numbers: Tensor, bins: Tensor, codes: Tensor) -> Tensor:
@@ -203,6 +204,8 @@ class TabM(Columns):
         logits: Tensor = self.output(self.layers(members)) + self.linear(numbers, codes).unsqueeze(1)
         if self.training:
             return logits
+        if self.numeric:
+            return logits.mean(1)
         # The mean of probabilities, as logits: a softmax of what is returned gives it exactly.
         return logits.log_softmax(2).logsumexp(1) - math.log(logits.shape[1])
 
@@ -215,7 +218,7 @@ class Linear(nn.Module):
 
     def __init__(self, encoding: Encoding) -> None:
         super().__init__()
-        classes = len(encoding.labels)
+        classes = encoding.outputs
         self.bias = nn.Parameter(torch.zeros(classes))
         self.bins = Categories(encoding.bin_counts, classes)
         self.codes = Categories(encoding.cardinalities, classes)
@@ -234,7 +237,7 @@ class Tutorial(nn.Module):
         sizes = [(n, min(600, round(1.6 * n**0.56))) for n in encoding.cardinalities]
         self.embeddings = nn.ModuleList(nn.Embedding(n, width) for n, width in sizes)
         inputs = sum(width for _, width in sizes) + len(encoding.continuous)
-        self.layers = _layers(inputs, (1000, 500), len(encoding.labels), dropout=0.1)
+        self.layers = _layers(inputs, (1000, 500), encoding.outputs, dropout=0.1)
 
     def forward(self, numbers: Tensor, bins: Tensor, codes: Tensor) -> Tensor:
         """Return logits, float [n, C]."""
@@ -247,7 +250,8 @@ def build_network(encoding: Encoding, architecture: str = DEFAULT_ARCHITECTURE, 
     """Build a network; the same arguments give the same parameters, on any processor.
 
     Its ``forward(numbers, bins, codes)`` takes the arrays of :class:`~fl_app.tabular.encoding.Encoded` as
-    tensors and returns logits, float [n, C]; in training, those of an ensemble are float [n, members, C].
+    tensors and returns logits, float [n, C]; in training, those of an ensemble are float [n, members, C]. Where the
+    target is a number, C is 1, and it is the target in standard deviations from its mean.
     """
     if architecture not in ARCHITECTURES:
         raise UsageError(f"unknown architecture {architecture!r}; allowed are {', '.join(ARCHITECTURES)}")

@@ -94,8 +94,17 @@ class Column(Frozen):
             text += f", {len(self.values)} whole values" if self.values else ", whole" if self.integer else ""
         return text + (", optional" if self.optional else "")
 
+    @property
+    def numeric(self) -> bool:
+        """Whether it is learnt as a number where it is the target: it is continuous and has no few values."""
+        return self.kind == "continuous" and not self.values
+
+    def as_target(self) -> "Column":
+        """Return the column as a target is read: its values as categories, or, where it has none, its numbers."""
+        return self if self.numeric else self.as_categories()
+
     def as_categories(self) -> "Column":
-        """Return the column with its values as categories, as a target is read."""
+        """Return the column with its values as categories."""
         left_out = {"kind", "low", "high", "integer"}
         return Column(kind="categorical", **{k: v for k, v in self if k not in left_out})
 

@@ -88,7 +88,7 @@ def checked_ends(given: bytes, classes: int, cells: int = SCORE_CELLS) -> Ends:
     ends = np.frombuffer(given, "<f4") if len(given) % 4 == 0 else np.zeros(0, np.float32)
     if ends.size != classes * (cells + 1):
         raise DataError(f"the request's score cells are not {cells} for each of {classes} classes")
-    ends = ends.reshape(classes, -1)
+    ends = ends.reshape(classes, cells + 1)
     if not ((np.diff(ends) >= 0).all() and (ends[:, 0] == _LOWEST).all() and (ends[:, -1] == _HIGHEST).all()):
         raise DataError(f"the request's score cells are not ascending from {_LOWEST:g} to {_HIGHEST:g}")
     return ends

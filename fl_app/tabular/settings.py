@@ -26,7 +26,7 @@ class DataStructure(Frozen):
     Attributes
     ----------
     target : str
-        Name of the column to predict. It must be categorical at every pod.
+        Name of the column to predict: classes where it is categorical or holds few whole numbers, else a number.
     table : str, dict of str to str, or None
         The table of each pod, by the pod's name. A pod has one table, which bears the pod's name, so this may be left
         out; if it is a dict it is checked.
@@ -60,21 +60,18 @@ class DataStructure(Frozen):
         Raises
         ------
         DataError
-            The schema lacks the target or a selected column, the target is optional, holds numbers rather than
-            classes or has fewer than two published values, or no feature is left.
+            The schema lacks the target or a selected column, the target is optional, has no value or fewer than two
+            published classes, or no feature is left.
         """
         target = schema.column(self.target)
-        if target.kind != "categorical" and not target.values:
-            raise DataError(
-                f"the target {self.target!r} is continuous, and only classes can be learnt: the pods' owners "
-                'must set force_stypes={"categorical": [...]} for it'
-            )
         if target.optional:
             raise DataError(
                 f"the target {self.target!r} is declared optional, and every pod needs it: "
                 "the pods' owners must take it out of optional"
             )
-        if len(target.values) < 2:
+        if target.empty:
+            raise DataError(f"the target {self.target!r} has no value at any pod")
+        if not target.numeric and len(target.values) < 2:
             raise DataError(f"the target {self.target!r} has fewer than two published values")
         for name in self.selected_cols or ():
             schema.column(name)

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
@@ -125,6 +125,14 @@ class Statistics:
         """The statistics of no rows: what a vector's layout is read from."""
         size = sum(-(-cells // block) for cells in map(_cells, columns) for block in blocks_of(cells))
         return cls(np.zeros((len(columns), 3)), np.zeros(size, dtype=np.int64))
+
+    def parted(self, first: Sequence[Column], last: Sequence[Column]) -> tuple[Self, Self]:
+        """Return the statistics of the first columns and those of the others, which follow them."""
+        at = len(self.zeros(first).histogram)
+        return (
+            replace(self, moments=self.moments[: len(first)], histogram=self.histogram[:at]),
+            replace(self, moments=self.moments[len(self.moments) - len(last) :], histogram=self.histogram[at:]),
+        )
 
     def levels(self, columns: Sequence[Column]) -> Iterator[list[NDArray[np.int64]]]:
         """Yield each column's counts by level, as `blocks_of` says."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fl_app.errors import DataError, RunFailed, UsageError
 from fl_app.tabular.encoding import Encoded
 from fl_app.tabular.evaluation import Counts
+from fl_app.tabular.regression import Errors, NumericTarget, errors_of
 from fl_app.tabular.score_cells import Edges
 from fl_app.tabular.settings import Optimizer
 from fl_app.tabular.thin_classes import APART, count_by
@@ -32,13 +33,15 @@ def train(
     seed: int = 0,
     lr_factor: float = 1.0,
     proximal_mu: float = 0.0,
+    numeric: NumericTarget | None = None,
 ) -> float:
     """Train in place for exactly one of ``epochs`` and ``steps``, and return the mean loss over the rows seen.
 
     An epoch is cut into as few batches as hold at most ``batch_size`` rows each, alike in size, and into fewer if they
     had less than ``min_batch_rows``. The optimiser starts afresh: its state belongs to one pod's path, not to the
     average that the next round starts from. ``lr_factor`` scales its learning rate (a schedule over rounds), and
-    ``proximal_mu`` penalises the distance to the parameters the network came with (FedProx, Li et al. 2020). The same
+    ``proximal_mu`` penalises the distance to the parameters the network came with (FedProx, Li et al. 2020). A numeric
+    target, ``numeric``, is learnt in its standard deviations. The same
     arguments and thread count give the same parameters; torch's own generator is left alone.
 
     Raises
@@ -54,11 +57,12 @@ def train(
         raise UsageError("give exactly one of epochs and steps")
     if any(number is not None and number < 1 for number in (epochs, steps, batch_size, min_batch_rows)):
         raise UsageError("batch_size, min_batch_rows, epochs and steps must be at least 1")
-    if encoded.labels is None or not len(encoded):
+    learnt = numeric.standardised(encoded.values) if numeric and encoded.values is not None else encoded.labels
+    if learnt is None or not len(encoded):
         raise DataError("there is no labelled row to train on")
     anchors = [parameter.detach().clone() for parameter in network.parameters()] if proximal_mu else []
     descent = _optimizer(network, optimizer, lr_factor)
-    inputs, labels = _tensors(encoded), torch.from_numpy(encoded.labels)
+    inputs, labels = _tensors(encoded), torch.from_numpy(learnt)
     rng = np.random.default_rng(seed)
     loss_sum, rows_seen = 0.0, 0
     network.train()
@@ -67,7 +71,8 @@ def train(
         torch.manual_seed(seed)
         batches = max(1, min(-(-len(encoded) // batch_size), len(encoded) // min_batch_rows))
         for rows in _batches(rng, len(encoded), batches, epochs, steps):
-            loss = _loss(network(*_widened(part[rows] for part in inputs)), labels[rows].long())
+            outputs = network(*_widened(part[rows] for part in inputs))
+            loss = _error(outputs, labels[rows], numeric) if numeric else _loss(outputs, labels[rows].long())
             loss_sum += loss.item() * len(rows)
             rows_seen += len(rows)
             for parameter, anchor in zip(network.parameters() if anchors else (), anchors, strict=True):
@@ -85,10 +90,12 @@ def train(
 
 def predict_proba(network: nn.Module, encoded: Encoded) -> NDArray[np.float64]:
     """Predict class probabilities, float64 [n, C], each row summing to one."""
-    network.eval()
-    with torch.inference_mode():
-        parts = zip(*(torch.split(part, EVALUATION_ROWS) for part in _tensors(encoded)), strict=True)
-        return torch.cat([network(*_widened(part)).double().softmax(dim=1) for part in parts]).numpy()
+    return torch.cat([outputs.double().softmax(dim=1) for outputs in _outputs(network, encoded)]).numpy()
+
+
+def predict_numbers(network: nn.Module, encoded: Encoded, numeric: NumericTarget) -> NDArray[np.float64]:
+    """Predict a numeric target, float64 [n], in its own unit and within its bounds."""
+    return numeric.predicted(torch.cat(list(_outputs(network, encoded))).squeeze(1).numpy())
 
 
 def evaluate(
@@ -107,6 +114,34 @@ def evaluate(
         raise DataError("these rows were encoded without labels and cannot be evaluated")
     probabilities = predict_proba(network, encoded)
     return count_by(encoded.labels, probabilities, edges, ways or [APART] * probabilities.shape[1])
+
+
+def evaluate_numbers(network: nn.Module, encoded: Encoded, numeric: NumericTarget) -> Errors:
+    """Return the errors of a network's predictions of a numeric target, as sums.
+
+    Raises
+    ------
+    DataError
+        The rows were encoded without the target.
+    """
+    if encoded.values is None:
+        raise DataError("these rows were encoded without their target and cannot be evaluated")
+    return errors_of(encoded.values, predict_numbers(network, encoded, numeric), numeric)
+
+
+def _outputs(network: nn.Module, encoded: Encoded) -> Iterator[Tensor]:
+    network.eval()
+    with torch.inference_mode():
+        for part in zip(*(torch.split(part, EVALUATION_ROWS) for part in _tensors(encoded)), strict=True):
+            yield network(*_widened(part))
+
+
+def _error(outputs: Tensor, values: Tensor, numeric: NumericTarget) -> Tensor:
+    """Mean error of outputs, float [n, 1] or of an ensemble [n, members, 1], against standardised values."""
+    values = values.reshape(-1, *[1] * (outputs.ndim - 1)).expand_as(outputs)
+    if numeric.loss == "absolute":
+        return nn.functional.l1_loss(outputs, values)
+    return nn.functional.mse_loss(outputs, values)
 
 
 def _loss(logits: Tensor, labels: Tensor) -> Tensor:

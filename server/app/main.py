@@ -15,7 +15,7 @@ from fl_app.flower.names import STATISTICS
 from fl_app.replica.columns import schema_of
 from fl_app.replica.tabular import settled
 from fl_app.system.memory import free_large_blocks_at_once
-from fl_app.tabular.combining import SchemaMismatch, combine
+from fl_app.tabular.combining import SchemaMismatch, combine, learnt
 from fl_app.tabular.schema import CombinedSchema, Schema
 from server.app.checkpoint import Checkpoint
 from server.app.recorder import Recorder
@@ -99,7 +99,8 @@ def train(grid: Grid, run: RunDirectory, recorder: Recorder, checkpoint: Checkpo
     # --- SCHEMA: the pods' own, combined, must be what the modeller expects ------
     schema = schema_of(strategy.replica)
     if expected := run.request().expected:
-        check_agreement(CombinedSchema.from_json(json.dumps(expected)), schema, config.datastructure)
+        given = learnt(CombinedSchema.from_json(json.dumps(expected)), config.datastructure.target, config.loss)
+        check_agreement(given, schema, config.datastructure)
     recorder.public_rows(schema)
 
     # --- ENCODING: how rows become arrays, from secure sums of statistics --------
@@ -131,8 +132,10 @@ def _starting_point(run: RunDirectory, checkpoint: Checkpoint | None) -> Startin
 def _check_still_published(cohort: Cohort, schema: CombinedSchema, config: RunConfig) -> None:
     """Raise `SchemaChanged` if the pods of a resumed run now publish other tables than those it began with."""
     published = [Schema.from_json(cohort.schemas[pod]) for pod in config.pods]
+    target = config.datastructure.target
     try:
-        check_agreement(schema, combine(published, ignore_cols=config.datastructure.ignore_cols), config.datastructure)
+        now = learnt(combine(published, ignore_cols=config.datastructure.ignore_cols), target, config.loss)
+        check_agreement(schema, now, config.datastructure)
     except SchemaChanged as error:
         raise SchemaChanged(f"the tables are not those this run began with, so it cannot be resumed: {error}") from None
 

@@ -15,13 +15,14 @@ from fl_app.tabular.cells import Table
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.evaluation import Counts, count, score, scored_classes
 from fl_app.tabular.label_counts import left_out
+from fl_app.tabular.regression import Errors, NumericTarget
 from fl_app.tabular.schema import CombinedSchema
 from fl_app.tabular.score_cells import Edges, fixed_edges
 from fl_app.tabular.settings import DataStructure
 from fl_app.tabular.table_file import read_like
 from fl_app.validation import counted, first_of
 from server.app.results import Metrics
-from server.app.summaries import defined_metrics
+from server.app.summaries import defined_metrics, metrics_from_errors
 
 _SHOWN = 6
 """Most texts that are quoted, the most frequent ones first."""
@@ -57,7 +58,7 @@ class PublicRows:
     def __init__(
         self, path: Path, read_options: Mapping[str, Any], schema: CombinedSchema, datastructure: DataStructure
     ) -> None:
-        target = schema.column(datastructure.target).as_categories()
+        target = schema.column(datastructure.target).as_target()
         names = (*datastructure.features(schema), target.name)
         self.rows = read_like(path, names, schema.numbers, read_options)
         if target.name not in self.rows.names:
@@ -69,6 +70,8 @@ class PublicRows:
         if sum(self.left_out.values()) == len(self.rows):
             ranked = sorted(self.left_out.items(), key=lambda item: (-item[1], item[0]))
             held = [f"{text!r} ({counted(count, 'row')})" for text, count in ranked if text]
+            if target.numeric:
+                raise DataError(f"the public test file {path} has no number in its column {target.name!r}")
             raise DataError(
                 f"the public test file {path} has no label of the pods in column {target.name!r}: "
                 f"{f'it holds {first_of(held, _SHOWN)}' if held else 'all its cells are missing'}; the pods publish "
@@ -100,9 +103,12 @@ class TestFile:
         self._network = build_network(encoding, architecture)
         self._classes = scored_classes(len(encoding.labels))
         self._positive = positive
+        self._numeric = encoding.numeric
 
     def score(self, arrays: Mapping[str, npt.NDArray[Any]]) -> Metrics:
         """Return the metrics of the model with these parameters; AUC and loss are exact."""
+        if self._numeric:
+            return metrics_from_errors(self._errors(arrays, self._numeric), self._numeric)
         labels, scores = self._scores(arrays)
         return defined_metrics(score(labels, scores, self._positive), len(self._rows))
 
@@ -111,6 +117,19 @@ class TestFile:
         labels, scores = self._scores(arrays)
         edges = fixed_edges(self._classes)
         return count(labels, scores, edges), edges
+
+    def pairs(self, arrays: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.int64]:
+        """Return the rows of a numeric target by the groups of value and prediction, see `Errors`."""
+        if self._numeric is None:
+            raise DataError("the target has classes, and no groups of values")
+        return self._errors(arrays, self._numeric).pairs
+
+    def _errors(self, arrays: Mapping[str, npt.NDArray[Any]], numeric: NumericTarget) -> Errors:
+        from fl_app.tabular.network import load_state
+        from fl_app.tabular.training import evaluate_numbers
+
+        load_state(self._network, arrays)
+        return evaluate_numbers(self._network, self._rows, numeric)
 
     def _scores(self, arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         from fl_app.tabular.network import load_state

@@ -22,6 +22,7 @@ from fl_app.replica.tabular import (
     counts_in,
     encoding_of,
     ends_of,
+    errors_in,
     evaluates,
     labels_in,
     rows_of,
@@ -29,8 +30,8 @@ from fl_app.replica.tabular import (
 )
 from fl_app.secagg.codec import Aggregate
 from fl_app.tabular.encoding import Encoding, features_of
-from fl_app.tabular.evaluation import Counts
 from fl_app.tabular.intervals import intervals_of
+from fl_app.tabular.regression import NumericTarget
 from fl_app.tabular.schema import CombinedSchema
 from fl_app.tabular.score_cells import AUC_BOUND, Edges, auc_error, edges_of
 from server.app.best_model import Arrays, Stopping
@@ -58,9 +59,11 @@ from server.app.summaries import (
     finite,
     losses_of,
     metrics_from,
+    metrics_from_errors,
     no_figures,
     pods_of,
     position_of,
+    regression_of,
     training_of,
 )
 from strategies import CohortRefused, ReplicatedAggregation, Round, StepFailed
@@ -190,6 +193,8 @@ class Recorder:
         self._positive = position_of(self._config.positive, encoding)
         chosen = training_of(self._config, self._settled, rows_of(replica))
         self._note(schema_differences=differences_of(replica), classes=tuple(encoding.labels), training=chosen)
+        if regression := regression_of(encoding):
+            self._note(regression=regression)
         if self._public_rows:
             self._test_file = TestFile(self._public_rows.rows, encoding, self._settled.architecture, self._positive)
             self._public_rows = None
@@ -221,7 +226,12 @@ class Recorder:
     def round(self, done: Round) -> None:
         """Record a completed round; what was evaluated in it is the model of the round before."""
         self._note_privacy(TRAIN, 0, done.aggregate.pods)
-        if evaluates(done.aggregate):
+        if self._numeric and evaluates(done.aggregate):
+            self._note_counted("validation", done.step)
+            if self._results.rounds:
+                self._evaluated(metrics_from_errors(errors_in(done.aggregate), self._numeric))
+            self._last_error = 0.0  # no figure of a numeric target is an approximation
+        elif evaluates(done.aggregate):
             counts = counts_in(done.aggregate)
             self._note_counted("validation", done.step)
             if self._results.rounds:
@@ -287,12 +297,13 @@ class Recorder:
             for part in CONTRIBUTORS_OF:
                 self._note_counted(part, strategy.final)
         if kept is last:
-            self._evaluated(self._metrics(counts_in(sums), sums.pods))
+            self._evaluated(self._metrics(sums))
             self._note_standing()
         else:  # the last round's model has not been evaluated
-            unknown = set(Metrics.model_fields) - {"num_examples", "deviations", "intervals"}
+            told = set(self._results.rounds[0].document()) if len(self._results.rounds) > 1 else set[str]()
+            unknown = told & (set(Metrics.model_fields) - {"num_examples", "deviations", "intervals"})
             self._replace_last(last.changed(**dict.fromkeys(unknown)))
-        self._note_final(counts_in(sums, TEST_PREFIX), sums.pods, kept)
+        self._note_final(sums, kept)
         self._write_model(self._encoding, kept.round)
         self._results = self._results.changed(status="completed").without("step")
         self._save()
@@ -320,15 +331,32 @@ class Recorder:
             counted = counted_rows(self._strategy.asked, part, step)
             self._note(counted={**self._results.counted, part: counted})
 
-    def _metrics(self, counts: Counts, pods: int) -> Metrics:
-        """Return the metrics of an evaluation's counts, summed over so many pods."""
+    @property
+    def _numeric(self) -> NumericTarget | None:
+        return self._encoding.numeric if self._encoding else None
+
+    def _metrics(self, sums: Aggregate, prefix: str = "") -> Metrics:
+        """Return the metrics of an evaluation's sums; those of the test rows have the prefix `TEST_PREFIX`."""
+        if self._numeric:
+            return metrics_from_errors(errors_in(sums, prefix), self._numeric)
+        counts = counts_in(sums, prefix)
         if plan := self._config.plan:
             honest = honest_in(self._config, self._strategy)
-            return noised_metrics(counts, plan, honest, pods, self._run.name, self._positive)
+            return noised_metrics(counts, plan, honest, sums.pods, self._run.name, self._positive)
         return metrics_from(counts, self._positive)
 
-    def _note_final(self, counts: Counts, pods: int, kept: RoundResult) -> None:
-        edges, final = self._asked_edges(), self._metrics(counts, pods)
+    def _note_final(self, sums: Aggregate, kept: RoundResult) -> None:
+        final = self._metrics(sums, TEST_PREFIX)
+        if self._numeric and self._results.regression:
+            pairs = errors_in(sums, TEST_PREFIX).pairs.tolist()
+            test_pairs = self._test_file.pairs(self._arrays).tolist() if self._test_file else ()
+            regression = self._results.regression.changed(pairs=pairs, test_pairs=test_pairs)
+            why = no_figures(final, self._results.counted.get("test", CountedRows()).why)
+            self._note(kept=kept.round, final=final, regression=regression, no_figures=why)
+            if self._test_file:
+                self._note(test=kept.test)
+            return
+        edges, counts = self._asked_edges(), counts_in(sums, TEST_PREFIX)
         if not self._config.privacy:
             final = final.changed(intervals=intervals_of(counts, final.auc, self._positive))
         counts = shown(counts)

@@ -36,7 +36,14 @@ class Metrics(Document):
     brier: Number = None
     """Mean squared error of the predicted probabilities."""
     loss: Number = None
-    """Mean cross entropy, in nats a row."""
+    """Mean cross entropy, in nats a row; of a numeric target the mean of what training makes small, see
+    `RegressionResult.loss`, in standard deviations."""
+    mae: Number = None
+    """Of a numeric target, as `rmse` and `r2`: mean absolute error, in the target's unit."""
+    rmse: Number = None
+    """Root of the mean squared error, in the target's unit."""
+    r2: Number = None
+    """Share of the variance of these rows' values that the model explains; null where they are all the same."""
     num_examples: int | None = None
     """Rows counted."""
     deviations: Mapping[str, float] = Field(default_factory=dict)
@@ -99,7 +106,30 @@ class RoundResult(Metrics, Training):
     @property
     def evaluated(self) -> bool:
         """Whether the metrics have come in."""
-        return "auc" in self.model_fields_set
+        return bool({"auc", "r2"} & self.model_fields_set)
+
+
+class RegressionResult(Document):
+    """A numeric target: how it is learnt, and how the model's predictions lie beside it."""
+
+    target: str = ""
+    """The target's name."""
+    unit: str = ""
+    """The unit of its numbers, as far as owners name it."""
+    low: float = 0.0
+    high: float = 0.0
+    """Its public bounds, to which values and predictions are clipped."""
+    mean: float = 0.0
+    std: float = 1.0
+    """Of the training rows of all pods, up to the noise in the statistics."""
+    loss: str = "squared"
+    """What training makes small: "squared" error or "absolute"."""
+    groups: tuple[float, ...] = ()
+    """Ascending edges of groups of values."""
+    pairs: tuple[tuple[int, ...], ...] = ()
+    """The pods' test rows by the group of the value, down, and of the prediction, across."""
+    test_pairs: tuple[tuple[int, ...], ...] = ()
+    """The same of the public test file's rows."""
 
 
 class CountedRows(Document):
@@ -132,7 +162,7 @@ class LabelRows(Document):
     target: str = ""
     """The target's name."""
     classes: tuple[int, ...] = ()
-    """Rows of each class, in the order of `Results.classes`."""
+    """Rows of each class, in the order of `Results.classes`; of a numeric target, rows with a number."""
     missing: int = 0
     """Rows without a label; they train and test nothing."""
     unpublished: int = 0
@@ -302,7 +332,9 @@ class Results(Document):
     schema_differences: tuple[str, ...] = ()
     """In what the pods' schemas differ, a sentence each."""
     classes: tuple[str, ...] = ()
-    """The target's values, in the order of the confusion matrix."""
+    """The target's values, in the order of the confusion matrix; none where it is a number."""
+    regression: RegressionResult | None = None
+    """Of a numeric target; null where classes are learnt."""
     label_counts: LabelRows | None = None
     test_left_out: Mapping[str, int] = Field(default_factory=dict)
     """Rows of the public test file that are not scored, by their label's text, "" where it is missing."""

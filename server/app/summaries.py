@@ -9,7 +9,16 @@ from fl_app.errors import DataError
 from fl_app.secagg.crypto import fingerprint
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.evaluation import Counts, metrics_of
-from server.app.results import AggregationResult, Loss, Metrics, PodResult, StepCost, TrainingResult
+from fl_app.tabular.regression import Errors, NumericTarget, metrics_of_errors
+from server.app.results import (
+    AggregationResult,
+    Loss,
+    Metrics,
+    PodResult,
+    RegressionResult,
+    StepCost,
+    TrainingResult,
+)
 from strategies import SecureAggregation
 from strategies.cohort import Cohort
 from strategies.steps import Loss as PodLoss
@@ -19,6 +28,11 @@ def metrics_from(counts: Counts, positive: int | None = None) -> Metrics:
     """Return the metrics of summed counts; ``positive`` as for `metrics_of`."""
     rows = counts.confusion.sum() + counts.together.sum()
     return defined_metrics(metrics_of(counts, positive), max(int(rows), 0))
+
+
+def metrics_from_errors(errors: Errors, numeric: NumericTarget) -> Metrics:
+    """Return the metrics of summed errors of a numeric target."""
+    return defined_metrics(metrics_of_errors(errors, numeric), errors.rows)
 
 
 def position_of(positive: str | None, encoding: Encoding) -> int | None:
@@ -36,6 +50,15 @@ def position_of(positive: str | None, encoding: Encoding) -> int | None:
         listed = ", ".join(map(repr, classes[:20])) + (" ..." if len(classes) > 20 else "")
         raise DataError(f"the target {encoding.target.name!r} has no class {positive!r}: its classes are {listed}")
     return classes.index(positive)
+
+
+def regression_of(encoding: Encoding) -> RegressionResult | None:
+    """Return what is known of a numeric target before training; None where classes are learnt."""
+    if encoding.numeric is None:
+        return None
+    low, high = encoding.target.bounds
+    told = encoding.numeric.model_dump()
+    return RegressionResult(target=encoding.target.name, unit=encoding.target.unit, low=low, high=high, **told)
 
 
 def no_figures(metrics: Metrics, why: Sequence[str] = ()) -> str:

@@ -20,6 +20,7 @@ from fl_app.secagg.field import FIELD_31, FIELD_61
 from fl_app.tabular.column_spec import ColumnSpec
 from fl_app.tabular.early_stopping import stopping_from_text
 from fl_app.tabular.regime import LARGE
+from fl_app.tabular.regression import LOSSES, Loss
 from fl_app.tabular.settings import ARCHITECTURES, DataStructure, Optimizer
 from fl_app.validation import counted, names_in
 from server.app.results import Results
@@ -43,6 +44,7 @@ _UNFIT_FOR_PRIVACY = {
     "strategy": "what is summed are gradients, and nothing is averaged",
     "strategy_params": "what is summed are gradients, and nothing is averaged",
     "weighting": "what is summed are gradients, and each row counts the same",
+    "loss": "only classes are learnt with privacy",
     "early_stopping": "no round is evaluated, so nothing stops it before its last",
     "compact": "in the small field noise would be rounded off",
     "plain": "it takes secure sums to hide a pod in its share of the noise",
@@ -72,6 +74,7 @@ class TrainingOptions:
     lr_decay: float | None
     architecture: str
     positive: str | None
+    loss: Loss | None
     min_bin_rows: int
     weight_decay: float | None
     strategy: StrategyName
@@ -150,6 +153,12 @@ def training_options(command: _Command) -> _Command:
                 "--positive",
                 metavar="CLASS",
                 help="The class of f1, recall and precision.  [default: the second of two, the mean of more]",
+            ),
+            click.option(
+                "--loss",
+                type=click.Choice(LOSSES),
+                help="What training makes small where the target is a number; given, few whole numbers are learnt as"
+                " numbers too.  [default: squared]",
             ),
             click.option(
                 "--strategy",
@@ -246,6 +255,7 @@ def run_config(
         columns=columns,
         architecture=None if options.architecture == "auto" else options.architecture,
         positive=options.positive,
+        loss=options.loss,
         min_bin_rows=options.min_bin_rows,
         rounds=options.rounds,
         local_epochs=options.local_epochs,

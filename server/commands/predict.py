@@ -29,6 +29,8 @@ def predict(
 ) -> None:
     """Score the rows of TABLE, a CSV or Parquet file, and write their class probabilities as CSV, row by row.
 
+    Where the model's target is a number, one column of predictions is written, in the target's unit.
+
     The file is read as the pods read theirs: its separator is seen in its header; numbers and missing values are
     written as in the pods' files, unless --read-options say otherwise. Values that the model never saw are counted on
     standard error, and a column without any that it knows is warned of.
@@ -43,6 +45,7 @@ def predict(
     from fl_app.tabular.read_options import is_parquet, options_in
     from fl_app.tabular.table_file import read_rows
     from server.app.run_directory import find_model
+    from server.exports.about import predicted_column
     from server.exports.formats import open_scorer
     from server.exports.unseen import unseen
 
@@ -51,8 +54,13 @@ def predict(
     rows = read_rows(table, scorer.encoding, options)
     if identifier is not None and identifier not in rows.names:
         raise UsageError(f"--id: {table} has no column {identifier!r}; it has {', '.join(rows.names)}")
+    if classes and not scorer.classes:
+        raise UsageError(f"--classes: the model's target {scorer.encoding.target.name!r} is a number")
     try:
-        scores = pd.DataFrame(scorer.predict_proba(rows), columns=list(scorer.classes))
+        if scorer.classes:
+            scores = pd.DataFrame(scorer.predict_proba(rows), columns=list(scorer.classes))
+        else:
+            scores = pd.DataFrame({predicted_column(scorer.encoding): scorer.predict(rows)})
     except DataError as error:
         detail = f"{error.detail} (in --read-options)" if error.detail else ""
         raise DataError(f"{table}: {error}", detail=detail) from error

@@ -152,6 +152,7 @@ def _summary(run: "RunDirectory") -> dict[str, Any]:
         "accuracy": results.final and results.final.accuracy,
         "auc": results.final and results.final.auc,
         "describes": bool(settings.get("describes")),
+        "r2": results.final and results.final.r2,
         "epsilon": results.privacy and results.privacy.epsilon,
         "error": results.error,
     }
@@ -165,10 +166,13 @@ def _list(summaries: list[dict[str, Any]], runs: str) -> None:
         out.say(f"no runs in {runs}; `fl-app demo` makes one")
         return
     table = Table()
-    for head in ("run", "status", "pods", "rounds", "accuracy", "auc", "privacy"):
+    metrics = [
+        name for name in ("accuracy", "auc", "r2") if name != "r2" or any(run["r2"] is not None for run in summaries)
+    ]
+    for head in ("run", "status", "pods", "rounds", *metrics, "privacy"):
         table.add_column(head)
     for run in summaries:
-        figures = ["-" if run[name] is None else f"{run[name]:.4f}" for name in ("accuracy", "auc")]
+        figures = ["-" if run[name] is None else f"{run[name]:.4f}" for name in metrics]
         privacy = "-" if run["epsilon"] is None else f"epsilon {run['epsilon']:g}"
         most = "?" if run["of"] is None else run["of"]
         rounds = "description" if run["describes"] else f"{run['rounds']}/{most}"

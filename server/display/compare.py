@@ -6,9 +6,9 @@ from typing import Any
 from server.app.results import Results
 from server.app.run_directory import RunDirectory
 from server.display.privacy_told import HEADLINE, privacy_line
-from server.display.words import METRICS
+from server.display.words import METRICS, NUMERIC_METRICS
 
-DRAWN = ("auc", "loss")
+DRAWN, DRAWN_OF_NUMBERS = ("auc", "loss"), ("r2", "loss")
 
 
 def compare(runs: Sequence[RunDirectory]) -> dict[str, dict[str, list[Any]]]:
@@ -37,7 +37,7 @@ def _figures(results: Sequence[Results]) -> dict[str, list[Any]]:
         ("public test file", [one.test for one in results]),
     )
     for label, metrics in parts:
-        for name in METRICS:
+        for name in dict.fromkeys((*METRICS, *NUMERIC_METRICS)):
             values = [getattr(one, name, None) for one in metrics]
             if any(value is not None for value in values):
                 figures[f"{name}, {label}"] = values
@@ -48,7 +48,7 @@ def _figures(results: Sequence[Results]) -> dict[str, list[Any]]:
 
 
 def draw(runs: Sequence[RunDirectory]) -> bytes:
-    """Draw AUC and loss by round, a line for each run; PNG.
+    """Draw AUC and loss by round, a line for each run, or R2 and loss if all learn numbers; PNG.
 
     They are those on the validation rows of each run's pods. If one of the runs is private, of which pods evaluate the
     last round alone, they are those on the public test file, so far as all have them.
@@ -61,9 +61,10 @@ def draw(runs: Sequence[RunDirectory]) -> bytes:
 
     found = [run.results() for run in runs]
     public = any(one.private for one in found) and all(any(entry.test for entry in one.rounds) for one in found)
+    drawn = DRAWN_OF_NUMBERS if all(one.regression for one in found) else DRAWN
     with rc_context(LOOK):
         figure = Figure(figsize=(2 * SIZE[0], SIZE[1]), layout="constrained")
-        for axes, metric in zip(figure.subplots(1, len(DRAWN)), DRAWN, strict=True):
+        for axes, metric in zip(figure.subplots(1, len(drawn)), drawn, strict=True):
             for position, (run, results) in enumerate(zip(runs, found, strict=True)):
                 points = [
                     (entry.round, getattr(entry.test if public else entry, metric, None))

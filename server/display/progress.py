@@ -13,7 +13,7 @@ from server.display.rows_told import differences_told, rows_told
 from server.display.run_status import Clock
 from server.display.scored_rows import figures_told
 from server.display.training_told import training_told
-from server.display.words import INTERVAL, METRICS, metrics_by_rows, number, ranges, traffic
+from server.display.words import INTERVAL, metrics_by_rows, metrics_named, number, ranges, traffic
 
 _BARE_LINES = 10
 """Lines at most, about, for the rounds of a private run without a public test file."""
@@ -47,7 +47,7 @@ class Progress:
     def __call__(self, results: Results) -> None:
         """Show what is new in ``results``; of a run that was resumed, from the round it was resumed after."""
         self._of = (results.step.of if results.step else 0) or self._of
-        if results.classes and results.label_counts and not self._told:
+        if (results.classes or results.regression) and results.label_counts and not self._told:
             self._told = True
             for text in _before_training(results, verbose=self._verbose):
                 self._display.line(text)
@@ -102,7 +102,7 @@ def _line(results: Results, entry: RoundResult, total: int) -> str:
     parts = [f"round {entry.round:>3}/{total}"]
     public = entry.test if entry.test and not entry.num_examples else None
     if public or entry.evaluated:
-        parts += [f"{name} {number(getattr(public or entry, name))}" for name in ("accuracy", "auc", "loss")]
+        parts += [f"{name} {number(getattr(public or entry, name))}" for name in _shown(results)]
         if public:
             parts[-1] += " (public test file)"
         elif entry.test and not results.private:
@@ -112,6 +112,10 @@ def _line(results: Results, entry: RoundResult, total: int) -> str:
     if not results.private:
         parts.append(f"train loss {number(entry.train_loss)}")
     return "  ".join([*parts, f"{entry.seconds:.1f} s"])
+
+
+def _shown(results: Results) -> tuple[str, ...]:
+    return ("r2", "mae", "loss") if results.regression else ("accuracy", "auc", "loss")
 
 
 ROUNDS_SHOWN = 10
@@ -125,7 +129,8 @@ def results_table(results: Results) -> Table:
     """
     table = Table(title=f"run {results.run_id}", title_justify="left")
     table.add_column("rows")
-    for name in METRICS:
+    names = metrics_named(results)
+    for name in names:
         table.add_column(name.replace("_", " "), justify="right")
     table.add_column("examples", justify="right")
     apart = -(-len(results.rounds) // ROUNDS_SHOWN)
@@ -140,7 +145,7 @@ def results_table(results: Results) -> Table:
         noised = bool(metrics.deviations)
         table.add_row(
             f"{label}, kept" if kept else label,
-            *(number(getattr(metrics, name)) for name in METRICS),
+            *(number(getattr(metrics, name)) for name in names),
             "" if metrics.num_examples is None else str(metrics.num_examples),
             end_section=last and not noised,
         )

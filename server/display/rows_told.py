@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from fl_app.validation import first_of
-from server.app.results import Results
+from server.app.results import RegressionResult, Results
 
 _SHOWN = 12
 
@@ -11,13 +11,16 @@ _SHOWN = 12
 def rows_told(results: Results) -> Iterator[str]:
     """Yield a sentence each: the classes and their rows, rows left out, differences on the target."""
     target = results.label_counts.target if results.label_counts else "label"
-    if counts := results.label_counts:
+    if regression := results.regression:
+        yield _numbers(regression, results)
+    elif counts := results.label_counts:
         shown = [f"{name} {rows:,}" for name, rows in zip(results.classes, counts.classes, strict=False)]
         told = first_of(shown, _SHOWN, "classes")
         which, noise = "rows", "the noise that hides single rows"
         if results.privacy and (deviation := results.privacy.counts_noise):
             which, noise = "training rows", f"{noise} (standard deviation {deviation:.0f})"
         yield f"{which} of all pods by {target}, give or take {noise}: {told}"
+    if counts := results.label_counts:
         reasons = []
         if counts.missing:
             reasons.append(f"{counts.missing:,} without a label")
@@ -32,6 +35,17 @@ def rows_told(results: Results) -> Iterator[str]:
             for text, rows in sorted(results.test_left_out.items(), key=lambda item: -item[1])
         ]
         yield f"left out of the public test file: {first_of(parts, _SHOWN)}"
+
+
+def _numbers(regression: RegressionResult, results: Results) -> str:
+    """Return how the numbers of a target are spread."""
+    rows = sum(results.label_counts.classes) if results.label_counts else 0
+    unit = f" {regression.unit}" if regression.unit else ""
+    return (
+        f"rows of all pods with a number in {regression.target}, give or take the noise that hides single rows: "
+        f"{rows:,}; mean {regression.mean:.4g}{unit}, standard deviation {regression.std:.4g}{unit}, within "
+        f"{regression.low:g} to {regression.high:g}"
+    )
 
 
 def differences_told(results: Results) -> list[str]:

@@ -27,6 +27,8 @@ class ScoredRows:
         None while nothing was scored.
     confusion, histograms, edges : nested sequences
         As in `Results`; ``edges`` is empty where they are not known.
+    pairs : nested sequences
+        Of a numeric target: as in `RegressionResult`.
     """
 
     label: str
@@ -34,10 +36,15 @@ class ScoredRows:
     confusion: Sequence[Sequence[int]] = ()
     histograms: Sequence[Sequence[Sequence[int]]] = ()
     edges: Sequence[Sequence[float]] = ()
+    pairs: Sequence[Sequence[int]] = ()
 
 
 def scored_rows(results: Results) -> ScoredRows:
     """Return the pods' test rows, or, where they add none, those of the public test file."""
+    if numbers := results.regression:
+        if results.test and results.no_figures:
+            return ScoredRows("rows of the public test file", results.test, pairs=numbers.test_pairs)
+        return ScoredRows(test_rows(results), results.final, pairs=numbers.pairs)
     if results.test and results.no_figures and results.test_confusion:
         return ScoredRows(
             "rows of the public test file", results.test, results.test_confusion, results.test_histograms,
@@ -61,6 +68,10 @@ def figures_told(results: Results) -> Iterator[str]:
         yield f"f1, recall and precision are of class {results.positive!r} (--positive names another)"
     elif len(results.classes) > 2:
         yield "f1, recall and precision are means over the classes (--positive names one)"
+    if regression := results.regression:
+        unit = f"in {regression.unit}" if regression.unit else f"in the unit of {regression.target}"
+        bounds = f"{regression.low:g} to {regression.high:g}"
+        yield f"mae and rmse are {unit}; values and predictions beyond {bounds} count as the nearer of the two"
     if results.no_figures:
         help_ = "" if results.test else "; a test file of your own (--test-file) gives figures without any pod's rows"
         yield f"no figures over the pods' rows: {results.no_figures}{help_}"

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from fl_app.errors import UsageError
 from server.app.results import Metrics, Results, RoundResult
-from server.display.words import METRICS
+from server.display.words import METRICS, NUMERIC_METRICS
 
 EXPERIMENT = "fl-app"
 RUN_TAG = "fl_app.run"
@@ -146,7 +146,7 @@ def _of_round(entry: RoundResult) -> Iterator[tuple[str, float]]:
 
 
 def _named(part: str, metrics: Metrics | None) -> Iterator[tuple[str, float]]:
-    for name in METRICS:
+    for name in dict.fromkeys((*METRICS, *NUMERIC_METRICS)):
         value: float | None = getattr(metrics, name, None)
         if value is not None:
             yield f"{part}/{name}", value

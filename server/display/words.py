@@ -10,6 +10,8 @@ from fl_app.validation import first_of
 from server.app.results import Metrics, Results, RoundResult
 
 METRICS = ("accuracy", "balanced_accuracy", "auc", "f1", "recall", "precision", "brier", "loss")
+NUMERIC_METRICS = ("r2", "mae", "rmse", "loss")
+"""Those of a numeric target."""
 PUBLIC = "public test file"
 INTERVAL = f"{LEVEL} interval"
 """Label of the confidence intervals in a table of figures."""
@@ -27,11 +29,19 @@ TRIPS = {
 }
 """Part of a step -> the part under way."""
 _SHOWN_PODS = 4
+_LARGE = 1000
 
 
 def number(value: float | None) -> str:
-    """Return a metric with four decimals, "-" where it is not defined."""
-    return "-" if value is None else f"{value:.4f}"
+    """Return a metric with four decimals, "-" where it is not defined; of errors in the thousands with one."""
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if abs(value) < _LARGE else f"{value:,.1f}"
+
+
+def metrics_named(results: Results) -> tuple[str, ...]:
+    """Return the names of a run's metrics: those of classes, or of a numeric target."""
+    return NUMERIC_METRICS if results.regression else METRICS
 
 
 def ranges(metrics: Metrics) -> list[str]:

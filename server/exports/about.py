@@ -20,12 +20,18 @@ def about(model: TrainedModel) -> dict[str, Any]:
     """Return what JSON can hold of a model but for its parameters."""
     return {
         "format": FORMAT,
-        "classes": list(model.classes),
+        "classes": list(model.classes) or [predicted_column(model.encoding)],
         "architecture": model.architecture,
         "encoding": json.loads(model.encoding.to_json()),
         "reading": reading(model.encoding),
         "origin": dict(model.extra),
     }
+
+
+def predicted_column(encoding: Encoding) -> str:
+    """Return the head of a column of predictions of a numeric target: its name, and its unit where owners name it."""
+    target = encoding.target
+    return f"{target.name} [{target.unit}]" if target.unit else target.name
 
 
 def reading(encoding: Encoding) -> dict[str, Any]:

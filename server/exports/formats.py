@@ -25,7 +25,7 @@ class Scorer(Protocol):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes, in the order of the columns of :meth:`predict_proba`."""
+        """The classes, in the order of the columns of :meth:`predict_proba`; none where the target is a number."""
 
     @property
     def encoding(self) -> Encoding:
@@ -33,6 +33,9 @@ class Scorer(Protocol):
 
     def predict_proba(self, rows: "Table | pd.DataFrame") -> NDArray[np.float64]:
         """Predict class probabilities for a table's rows, float64 [n, C]."""
+
+    def predict(self, rows: "Table | pd.DataFrame") -> NDArray[np.float64]:
+        """Predict a numeric target for a table's rows, float64 [n], in its unit."""
 
 
 def export(model: TrainedModel, path: Path) -> None:

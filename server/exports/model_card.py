@@ -19,10 +19,11 @@ from server.display.rows_told import rows_told
 from server.display.scored_rows import figures_told, scored_rows
 from server.display.templates import render
 from server.display.training_told import optimizer_told
-from server.display.words import test_rows
+from server.display.words import NUMERIC_METRICS, test_rows
 from server.exports.about import TEXT_RULE
 from server.exports.formats import format_of
 
+NUMERIC_FIGURES = (*NUMERIC_METRICS, "num_examples")
 FIGURES = ("accuracy", "balanced_accuracy", "auc", "f1", "recall", "precision", "brier", "loss", "num_examples")
 SHOWN_VALUES = 12
 """A category with more values than this is shown with its first ones and the number of the others."""
@@ -31,7 +32,8 @@ _READERS: Mapping[str, str] = {
     "safetensors": "`fl-app predict`, or `TrainedModel.load` in Python; opening it runs no code.",
     "pt": "`fl-app predict`, or `TrainedModel.load` in Python; `torch.load(weights_only=True)` opens it.",
     "onnx": "any ONNX runtime, without fl-app: one [N, 1] input for each column below, text as strings "
-    '("" where missing), numbers as float64 (NaN where missing); the output `probabilities` is float32 [N, C]. '
+    '("" where missing), numbers as float64 (NaN where missing); the output `probabilities` is float32 [N, C], '
+    "or `prediction` is float32 [N, 1] where the target is a number. "
     "Classes, schema and how cells are read stand in its metadata.",
     "pt2": "`torch.export.load`: `codes` int64 [N, c] and `numbers` float32 [N, p] in the columns' order, "
     "vocabulary and schema in the extra file `about.json`. PyTorch unpickles parts of such a file: open only those you "
@@ -86,7 +88,8 @@ def card(model: TrainedModel, path: Path, results: Mapping[str, Any] | None = No
     return render(
         "exports/model_card.md.j2",
         file=path.name,
-        target=model.encoding.target.name,
+        target=model.encoding.target,
+        numeric=model.encoding.numeric,
         classes=model.classes,
         shown=SHOWN_VALUES,
         architecture=model.architecture,
@@ -109,7 +112,7 @@ def card(model: TrainedModel, path: Path, results: Mapping[str, Any] | None = No
         figures_told=list(figures_told(found)),
         rows_told=list(rows_told(found)),
         schema_differences=known.get("schema_differences"),
-        figure_names=FIGURES,
+        figure_names=NUMERIC_FIGURES if model.encoding.numeric else FIGURES,
         figures=_figures(test_rows(found), known.get("final") or model.extra.get("final"), known.get("test")),
         confusion=scored.confusion,
         scored=scored.label,
@@ -159,7 +162,7 @@ def _figures(label: str, final: Mapping[str, Any] | None, test: Mapping[str, Any
             "label": label,
             **{
                 name: _number(figures.get(name), _deviation(figures, name)) + _interval(figures, name)
-                for name in FIGURES
+                for name in dict.fromkeys((*FIGURES, *NUMERIC_FIGURES))
             },
         }
         for label, figures in scored

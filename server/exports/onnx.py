@@ -2,8 +2,9 @@
 
 torch exports the graph from codes and numbers on; an ``ai.onnx.ml`` LabelEncoder before it turns each categorical
 column's text into codes (https://onnx.ai/onnx/operators/onnx_aionnxml_LabelEncoder.html). Text inputs are strings,
-"" where missing; numbers are float64, NaN where missing; the output ``probabilities`` is float32 [N, C]. The graph
-knows other spellings as far as `server.exports.vocabulary` lists them; how cells are read stands in its metadata.
+"" where missing; numbers are float64, NaN where missing; the output ``probabilities`` is float32 [N, C], or, where the
+target is a number, ``prediction``, float32 [N, 1] in its unit. The graph knows other spellings as far as
+`server.exports.vocabulary` lists them; how cells are read stands in its metadata.
 """
 
 import json
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from fl_app.errors import UsageError
 from fl_app.tabular.cells import Table
 from fl_app.tabular.encoding import Encoding, codes_of
-from fl_app.tabular.model_file import TrainedModel, not_a_model
+from fl_app.tabular.model_file import TrainedModel, check_kind, not_a_model
 from fl_app.tabular.statistics import present_numbers
 from server.exports.about import about, encoding_of
 from server.exports.vocabulary import vocabulary
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OPSET, ML_OPSET = 18, 3
-OUTPUT = "probabilities"
+OUTPUT, NUMERIC_OUTPUT = "probabilities", "prediction"
 ROWS = 4096
 _INSIDE = "network/"
 _NEEDED = "ONNX needs packages that are not installed: pip install 'fl-app[onnx]'"
@@ -87,7 +88,7 @@ class OnnxModel:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes, in the order of the columns of :meth:`predict_proba`."""
+        """The classes, in the order of the columns of :meth:`predict_proba`; none where the target is a number."""
         return self._encoding.labels
 
     @property
@@ -96,7 +97,16 @@ class OnnxModel:
         return self._encoding
 
     def predict_proba(self, rows: "Table | pd.DataFrame") -> NDArray[np.float64]:
-        """Predict class probabilities for a table's rows, float64 [n, C]."""
+        """Predict class probabilities for a table's rows, float64 [n, C]; raises `UsageError` if it has no classes."""
+        check_kind(self._encoding, numeric=False)
+        return self._outputs(rows)
+
+    def predict(self, rows: "Table | pd.DataFrame") -> NDArray[np.float64]:
+        """Predict a numeric target for a table's rows, float64 [n]; raises `UsageError` if the target has classes."""
+        check_kind(self._encoding, numeric=True)
+        return self._outputs(rows)[:, 0]
+
+    def _outputs(self, rows: "Table | pd.DataFrame") -> NDArray[np.float64]:
         table = Table.of(rows)
         columns: dict[str, NDArray[Any]] = {}
         for column in self._encoding.categorical:
@@ -130,7 +140,7 @@ def _network(model: TrainedModel) -> Any:
     example = [torch.zeros(3, 1, dtype=torch.int64) for _ in encoding.categorical]
     example += [torch.zeros(3, 1, dtype=torch.float64) for _ in encoding.continuous]
     rows = torch.export.Dim("rows", min=0)
-    output = OUTPUT
+    output = NUMERIC_OUTPUT if encoding.numeric else OUTPUT
     while output in (column.name for column in encoding.features):
         output += "_"
     with _quiet():

@@ -1,8 +1,9 @@
 """PyTorch's own export: a graph that `torch.export.load` reads, with vocabulary and schema in its extra files.
 
 It takes ``codes`` (int64 [n, c]) and ``numbers`` (float32 [n, p], NaN where missing) and gives probabilities,
-float32 [n, C]. A number beyond 2^24 is rounded as float32 rounds it. ``about.json`` has for each categorical column the
-codes of its texts, for each number the spellings of missing, and in ``marks`` what to replace in its text.
+float32 [n, C], or, where the target is a number, predictions, float32 [n, 1] in its unit. A number beyond 2^24 is
+rounded as float32 rounds it. ``about.json`` has for each categorical column the codes of its texts, for each number the
+spellings of missing, and in ``marks`` what to replace in its text.
 """
 
 import io
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from fl_app.tabular.cells import Table
 from fl_app.tabular.encoding import Encoding, codes_of
-from fl_app.tabular.model_file import TrainedModel, not_a_model
+from fl_app.tabular.model_file import TrainedModel, check_kind, not_a_model
 from fl_app.tabular.statistics import present_numbers
 from server.exports.about import about, encoding_of, reading
 from server.exports.scorer import RawScorer
@@ -77,7 +78,7 @@ class Pt2Model:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes, in the order of the columns of :meth:`predict_proba`."""
+        """The classes, in the order of the columns of :meth:`predict_proba`; none where the target is a number."""
         return self._encoding.labels
 
     @property
@@ -86,7 +87,16 @@ class Pt2Model:
         return self._encoding
 
     def predict_proba(self, rows: "Table | pd.DataFrame") -> NDArray[np.float64]:
-        """Predict class probabilities for a table's rows, float64 [n, C]."""
+        """Predict class probabilities for a table's rows, float64 [n, C]; raises `UsageError` if it has no classes."""
+        check_kind(self._encoding, numeric=False)
+        return self._outputs(rows)
+
+    def predict(self, rows: "Table | pd.DataFrame") -> NDArray[np.float64]:
+        """Predict a numeric target for a table's rows, float64 [n]; raises `UsageError` if the target has classes."""
+        check_kind(self._encoding, numeric=True)
+        return self._outputs(rows)[:, 0]
+
+    def _outputs(self, rows: "Table | pd.DataFrame") -> NDArray[np.float64]:
         codes, numbers = _inputs(self._encoding, Table.of(rows))
         with torch.inference_mode():
             parts = zip(torch.split(codes, ROWS), torch.split(numbers, ROWS), strict=True)

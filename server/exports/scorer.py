@@ -10,10 +10,13 @@ from fl_app.tabular.cells import absent_numbers
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.model_file import TrainedModel
 from fl_app.tabular.network import build_network, load_state
+from fl_app.tabular.regression import NumericTarget
 
 
 class RawScorer(nn.Module):
     """Normalisation, bins' codes, network and softmax in one, so that an export of it needs nothing else.
+
+    Where the target is a number, its scale and bounds take the place of the softmax.
 
     Parameters
     ----------
@@ -36,6 +39,7 @@ class RawScorer(nn.Module):
     def __init__(self, model: TrainedModel, dtype: torch.dtype) -> None:
         super().__init__()
         encoding, normalisation = model.encoding, model.encoding.normalisation
+        self.numeric = encoding.numeric
         self.network = build_network(encoding, model.architecture)
         load_state(self.network, model.state)
         bounds = np.array([column.bounds for column in encoding.continuous]).reshape(-1, 2)
@@ -55,7 +59,7 @@ class RawScorer(nn.Module):
         self.eval()
 
     def forward(self, codes: Tensor, numbers: Tensor) -> Tensor:
-        """Give probabilities, float32 [n, C].
+        """Give probabilities, float32 [n, C], or predictions of a numeric target, float32 [n, 1].
 
         Parameters
         ----------
@@ -71,9 +75,14 @@ class RawScorer(nn.Module):
         bins = self.codes[self.starts + (present.unsqueeze(2) >= self.inner).to(torch.int64).sum(2)]
         exact = torch.minimum(torch.maximum(present.to(torch.float64), self.low), self.high)
         normalised = ((exact - self.mean) / self.std).to(torch.float32)
-        logits = self.network(torch.where(missing, 0.0, normalised), torch.where(missing, 0, bins), codes)
-        scores: Tensor = logits.to(torch.float64).softmax(dim=1).to(torch.float32)
-        return scores
+        outputs = self.network(torch.where(missing, 0.0, normalised), torch.where(missing, 0, bins), codes)
+        outputs = outputs.to(torch.float64)
+        scores: Tensor = self._numbers(outputs, self.numeric) if self.numeric else outputs.softmax(dim=1)
+        return scores.to(torch.float32)
+
+    @staticmethod
+    def _numbers(outputs: Tensor, numeric: NumericTarget) -> Tensor:
+        return (numeric.mean + numeric.std * outputs).clamp(numeric.groups[0], numeric.groups[-1])
 
 
 class ColumnScorer(nn.Module):

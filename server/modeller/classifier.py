@@ -20,6 +20,7 @@ from fl_app.tabular.column_spec import ColumnSpec
 from fl_app.tabular.early_stopping import EarlyStopping, StoppingMetric
 from fl_app.tabular.encoding import MIN_BIN_ROWS, Encoding
 from fl_app.tabular.label_counts import left_out
+from fl_app.tabular.regression import Loss
 from fl_app.tabular.schema import Schema
 from fl_app.tabular.settings import DataStructure, Optimizer
 from fl_app.tabular.table_file import read_rows
@@ -96,6 +97,8 @@ class PyTorchTabularClassifier:
         The directory of the last `fit`.
     """
 
+    _loss: Loss | None = None
+
     def __init__(
         self,
         datastructure: DataStructure,
@@ -120,6 +123,7 @@ class PyTorchTabularClassifier:
             raise UsageError("PyTorchTabularClassifier: epochs or steps must be 1 or more")
         datastructure.features(schema)  # an error in the two together is raised here, not by the pods
         self.datastructure, self.schema = datastructure, schema
+        self._check_target()
         self.epochs, self.steps = epochs, steps
         self.batch_size = batch_size
         self.optimizer, self.architecture, self.seed = optimizer, architecture, seed
@@ -222,6 +226,7 @@ class PyTorchTabularClassifier:
             columns=columns,
             architecture=self.architecture,
             positive=self.positive,
+            loss=self._loss,
             privacy=self.privacy,
             min_bin_rows=self.min_bin_rows,
             rounds=extent.rounds,
@@ -403,7 +408,7 @@ class PyTorchTabularClassifier:
         """
         model = self._model
         index = rows.index if isinstance(rows, pd.DataFrame) else None
-        scores = model.predict_proba(_table(rows, model.encoding, read_options))
+        scores = model.predict_proba(read_own_rows(rows, model.encoding, read_options))
         return pd.DataFrame(scores, index=index, columns=list(model.classes))
 
     def evaluate(
@@ -431,7 +436,7 @@ class PyTorchTabularClassifier:
         DataError
             As for `predict`, or if no row has a label that the model knows.
         """
-        table, target = _table(rows, self._model.encoding, read_options), self._model.encoding.target
+        table, target = read_own_rows(rows, self._model.encoding, read_options), self._model.encoding.target
         return self._model.evaluate(table) | {"left_out": sum(left_out(table, target).values())}
 
     def serialize(self, path: str | Path) -> None:
@@ -481,13 +486,30 @@ class PyTorchTabularClassifier:
             batch_size=None if config.privacy else config.batch_size,
             optimizer=None if config.privacy else config.optimizer,
             architecture=config.architecture,
-            positive=config.positive,
             seed=config.seed,
             min_bin_rows=config.min_bin_rows,
-            privacy=config.privacy,
+            **cls._own_settings(config),
         )
         made._trained = trained
         return made
+
+    @classmethod
+    def _own_settings(cls, config: RunConfig) -> dict[str, Any]:
+        """Return those arguments of the constructor that other kinds of models do not have."""
+        return {"positive": config.positive, "privacy": config.privacy}
+
+    def _check_target(self) -> None:
+        """Raise `UsageError` if the target is not of the kind that this class learns."""
+        if self.schema.column(self.datastructure.target).numeric:
+            raise UsageError(
+                f"PyTorchTabularClassifier: the target '{self.datastructure.target}' is a number: use "
+                "PyTorchTabularRegressor, or have its owners declare it categorical"
+            )
+
+    def _check_model(self, encoding: Encoding, path: Path) -> None:
+        """Raise `DataError` if a file's model is not of the kind that this class learns."""
+        if encoding.numeric:
+            raise DataError(f"{path} predicts a number: use PyTorchTabularRegressor")
 
     def _extent(self, epochs_between: int | None, steps_between: int | None) -> _Extent:
         """Divide the training into rounds; raises `UsageError` if they would not be of one length."""
@@ -518,6 +540,7 @@ class PyTorchTabularClassifier:
         encoding = trained.encoding
         if encoding.target.name != self.datastructure.target:
             raise DataError(f"{path} predicts '{encoding.target.name}', not '{self.datastructure.target}'")
+        self._check_model(encoding, path)
         for column in encoding.features:
             self.schema.column(column.name)
         self._trained = trained
@@ -538,7 +561,7 @@ def _check_tables(datastructure: DataStructure, pods: Sequence[str]) -> None:
                 raise UsageError(f"DataStructure.table: the table of pod '{pod}' is '{pod}', but it names {named}")
 
 
-def _table(rows: pd.DataFrame | str | Path, encoding: Encoding, read_options: Mapping[str, Any] | None) -> Table:
+def read_own_rows(rows: pd.DataFrame | str | Path, encoding: Encoding, read_options: Mapping[str, Any] | None) -> Table:
     """Read the modeller's own rows, and tell what of them the model cannot use."""
     table = Table.of(rows) if isinstance(rows, pd.DataFrame) else read_rows(rows, encoding, read_options)
     for told in unseen(table, encoding):

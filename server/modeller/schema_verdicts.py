@@ -123,16 +123,18 @@ def _as_target(verdict: ColumnVerdict, schemas: Sequence[Schema], files: Mapping
     if not held:
         return ColumnVerdict(name, "does not fit", (f"no pod has a column {name!r}",))
     problems, commands = [], dict(verdict.commands)
+    classes = [pod for pod, column in held.items() if column.values or column.kind == "categorical"]
     if lacking := [schema.name for schema in schemas if name not in schema.names]:
         problems.append(f"the target {name!r} is missing in {', '.join(map(repr, lacking))}")
     for pod, column in held.items():
-        if column.kind == "continuous" and not column.values:
-            problems.append(f"the target {name!r} holds numbers in {pod!r}, and only classes can be learnt")
+        if column.numeric and not column.empty and classes:
             commands[pod] = _command(files, pod, name, "--kind categorical")
+        if column.empty and not classes:
+            problems.append(f"the target {name!r} holds no number in {pod!r}")
         if column.optional:
             problems.append(f"the target {name!r} is declared optional in {pod!r}, and every pod needs it")
             commands[pod] = _command(files, pod, name, "--no-optional")
-    if len({value for column in held.values() for value in column.values}) < 2 and not problems:
+    if classes and len({value for column in held.values() for value in column.values}) < 2 and not problems:
         problems.append(f"the target {name!r} has fewer than two published values at all pods together")
     try:
         check_target(schemas, name)

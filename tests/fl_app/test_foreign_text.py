@@ -20,7 +20,7 @@ from fl_app.flower import records
 from fl_app.host.findings import Finding
 from fl_app.secagg.ledger_protocol import Account
 from fl_app.tabular.combining import combine
-from fl_app.tabular.encoding import Encoding, continuous_features
+from fl_app.tabular.encoding import Encoding, summed_columns
 from fl_app.tabular.model_file import TrainedModel
 from fl_app.tabular.network import build_network, state_of
 from fl_app.tabular.schema import Column, Schema
@@ -171,7 +171,7 @@ def test_the_report(run: RunDirectory) -> None:
 def model() -> TrainedModel:
     schema = combine([Schema(name=name, columns=columns()) for name in ("north", "south")])
     structure = DataStructure(target="target")
-    encoding = Encoding.of(schema, structure, Statistics.zeros(continuous_features(schema, structure)), min_bin_rows=1)
+    encoding = Encoding.of(schema, structure, Statistics.zeros(summed_columns(schema, structure)), min_bin_rows=1)
     state = state_of(build_network(encoding, DEFAULT_ARCHITECTURE, 0))
     return TrainedModel(encoding, DEFAULT_ARCHITECTURE, state, {"run": HOSTILE[6]})
 

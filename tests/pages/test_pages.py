@@ -104,6 +104,19 @@ def in_the_page(space: TuningSpace) -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.simulation
+def test_the_page_on_numbers(tmp_path: Path) -> None:
+    walk = follow(tmp_path, "docs/regression.md")
+    results = json.loads((walk.directory / "runs" / "latest" / "results.json").read_text())
+    assert results["regression"]["unit"] == "hours"
+    assert results["regression"]["loss"] == "absolute"
+    assert results["final"]["r2"] > 0
+    with (walk.directory / "hours.csv").open() as file:
+        (head, *rows) = csv.reader(file)
+    assert (head, len(rows)) == (["hours-per-week [hours]"], 16281)
+    assert all(0 <= float(hours) <= 100 for (hours,) in rows)
+
+
 def test_the_pod_owners_page(tmp_path: Path) -> None:
     data = table(3000, 1)
     data.insert(0, "patient_id", range(len(data)))
@@ -122,7 +135,7 @@ def test_the_protocols_page(tmp_path: Path) -> None:
 
 
 def test_no_page_is_left_out() -> None:
-    own = ("quickstart", "modeller", "describe", "tune", "pod-owner", "protocol")
+    own = ("quickstart", "modeller", "describe", "regression", "tune", "pod-owner", "protocol")
     followed = {"README.md", DEPLOYMENT, *(f"docs/{name}.md" for name in own)}
     to_run = {
         page

@@ -20,7 +20,7 @@ from server.display.rows_told import rows_told
 from server.display.scored_rows import figures_told, scored_rows
 from server.display.templates import render
 from server.display.training_told import optimizer_told
-from server.display.words import INTERVAL, METRICS, Scored, metrics_by_rows, number, ranges
+from server.display.words import INTERVAL, Scored, metrics_by_rows, metrics_named, number, ranges
 
 CAPTIONS = {
     "curves": ("Metrics by round", "On the validation rows of all pods together, from summed counts."),
@@ -31,6 +31,11 @@ CAPTIONS = {
         "Rows by number, from the first to the last hundredth with the quartiles dashed, and by category.",
     ),
     "balance": ("Classes within each column", "Shares of the rows; only where there are more than noise could make."),
+    "pairs": (
+        "Predicted and observed",
+        "Test rows in groups of about as many training rows each, by predicted and by observed value; the darker, the "
+        "larger the share of the observed group.",
+    ),
     "calibration": ("Calibration", "Test rows in ten groups by score; a dot's area grows with its rows."),
 }
 """Name of a picture -> its heading and caption."""
@@ -71,7 +76,8 @@ _DESCRIBED = (
     "and added its share of the noise that hides single rows."
 )
 _IN_CLEAR = "No pod sent a row of its table, but whoever ran the server could read each pod's values."
-_TILES = ("auc", "accuracy", "f1", "brier")
+_TILES, _NUMERIC_TILES = ("auc", "accuracy", "f1", "brier"), ("r2", "mae", "rmse")
+_NUMERIC_CAPTIONS = {"loss": ("Loss by round", "Mean {} error in standard deviations of the target.")}
 
 
 _OPEN = "follows from the table"
@@ -96,7 +102,7 @@ def page(name: str, settings: Mapping[str, Any], results: Results, drawings: Map
         name=name,
         results=results,
         palette=PALETTE,
-        captions={**CAPTIONS, **(_PRIVATE_CAPTIONS if results.private else {})},
+        captions={**CAPTIONS, **(_PRIVATE_CAPTIONS if results.private else {}), **_numeric_captions(results)},
         drawings=drawings,
         lead=_lead(settings, results),
         rows_told=list(rows_told(results)),
@@ -105,7 +111,7 @@ def page(name: str, settings: Mapping[str, Any], results: Results, drawings: Map
         scored=scored_rows(results).label,
         figures_told=list(figures_told(results)),
         confusion=_confusion(results),
-        metrics=METRICS,
+        metrics=metrics_named(results),
         figures=_figures(results, [row for row in metrics_by_rows(results) if not _public_only(row)]),
         public_rounds=_figures(results, list(filter(_public_only, metrics_by_rows(results)))),
         clipped=_clipped(results),
@@ -141,12 +147,19 @@ def _tiles(results: Results) -> list[tuple[str, str]]:
     shown = scored_rows(results)
     if not shown.metrics:
         return []
-    metrics = shown.metrics
-    tiles = [(f"{name}{_noise(metrics, name)}", number(getattr(metrics, name))) for name in _TILES]
+    metrics, names = shown.metrics, _NUMERIC_TILES if results.regression else _TILES
+    tiles = [(f"{name}{_noise(metrics, name)}", number(getattr(metrics, name))) for name in names]
     tiles.append((shown.label, f"{metrics.num_examples or 0:,}"))
-    if results.test and metrics is not results.test:
-        tiles += [("auc, public test file", number(results.test.auc)), ("rows of it", f"{results.test.num_examples:,}")]
+    if (public := results.test) and metrics is not public:
+        first = number(getattr(public, names[0]))
+        tiles += [(f"{names[0]}, public test file", first), ("rows of it", f"{public.num_examples:,}")]
     return tiles
+
+
+def _numeric_captions(results: Results) -> dict[str, tuple[str, str]]:
+    if not (regression := results.regression):
+        return {}
+    return {name: (head, text.format(regression.loss)) for name, (head, text) in _NUMERIC_CAPTIONS.items()}
 
 
 def _noise(metrics: Metrics, name: str) -> str:
@@ -221,7 +234,7 @@ def _figures(results: Results, scored: Sequence[Scored]) -> list[tuple[str, list
         return []
     rows = []
     for label, metrics, entry in scored:
-        cells = [number(getattr(metrics, name)) for name in METRICS]
+        cells = [number(getattr(metrics, name)) for name in metrics_named(results)]
         cells.append("-" if metrics.num_examples is None else f"{metrics.num_examples:,}")
         rows.append((label, [*cells, *((f"{entry.clipped:,}", f"{entry.seconds:.1f}") if entry else ("-", "-"))]))
         if metrics.deviations:

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from fl_app.system.printable import one_line
-from server.app.results import Results, RoundResult
+from server.app.results import RegressionResult, Results, RoundResult
 from server.display.report.style import PALETTE
 from server.display.scored_rows import scored_rows
 
@@ -75,7 +75,7 @@ def _figures(results: Results) -> Iterator[tuple[str, Figure]]:
             yield "curves", _public_curves(results.rounds, ("auc", "accuracy", "f1"))
             yield "loss", _public_curves(results.rounds, ("loss",))
     elif results.rounds:
-        yield "curves", _curves(results.rounds)
+        yield "curves", _curves(results.rounds, ("r2",) if results.regression else ("auc", "accuracy", "f1"))
         yield "loss", _losses(results.rounds)
     shown = scored_rows(results)
     if shown.histograms:
@@ -85,6 +85,8 @@ def _figures(results: Results) -> Iterator[tuple[str, Figure]]:
         yield "calibration", _calibration(counts, names, shown.edges)
     if shown.confusion:
         yield "confusion", _confusion(shown.confusion, results.classes)
+    if (regression := results.regression) and shown.pairs:
+        yield "pairs", _pairs(shown.pairs, regression)
 
 
 def _figure(xlabel: str, ylabel: str = "") -> tuple[Figure, Axes]:
@@ -94,11 +96,13 @@ def _figure(xlabel: str, ylabel: str = "") -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _curves(rounds: Sequence[RoundResult]) -> Figure:
+def _curves(rounds: Sequence[RoundResult], metrics: Sequence[str]) -> Figure:
+    """Draw metrics by round, and the first of them on the public test file."""
     figure, axes = _figure("round")
-    lines = [(name, [getattr(entry, name) for entry in rounds]) for name in ("auc", "accuracy", "f1")]
+    lines = [(name, [getattr(entry, name) for entry in rounds]) for name in metrics]
     if rounds[-1].test:
-        lines.append(("auc, public test file", [entry.test.auc if entry.test else None for entry in rounds]))
+        public = [getattr(entry.test, metrics[0]) if entry.test else None for entry in rounds]
+        lines.append((f"{metrics[0]}, public test file", public))
     _by_round(axes, rounds, lines)
     return figure
 
@@ -210,6 +214,22 @@ def _confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Figure:
     axes.set_yticks(range(len(names)), labels)
     for (row, column), count in np.ndenumerate(counts):
         axes.text(column, row, f"{count:,}", ha="center", va="center")
+    return figure
+
+
+def _pairs(pairs: Sequence[Sequence[int]], regression: RegressionResult) -> Figure:
+    """Draw rows by the groups of observed and of predicted value, each group as wide as another."""
+    counts = np.array(pairs)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    unit = f", {plain(regression.unit)}" if regression.unit else ""
+    figure, axes = _figure(f"observed{unit}", f"predicted{unit}")
+    axes.grid(visible=False)
+    places = np.arange(len(regression.groups))
+    axes.pcolormesh(places, places, shares.T, cmap="Blues", vmin=0, vmax=1)
+    axes.plot(places[[0, -1]], places[[0, -1]], color=LIGHT["muted"], linewidth=1, linestyle="--")
+    labels = [f"{edge:g}" for edge in regression.groups]
+    axes.set_xticks(places, labels, rotation=90 if max(map(len, labels)) > 3 else 0)
+    axes.set_yticks(places, labels)
     return figure
 
 

@@ -25,6 +25,13 @@ def of_classes(pods: Pods, target: str) -> dict[str, NDArray[Any]]:
     return {name: outcome.values(names.EVALUATE, name) for name in ("confusion", "together")}
 
 
+def lone_numbers(pods: Pods, target: str) -> NDArray[Any]:
+    """Return the errors over a numeric target that one pod alone has rows enough of: the others add zeros."""
+    run = Run(pods, settings(rounds=1, datastructure=DataStructure(target=target, selected_cols=("age",)))).join()
+    run.honest(names.STATISTICS)
+    return run.honest(names.EVALUATE).values(names.EVALUATE, "errors")
+
+
 def unverified(pods: Pods) -> tuple[Run, Encoding | None]:
     """Begin a run that nobody follows, with an encoding of one's own."""
     run = Run(pods, settings(rounds=1)).declare(verified=False).join()

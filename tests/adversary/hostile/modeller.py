@@ -12,6 +12,7 @@ from fl_app.config import RunConfig
 from fl_app.errors import FlAppError
 from fl_app.flower import names, records
 from fl_app.replica.state import Replica
+from fl_app.replica.tabular import sizes_of
 from fl_app.secagg.aggregator import Aggregator
 from fl_app.secagg.codec import PAYLOAD, Aggregate, decode
 from fl_app.secagg.errors import ProtocolError
@@ -19,7 +20,7 @@ from fl_app.secagg.field import Words
 from fl_app.secagg.messages import Hello, MaskedReply, Parameters, Proof, Step
 from fl_app.tabular.combining import combine
 from fl_app.tabular.encoding import Encoding
-from fl_app.tabular.evaluation import Counts, scored_classes
+from fl_app.tabular.evaluation import scored_classes
 from fl_app.tabular.schema import CombinedSchema, Schema
 from fl_app.tabular.score_cells import first_ends
 from fl_app.tabular.settings import DataStructure
@@ -252,5 +253,5 @@ def _place(element: Any) -> Any:
 
 
 def _sizes(encoding: Encoding) -> dict[str, int]:
-    sizes = {name: array.size for name, array in Counts.zeros(len(encoding.labels)).arrays().items()}
+    sizes = sizes_of(encoding)
     return sizes | {names.TEST_PREFIX + name: size for name, size in sizes.items()}

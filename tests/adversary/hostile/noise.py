@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from fl_app.flower.names import STATISTICS
 from fl_app.replica.columns import schema_of
 from fl_app.replica.tabular import statistics_in
-from fl_app.tabular.encoding import continuous_features
+from fl_app.tabular.encoding import summed_columns
 from fl_app.tabular.settings import DataStructure
 from fl_app.tabular.statistics import grid
 from tests.adversary.hostile.honest import settings
@@ -38,7 +38,7 @@ def _shown(pods: Pods, columns: tuple[str, ...]) -> tuple[NDArray[Any], NDArray[
     run = Run(pods, settings(datastructure=structure)).join()
     total = run.honest(STATISTICS).total
     assert total is not None
-    numbers = continuous_features(schema_of(run.replica), structure)
+    numbers = summed_columns(schema_of(run.replica), structure)
     place = next(place for place, column in enumerate(numbers) if column.name == "gain")
     levels = list(statistics_in(total).levels(numbers))[place]
     return levels[-1], grid(numbers[place])

@@ -55,20 +55,35 @@ def own_bounds(pods: Pods, way: str, column: str = "gain", below: int = 32_000) 
     return _windows(pods, way, column, below, optional=False)
 
 
+def target_bounds(pods: Pods, way: str, column: str = "gain", below: int = 32_000) -> dict[int, int]:
+    """Count the rows of each value of a column as `own_bounds` does, where the column is the target, a number."""
+    return _windows(pods, way, column, below, optional=False, target=True)
+
+
+def lone_target(pods: Pods, column: str) -> list[float]:
+    """Return the sums of a numeric target that one pod alone has a value of: those of the others add nothing."""
+    run = Run(pods, settings(datastructure=DataStructure(target=column, selected_cols=("age",)))).join()
+    sums = run.honest(names.STATISTICS).values(names.STATISTICS, "moments")[-3:]
+    return [float(value) for value in sums]
+
+
 def optional_column(pods: Pods, way: str, column: str) -> dict[int, int]:
     """Read the values of a column that one pod has: by the server's schema it may be absent from the others."""
     return _windows(pods, way, column, 8000, optional=True)
 
 
-def _windows(pods: Pods, way: str, column: str, below: int, *, optional: bool) -> dict[int, int]:
+def _windows(pods: Pods, way: str, column: str, below: int, *, optional: bool, target: bool = False) -> dict[int, int]:
     found: dict[int, int] = {}
     for low in range(0, below, GRID_CELLS - 3):
-        run = Run(pods, settings(datastructure=DataStructure(target=TARGET, selected_cols=(column,))))
+        aim = DataStructure(target=TARGET, selected_cols=(column,))
+        run = Run(pods, settings(datastructure=DataStructure(target=column) if target else aim))
         window = Column(
             name=column, kind="continuous", low=low - 1, high=low + GRID_CELLS - 2, integer=True, optional=optional
         )
         outcome = WAYS[way](run, window, run.config.datastructure)
-        counts = outcome.values(names.STATISTICS, "histogram")[: GRID_CELLS - 1][1:-1]  # the ends hold all beyond
+        histogram = outcome.values(names.STATISTICS, "histogram")
+        # The target's is the last; the ends of a window hold all beyond.
+        counts = (histogram[1 - GRID_CELLS :] if target else histogram[: GRID_CELLS - 1])[1:-1]
         found |= {low + int(place): int(counts[place]) for place in np.flatnonzero(counts)}
     return found
 

@@ -65,6 +65,30 @@ def test_a_class_that_one_pod_has_gives_no_matrix_of_that_pod(tmp_path: Path) ->
     assert found["confusion"].tolist() == [0, 0, 0, 0]  # 219 and 81 rows, all of one pod
 
 
+def test_a_number_that_one_pod_has_rows_enough_of_gives_no_errors_of_that_pod(tmp_path: Path) -> None:
+    errors = counts.lone_numbers(census(tmp_path, **rents(sparse=0.9)), "rent")
+    assert errors.tolist() == [0, 0, 0, 0]  # those of 300 rows, all of one pod
+
+
+def test_a_number_that_one_pod_alone_has_is_not_summed_as_the_target(tmp_path: Path) -> None:
+    assert statistics.lone_target(census(tmp_path, **rents(sparse=1.0)), "rent") == []  # sums over 600 rows of one pod
+
+
+@pytest.mark.parametrize("way", statistics.WAYS)
+def test_bounds_of_the_servers_own_show_no_value_of_a_target(tmp_path: Path, way: str) -> None:
+    assert statistics.target_bounds(census(tmp_path), way) == {}  # all distinct gains below 32,000, with their counts
+
+
+def rents(sparse: float) -> dict[str, pd.DataFrame]:
+    """Return the usual tables with a number that all pods but one lack in this share of their rows."""
+    tables = {}
+    for seed, (name, rows) in enumerate(ROWS.items()):
+        rng = np.random.default_rng(seed)
+        rent = pd.Series(rng.gamma(4.0, 200.0, rows).round(1))
+        tables[name] = table(rows, seed).assign(rent=rent.mask((name != "north") & (rng.random(rows) < sparse)))
+    return tables
+
+
 def test_a_class_that_one_pod_publishes_is_not_counted(tmp_path: Path) -> None:
     pods = census(tmp_path, **shifts(0.003))
     found = counts.of_classes(pods, "shift")

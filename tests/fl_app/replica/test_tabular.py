@@ -10,15 +10,18 @@ import numpy as np
 import pytest
 
 from fl_app.config import RunConfig, Settled
-from fl_app.errors import DataError
+from fl_app.errors import DataError, UsageError
 from fl_app.flower import names
 from fl_app.flower.records import Published
+from fl_app.privacy.settings import Privacy
 from fl_app.replica.columns import differences_of
 from fl_app.replica.declared import Declared
 from fl_app.replica.state import Replica
 from fl_app.replica.tabular import TabularRule, adding, encoding_of, ends_of, rows_of, settled, ways_in
 from fl_app.secagg.codec import Aggregate
 from fl_app.secagg.errors import SessionRefused
+from fl_app.secagg.field import FIELD_31
+from fl_app.tabular.early_stopping import EarlyStopping
 from fl_app.tabular.regime import regime_for
 from fl_app.tabular.schema import Column, Schema
 from fl_app.tabular.settings import DataStructure
@@ -142,6 +145,113 @@ def test_a_schema_under_another_name_and_a_declaration_that_is_none_are_refused(
     spoilt = Published(published("north").schema, (), (), "{}")
     with pytest.raises(DataError, match="what pod 'north' declares with its hello cannot be read"):
         RULE.begin(settings(), cohort(north=spoilt))
+
+
+# --- a numeric target
+
+
+AIM = DataStructure(target="income")
+
+
+def test_the_kind_of_the_target_decides_what_is_learnt() -> None:
+    replica = after(RULE.begin(settings(datastructure=AIM), cohort()), names.STATISTICS, 1, settings(datastructure=AIM))
+    encoding = encoding_of(replica)
+    assert [column.name for column in encoding.features] == ["age", "share", "colour", "outcome"]
+    assert encoding.numeric is not None
+    assert encoding.numeric.loss == "squared"
+    assert encoding.numeric.groups[-1] == 2**17
+    assert encoding_of(after(RULE.begin(settings(), cohort()), names.STATISTICS, 1, settings())).numeric is None
+    # Of few whole numbers, which are classes, only where the modeller names an error of numbers.
+    few = {
+        pod: published(pod, (AGE.model_copy(update={"values": ("1", "2")}), INCOME, SHARE, COLOUR, OUTCOME))
+        for pod in PODS
+    }
+    for loss in (None, "absolute"):
+        given = settings(datastructure=DataStructure(target="age"), loss=loss)
+        numeric = encoding_of(after(RULE.begin(given, few), names.STATISTICS, 1, given)).numeric
+        assert (numeric and numeric.loss) == loss
+
+
+def test_few_whole_numbers_at_one_pod_and_many_at_another_are_classes_to_nobody() -> None:
+    few = (AGE.model_copy(update={"values": ("1", "2")}), INCOME, SHARE, COLOUR, OUTCOME)
+    mixed = cohort(north=published("north", few))
+    with pytest.raises(DataError, match="a few whole numbers in 'north', which may be classes, and others in 'south'"):
+        RULE.begin(settings(datastructure=DataStructure(target="age")), mixed)
+    RULE.begin(settings(datastructure=DataStructure(target="age"), loss="squared"), mixed)
+
+
+def test_the_scale_of_a_target_follows_from_the_sums_of_its_own_column() -> None:
+    given = settings(datastructure=AIM)
+    replica = RULE.begin(given, cohort())
+    sizes, others = (
+        RULE.sizes(given, replica, names.STATISTICS),
+        RULE.sizes(settings(), RULE.begin(settings(), cohort()), names.STATISTICS),
+    )
+    assert sizes["statistics.moments"] == others["statistics.moments"] == 9  # age, share, income
+    made = sums(names.STATISTICS, sizes, 0)
+    numeric = encoding_of(RULE.after(given, replica, names.STATISTICS, 1, made)).numeric
+    assert numeric is not None
+    moments = made.values["statistics.moments"][-3:]
+    assert np.isclose(numeric.mean, 2**16 * (1 + moments[0] / moments[2]))
+
+
+def test_an_evaluation_of_numbers_sums_errors_and_no_classes() -> None:
+    given = settings(datastructure=AIM)
+    replica = after(RULE.begin(given, cohort()), names.STATISTICS, 1, given)
+    sizes = RULE.sizes(given, replica, names.EVALUATE)
+    numeric = encoding_of(replica).numeric
+    assert numeric is not None
+    groups = len(numeric.groups) - 1
+    assert {name: size for name, size in sizes.items() if size} == {
+        f"evaluate.{prefix}{name}": size
+        for prefix in ("", names.TEST_PREFIX)
+        for name, size in (("errors", 4), ("pairs", groups**2))
+    }
+    for number in (1, 2):
+        update = {name: np.zeros(size) for name, size in RULE.sizes(given, replica, names.TRAIN).items()}
+        replica = RULE.after(given, replica, names.TRAIN, number, Aggregate(3, 3000, 0, update))
+    assert ends_of(replica).size == 0
+
+
+def test_each_pod_adds_to_an_evaluation_of_numbers_that_has_rows_enough() -> None:
+    lenient = {pod: published(pod, least=2, enough=pod != "west") for pod in PODS}
+    assert adding(RULE.begin(settings(datastructure=AIM), lenient), "test", PODS) == ("north", "south")
+
+
+@pytest.mark.parametrize(
+    ("others", "why"),
+    [
+        ({"privacy": Privacy(epsilon=3)}, "privacy: the target 'income' is a number"),
+        ({"positive": "yes"}, "positive: the target 'income' is a number, and has no class 'yes'"),
+        ({"prime_q": FIELD_31.prime}, "compact: the target 'income' is a number"),
+        ({"early_stopping": EarlyStopping(metric="auc")}, "early stopping follows auc, and the target 'income' is a"),
+    ],
+)
+def test_settings_that_do_not_go_with_a_number_are_refused(others: dict[str, Any], why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        RULE.begin(settings(datastructure=AIM, **others), cohort())
+    for metric in ("loss", "mae", "rmse", "r2"):
+        RULE.begin(settings(datastructure=AIM, early_stopping=EarlyStopping(metric=metric)), cohort())
+
+
+def test_settings_of_numbers_are_refused_where_the_target_has_classes() -> None:
+    with pytest.raises(DataError, match="the target 'outcome' is categorical, and has no squared error"):
+        RULE.begin(settings(loss="squared"), cohort())
+    with pytest.raises(UsageError, match="early stopping follows r2, and the target 'outcome' has classes"):
+        RULE.begin(settings(early_stopping=EarlyStopping(metric="r2")), cohort())
+
+
+def test_a_number_that_some_pod_has_not_is_no_target() -> None:
+    without = tuple(column for column in COLUMNS if column is not INCOME)
+    alone = {**cohort(), **{pod: published(pod, without) for pod in ("south", "west")}}
+    with pytest.raises(DataError, match="'income' of 'north' is missing in 'south', 'west'"):
+        RULE.begin(settings(datastructure=AIM), alone)
+    optional = tuple(column.model_copy(update={"optional": column is INCOME}) for column in COLUMNS)
+    with pytest.raises(DataError, match="the target 'income' holds no number in 'south', 'west'"):
+        RULE.begin(settings(datastructure=AIM), {**alone, "north": published("north", optional)})
+    blank = tuple(column.model_copy(update={"empty": column is INCOME}) for column in COLUMNS)
+    with pytest.raises(DataError, match="the target 'income' holds no number in 'west'"):
+        RULE.begin(settings(datastructure=AIM), cohort(west=published("west", blank)))
 
 
 # --- how it goes on

@@ -13,8 +13,8 @@ from fl_app.tabular.encoding import (
     MISSING,
     UNKNOWN,
     Encoding,
-    continuous_features,
     statistic_sums,
+    summed_columns,
 )
 from fl_app.tabular.schema import Column, Schema, schema_of
 from fl_app.tabular.settings import DataStructure
@@ -65,7 +65,7 @@ def test_statistics_travel_as_flat_arrays_whose_layout_the_schema_gives() -> Non
     frame = shop()
     schema = schema_of(frame, name="a")
     statistics = statistic_sums(frame, schema, TARGET)
-    layout = Statistics.zeros(continuous_features(schema, TARGET)).arrays()
+    layout = Statistics.zeros(summed_columns(schema, TARGET)).arrays()
     arrays = statistics.arrays()
     assert [(k, v.shape, v.dtype) for k, v in arrays.items()] == [(k, v.shape, v.dtype) for k, v in layout.items()]
     back = Statistics.from_sums({name: values.astype(np.float64) + 1e-7 for name, values in arrays.items()})

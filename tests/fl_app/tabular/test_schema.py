@@ -234,7 +234,6 @@ def test_features_are_all_columns_but_target_and_ignored_in_table_order() -> Non
     ("datastructure", "said"),
     [
         (DataStructure(target="sold"), "no column 'sold'"),
-        (DataStructure(target="age"), "'age' is continuous"),
         (DataStructure(target="bought", selected_cols=("sold",)), "no column 'sold'"),
         (DataStructure(target="bought", selected_cols=("bought",)), "no feature column is left"),
     ],

@@ -57,10 +57,14 @@ def test_a_target_is_asked_for_more() -> None:
     pods = (schema("a", y=number(0, 64), x=text("p")), schema("b", y=number(0, 64, optional=True), x=text("q")))
     found = verdicts(*pods, target="y")
     assert found["y"].verdict == "does not fit"
-    assert found["y"].commands == {
-        "a": "fl-app pod column a.yaml y --kind categorical",
-        "b": "fl-app pod column b.yaml y --no-optional",
-    }
+    assert found["y"].commands == {"b": "fl-app pod column b.yaml y --no-optional"}
+    assert verdicts(schema("a", y=number(0, 64)), schema("b", y=number(0, 64)), target="y")["y"].verdict == "fits"
+    few = number(0, 64, integer=True, values=("1", "2"))
+    (told,) = verdicts(schema("a", y=few), schema("b", y=number(0, 64)), target="y")["y"].texts
+    assert "a few whole numbers in 'a', which may be classes, and others in 'b'" in told
+    blank = number(0, 64, empty=True)
+    (told,) = verdicts(schema("a", y=number(0, 64)), schema("b", y=blank), target="y")["y"].texts
+    assert told == "the target 'y' holds no number in 'b'"
     assert "share no class" in verdicts(*pods, target="x")["x"].texts[0]
     assert verdicts(*pods, target="z")["z"].texts == ("no pod has a column 'z'",)
     assert verdicts(*pods, target="y", ignore_cols=["x"]).keys() == {"y"}
