@@ -10,7 +10,10 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from rich.console import Console
-from sklearn import metrics
+from sklearn import datasets, metrics
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from client.app.row_split import split_rows
 from fl_app.cli import main
@@ -199,6 +202,23 @@ def test_runs_are_listed_and_compared_with_their_r2(run: Run, capsys: pytest.Cap
     (listed,) = json.loads(capsys.readouterr().out)
     assert run.results.final is not None
     assert (listed["r2"], listed["auc"]) == (run.results.final.r2, None)
+
+
+def test_a_small_table_is_learnt_as_well_as_by_ridge_regression_of_pooled_rows(work: Path) -> None:
+    frame = datasets.load_diabetes(as_frame=True, scaled=False).frame
+    order = np.random.default_rng(0).permutation(len(frame))
+    public, rest = frame.iloc[order[:100]], frame.iloc[order[100:]]
+    federation = small_federation(work)
+    for name, part in {"north": rest[::2], "south": rest[1::2], "public": public}.items():
+        part.to_csv(work / f"{name}.csv", index=False)
+    config = RunConfig(pods=PODS, datastructure=DataStructure(target="target"))
+    results = fit(config, federation, runs=work / "runs").results()
+    ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 3, 20)))
+    ridge.fit(rest.drop(columns="target"), rest["target"])
+    rival = metrics.r2_score(public["target"], ridge.predict(public.drop(columns="target")))
+    assert results.test is not None
+    assert results.test.r2 is not None
+    assert results.test.r2 > rival - 0.03
 
 
 def test_early_stopping_follows_a_metric_of_numbers_and_keeps_its_best_round(work: Path) -> None:
