@@ -13,7 +13,7 @@ from fl_app.validation import Frozen, named_values, unknown
 StoppingMetric = Literal["accuracy", "auc", "f1", "recall", "precision", "brier", "loss", "mae", "rmse", "r2"]
 NUMERIC_METRICS = ("mae", "rmse", "r2")
 """Those of a numeric target, which has no other but the loss."""
-_LOWER_IS_BETTER = ("brier", "loss", "mae", "rmse")
+LOWER_IS_BETTER = ("brier", "loss", "mae", "rmse")
 
 
 class EarlyStopping(Frozen):
@@ -125,7 +125,7 @@ class Standing:
         if self.best is None:
             return f"{settings.metric} was defined in none of {rounds}"
         by = f" by more than {settings.min_delta:g}" if settings.min_delta else ""
-        verb = "fallen" if settings.metric in _LOWER_IS_BETTER else "grown"
+        verb = "fallen" if settings.metric in LOWER_IS_BETTER else "grown"
         best = f"its best is {self.best:.4f}, of round {self.best_round}"
         return f"{settings.metric} has not {verb}{by} for {rounds}; {best}"
 
@@ -142,4 +142,4 @@ class Standing:
         """Return by how much ``value`` is better than ``than``; infinity where there is nothing to compare with."""
         if than is None:
             return math.inf
-        return than - value if self.settings.metric in _LOWER_IS_BETTER else value - than
+        return than - value if self.settings.metric in LOWER_IS_BETTER else value - than

@@ -14,6 +14,7 @@ from fl_app.host.column_file import read_columns
 from fl_app.host.echo import echo
 from fl_app.secagg.field import FIELD_31, FIELD_61
 from fl_app.tabular.early_stopping import StoppingMetric
+from fl_app.tabular.regression import LOSSES
 from fl_app.tabular.settings import DataStructure
 from fl_app.validation import counted, names_in
 from server.commands.output import columns_option, console, emit, federation_option, json_option, runs_option
@@ -94,6 +95,7 @@ class Stopped(RunFailed):
     help="Go on with a tuning that ended early. It keeps its settings; only --federation and --final may be given.",
 )
 @click.option("--positive", metavar="CLASS", help="The class of f1, recall and precision, as for fit.")
+@click.option("--loss", type=click.Choice(LOSSES), help="What training makes small where the target is a number.")
 @click.option("--compact", is_flag=True, help="Use the field 2^31-1: half the bytes, coarser rounding.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the trials, and of each run.")
 @click.option(
@@ -142,6 +144,7 @@ def _planned(given: dict[str, Any]) -> TuningDirectory:
         local_epochs=1,
         early_stopping=None,
         positive=given["positive"],
+        loss=given["loss"],
         prime_q=(FIELD_31 if given["compact"] else FIELD_61).prime,
         seed=given["seed"],
         hello_timeout=given["timeout"],

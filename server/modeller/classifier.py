@@ -330,6 +330,7 @@ class PyTorchTabularClassifier:
                 datastructure=self.datastructure,
                 columns=columns,
                 positive=self.positive,
+                loss=self._loss,
                 privacy=self.privacy,
                 min_bin_rows=self.min_bin_rows,
                 local_epochs=1,

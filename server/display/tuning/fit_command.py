@@ -35,6 +35,8 @@ def fit_command(tuning: Tuning) -> str:
     words += ["--seed", str(tuning.seed)]
     if common.get("positive") is not None:
         words += ["--positive", common["positive"]]
+    if common.get("loss") is not None:
+        words += ["--loss", common["loss"]]
     if common.get("prime_q") == FIELD_31.prime:
         words.append("--compact")
     if tuning.test_file:

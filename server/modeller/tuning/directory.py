@@ -21,7 +21,7 @@ from pydantic import Field
 
 from fl_app.errors import UsageError
 from fl_app.system.files import held, replace_file
-from fl_app.tabular.early_stopping import StoppingMetric
+from fl_app.tabular.early_stopping import LOWER_IS_BETTER, StoppingMetric
 from fl_app.validation import counted
 from server.app.document import Document
 from server.app.results import Number
@@ -29,7 +29,6 @@ from server.modeller.tuning.space import TrialSettings, TuningSpace
 
 PREFIX = "tune-"
 TUNING_FILE = "tune.json"
-LOWER_IS_BETTER = ("brier", "loss")
 
 TrialStatus = Literal["running", "completed", "failed"]
 TuningStatus = Literal["running", "completed", "stopped", "interrupted", "failed"]

@@ -13,6 +13,7 @@ from fl_app import (
     Optimizer,
     PyTorchTabularClassifier,
     PyTorchTabularRegressor,
+    TuningSpace,
     combine_pod_schemas,
 )
 from fl_app.errors import DataError, UsageError
@@ -83,3 +84,22 @@ def test_each_class_refuses_the_other_kind_of_target() -> None:
     # Few whole numbers are classes to the one, and numbers to the other.
     PyTorchTabularClassifier(HOURS, SCHEMA, epochs=1)
     PyTorchTabularRegressor(HOURS, SCHEMA, epochs=1)
+
+
+def test_settings_for_a_number_are_tuned_by_its_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    isolate(monkeypatch, tmp_path)
+    federation = federation_of(tmp_path)
+    made = PyTorchTabularRegressor(HOURS, combine_pod_schemas(federation=federation), loss="absolute")
+    space = TuningSpace(
+        architecture=("linear",),
+        learning_rate={"SGD": (0.1, 1e-4)},
+        batch_size=(32,),
+        local_epochs=(1,),
+        weight_decay=(0.0,),
+    )
+    tuning = made.tune(federation=federation, space=space, trials=2, min_rounds=2, eta=2, metric="mae", final=False)
+    assert tuning.best is not None
+    tried = {trial.settings.learning_rate: trial.value_on(0) for trial in tuning.trials}
+    assert (tried[0.1] or 0) < (tried[1e-4] or 0)
+    assert tuning.best.settings.learning_rate == 0.1
+    assert tuning.settings["loss"] == "absolute"
