@@ -106,7 +106,8 @@ def _line(results: Results, entry: RoundResult, total: int) -> str:
         if public:
             parts[-1] += " (public test file)"
         elif entry.test and not results.private:
-            parts.append(f"public test file auc {number(entry.test.auc)}")
+            name = "r2" if results.regression else "auc"
+            parts.append(f"public test file {name} {number(getattr(entry.test, name))}")
     elif entry.round % max(1, total // _BARE_LINES):
         return ""
     if not results.private:
