@@ -102,7 +102,7 @@ def _line(results: Results, entry: RoundResult, total: int) -> str:
     parts = [f"round {entry.round:>3}/{total}"]
     public = entry.test if entry.test and not entry.num_examples else None
     if public or entry.evaluated:
-        parts += [f"{name} {number(getattr(public or entry, name))}" for name in _shown(results)]
+        parts += [f"{name} {number(getattr(public or entry, name))}" for name in _headline(results)]
         if public:
             parts[-1] += " (public test file)"
         elif entry.test and not results.private:
@@ -115,7 +115,7 @@ def _line(results: Results, entry: RoundResult, total: int) -> str:
     return "  ".join([*parts, f"{entry.seconds:.1f} s"])
 
 
-def _shown(results: Results) -> tuple[str, ...]:
+def _headline(results: Results) -> tuple[str, ...]:
     return ("r2", "mae", "loss") if results.regression else ("accuracy", "auc", "loss")
 
 
