@@ -41,6 +41,7 @@ _UNFIT_FOR_PRIVACY = {
     "lr": "the rate of the steps follows from epsilon",
     "lr_decay": "the rate of the steps follows from epsilon",
     "weight_decay": "the step is that of gradient descent, whose rate follows from epsilon",
+    "clip_norm": "each row's gradient is clipped already",
     "strategy": "what is summed are gradients, and nothing is averaged",
     "strategy_params": "what is summed are gradients, and nothing is averaged",
     "weighting": "what is summed are gradients, and each row counts the same",
@@ -77,6 +78,7 @@ class TrainingOptions:
     loss: Loss | None
     min_bin_rows: int
     weight_decay: float | None
+    clip_norm: float | None
     strategy: StrategyName
     strategy_params: str
     early_stopping: str
@@ -148,6 +150,11 @@ def training_options(command: _Command) -> _Command:
                 "--weight-decay",
                 type=float,
                 help="The optimizer's weight decay.  [default: that of torch.optim]",
+            ),
+            click.option(
+                "--clip-norm",
+                type=float,
+                help="The norm to which the optimizer shortens longer gradients.  [default: none is shortened]",
             ),
             click.option(
                 "--positive",
@@ -246,9 +253,13 @@ def run_config(
         raise UsageError(f"--strategy-params: not JSON: {error}") from error
     decay = {} if options.weight_decay is None else {"weight_decay": options.weight_decay}
     optimizer = None
-    if options.optimizer or options.lr is not None or decay:
+    if options.optimizer or options.lr is not None or decay or options.clip_norm is not None:
         rate = LARGE.optimizer.params["lr"] if options.lr is None else options.lr
-        optimizer = Optimizer(name=options.optimizer or LARGE.optimizer.name, params={"lr": rate, **decay})
+        optimizer = Optimizer(
+            name=options.optimizer or LARGE.optimizer.name,
+            params={"lr": rate, **decay},
+            clip_norm=options.clip_norm,
+        )
     return RunConfig(
         pods=pods,
         datastructure=datastructure,

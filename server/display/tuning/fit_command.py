@@ -5,7 +5,7 @@ import shlex
 from fl_app.secagg.field import FIELD_31
 from fl_app.validation import listed_names
 from server.modeller.tuning.directory import Tuning
-from server.modeller.tuning.space import LR_DECAY
+from server.modeller.tuning.space import CLIP_NORM, LR_DECAY
 
 
 def fit_command(tuning: Tuning) -> str:
@@ -30,6 +30,8 @@ def fit_command(tuning: Tuning) -> str:
         f"{chosen.learning_rate:g}",
     ]
     words += ["--weight-decay", f"{chosen.weight_decay:g}", "--lr-decay", f"{LR_DECAY:g}"]
+    if chosen.optimizer == "SGD":
+        words += ["--clip-norm", f"{CLIP_NORM:g}"]
     words += ["--batch-size", str(chosen.batch_size), "--local-epochs", str(chosen.local_epochs)]
     words += ["--rounds", str(tuning.rungs[-1].rounds), "--early-stopping", "never"]
     words += ["--seed", str(tuning.seed)]

@@ -17,6 +17,8 @@ from fl_app.validation import Frozen, unknown
 
 LR_DECAY = 0.02
 """What is left of the learning rate in a trial's last round: each run, short or long, is judged at its rate's end."""
+CLIP_NORM = 1.0
+"""What SGD shortens gradients to, as where settings follow from the table: one row far out would undo rounds."""
 MOST_COMBINATIONS = 100_000
 
 
@@ -48,7 +50,9 @@ class TrialSettings(Frozen):
         chosen = {
             "architecture": self.architecture,
             "optimizer": Optimizer(
-                name=self.optimizer, params={"lr": self.learning_rate, "weight_decay": self.weight_decay}
+                name=self.optimizer,
+                params={"lr": self.learning_rate, "weight_decay": self.weight_decay},
+                clip_norm=CLIP_NORM if self.optimizer == "SGD" else None,
             ),
             "lr_decay": LR_DECAY,
             "batch_size": self.batch_size,

@@ -64,7 +64,7 @@ def test_flwr_run_and_python(of_python: RunConfig) -> None:
 
 
 def test_a_run_config_of_its_own_and_python(of_python: RunConfig) -> None:
-    own = RunConfig(pods=PODS, datastructure=DataStructure(target="outcome"), local_epochs=1)
+    own = RunConfig(pods=PODS, datastructure=DataStructure(target="outcome"))
     assert different(of_python, own) == {}
 
 
