@@ -18,6 +18,7 @@ from fl_app.tabular.encoding import MIN_BIN_ROWS
 from fl_app.tabular.regime import MOST_LOCAL_EPOCHS, MOST_ROUNDS, Regime
 from fl_app.tabular.regression import Loss
 from fl_app.tabular.settings import ARCHITECTURES, PRIVATE_ARCHITECTURE, DataStructure, Optimizer
+from fl_app.tabular.threshold import ThresholdRule
 from fl_app.validation import Frozen, names_in
 
 StrategyName = Literal["FedAvg", "FedAdam", "FedAvgM", "FedProx"]
@@ -50,6 +51,8 @@ class Training(Frozen):
     positive : the class that precision, recall and F1 are of; None: the second of two, the mean of more.
     loss : what training makes small where the target is a number; a target of few whole numbers is learnt as one only
         where this is given. None: squared error.
+    decision : how the score from which on rows are of the second of two classes is chosen on the validation rows, see
+        `fl_app.tabular.threshold`; "0.5": not at all.
     early_stopping : when training ends before its last round; "auto": it follows from the table; None: never.
     secure : whether the pods' vectors are masked.
     describes : whether the pods' tables are described, and nothing is trained; then the target may be "", for none, and
@@ -74,6 +77,7 @@ class Training(Frozen):
     strategy_params: dict[str, float] = Field(default_factory=dict)
     positive: str | None = None
     loss: Loss | None = None
+    decision: ThresholdRule = "0.5"
     early_stopping: EarlyStopping | Literal["auto"] | None = "auto"
     secure: bool = True
     describes: bool = False
@@ -89,6 +93,8 @@ class Training(Frozen):
             raise UsageError("name the target: only a description does without one")
         if self.privacy and isinstance(self.early_stopping, EarlyStopping):
             raise UsageError("a run with privacy ends with its last round: no round is evaluated, so nothing stops it")
+        if self.privacy and self.decision != "0.5":
+            raise UsageError("a run with privacy chooses no threshold: noise in its few score cells would choose it")
         if self.privacy and not self.secure:
             raise UsageError("a run with privacy needs secure aggregation: each pod adds its share of the noise alone")
         if self.architecture is not None and self.architecture not in ARCHITECTURES:

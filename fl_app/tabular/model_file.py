@@ -18,6 +18,7 @@ from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.evaluation import score
 from fl_app.tabular.network import build_network, load_state
 from fl_app.tabular.regression import score_numbers
+from fl_app.tabular.threshold import threshold_of
 from fl_app.tabular.training import predict_numbers, predict_proba
 
 if TYPE_CHECKING:
@@ -46,6 +47,11 @@ class TrainedModel:
     def classes(self) -> tuple[str, ...]:
         """The classes, in the order of the columns of :meth:`predict_proba`; none where the target is a number."""
         return self.encoding.labels
+
+    @property
+    def threshold(self) -> float | None:
+        """The score from which on a row is of the second of two classes; None: rows are of their most probable one."""
+        return threshold_of(self.extra)
 
     def predict_proba(self, rows: "Table | pd.DataFrame") -> NDArray[np.float64]:
         """Predict class probabilities for a table's rows, float64 [n, C]; the target column is not needed.

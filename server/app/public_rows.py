@@ -20,6 +20,7 @@ from fl_app.tabular.schema import CombinedSchema
 from fl_app.tabular.score_cells import Edges, fixed_edges
 from fl_app.tabular.settings import DataStructure
 from fl_app.tabular.table_file import read_like
+from fl_app.tabular.threshold import chosen
 from fl_app.validation import counted, first_of
 from server.app.results import Metrics
 from server.app.summaries import defined_metrics, metrics_from_errors
@@ -130,6 +131,13 @@ class TestFile:
 
         load_state(self._network, arrays)
         return evaluate_numbers(self._network, self._rows, numeric)
+
+    def confusion(self, arrays: Mapping[str, npt.NDArray[Any]], threshold: float) -> npt.NDArray[np.int64]:
+        """Return the confusion matrix, int64 [2, 2], of a model of two classes with these parameters at a threshold."""
+        labels, scores = self._scores(arrays)
+        table = np.zeros((2, 2), np.int64)
+        np.add.at(table, (labels, chosen(scores, threshold)), 1)
+        return table
 
     def _scores(self, arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         from fl_app.tabular.network import load_state

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from flwr.app import ArrayRecord
 
 from fl_app.config import RunConfig, Settled
@@ -30,13 +31,16 @@ from fl_app.replica.tabular import (
 )
 from fl_app.secagg.codec import Aggregate
 from fl_app.tabular.encoding import Encoding, features_of
+from fl_app.tabular.evaluation import Counts
 from fl_app.tabular.intervals import intervals_of
 from fl_app.tabular.regression import NumericTarget
 from fl_app.tabular.schema import CombinedSchema
 from fl_app.tabular.score_cells import AUC_BOUND, Edges, auc_error, edges_of
+from fl_app.tabular.threshold import ThresholdRule, best_threshold, confusion_from
 from server.app.best_model import Arrays, Stopping
 from server.app.checkpoint import Checkpoint
 from server.app.counted_rows import counted_rows
+from server.app.decision import check_rule, metrics_at
 from server.app.description import description_of
 from server.app.few_steps import advised
 from server.app.noised_metrics import noised_metrics, shown
@@ -45,6 +49,7 @@ from server.app.public_rows import PublicRows, TestFile
 from server.app.results import (
     AggregationResult,
     CountedRows,
+    Decision,
     LabelRows,
     Metrics,
     Results,
@@ -191,6 +196,7 @@ class Recorder:
         self._encoding = encoding = encoding_of(replica)
         self._run.write_encoding(schema_of(replica).to_json(), encoding.to_json())
         self._positive = position_of(self._config.positive, encoding)
+        check_rule(self._config.decision, encoding)
         chosen = training_of(self._config, self._settled, rows_of(replica))
         self._note(schema_differences=differences_of(replica), classes=tuple(encoding.labels), training=chosen)
         if regression := regression_of(encoding):
@@ -304,6 +310,8 @@ class Recorder:
             unknown = told & (set(Metrics.model_fields) - {"num_examples", "deviations", "intervals"})
             self._replace_last(last.changed(**dict.fromkeys(unknown)))
         self._note_final(sums, kept)
+        if self._config.decision != "0.5":
+            self._note_decision(counts_in(sums), counts_in(sums, TEST_PREFIX), self._config.decision)
         self._write_model(self._encoding, kept.round)
         self._results = self._results.changed(status="completed").without("step")
         self._save()
@@ -382,6 +390,21 @@ class Recorder:
                     test_edges=edges.tolist(),
                 )
 
+    def _note_decision(self, validation: Counts, test: Counts, rule: ThresholdRule) -> None:
+        """Choose the decision threshold on the validation rows, and record the figures at it on test rows."""
+        positive = 1 if self._positive is None else self._positive
+        edges = self._asked_edges()[0]
+        threshold = best_threshold(validation.histograms[0], edges, rule, positive)
+        decision = Decision(rule=rule, threshold=threshold)
+        if threshold is not None:
+            confusion = confusion_from(test.histograms[0], int(np.flatnonzero(edges == threshold)[0]))
+            if confusion.any():
+                decision = decision.changed(confusion=confusion.tolist(), final=metrics_at(confusion, self._positive))
+            if self._test_file:
+                public = self._test_file.confusion(self._arrays, threshold)
+                decision = decision.changed(test_confusion=public.tolist(), test=metrics_at(public, self._positive))
+        self._note(decision=decision)
+
     def _positive_name(self) -> str | None:
         """Return the class that precision, recall and F1 are of; None where they are means over the classes."""
         classes = self._results.classes
@@ -398,6 +421,7 @@ class Recorder:
             "round": number,
             "final": self._results.final.document() if self._results.final else None,
             "privacy": self._results.privacy.document() if self._results.privacy else None,
+            "decision": self._results.decision.document() if self._results.decision else None,
         }
         model = TrainedModel(encoding, self._settled.architecture, dict(self._arrays), origin)
         for suffix in SUFFIXES:

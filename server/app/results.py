@@ -154,6 +154,22 @@ class CountedRows(Document):
         return f"{'all' if len(self.pods) == self.of else f'{len(self.pods)} of'} {self.of} pods"
 
 
+class Decision(Document):
+    """The score from which on a row is of the second of two classes, and the figures by class there."""
+
+    rule: str
+    """"youden" or "f1": what is best there on the pods' validation rows."""
+    threshold: Number = None
+    """Null where the pods' validation rows do not tell: rows are of their more probable class."""
+    confusion: tuple[tuple[int, ...], ...] = ()
+    """Counts of the pods' test rows at the threshold, as `Results.confusion`."""
+    final: Metrics | None = None
+    """Figures over these rows."""
+    test_confusion: tuple[tuple[int, ...], ...] = ()
+    test: Metrics | None = None
+    """The same over the rows of the public test file."""
+
+
 class LabelRows(Document):
     """Rows of all pods together by their label; a pod adds no count below its ``minimum_category_count``."""
 
@@ -369,6 +385,8 @@ class Results(Document):
     """Largest error of `final`'s AUC, as rows whose scores share a cell count as ties."""
     positive: str | None = None
     """The class that f1, recall and precision are of; null: the mean over the classes."""
+    decision: Decision | None = None
+    """The decision threshold, where one was asked for; all other figures are of the most probable class."""
     no_figures: str = ""
     """Why there are no figures over the pods' rows; empty where there are."""
     test: Metrics | None = None

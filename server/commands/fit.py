@@ -22,6 +22,7 @@ from fl_app.tabular.early_stopping import stopping_from_text
 from fl_app.tabular.regime import LARGE
 from fl_app.tabular.regression import LOSSES, Loss
 from fl_app.tabular.settings import ARCHITECTURES, DataStructure, Optimizer
+from fl_app.tabular.threshold import ThresholdRule
 from fl_app.validation import counted, names_in
 from server.app.results import Results
 from server.app.run_directory import RunDirectory
@@ -47,6 +48,7 @@ _UNFIT_FOR_PRIVACY = {
     "weighting": "what is summed are gradients, and each row counts the same",
     "loss": "only classes are learnt with privacy",
     "early_stopping": "no round is evaluated, so nothing stops it before its last",
+    "threshold": "the noise in its few score cells would choose it",
     "compact": "in the small field noise would be rounded off",
     "plain": "it takes secure sums to hide a pod in its share of the noise",
 }
@@ -76,6 +78,7 @@ class TrainingOptions:
     architecture: str
     positive: str | None
     loss: Loss | None
+    threshold: ThresholdRule
     min_bin_rows: int
     weight_decay: float | None
     clip_norm: float | None
@@ -166,6 +169,14 @@ def training_options(command: _Command) -> _Command:
                 type=click.Choice(LOSSES),
                 help="What training makes small where the target is a number; given, few whole numbers are learnt as"
                 " numbers too.  [default: squared]",
+            ),
+            click.option(
+                "--threshold",
+                default=_DEFAULTS["decision"],
+                show_default=True,
+                type=click.Choice(get_args(ThresholdRule)),
+                help="Score from which on a row is of the second of two classes: the best on the validation rows for"
+                " balanced accuracy (youden) or F1, or 0.5.",
             ),
             click.option(
                 "--strategy",
@@ -267,6 +278,7 @@ def run_config(
         architecture=None if options.architecture == "auto" else options.architecture,
         positive=options.positive,
         loss=options.loss,
+        decision=options.threshold,
         min_bin_rows=options.min_bin_rows,
         rounds=options.rounds,
         local_epochs=options.local_epochs,

@@ -15,7 +15,11 @@ from server.commands.output import read_options_option, runs_option
 @click.argument("table", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="[default: standard output]")
 @click.option("--id", "identifier", metavar="COLUMN", help="Begin each row with this column of TABLE, as it is there.")
-@click.option("--classes", is_flag=True, help="End each row with its most probable class, in a column `class`.")
+@click.option(
+    "--classes",
+    is_flag=True,
+    help="End each row with its class, in a column `class`, by the run's threshold.",
+)
 @read_options_option
 @runs_option
 def predict(
@@ -44,6 +48,7 @@ def predict(
     from fl_app.errors import DataError, UsageError
     from fl_app.tabular.read_options import is_parquet, options_in
     from fl_app.tabular.table_file import read_rows
+    from fl_app.tabular.threshold import chosen
     from server.app.run_directory import find_model
     from server.exports.about import predicted_column
     from server.exports.formats import open_scorer
@@ -66,7 +71,7 @@ def predict(
         raise DataError(f"{table}: {error}", detail=detail) from error
     # Names may stand twice: a class can be called as the identifier is.
     if classes:
-        best = np.array(scorer.classes, dtype=object)[scores.to_numpy().argmax(axis=1)]
+        best = np.array(scorer.classes, dtype=object)[chosen(scores.to_numpy(), scorer.threshold)]
         scores.insert(len(scorer.classes), "class", best, allow_duplicates=True)
     if identifier is not None:
         scores.insert(0, identifier, rows.written(identifier), allow_duplicates=True)

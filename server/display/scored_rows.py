@@ -8,9 +8,10 @@ from fl_app.tabular.intervals import LEVEL
 from fl_app.validation import first_of
 from server.app.results import Metrics, Results
 from server.display.privacy_told import noise_told
-from server.display.words import test_rows
+from server.display.words import number, test_rows
 
 _SHOWN = 6
+_AT_THRESHOLD = ("balanced_accuracy", "accuracy", "recall", "precision", "f1")
 _TOLD_ERROR = 2e-3
 """An error of the AUC is told from here on: below, it is what tests hold for any data."""
 
@@ -72,6 +73,7 @@ def figures_told(results: Results) -> Iterator[str]:
         unit = f"in {regression.unit}" if regression.unit else f"in the unit of {regression.target}"
         bounds = f"{regression.low:g} to {regression.high:g}"
         yield f"mae and rmse are {unit}; values and predictions beyond {bounds} count as the nearer of the two"
+    yield from _decision(results)
     if results.no_figures:
         help_ = "" if results.test else "; a test file of your own (--test-file) gives figures without any pod's rows"
         yield f"no figures over the pods' rows: {results.no_figures}{help_}"
@@ -99,3 +101,23 @@ def _whose(results: Results) -> Iterator[str]:
             f"no test row of the pods has {'class' if len(none) == 1 else 'the classes'} "
             f"{first_of(list(map(repr, none)), _SHOWN)}: AUC and means over classes are without"
         )
+
+
+def _decision(results: Results) -> Iterator[str]:
+    """Yield what the decision threshold is, and the figures at it."""
+    if not (decision := results.decision):
+        return
+    if decision.threshold is None:
+        yield (
+            f"no threshold was chosen (--threshold {decision.rule}): the pods' validation rows are not of both "
+            "classes; rows are of their more probable class"
+        )
+        return
+    yield (
+        f"rows are taken for {results.classes[1]!r} from a score of {decision.threshold:.4f} on, the best on the pods' "
+        f"validation rows (--threshold {decision.rule}); other figures are at 0.5"
+    )
+    for where, metrics in ((test_rows(results), decision.final), ("public test file", decision.test)):
+        if metrics:
+            named = [f"{name.replace('_', ' ')} {number(getattr(metrics, name))}" for name in _AT_THRESHOLD]
+            yield f"at that threshold, {where}: {', '.join(named)}"

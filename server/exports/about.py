@@ -9,6 +9,7 @@ from fl_app.errors import DataError, FlAppError
 from fl_app.tabular.cell_text import missing_set
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.model_file import TrainedModel
+from fl_app.tabular.threshold import threshold_of
 
 FORMAT = "fl-app scoring graph 1"
 TEXT_RULE = (
@@ -32,6 +33,12 @@ def predicted_column(encoding: Encoding) -> str:
     """Return the head of a column of predictions of a numeric target: its name, and its unit where owners name it."""
     target = encoding.target
     return f"{target.name} [{target.unit}]" if target.unit else target.name
+
+
+def threshold_in(told: Mapping[str, Any]) -> float | None:
+    """Return the decision threshold of an export, see `fl_app.tabular.threshold`."""
+    origin = told.get("origin")
+    return threshold_of(json.loads(origin) if isinstance(origin, str) else origin)
 
 
 def reading(encoding: Encoding) -> dict[str, Any]:

@@ -31,6 +31,10 @@ class Scorer(Protocol):
     def encoding(self) -> Encoding:
         """How a table's rows become arrays."""
 
+    @property
+    def threshold(self) -> float | None:
+        """The score from which on a row is of the second of two classes; None: rows are of their most probable one."""
+
     def predict_proba(self, rows: "Table | pd.DataFrame") -> NDArray[np.float64]:
         """Predict class probabilities for a table's rows, float64 [n, C]."""
 

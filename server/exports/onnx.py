@@ -23,7 +23,7 @@ from fl_app.tabular.cells import Table
 from fl_app.tabular.encoding import Encoding, codes_of
 from fl_app.tabular.model_file import TrainedModel, check_kind, not_a_model
 from fl_app.tabular.statistics import present_numbers
-from server.exports.about import about, encoding_of
+from server.exports.about import about, encoding_of, threshold_in
 from server.exports.vocabulary import vocabulary
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ class OnnxModel:
         except Exception as error:  # onnxruntime's errors have no other root
             raise not_a_model(path, error) from error
         self._encoding = encoding_of(facts, path)
+        self.threshold = threshold_in(facts)
 
     @property
     def classes(self) -> tuple[str, ...]:

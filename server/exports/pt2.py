@@ -19,7 +19,7 @@ from fl_app.tabular.cells import Table
 from fl_app.tabular.encoding import Encoding, codes_of
 from fl_app.tabular.model_file import TrainedModel, check_kind, not_a_model
 from fl_app.tabular.statistics import present_numbers
-from server.exports.about import about, encoding_of, reading
+from server.exports.about import about, encoding_of, reading, threshold_in
 from server.exports.scorer import RawScorer
 from server.exports.vocabulary import vocabulary
 
@@ -74,6 +74,7 @@ class Pt2Model:
         except Exception as error:
             raise not_a_model(path, error) from error
         self._encoding = encoding_of(facts, path)
+        self.threshold = threshold_in(facts)
         self._score = program.module()
 
     @property

@@ -24,6 +24,7 @@ from fl_app.tabular.regression import Loss
 from fl_app.tabular.schema import Schema
 from fl_app.tabular.settings import DataStructure, Optimizer
 from fl_app.tabular.table_file import read_rows
+from fl_app.tabular.threshold import ThresholdRule
 from server.app.results import Results
 from server.app.run_directory import RunDirectory
 from server.display.progress import Progress
@@ -85,6 +86,9 @@ class PyTorchTabularClassifier:
         Fewest rows, of all pods together, in one bin of a number; fewer show rarer values in the model.
     positive
         The class that precision, recall and F1 are of; None: the second of two, the mean of more.
+    threshold
+        How the score is chosen from which on a row is of the second of two classes: "youden" or "f1", the best for
+        balanced accuracy or F1 on the pods' validation rows, or "0.5". Not with privacy.
     privacy
         How much the run may tell of any one row; None: nothing is promised. A private round is one step of gradient
         descent over all rows, whose rate follows from epsilon.
@@ -111,6 +115,7 @@ class PyTorchTabularClassifier:
         seed: int = 0,
         min_bin_rows: int = MIN_BIN_ROWS,
         positive: str | None = None,
+        threshold: ThresholdRule = "0.5",
         privacy: Privacy | None = None,
     ) -> None:
         if privacy and steps is not None:
@@ -127,7 +132,7 @@ class PyTorchTabularClassifier:
         self.epochs, self.steps = epochs, steps
         self.batch_size = batch_size
         self.optimizer, self.architecture, self.seed = optimizer, architecture, seed
-        self.positive, self.privacy = positive, privacy
+        self.positive, self.threshold, self.privacy = positive, threshold, privacy
         self.min_bin_rows = min_bin_rows
         self.results: dict[str, Any] = {}
         self.run_directory: Path | None = None
@@ -227,6 +232,7 @@ class PyTorchTabularClassifier:
             architecture=self.architecture,
             positive=self.positive,
             loss=self._loss,
+            decision=self.threshold,
             privacy=self.privacy,
             min_bin_rows=self.min_bin_rows,
             rounds=extent.rounds,
@@ -497,7 +503,7 @@ class PyTorchTabularClassifier:
     @classmethod
     def _own_settings(cls, config: RunConfig) -> dict[str, Any]:
         """Return those arguments of the constructor that other kinds of models do not have."""
-        return {"positive": config.positive, "privacy": config.privacy}
+        return {"positive": config.positive, "threshold": config.decision, "privacy": config.privacy}
 
     def _check_target(self) -> None:
         """Raise `UsageError` if the target is not of the kind that this class learns."""
