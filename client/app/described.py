@@ -53,9 +53,9 @@ def described_sums(
     rows = np.array([len(table), len(train)], dtype=np.int64)
     variance = balance_variance(columns)
     balance = [
-        _balance(table, column, described.target, least, variance, *terms).ravel()
+        _balance(table, column, described.classes, least, variance, *terms).ravel()
         for column in described.balanced
-        if described.target
+        if described.classes
     ]
     return {
         **number_sums(statistics_of(train, described.numbers), described.numbers, *terms),

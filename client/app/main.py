@@ -5,6 +5,7 @@ validation rows, and trains it on the training rows.
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,7 +165,8 @@ def statistics(message: Message, context: Context) -> Message:
     schema = CombinedSchema.from_json(str(config[names.SCHEMA]))
     datastructure = DataStructure.from_json(str(config[names.DATASTRUCTURE]))
     if run.describes:
-        return _replied(message, _described(pod, home, schema, datastructure, int(str(config[names.COLUMNS]))))
+        described = Described.of(schema, datastructure, json.loads(str(config[names.SHARED])))
+        return _replied(message, _described(pod, home, described, int(str(config[names.COLUMNS]))))
     table, target = PodTable.of(pod), schema.column(datastructure.target).as_target()
     if plan := run.plan:
         noised = private_answers.statistics(plan, _honest(config, pod), table.rows("train"), schema, datastructure)
@@ -253,12 +255,10 @@ def _honest(config: ConfigRecord, pod: Pod) -> int:
     return honest
 
 
-def _described(
-    pod: Pod, home: Path | None, schema: CombinedSchema, datastructure: DataStructure, columns: int
-) -> dict[str, Any]:
+def _described(pod: Pod, home: Path | None, described: Described, columns: int) -> dict[str, Any]:
     table = PodTable.of(pod)
     sums = described_sums(
-        Described.of(schema, datastructure),
+        described,
         table.cells,
         table.rows("train"),
         columns=columns,

@@ -11,8 +11,9 @@ from fl_app.tabular.schema import CombinedSchema, Schema
 from fl_app.tabular.settings import DataStructure
 
 SCHEMA, DATASTRUCTURE, LEFT_OUT, FEATURES = "schema", "datastructure", "left-out", "features"
-COLUMNS = "columns"
-"""Of a description: how many columns the pods' tables have, those that are left out too."""
+COLUMNS, SHARED = "columns", "shared-values"
+"""Of a description: how many columns the pods' tables have, those that are left out too; and of each column the values
+by which rows are counted by class."""
 
 
 def schemas_of(pods: Sequence[str], published: Mapping[str, Published]) -> list[Schema]:

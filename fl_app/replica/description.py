@@ -1,18 +1,22 @@
 """The rule of a run that describes the pods' tables and trains nothing: one step of sums, and then it is over."""
 
-from collections.abc import Mapping
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from flwr.app import ConfigRecord, RecordDict
 
 from fl_app.config import RunConfig
 from fl_app.flower import names
-from fl_app.replica.columns import COLUMNS, DATASTRUCTURE, FEATURES, LEFT_OUT, SCHEMA, thin
+from fl_app.replica.columns import COLUMNS, DATASTRUCTURE, FEATURES, LEFT_OUT, SCHEMA, SHARED, thin
 from fl_app.replica.declared import Declared
 from fl_app.replica.state import Replica
 from fl_app.secagg.errors import SessionRefused
+from fl_app.tabular.cell_text import key_of
 from fl_app.tabular.combining import Columns, check_target, combine, misfits, names_of
 from fl_app.tabular.description import Described, names_in
-from fl_app.tabular.schema import CombinedSchema, Schema
+from fl_app.tabular.schema import Column, CombinedSchema, Schema
 from fl_app.tabular.settings import DataStructure
 
 
@@ -48,14 +52,27 @@ def begun(config: RunConfig, schemas: list[Schema], declared: Mapping[str, Decla
             ],
             FEATURES: {name: pods for name, pods in held.items() if name not in few},
             COLUMNS: len(names_of(schemas, ())),
+            SHARED: {
+                name: _shared(combined.column(name).values, columns.held_by(name), declared)
+                for name in held
+                if combined.column(name).values
+            },
         }
     )
+
+
+def _shared(values: Sequence[str], held: Mapping[str, Column], declared: Mapping[str, Declared]) -> list[str]:
+    """Return the values that as many pods publish as each owner wants in a sum."""
+    least = max(terms.minimum_cohort for terms in declared.values())
+    publishers = Counter(key_of(value) for column in held.values() for value in column.values)
+    return [value for value in values if publishers[key_of(value)] >= least]
 
 
 def described_in(replica: Replica) -> Described:
     """Return the columns that are described."""
     schema = CombinedSchema.from_json(str(replica.facts[SCHEMA]))
-    return Described.of(schema, DataStructure.from_json(str(replica.facts[DATASTRUCTURE])))
+    shared: Any = replica.facts[SHARED]
+    return Described.of(schema, DataStructure.from_json(str(replica.facts[DATASTRUCTURE])), shared)
 
 
 def request(settings: str, replica: Replica, kind: str) -> RecordDict:
@@ -63,7 +80,9 @@ def request(settings: str, replica: Replica, kind: str) -> RecordDict:
     check_order(replica, kind)
     told = {name: str(replica.facts[name]) for name in (names.SCHEMA, names.DATASTRUCTURE)}
     columns = int(str(replica.facts[COLUMNS]))
-    return RecordDict({names.CONFIG_RECORD: ConfigRecord({names.RUN: settings, **told, names.COLUMNS: columns})})
+    shared = json.dumps(replica.facts[SHARED])
+    record = ConfigRecord({names.RUN: settings, **told, names.COLUMNS: columns, names.SHARED: shared})
+    return RecordDict({names.CONFIG_RECORD: record})
 
 
 def sizes(replica: Replica, kind: str) -> dict[str, int]:

@@ -27,8 +27,8 @@ TAIL = 2048
 
 
 def is_countable(column: Column) -> bool:
-    """Say whether a column is counted by class: a number always is, categories are if there are few."""
-    return column.kind == "continuous" or 1 <= len(column.values) <= MOST_VALUES
+    """Say whether a column is counted by class: a number always is, categories are if there are some, and few."""
+    return column.kind == "continuous" or 2 <= len(column.values) <= MOST_VALUES
 
 
 def stretches(column: Column) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ what is asked for both is the same sum.
 
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -39,14 +39,18 @@ class Described:
         Categorical columns, the target first if there is one.
     target : Column or None
         As a categorical column.
+    shared : mapping of str to sequence of str
+        For each of the categorical columns, the values that enough pods publish for rows to be counted by them and by
+        class: others would show one pod's rows.
     """
 
     numbers: tuple[Column, ...]
     categories: tuple[Column, ...]
     target: Column | None = None
+    shared: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, schema: Schema, datastructure: "DataStructure") -> Self:
+    def of(cls, schema: Schema, datastructure: "DataStructure", shared: Mapping[str, Sequence[str]]) -> Self:
         """Return what the columns of a combined schema are described as; the target "" is none."""
         named = names_in(schema, datastructure)
         columns = [schema.column(name) for name in named]
@@ -56,18 +60,30 @@ class Described:
             numbers=tuple(column for column in columns if column.kind == "continuous"),
             categories=(target, *categories) if target else categories,
             target=target,
+            shared=shared,
         )
 
     @property
+    def classes(self) -> Column | None:
+        """The target with the classes by which rows are counted; None where they are not."""
+        target = self._shared(self.target) if self.target else None
+        return target if target and is_countable(target) else None
+
+    @property
     def balanced(self) -> tuple[Column, ...]:
-        """The columns whose rows are counted by class; none without a target."""
-        others = [column for column in self.categories if self.target and column.name != self.target.name]
-        countable = self.target is not None and is_countable(self.target)
-        return tuple(filter(is_countable, (*self.numbers, *others))) if countable else ()
+        """The columns whose rows are counted by class, with the values by which they are; none without a target."""
+        if not self.classes or not self.target:
+            return ()
+        others = [self._shared(column) for column in self.categories if column.name != self.target.name]
+        return tuple(filter(is_countable, (*self.numbers, *others)))
+
+    def _shared(self, column: Column) -> Column:
+        values = set(self.shared.get(column.name, ()))
+        return column.model_copy(update={"values": tuple(value for value in column.values if value in values)})
 
     def sizes(self) -> dict[str, int]:
         """Return the number of elements of each part of the sums."""
-        classes = LabelCounts.size(self.target) if self.target else 0
+        classes = LabelCounts.size(self.classes) if self.classes else 0
         parts = {name: array.size for name, array in Statistics.zeros(self.numbers).arrays().items()}
         return {
             **parts,
@@ -84,9 +100,9 @@ class Described:
 
     def joint(self, sums: NDArray[np.float64]) -> dict[str, NDArray[np.int64]]:
         """Read the sums of the pods' counts by class, int64 [`size_of` column, codes of the target], by name."""
-        if self.target is None:
+        if self.classes is None:
             return {}
-        classes = LabelCounts.size(self.target)
+        classes = LabelCounts.size(self.classes)
         parts = split(sums, (size_of(column) * classes for column in self.balanced))
         return {
             column.name: np.rint(part).astype(np.int64).reshape(-1, classes)

@@ -66,7 +66,7 @@ def description_of(replica: Replica, sums: Aggregate) -> DescriptionResult:
         rows=rows,
         train_rows=train,
         target=target.name if target else None,
-        classes=target.values if target else (),
+        classes=described.classes.values if described.classes else (),
         columns=tuple(columns),
         noise={name: round(math.sqrt(variance * pods), 2) for name, variance in noise.items()},
     )
@@ -77,11 +77,13 @@ class _Joint:
 
     def __init__(self, described: Described, sums: NDArray[np.float64]) -> None:
         self._counts = described.joint(sums)
+        self._columns = {column.name: column for column in described.balanced}
 
     def rows(self, column: Column) -> tuple[BalanceRows, ...]:
         """Return the rows by class of each category, or stretch, of a column; what noise put below zero as none."""
         if column.name not in self._counts:
             return ()
+        column = self._columns[column.name]
         counts = np.maximum(self._counts[column.name][:, FIRST_VALUE:], 0).tolist()
         if column.kind == "continuous":
             missing, counts = counts[0], counts[1:]

@@ -83,7 +83,7 @@ class DescriptionResult(Document):
     """Those of them that are trained on."""
     target: str | None = None
     classes: tuple[str, ...] = ()
-    """The target's values, in the order of `BalanceRows.rows`."""
+    """The target's values that enough pods publish, in the order of `BalanceRows.rows`."""
     columns: tuple[ColumnDescription, ...] = ()
     noise: dict[str, float] = Field(default_factory=dict)
     """Standard deviation of the noise at the most, in "rows", in counts by category ("categories") and by class

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from rich.table import Table
 
+from fl_app.system.printable import one_line
 from fl_app.validation import first_of
 from server.app.description_result import (
     QUANTILES,
@@ -166,7 +167,7 @@ def _named(column: ColumnDescription) -> str:
 
 
 def _table(title: str, heads: tuple[str, ...], rows: list[list[str]], words: set[int]) -> Table:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=one_line(title), title_justify="left")
     for place, head in enumerate(heads):
         table.add_column(head, justify="left" if place in words else "right")
     for row in rows:

@@ -26,6 +26,7 @@ from fl_app.tabular.network import build_network, state_of
 from fl_app.tabular.schema import Column, Schema
 from fl_app.tabular.settings import DEFAULT_ARCHITECTURE, DataStructure
 from fl_app.tabular.statistics import Statistics
+from server.app.description_result import BalanceRows, CategoryRows, ColumnDescription, DescriptionResult
 from server.app.results import Metrics, PodResult, Results, RoundResult, Stop
 from server.app.run_directory import RunDirectory
 from server.commands import pods as pods_command
@@ -166,6 +167,37 @@ def test_the_report(run: RunDirectory) -> None:
     assert not ACTS.search(page)
     assert "{{ 7 * 7 }}" in page
     assert page.count("&lt;script&gt;") >= 3
+
+
+def test_a_description(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = tuple(BalanceRows(value=name, rows=(500, 700)) for name in HOSTILE)
+    entries = tuple(CategoryRows(value=name, rows=100) for name in HOSTILE)
+    described = tuple(
+        ColumnDescription(name=name, kind="categorical", pods=2, rows=1200, categories=entries, balance=rows)
+        for name in HOSTILE
+    )
+    number = ColumnDescription(
+        name="number", kind="continuous", unit=HOSTILE[6], pods=2, rows=1200, mean=1.0, mean_error=0.1,
+        quantiles=(1.0,) * 5, histogram_edges=(0.0, 1.0), histogram_rows=(1200,),
+    )  # fmt: skip
+    noise = {"rows": 6.0, "categories": 4.0, "balance": 4.0}
+    run.write_results(
+        Results(
+            run_id=run.name,
+            status="completed",
+            schema_differences=HOSTILE,
+            description=DescriptionResult(
+                rows=1200, target=HOSTILE[6], classes=HOSTILE[6:8], columns=(*described, number), noise=noise
+            ),
+        )
+    )
+    text = told(capsys, "runs", "show", run.name)
+    assert "rows by " in text
+    assert_harmless(text)
+    page = write_report(run)[0].read_text("utf-8")
+    assert not re.search("<(script>alert|img)", page)
+    assert not ACTS.search(page)
+    assert page.count("<svg") == 2
 
 
 def model() -> TrainedModel:

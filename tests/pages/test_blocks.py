@@ -22,6 +22,7 @@ RUN_BY = {
     "README.md": "tests/pages/test_pages.py",
     DEPLOYMENT: "tests/processes/test_deployment_page.py",
     "docs/modeller.md": "tests/pages/test_pages.py",
+    "examples/describing_two_pods.py": "tests/pages/test_tutorial.py",
     "examples/linear_regression.py": "tests/strategies/test_secure_aggregation.py",
     "examples/followed_regression.py": "tests/strategies/test_replicated_aggregation.py",
     "examples/training_a_model_on_two_pods.py": "tests/pages/test_tutorial.py",

@@ -12,6 +12,7 @@ from fl_app.federation.kinds import census_federation
 
 ROOT = Path(__file__).parents[2]
 TUTORIAL = ROOT / "examples/training_a_model_on_two_pods.py"
+DESCRIBING = ROOT / "examples/describing_two_pods.py"
 
 SCORE = """
 import sys
@@ -62,6 +63,16 @@ def test_the_tutorial_runs_as_it_is_written(tmp_path: Path) -> None:
     assert figures["rows"] == figures["num_examples"] == 16281
     for name in ("accuracy", "auc", "loss"):
         assert figures[name] == pytest.approx(results[-1][f"test_{name}"], abs=1e-6)
+
+
+@pytest.mark.processes
+@pytest.mark.simulation
+def test_the_example_that_describes(tmp_path: Path) -> None:
+    done = python(tmp_path, str(DESCRIBING))
+    assert done.returncode == 0, done.stderr
+    assert "rows in all pods together, give or take 6" in done.stdout
+    assert "education-num" in done.stdout
+    assert Path(done.stdout.splitlines()[-1]).is_file()
 
 
 def test_the_tutorials_file_asks_for_nothing_that_is_not_offered() -> None:

@@ -14,6 +14,7 @@ from tests.processes.parties import CENSUS, Parties, Party, parties, pod_file
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(900)]
 QUICK = ("--rounds", "2", "--local-steps", "20", "--optimizer", "SGD", "--lr", "0.05")
+DESCRIBED = ("--target", "TARGET", "--json")
 
 
 @pytest.mark.simulation
@@ -29,6 +30,7 @@ def test_a_deployment_trains_the_model_of_the_simulation(tmp_path: Path) -> None
         run = made.modeller.directory / "runs" / "latest"
         deployed = load_file(run / "model.safetensors")
         assert not list(made.operator.directory.rglob("model.*")), "a model landed on the operator's host"
+        described = made.modeller.run("fl-app", "describe", "--federation", "test", *DESCRIBED, timeout=200)
     assert made.left_behind() == []
 
     laptop = Party(tmp_path / "laptop")
@@ -38,8 +40,18 @@ def test_a_deployment_trains_the_model_of_the_simulation(tmp_path: Path) -> None
     assert set(simulated) == set(deployed)
     for name, array in simulated.items():
         np.testing.assert_allclose(deployed[name], array, atol=1e-6)
-    final = json.loads((laptop.directory / "runs" / "latest" / "results.json").read_text())["final"]
+    again = laptop.run("fl-app", "describe", *DESCRIBED, timeout=200)
+    assert _description(described.stdout) == _description(again.stdout)  # the noise too: it follows from the pods' keys
+    first = min(path.parent for path in (laptop.directory / "runs").glob("2*/results.json"))
+    final = json.loads((first / "results.json").read_text())["final"]
     assert final == pytest.approx(results["final"], abs=1e-6)
+
+
+def _description(output: str) -> dict[str, object]:
+    document = json.loads(output)
+    assert document["status"] == "completed"
+    assert set(document["secure_aggregation"]["steps"]) == {"roster", "statistics"}
+    return document["description"]  # type: ignore[no-any-return]
 
 
 def _give_keys(made: Parties, laptop: Party) -> None:

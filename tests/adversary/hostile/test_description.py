@@ -95,6 +95,23 @@ def test_a_column_of_one_pod_is_not_described(tmp_path: Path) -> None:
     assert "age" in {column.name for column in described.numbers}
 
 
+def test_a_category_of_one_pod_is_not_counted_by_class(tmp_path: Path) -> None:
+    north = table(ROWS["north"], 0)
+    north.loc[:200, "workclass"] = "fisher"
+    pods = census(tmp_path, north=north)
+    run, parts = asked(pods, describing(TARGET))
+    described = described_in(run.replica)
+    (column,) = (column for column in described.balanced if column.name == "workclass")
+    assert "fisher" not in column.values
+    assert len(column.values) > 2
+    assert len(described.joint(parts[BALANCE])["workclass"]) == 2 + len(column.values)
+    turned = described_in(asked(pods, describing("workclass"))[0].replica)
+    assert turned.classes is not None
+    assert turned.classes.values == column.values
+    # How many rows have it in all is told as it is of any label.
+    assert "fisher" in next(c for c in described.categories if c.name == "workclass").values
+
+
 def test_a_description_of_fewer_pods_than_an_owner_wants_is_refused(tmp_path: Path) -> None:
     run = Run(census(tmp_path), describing(pods=("north", "south"))).join()
     assert len(run.refusals) == 2

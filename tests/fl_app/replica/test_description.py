@@ -72,6 +72,24 @@ def test_a_target_that_cannot_be_one(target: str, why: str) -> None:
         RULE.begin(settings(target), cohort())
 
 
+def test_values_that_few_pods_publish_are_not_counted_by_class() -> None:
+    green = COLOUR.model_copy(update={"values": ("blue", "green", "red")})
+    wide = tuple(green if column is COLOUR else column for column in COLUMNS)
+    replica = RULE.begin(settings(), cohort(north=published("north", wide), south=published("south", wide)))
+    described = described_in(replica)
+    assert [c.values for c in described.balanced if c.name == "colour"] == [("blue", "red")]
+    assert [c.values for c in described.categories] == [OUTCOME.values, green.values]
+    content = {pod: published(pod, wide if pod != "west" else COLUMNS, least=2) for pod in PODS}
+    assert [c.values for c in described_in(RULE.begin(settings(), content)).balanced if c.name == "colour"] == [
+        green.values
+    ]
+    maybe = OUTCOME.model_copy(update={"values": ("maybe", "no", "yes")})
+    more = tuple(maybe if column is OUTCOME else column for column in COLUMNS)
+    classes = described_in(RULE.begin(settings(), cohort(north=published("north", more)))).classes
+    assert classes is not None
+    assert classes.values == OUTCOME.values
+
+
 def test_nothing_to_describe() -> None:
     with pytest.raises(DataError, match="no column is left to describe"):
         RULE.begin(settings("", ignore_cols=[column.name for column in COLUMNS]), cohort())

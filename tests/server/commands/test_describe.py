@@ -65,7 +65,8 @@ def test_the_other_commands_know_a_description(call: Call, small: SimulatedFeder
     code, out, _ = call("runs")
     assert code == 0
     assert "description" in out
-    first, second = (run.name for run in RunDirectory.all(Path("runs")))
+    runs = sorted(RunDirectory.all(Path("runs")), key=lambda run: run.results().description is None)
+    first, second = (run.name for run in runs)
     code, out, _ = call("runs", "show", first)
     assert (code, "numbers" in out) == (0, True)
     code, out, _ = call("runs", "compare", first, second)
