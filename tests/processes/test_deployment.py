@@ -50,7 +50,7 @@ def test_a_deployment_trains_the_model_of_the_simulation(tmp_path: Path) -> None
 def _description(output: str) -> dict[str, object]:
     document = json.loads(output)
     assert document["status"] == "completed"
-    assert set(document["secure_aggregation"]["steps"]) == {"roster", "statistics"}
+    assert set(document["secure_aggregation"]["steps"]) == {"statistics"}
     return document["description"]  # type: ignore[no-any-return]
 
 

@@ -138,11 +138,14 @@ def test_few_rows_of_a_class_are_in_no_count(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("client.app.noised_sums.discrete_gaussian", lambda variance, size, _: np.zeros(size, int))
     least = 10  # minimum_category_count
     pods = census(tmp_path)
-    seen = joint(pods, TARGET)["country"]
-    assert seen[seen > 0].min() >= least
-    rare = sum(
-        int(((counts > 0) & (counts < least)).sum())
-        for rows in pods.tables.values()
-        for counts in rows.groupby(["country", TARGET]).size().to_numpy()[None]
-    )
+    run, parts = asked(pods, describing(TARGET))
+    described = described_in(run.replica)
+    assert described.classes is not None
+    (country,) = (column for column in described.balanced if column.name == "country")
+    seen, rare = described.joint(parts[BALANCE])["country"], 0
+    for row, value in enumerate(country.values, start=2):
+        for place, label in enumerate(described.classes.values, start=2):
+            held = [int(((t["country"] == value) & (t[TARGET] == label)).sum()) for t in pods.tables.values()]
+            assert seen[row, place] == sum(count for count in held if count >= least)
+            rare += any(0 < count < least for count in held)
     assert rare  # else this test shows nothing
