@@ -76,7 +76,7 @@ def test_the_page_on_tuning(tmp_path: Path) -> None:
     assert [rung["trials"] for rung in tuning["rungs"]] == [2, 1]
     assert tuning["final"] is None
     directories = list((tmp_path / "runs").glob("tune-*"))
-    assert len(directories) == 3
+    assert len(directories) == 2
     reference = (ROOT / "docs" / "reference" / "files.md").read_text("utf-8")
     files = {path.name for directory in directories for path in directory.iterdir()}
     assert {name for name in files if f"`{name}`" not in reference} == set()
