@@ -45,9 +45,9 @@ def metrics_named(results: Results) -> tuple[str, ...]:
 
 
 def ranges(metrics: Metrics) -> list[str]:
-    """Return the confidence interval of each metric, "-" where it has none, and last "" for the rows counted."""
+    """Return the confidence interval of each metric, ".829-.893", "" where it has none, and for the rows counted."""
     found = [metrics.intervals.get(name) for name in METRICS]
-    return [*("-" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}" for ends in found), ""]
+    return [*("" if ends is None else "-".join(f"{end:.3f}".removeprefix("0") for end in ends) for ends in found), ""]
 
 
 class Scored(NamedTuple):
