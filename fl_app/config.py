@@ -12,6 +12,7 @@ from fl_app.pod.definition import PodName
 from fl_app.privacy.plan import CLIP, Plan, rounds_for
 from fl_app.privacy.settings import Privacy
 from fl_app.secagg.field import FIELD_31, FIELD_61
+from fl_app.tabular.class_weights import ClassWeight
 from fl_app.tabular.column_spec import ColumnSpec
 from fl_app.tabular.early_stopping import EarlyStopping, stopping_from_text
 from fl_app.tabular.encoding import MIN_BIN_ROWS
@@ -51,6 +52,8 @@ class Training(Frozen):
     positive : the class that precision, recall and F1 are of; None: the second of two, the mean of more.
     loss : what training makes small where the target is a number; a target of few whole numbers is learnt as one only
         where this is given. None: squared error.
+    class_weight : "balanced": rows count in training so that every class weighs the same, by the pods' noised counts of
+        rows by class; early stopping that is left open follows the AUC then, not the loss. None: all rows alike.
     decision : how the score from which on rows are of the second of two classes is chosen on the validation rows, see
         `fl_app.tabular.threshold`; "0.5": not at all.
     early_stopping : when training ends before its last round; "auto": it follows from the table; None: never.
@@ -77,6 +80,7 @@ class Training(Frozen):
     strategy_params: dict[str, float] = Field(default_factory=dict)
     positive: str | None = None
     loss: Loss | None = None
+    class_weight: ClassWeight | None = None
     decision: ThresholdRule = "0.5"
     early_stopping: EarlyStopping | Literal["auto"] | None = "auto"
     secure: bool = True
@@ -93,6 +97,8 @@ class Training(Frozen):
             raise UsageError("name the target: only a description does without one")
         if self.privacy and isinstance(self.early_stopping, EarlyStopping):
             raise UsageError("a run with privacy ends with its last round: no round is evaluated, so nothing stops it")
+        if self.privacy and self.class_weight:
+            raise UsageError("a run with privacy weighs no class: each row counts the same, or its noise would not do")
         if self.privacy and self.decision != "0.5":
             raise UsageError("a run with privacy chooses no threshold: noise in its few score cells would choose it")
         if self.privacy and not self.secure:
@@ -213,6 +219,9 @@ class Settled(RunConfig):
         else:
             implied = {"early_stopping": None} if config.early_stopping is None else {}
         follows = {**dict(regime), **implied}
+        if config.class_weight and isinstance(stopping := follows["early_stopping"], EarlyStopping):
+            # What the pods sum is the loss of rows that all count the same: training does not make that small then.
+            follows["early_stopping"] = stopping.model_copy(update={"metric": "auc"})
         if config.local_steps is not None:
             del follows["local_epochs"]
         return cls(**{**follows, **given})

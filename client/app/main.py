@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from numpy.typing import NDArray
 
 from client.app import private_answers
 from client.app.described import described_sums
@@ -210,6 +211,7 @@ def train(message: Message, context: Context) -> Message:
         lr_factor=lr_factor(completed + 1, config.rounds, config.lr_decay),
         proximal_mu=float(str(task.settings.get(names.PROXIMAL_MU, 0.0))),
         numeric=task.encoding.numeric,
+        class_weights=task.class_weights,
     )
     content = RecordDict(
         {
@@ -282,6 +284,12 @@ class Task:
     encoding: Encoding
     network: "nn.Module"
     edges: Edges
+
+    @property
+    def class_weights(self) -> NDArray[np.float64] | None:
+        """What a row of each class counts in training, float64 [C], as the pod's own replica says; None: all alike."""
+        told = self.settings.get(names.CLASS_WEIGHTS)
+        return np.frombuffer(told, "<f8") if isinstance(told, bytes) else None
 
     def adds(self, pod: str, part: str) -> bool:
         """Say whether a pod's "validation" or "test" rows are counted in this session."""

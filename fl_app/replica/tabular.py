@@ -31,6 +31,7 @@ from fl_app.secagg.codec import Aggregate
 from fl_app.secagg.errors import SessionRefused
 from fl_app.secagg.field import FIELD_61
 from fl_app.tabular.cell_text import key_of
+from fl_app.tabular.class_weights import balanced
 from fl_app.tabular.combining import Columns, check_numbers, check_target, combine, learnt
 from fl_app.tabular.early_stopping import NUMERIC_METRICS, EarlyStopping
 from fl_app.tabular.encoding import FIRST_VALUE, Encoding, features_of, summed_columns
@@ -45,6 +46,7 @@ from fl_app.tabular.thin_classes import Way, ways_of
 
 LEAST_ROWS, ENCODING, ENDS = "least-rows", "encoding", "score-ends"
 ROWS, PUBLISHERS = "labelled-rows", "publishers"
+CLASS_ROWS = "class-rows"
 CONTRIBUTORS_OF: Mapping[str, str] = {"validation": names.CONTRIBUTORS, "test": names.TEST_CONTRIBUTORS}
 """The rows that are evaluated, and the entry of a request that says which pods add theirs."""
 WAYS_OF: Mapping[str, str] = {"validation": names.WAYS, "test": names.TEST_WAYS}
@@ -138,6 +140,8 @@ class TabularRule:
             **{entry: ",".join(adding(replica, part, pods)) for part, entry in CONTRIBUTORS_OF.items()},
             **{entry: ",".join(ways_in(replica, part, pods)) for part, entry in WAYS_OF.items()},
         }
+        if config.class_weight:
+            told[names.CLASS_WEIGHTS] = class_weights_of(replica).astype("<f8").tobytes()
         if config.strategy == "FedProx":
             told[names.PROXIMAL_MU] = checked(config.strategy, config.strategy_params)["proximal_mu"]
         return RecordDict({names.ARRAYS_RECORD: arrays_of(replica.model), names.CONFIG_RECORD: ConfigRecord(told)})
@@ -201,7 +205,8 @@ class TabularRule:
         else:
             loss = config.loss or DEFAULT_LOSS
             encoding = Encoding.of(schema, datastructure, statistics_in(sums), min_bin_rows=least, loss=loss)
-        rows = 0 if plan else sum(labels_in(sums, private=False).classes)
+        labels = () if plan else labels_in(sums, private=False).classes
+        rows = sum(labels)
         run = Settled.of(config, regime_for(rows))
         model = state_of(build_network(encoding, run.architecture, run.seed))
         scored = scored_classes(len(encoding.labels))
@@ -212,6 +217,8 @@ class TabularRule:
             ROWS: rows,
             ENDS: ends.astype("<f4").tobytes(),
         }
+        if config.class_weight:
+            facts[CLASS_ROWS] = list(labels)
         if plan:
             facts[private.ROWS] = marginals.rows
             facts[private.SCALES] = private.scales_in(run.architecture, encoding, marginals)
@@ -231,6 +238,9 @@ def check_settings(config: RunConfig, target: Column) -> None:
         raise UsageError(f"privacy: {what}, and only classes are learnt with differential privacy")
     if config.positive is not None:
         raise UsageError(f"positive: {what}, and has no class {config.positive!r}")
+    if config.class_weight or config.decision != "0.5":
+        named = "class_weight" if config.class_weight else "threshold"
+        raise UsageError(f"{named}: {what}, and has no classes")
     if config.prime_q != FIELD_61.prime:
         raise UsageError(f"compact: {what}, whose errors the small field would round off; leave it out")
     if follows not in (*NUMERIC_METRICS, "loss"):
@@ -266,6 +276,12 @@ def encoding_of(replica: Replica) -> Encoding:
 def rows_of(replica: Replica) -> int:
     """Return how many labelled rows the pods have together, as far as their noise tells; 0 in a private run."""
     return int(str(replica.facts[ROWS]))
+
+
+def class_weights_of(replica: Replica) -> npt.NDArray[np.float64]:
+    """Return what a row of each class counts in the training of a run that weighs them, float64 [C]."""
+    rows: Any = replica.facts[CLASS_ROWS]
+    return balanced(rows)
 
 
 def settled(config: RunConfig, replica: Replica) -> Settled:

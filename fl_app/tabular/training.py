@@ -34,15 +34,17 @@ def train(
     lr_factor: float = 1.0,
     proximal_mu: float = 0.0,
     numeric: NumericTarget | None = None,
+    class_weights: NDArray[np.float64] | None = None,
 ) -> float:
     """Train in place for exactly one of ``epochs`` and ``steps``, and return the mean loss over the rows seen.
 
     An epoch is cut into as few batches as hold at most ``batch_size`` rows each, alike in size, and into fewer if they
     had less than ``min_batch_rows``. The optimiser starts afresh: its state belongs to one pod's path, not to the
     average that the next round starts from. ``lr_factor`` scales its learning rate (a schedule over rounds), and
-    ``proximal_mu`` penalises the distance to the parameters the network came with (FedProx, Li et al. 2020). A numeric
-    target, ``numeric``, is learnt in its standard deviations. The same
-    arguments and thread count give the same parameters; torch's own generator is left alone.
+    ``proximal_mu`` penalises the distance to the parameters the network came with (FedProx, Li et al. 2020). A row's
+    loss counts as many times as ``class_weights``, float64 [C], say of its class. A numeric target, ``numeric``, is
+    learnt in its standard deviations. The same arguments and thread count give the same parameters; torch's own
+    generator is left alone.
 
     Raises
     ------
@@ -65,6 +67,7 @@ def train(
     inputs, labels = _tensors(encoded), torch.from_numpy(learnt)
     rng = np.random.default_rng(seed)
     loss_sum, rows_seen = 0.0, 0
+    weights = None if class_weights is None else torch.from_numpy(class_weights.astype(np.float32))
     network.train()
     # Batches are drawn by numpy and dropout by torch: both from ``seed``, so that a run can be repeated exactly.
     with torch.random.fork_rng(devices=[]):
@@ -72,7 +75,7 @@ def train(
         batches = max(1, min(-(-len(encoded) // batch_size), len(encoded) // min_batch_rows))
         for rows in _batches(rng, len(encoded), batches, epochs, steps):
             outputs = network(*_widened(part[rows] for part in inputs))
-            loss = _error(outputs, labels[rows], numeric) if numeric else _loss(outputs, labels[rows].long())
+            loss = _error(outputs, labels[rows], numeric) if numeric else _loss(outputs, labels[rows].long(), weights)
             loss_sum += loss.item() * len(rows)
             rows_seen += len(rows)
             for parameter, anchor in zip(network.parameters() if anchors else (), anchors, strict=True):
@@ -144,13 +147,18 @@ def _error(outputs: Tensor, values: Tensor, numeric: NumericTarget) -> Tensor:
     return nn.functional.mse_loss(outputs, values)
 
 
-def _loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross entropy of logits, float [n, C]; of an ensemble's, float [n, members, C], the members' mean."""
+def _loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean cross entropy of logits, float [n, C]; of an ensemble's, float [n, members, C], the members' mean.
+
+    With ``weights``, float [C], each row's cross entropy is that many times what it is.
+    """
     if logits.ndim == 3:
         # Each member is taught by its own loss: that of their mean would let some rest on the others.
         labels = labels.repeat_interleave(logits.shape[1])
         logits = logits.flatten(0, 1)
-    return nn.functional.cross_entropy(logits, labels)
+    if weights is None:
+        return nn.functional.cross_entropy(logits, labels)
+    return (nn.functional.cross_entropy(logits, labels, reduction="none") * weights[labels]).mean()
 
 
 def _tensors(encoded: Encoded) -> tuple[Tensor, Tensor, Tensor]:

@@ -17,6 +17,7 @@ from fl_app.host.column_file import read_columns
 from fl_app.host.echo import echo
 from fl_app.privacy.settings import Privacy
 from fl_app.secagg.field import FIELD_31, FIELD_61
+from fl_app.tabular.class_weights import ClassWeight
 from fl_app.tabular.column_spec import ColumnSpec
 from fl_app.tabular.early_stopping import stopping_from_text
 from fl_app.tabular.regime import LARGE
@@ -48,6 +49,7 @@ _UNFIT_FOR_PRIVACY = {
     "weighting": "what is summed are gradients, and each row counts the same",
     "loss": "only classes are learnt with privacy",
     "early_stopping": "no round is evaluated, so nothing stops it before its last",
+    "class_weight": "each row counts the same, or its noise would not do",
     "threshold": "the noise in its few score cells would choose it",
     "compact": "in the small field noise would be rounded off",
     "plain": "it takes secure sums to hide a pod in its share of the noise",
@@ -78,6 +80,7 @@ class TrainingOptions:
     architecture: str
     positive: str | None
     loss: Loss | None
+    class_weight: ClassWeight | None
     threshold: ThresholdRule
     min_bin_rows: int
     weight_decay: float | None
@@ -169,6 +172,11 @@ def training_options(command: _Command) -> _Command:
                 type=click.Choice(LOSSES),
                 help="What training makes small where the target is a number; given, few whole numbers are learnt as"
                 " numbers too.  [default: squared]",
+            ),
+            click.option(
+                "--class-weight",
+                type=click.Choice(get_args(ClassWeight)),
+                help="Weigh rows in training so that rare classes count as much as frequent ones.",
             ),
             click.option(
                 "--threshold",
@@ -278,6 +286,7 @@ def run_config(
         architecture=None if options.architecture == "auto" else options.architecture,
         positive=options.positive,
         loss=options.loss,
+        class_weight=options.class_weight,
         decision=options.threshold,
         min_bin_rows=options.min_bin_rows,
         rounds=options.rounds,

@@ -16,6 +16,7 @@ from fl_app.federation.kinds import Federation
 from fl_app.flower.protocol_settings import Timing
 from fl_app.privacy.settings import Privacy
 from fl_app.tabular.cells import Table
+from fl_app.tabular.class_weights import ClassWeight
 from fl_app.tabular.column_spec import ColumnSpec
 from fl_app.tabular.early_stopping import EarlyStopping, StoppingMetric
 from fl_app.tabular.encoding import MIN_BIN_ROWS, Encoding
@@ -86,6 +87,8 @@ class PyTorchTabularClassifier:
         Fewest rows, of all pods together, in one bin of a number; fewer show rarer values in the model.
     positive
         The class that precision, recall and F1 are of; None: the second of two, the mean of more.
+    class_weight
+        "balanced": rows count in training so that every class weighs the same; None: all alike. Not with privacy.
     threshold
         How the score is chosen from which on a row is of the second of two classes: "youden" or "f1", the best for
         balanced accuracy or F1 on the pods' validation rows, or "0.5". Not with privacy.
@@ -115,6 +118,7 @@ class PyTorchTabularClassifier:
         seed: int = 0,
         min_bin_rows: int = MIN_BIN_ROWS,
         positive: str | None = None,
+        class_weight: ClassWeight | None = None,
         threshold: ThresholdRule = "0.5",
         privacy: Privacy | None = None,
     ) -> None:
@@ -133,6 +137,7 @@ class PyTorchTabularClassifier:
         self.batch_size = batch_size
         self.optimizer, self.architecture, self.seed = optimizer, architecture, seed
         self.positive, self.threshold, self.privacy = positive, threshold, privacy
+        self.class_weight = class_weight
         self.min_bin_rows = min_bin_rows
         self.results: dict[str, Any] = {}
         self.run_directory: Path | None = None
@@ -232,6 +237,7 @@ class PyTorchTabularClassifier:
             architecture=self.architecture,
             positive=self.positive,
             loss=self._loss,
+            class_weight=self.class_weight,
             decision=self.threshold,
             privacy=self.privacy,
             min_bin_rows=self.min_bin_rows,
@@ -503,7 +509,8 @@ class PyTorchTabularClassifier:
     @classmethod
     def _own_settings(cls, config: RunConfig) -> dict[str, Any]:
         """Return those arguments of the constructor that other kinds of models do not have."""
-        return {"positive": config.positive, "threshold": config.decision, "privacy": config.privacy}
+        names = {"positive": "positive", "class_weight": "class_weight", "threshold": "decision", "privacy": "privacy"}
+        return {argument: getattr(config, name) for argument, name in names.items()}
 
     def _check_target(self) -> None:
         """Raise `UsageError` if the target is not of the kind that this class learns."""
