@@ -22,7 +22,7 @@ from server.display.progress import matrix_table
 from server.display.tuning import write_page
 from server.display.tuning.fit_command import fit_command
 from server.display.tuning.progress import TuningProgress
-from server.display.tuning.table import in_words, trials_table
+from server.display.tuning.table import compared_on, in_words, trials_table
 from server.display.words import number
 from server.modeller.launch import FitFailed, Interrupted
 from server.modeller.tuning.carry_out import (
@@ -189,6 +189,8 @@ def _carried_out(directory: TuningDirectory, *, resume: bool, federation: Any, f
 def _show(directory: TuningDirectory, tuning: Tuning, page: Path) -> None:
     out = console()
     out.print(trials_table(tuning))
+    if compared := compared_on(tuning):
+        out.print(compared, highlight=False)
     out.say(f"trials   {directory.path / 'tune.json'}")
     out.say(f"page     {page}")
     if best := tuning.best:

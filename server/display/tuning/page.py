@@ -9,7 +9,7 @@ from fl_app.validation import counted
 from server.display.report.plots import LOOK, SIZE, line, svg
 from server.display.report.style import PALETTE
 from server.display.templates import render
-from server.display.tuning.table import heads, in_words, rows
+from server.display.tuning.table import compared_on, heads, in_words, rows
 from server.display.words import number
 from server.modeller.tuning.directory import Tuning
 
@@ -38,6 +38,7 @@ def page(tuning: Tuning) -> str:
             f"judged by {tuning.metric} on all pods' validation rows",
         ),
         tiles=() if best is None else ((f"best {tuning.metric}", number(best.value)), ("its trial", str(best.trial))),
+        compared=compared_on(tuning),
         best=best and in_words(best.settings),
     )
 
@@ -70,5 +71,5 @@ def _curves(tuning: Tuning, rung: int) -> Figure:
         name = f"trial {trial.number}" if place < _NAMED else f"_{trial.number}"
         line(axes, range(1, len(heights) + 1), heights, name, trial.number - 1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(ncols=2, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=4, fontsize=9)  # beside the lines, of which there are many
     return figure

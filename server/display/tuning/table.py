@@ -9,6 +9,8 @@ from server.display.words import number
 from server.modeller.tuning.directory import Trial, Tuning
 from server.modeller.tuning.space import TrialSettings
 
+FEW_ROWS = 500
+"""Below this the error of a mean loss is of the order of what settings that are both good differ by."""
 SETTINGS = ("architecture", "optimizer", "lr", "batch", "epochs", "weight decay")
 
 
@@ -43,6 +45,14 @@ def in_words(settings: TrialSettings) -> str:
     """Return a trial's settings in a line."""
     architecture, optimizer, rate, batch, epochs, decay = settings_of(settings)
     return f"{architecture}, {optimizer} at {rate}, batch {batch}, epochs {epochs}, weight decay {decay}"
+
+
+def compared_on(tuning: Tuning) -> str:
+    """Return by how many rows trials were compared, in a sentence, with a warning where these are few; "" before."""
+    if not (rows := tuning.validation_rows):
+        return ""
+    few = ": so few that small differences are chance" if rows < FEW_ROWS else ""
+    return f"compared on {counted(rows, 'validation row')} of all pods{few}"
 
 
 def trials_table(tuning: Tuning) -> Table:

@@ -133,6 +133,11 @@ class Tuning(Document):
         return sum(rung.trials * rung.rounds for rung in self._carried_out)
 
     @property
+    def validation_rows(self) -> int:
+        """Rows by which trials were compared, the fewest of any run; 0 before one is completed."""
+        return min((run.rows for trial in self.trials for run in trial.runs if run.rows), default=0)
+
+    @property
     def _carried_out(self) -> tuple[RungPlan, ...]:
         return self.rungs if self.final_wanted else self.rungs[:-1]
 

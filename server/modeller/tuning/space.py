@@ -86,7 +86,7 @@ class TuningSpace(Frozen):
 
     architecture: tuple[str, ...] = Field(default=("linear", "mlp"), min_length=1)
     learning_rate: dict[str, tuple[float, ...]] = Field(
-        default={"SGD": (0.03, 0.1, 0.3), "AdamW": (0.0003, 0.001, 0.003)}, min_length=1
+        default={"SGD": (0.03, 0.1, 0.3), "AdamW": (0.001, 0.003, 0.01)}, min_length=1
     )
     batch_size: tuple[int, ...] = Field(default=(32, 256), min_length=1)
     local_epochs: tuple[int, ...] = Field(default=(1, 3), min_length=1)

@@ -68,7 +68,10 @@ def test_it_prints_the_trials_and_the_command_that_trains_the_best(call: Call, m
     for trial in tuning.trials:
         assert f"{trial.value_on(0):.4f}" in out
     assert f"{tuning.best.value:.4f}" in out
+    told = f"compared on {tuning.trials[0].runs[0].rows} validation rows of all pods: so few that small"
+    assert told in out
     page = (path / "tune.html").read_text()
+    assert told in page
     assert page.count("<svg") == 2
     assert f"{tuning.best.value:.4f}" in page
     (again,) = [line.partition(" ")[2].strip() for line in out.splitlines() if line.startswith("again")]

