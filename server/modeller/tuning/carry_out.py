@@ -34,6 +34,9 @@ DEFAULT_TRIALS, DEFAULT_ROUNDS, DEFAULT_ETA = 9, 5, 3
 _LIMIT_OF_THE_DAY = re.compile(r"\((maximum_runs_per_day|maximum_rounds_per_day|maximum_failed_steps_per_day)\)")
 _BY_ITS_SETTINGS = re.compile(r"training diverged|could not answer|\(maximum_local_epochs\b")
 """What the error of a run says whose own settings are why pods do not train: other settings may do."""
+_RAY_DID_NOT_START = re.compile(r"Ray's raylet ended while it started|Ray timed out|simulations, did not start")
+"""What the error of a simulation says in which no pod was asked: on a busy machine another attempt may do."""
+_STARTS = 3
 
 
 def plan(
@@ -191,7 +194,7 @@ class _Going:
     def _try(self, trial: Trial, rung: int, *, final: bool) -> None:
         """Run a trial on a rung, or what is left of that, and record its figures."""
         try:
-            run = self._run(trial, rung, final=final)
+            run = self._started(trial, rung, final=final)
         except FitFailed as error:
             why = error.run.results().error or str(error)  # without the advice how to resume that one run
             if _LIMIT_OF_THE_DAY.search(why):
@@ -213,6 +216,17 @@ class _Going:
         self._record(trial, rung, run.name, status="completed", values=values, value=values[-1], rows=rows)
         if final:
             self._write(self._tuning.changed(final=run.name))
+
+    def _started(self, trial: Trial, rung: int, *, final: bool) -> RunDirectory:
+        """Run a trial on a rung; a tuning has many runs, and is not to end because one of them did not start."""
+        for _ in range(_STARTS - 1):
+            try:
+                return self._run(trial, rung, final=final)
+            except FitFailed as error:
+                if not _RAY_DID_NOT_START.search(str(error)):
+                    raise
+            trial = self._tuning.trials[trial.number - 1]
+        return self._run(trial, rung, final=final)
 
     def _run(self, trial: Trial, rung: int, *, final: bool) -> RunDirectory:
         begun = self._begun(trial, rung)

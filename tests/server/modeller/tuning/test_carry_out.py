@@ -278,7 +278,20 @@ def test_a_trial_that_cannot_be_trained_makes_room_for_another(
     assert tuning.best.trial in {trial.number for trial in on}
 
 
-@pytest.mark.parametrize(("text", "places"), [(DIVERGED, (1, 2)), ("the pods did not connect", (2,))])
+def test_a_simulation_that_does_not_start_is_started_again(
+    small: SimulatedFederation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, "the run's process failed: Ray's raylet ended while it started: x", 2, 3)
+    tuning = carry_out(planned(small, trials=2, final=False), small)
+    assert tuning.status == "completed"
+    check_figures(tuning)
+    assert len(run_names()) == 2 + 2
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [(DIVERGED, (1, 2)), ("the pods did not connect", (2,)), ("Ray timed out during startup", (1, 2, 3))],
+)
 def test_what_is_not_due_to_a_trial_ends_the_tuning(
     small: SimulatedFederation, monkeypatch: pytest.MonkeyPatch, text: str, places: tuple[int, ...]
 ) -> None:
