@@ -62,9 +62,9 @@ class PyTorchTabularRegressor(PyTorchTabularClassifier):
             min_bin_rows=min_bin_rows,
         )
 
-    def predict(  # type: ignore[override]  # one number for each row
+    def predict(
         self, rows: pd.DataFrame | str | Path, *, read_options: Mapping[str, Any] | None = None
-    ) -> pd.Series:
+    ) -> pd.DataFrame:
         """Return the predicted number for every row.
 
         Parameters
@@ -74,14 +74,14 @@ class PyTorchTabularRegressor(PyTorchTabularClassifier):
 
         Returns
         -------
-        Series
-            float64 [rows], in the target's unit and within its public bounds, with the index of ``rows``; it is named
-            for the target, and its unit where owners name one.
+        DataFrame
+            float64 [rows, 1], in the target's unit and within its public bounds, with the index of ``rows``; the column
+            is named for the target, and its unit where owners name one.
         """
         model = self._model
         index = rows.index if isinstance(rows, pd.DataFrame) else None
         predicted = model.predict(read_own_rows(rows, model.encoding, read_options))
-        return pd.Series(predicted, index=index, name=predicted_column(model.encoding))
+        return pd.DataFrame({predicted_column(model.encoding): predicted}, index=index)
 
     def evaluate(
         self, rows: pd.DataFrame | str | Path, *, read_options: Mapping[str, Any] | None = None

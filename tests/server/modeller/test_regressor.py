@@ -55,7 +55,7 @@ def test_a_number_is_learnt_predicted_saved_and_read_again(model: PyTorchTabular
     public = pd.read_csv("public.csv")
     held = public.dropna(subset="hours")
     predicted = model.predict(held)
-    assert predicted.name == "hours [h]"
+    assert list(predicted) == ["hours [h]"]
     assert (predicted.index == held.index).all()
     found = model.evaluate("public.csv")
     observed = held["hours"].clip(LOW, HIGH)
