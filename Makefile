@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := test
-.PHONY: demo setup test lint types unit processes fmt bench study schema vectors fuzz mutate faults flower-latest counts version dist docs notebook outputs clean
+.PHONY: demo setup test lint types unit processes fmt bench study study-tables schema vectors fuzz mutate faults flower-latest counts version dist docs notebook outputs clean
 
 demo: $(READY)  ## train on the two census pods, in simulation, with secure aggregation
 	$(BIN)/fl-app demo
@@ -55,6 +55,10 @@ bench: $(READY)  ## measure secure aggregation against its rivals and its limits
 
 study: $(READY)  ## what joining pods is worth: train the rows that docs/study lacks, and write the page (an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.joining
+
+study-tables: $(READY)  ## how eight other tables do with no setting but the target: train those that docs/study lacks, and write the page
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[study]"
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.tables
 
 schema: $(READY)  ## write the JSON schema of results.json
 	$(BIN)/python scripts/results_schema.py

@@ -38,25 +38,34 @@ def create_federation(
 
     Their owners state the ``bounds`` of these columns.
     """
-    names = [f"pod-{place}" for place in range(1, len(tables) + 1)]
-    for name, table in zip(names, tables, strict=True):
+    terms = {
+        # Models are scored on adult.test, so that no pod needs test rows of its own.
+        "data_config": {
+            "force_stypes": {"categorical": list(categorical)},
+            "test_percent": 0,
+            "bounds": {column: list(ends) for column, ends in bounds.items()},
+        },
+        "policy": POLICY,
+    }
+    return write_federation(directory, {f"pod-{place}": table for place, table in enumerate(tables, 1)}, terms)
+
+
+def write_federation(
+    directory: Path, tables: Mapping[str, pd.DataFrame], terms: Mapping[str, Any]
+) -> SimulatedFederation:
+    """Write a pod for each table by its name, with keys; ``terms`` are what else stands in every pod's file."""
+    for name, table in tables.items():
         table.to_csv(directory / f"{name}.csv", index=False)
         pod = {
             "name": name,
             "datasource": "CSVSource",
             "datasource_args": {"path": f"{name}.csv"},
-            # Models are scored on adult.test, so that no pod needs test rows of its own.
-            "data_config": {
-                "force_stypes": {"categorical": list(categorical)},
-                "test_percent": 0,
-                "bounds": {column: list(ends) for column, ends in bounds.items()},
-            },
-            "approved_pods": names,
-            "policy": POLICY,
+            "approved_pods": list(tables),
+            **terms,
         }
         (directory / f"{name}.yaml").write_text(yaml.safe_dump(pod))
         keygen(name, directory / "home")
-    pods = ", ".join(f'"{name}.yaml"' for name in names)
+    pods = ", ".join(f'"{name}.yaml"' for name in tables)
     toml = f'[federation.study]\nkind = "simulation"\nhome = "home"\npods = [{pods}]\n'
     (directory / "fl-app.toml").write_text(toml)
     federation = read_federation(directory / "fl-app.toml", "study")

@@ -309,8 +309,9 @@ class Task:
         torch.set_num_threads(1)
         settings = message.content.config_records[names.CONFIG_RECORD]
         rows = int(str(settings[names.LABELLED_ROWS]))
-        config = Settled.of(RunConfig.from_json(str(settings[names.RUN])), regime_for(rows))
         encoding = Encoding.from_json(str(settings[names.ENCODING]))
+        regime = regime_for(rows, encoding.outputs)
+        config = Settled.of(RunConfig.from_json(str(settings[names.RUN])), regime)
         network = build_network(encoding, config.architecture)
         arrays = message.content.array_records[names.ARRAYS_RECORD]
         load_state(network, {name: array.numpy() for name, array in arrays.items()})

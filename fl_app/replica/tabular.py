@@ -207,7 +207,7 @@ class TabularRule:
             encoding = Encoding.of(schema, datastructure, statistics_in(sums), min_bin_rows=least, loss=loss)
         labels = () if plan else labels_in(sums, private=False).classes
         rows = sum(labels)
-        run = Settled.of(config, regime_for(rows))
+        run = Settled.of(config, regime_for(rows, encoding.outputs))
         model = state_of(build_network(encoding, run.architecture, run.seed))
         scored = scored_classes(len(encoding.labels))
         ends = even_ends(scored) if plan else first_ends(scored)
@@ -286,7 +286,7 @@ def class_weights_of(replica: Replica) -> npt.NDArray[np.float64]:
 
 def settled(config: RunConfig, replica: Replica) -> Settled:
     """Return a run's settings with what follows from the statistics that a replica has followed."""
-    return Settled.of(config, regime_for(rows_of(replica)))
+    return Settled.of(config, regime_for(rows_of(replica), encoding_of(replica).outputs))
 
 
 def ends_of(replica: Replica) -> Ends:

@@ -37,13 +37,29 @@ _SMALL = Regime(
 )
 _BELOW = {200: 10, 2_000: 3, 20_000: 1}
 """Rows below which a table is small, and the local epochs in which it is trained on then."""
+_FEW_ROWS = 2_000
+"""Rows below which training goes to its last round: the loss of fewer than 200 validation rows says little."""
+_LONG_STEPS = Optimizer(name="SGD", params={"lr": 0.3}, clip_norm=1.0)
+"""For few rows of more than two classes, each of which a step tells less; two are learnt as well by shorter ones."""
 MOST_ROUNDS, MOST_LOCAL_EPOCHS = _SMALL.rounds, max(_BELOW.values())
 """The most that any regime takes: what pods are asked to agree to where a number is left open."""
 
 
-def regime_for(rows: int) -> Regime:
-    """Return how a table is trained on that has so many labelled rows at all pods together, as noised counts tell."""
+def regime_for(rows: int, classes: int = 2) -> Regime:
+    """Return how a table is trained on.
+
+    Parameters
+    ----------
+    rows : int
+        The labelled rows of all pods together, as noised counts tell.
+    classes : int
+        The target's classes; 1 where it is a number.
+    """
     for bound, epochs in _BELOW.items():
         if rows < bound:
-            return _SMALL.model_copy(update={"local_epochs": epochs})
+            regime = _SMALL.model_copy(update={"local_epochs": epochs})
+            if rows >= _FEW_ROWS:
+                return regime
+            optimizer = _LONG_STEPS if classes > 2 else regime.optimizer
+            return regime.model_copy(update={"optimizer": optimizer, "early_stopping": None})
     return LARGE

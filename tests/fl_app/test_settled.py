@@ -34,6 +34,19 @@ def test_small_tables_take_more_and_smaller_steps() -> None:
     assert regime_for(10**6) == LARGE
 
 
+def test_more_classes_take_longer_steps_where_there_are_few_rows() -> None:
+    rates = {
+        (rows, classes): regime_for(rows, classes).optimizer.params["lr"] for rows in SIZES for classes in (1, 2, 3)
+    }
+    longer = {(rows, 3) for rows in SIZES if rows < 2000}
+    assert {place for place, rate in rates.items() if rate == 0.3} == longer
+    assert all(rates[rows, 1] == rates[rows, 2] for rows in SIZES)
+
+
+def test_few_validation_rows_end_no_training() -> None:
+    assert {rows for rows in SIZES if regime_for(rows).early_stopping} == {2000, 19_999}
+
+
 @pytest.mark.parametrize("rows", SIZES)
 def test_what_the_modeller_says_stays(rows: int) -> None:
     said: dict[str, Any] = {
