@@ -90,12 +90,12 @@ def test_waiting_is_written_when_it_changes_and_not_too_often(tmp_path: Path, cl
     recorder.wait("hello", ["a"])  # before any step: nothing to add it to
     assert run.results().document() == {}
     recorder.step("train", 2)
-    assert step() == {"name": "train", "round": 2, "of": 10, "waiting": []}
+    assert step() == {"name": "train", "round": 2, "of": 0, "waiting": []}
     recorder.wait("train", ["a", "b", "c"])
     assert step()["waiting"] == []  # too soon
     clock.append(clock[-1] + MIN_INTERVAL)
     recorder.wait("train", ["a", "b", "c"])
-    assert step() == {"name": "train", "round": 2, "of": 10, "trip": "train", "waiting": ["a", "b", "c"]}
+    assert step() == {"name": "train", "round": 2, "of": 0, "trip": "train", "waiting": ["a", "b", "c"]}
     written = (run.path / "results.json").stat().st_ino
     clock.append(clock[-1] + 9)
     recorder.wait("train", ["a", "b", "c"])
@@ -107,4 +107,4 @@ def test_waiting_is_written_when_it_changes_and_not_too_often(tmp_path: Path, cl
     recorder.wait("train", ["c"])  # told again at the next look
     assert step()["waiting"] == ["c"]
     recorder.step("evaluate", 2)
-    assert step() == {"name": "evaluate", "round": 2, "of": 10, "waiting": []}
+    assert step() == {"name": "evaluate", "round": 2, "of": 0, "waiting": []}
