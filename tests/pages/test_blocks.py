@@ -25,6 +25,7 @@ RUN_BY = {
     "examples/describing_two_pods.py": "tests/pages/test_tutorial.py",
     "examples/linear_regression.py": "tests/strategies/test_secure_aggregation.py",
     "examples/followed_regression.py": "tests/strategies/test_replicated_aggregation.py",
+    "examples/predicting_a_number.py": "tests/server/modeller/test_regressor.py",
     "examples/tuning.py": "tests/server/modeller/tuning/test_example.py",
     "examples/training_a_model_on_two_pods.py": "tests/pages/test_tutorial.py",
 }

@@ -1,5 +1,6 @@
 """`PyTorchTabularRegressor`: the classifier's ways, for a target that is a number."""
 
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -103,3 +104,15 @@ def test_settings_for_a_number_are_tuned_by_its_metrics(tmp_path: Path, monkeypa
     assert (tried[0.1] or 0) < (tried[1e-4] or 0)
     assert tuning.best.settings.learning_rate == 0.1
     assert tuning.settings["loss"] == "absolute"
+
+
+def test_the_example_predicts_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    isolate(monkeypatch, tmp_path)
+    federation_of(tmp_path)
+    federations = tmp_path / "fl-app.toml"
+    federations.write_text(federations.read_text().replace("[federation.small]", "[federation.laptop]"))
+    made = runpy.run_path(str(Path(__file__).parents[3] / "examples" / "predicting_a_number.py"))
+    assert made["metrics"]["r2"] > 0.4
+    assert len(made["predicted"]) == len(pd.read_csv("public.csv"))
+    again = PyTorchTabularRegressor.load("hours.safetensors").predict("public.csv")
+    pd.testing.assert_frame_equal(again, made["predicted"])
