@@ -77,9 +77,9 @@ class InlinePictures(SphinxPostTransform):
     default_priority = 5
 
     def run(self) -> None:
-        """Replace every image that is one of docs/pictures."""
+        """Replace every drawing in docs/pictures; a plot stays a file."""
         for image in list(self.document.findall(nodes.image)):
-            if image["uri"].startswith("pictures/"):
+            if image["uri"].startswith("pictures/") and image["uri"].endswith(".svg"):
                 drawing = (Path(self.app.srcdir) / image["uri"]).read_text("utf-8")
                 label = image["alt"].replace('"', "&quot;")
                 figure = f'<figure class="drawing" role="img" aria-label="{label}">{drawing}</figure>'
