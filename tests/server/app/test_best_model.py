@@ -80,8 +80,11 @@ def test_the_best_rounds_model_is_kept_and_finally_evaluated(small: SimulatedFed
     assert (results["kept"], results["early_stopping"]["best_round"]) == (BEST, BEST)
     same_model(run, best)
     final, its_own = results["final"], best.results().document()["final"]
+    ranges, others = final.pop("intervals"), its_own.pop("intervals")
+    assert {name: pytest.approx(ends, abs=2e-3) for name, ends in ranges.items()} == others
     assert final.pop("auc") == pytest.approx(its_own.pop("auc"), abs=2e-3)  # in cells of other rounds
     assert final == pytest.approx(its_own, abs=1e-6)
+    assert results["test"].pop("intervals")
     assert results["test"] == results["rounds"][BEST - 1]["test"]
     losses = [entry["loss"] for entry in results["rounds"]]
     assert losses[BEST - 1] == pytest.approx(best.results().document()["rounds"][-1]["loss"], abs=1e-6)
@@ -153,6 +156,8 @@ def test_a_resumed_run_stops_and_keeps_what_the_undisturbed_one_does(
     assert results["kept"] == BEST
     assert len(results["rounds"]) == LAST
     same_model(run, undisturbed)
+    ranges, others = (document["final"].pop("intervals") for document in (results, expected))
+    assert {name: pytest.approx(ends, abs=1e-6) for name, ends in ranges.items()} == others
     assert results["final"] == pytest.approx(expected["final"], abs=1e-6)
     assert results["secure_aggregation"]["steps"]["train"]["messages"] == 2 * LAST
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from fl_app.config import RunConfig
+from fl_app.config import RunConfig, Settled
 from fl_app.federation.kinds import SimulatedFederation
+from fl_app.tabular.regime import LARGE
 from fl_app.tabular.settings import DataStructure
 from server.app.few_steps import FEW_STEPS, advised, steps_in_all
 from server.app.results import RoundResult
@@ -13,7 +14,12 @@ from server.modeller.launch import fit
 from tests.support.small_federation import PODS
 
 
-def settings(**changes: Any) -> RunConfig:
+def settings(**changes: Any) -> Settled:
+    """Return the settings of a run that follows a large table."""
+    return Settled.of(configured(**changes), LARGE)
+
+
+def configured(**changes: Any) -> RunConfig:
     extent = {} if "local_steps" in changes else {"local_epochs": 1}
     return RunConfig(**{"pods": PODS, "datastructure": DataStructure(target="outcome"), **extent, **changes})
 
@@ -52,6 +58,6 @@ def test_enough_steps_are_not_noted_and_end_an_earlier_note() -> None:
 
 
 def test_a_run_over_small_tables_notes_it(small: SimulatedFederation) -> None:
-    notes = fit(settings(rounds=2), small).results().notes
+    notes = fit(configured(rounds=2, batch_size=256), small).results().notes
     assert [note.partition(" at ")[0] for note in notes] == ["4 optimizer steps in all"]  # 480 rows, 2 batches of 256
-    assert fit(settings(rounds=2, batch_size=4), small).results().notes == ()
+    assert fit(configured(rounds=2, batch_size=4), small).results().notes == ()
