@@ -5,25 +5,22 @@ import math
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from flwr.app import ArrayRecord
 
 from fl_app.config import RunConfig, Settled
 from fl_app.errors import DataError, FlAppError
-from fl_app.flower.names import EVALUATE, LOSS, STATISTICS, TEST_PREFIX, TRAIN
+from fl_app.flower.names import EVALUATE, LOSS, STATISTICS, TRAIN
 from fl_app.flower.records import array_from, array_of
 from fl_app.replica.columns import datastructure_of, differences_of, schema_of
 from fl_app.replica.state import Replica
 from fl_app.replica.tabular import (
     CONTRIBUTORS_OF,
-    counts_in,
     encoding_of,
     ends_of,
-    errors_in,
     evaluates,
     labels_in,
     rows_of,
@@ -32,24 +29,21 @@ from fl_app.replica.tabular import (
 from fl_app.secagg.codec import Aggregate
 from fl_app.tabular.encoding import Encoding, features_of
 from fl_app.tabular.evaluation import Counts
-from fl_app.tabular.intervals import intervals_of
-from fl_app.tabular.regression import NumericTarget
 from fl_app.tabular.schema import CombinedSchema
-from fl_app.tabular.score_cells import AUC_BOUND, Edges, auc_error, edges_of
-from fl_app.tabular.threshold import ThresholdRule, best_threshold, confusion_from
+from fl_app.tabular.score_cells import AUC_BOUND, Edges, edges_of
 from server.app.best_model import Arrays, Stopping
 from server.app.checkpoint import Checkpoint
 from server.app.counted_rows import counted_rows
-from server.app.decision import check_rule, metrics_at
+from server.app.decision import check_rule
 from server.app.description import description_of
 from server.app.few_steps import advised
-from server.app.noised_metrics import noised_metrics, shown
+from server.app.figures import ClassFigures, Figures, NumberFigures
+from server.app.noised_metrics import noised_metrics
 from server.app.promises import honest_in, promise_of
 from server.app.public_rows import PublicRows, TestFile
 from server.app.results import (
     AggregationResult,
     CountedRows,
-    Decision,
     LabelRows,
     Metrics,
     Results,
@@ -63,9 +57,6 @@ from server.app.summaries import (
     aggregation_of,
     finite,
     losses_of,
-    metrics_from,
-    metrics_from_errors,
-    no_figures,
     pods_of,
     position_of,
     regression_of,
@@ -108,7 +99,7 @@ class Recorder:
         self._public_rows: PublicRows | None = None
         self._test_file: TestFile | None = None
         self._last_error = math.inf
-        self._positive: int | None = None
+        self._figures: Figures | None = None
         self._arrays: Arrays = checkpoint.arrays if checkpoint else {}
         self._checkpoint = checkpoint
         self._restored: int | None = None
@@ -195,14 +186,14 @@ class Recorder:
         """Record in what the pods' tables differ, and encode the public test file."""
         self._encoding = encoding = encoding_of(replica)
         self._run.write_encoding(schema_of(replica).to_json(), encoding.to_json())
-        self._positive = position_of(self._config.positive, encoding)
-        check_rule(self._config.decision, encoding)
+        positive = position_of(self._config.positive, encoding)
+        self._figures = self._figures_of(encoding, positive)
         chosen = training_of(self._config, self._settled, rows_of(replica))
         self._note(schema_differences=differences_of(replica), classes=tuple(encoding.labels), training=chosen)
         if regression := regression_of(encoding):
             self._note(regression=regression)
         if self._public_rows:
-            self._test_file = TestFile(self._public_rows.rows, encoding, self._settled.architecture, self._positive)
+            self._test_file = TestFile(self._public_rows.rows, encoding, self._settled.architecture, positive)
             self._public_rows = None
 
     def statistics(self, replica: Replica, sums: Aggregate) -> None:
@@ -232,17 +223,11 @@ class Recorder:
     def round(self, done: Round) -> None:
         """Record a completed round; what was evaluated in it is the model of the round before."""
         self._note_privacy(TRAIN, 0, done.aggregate.pods)
-        if self._numeric and evaluates(done.aggregate):
+        if self._figures and evaluates(done.aggregate):
             self._note_counted("validation", done.step)
             if self._results.rounds:
-                self._evaluated(metrics_from_errors(errors_in(done.aggregate), self._numeric))
-            self._last_error = 0.0  # no figure of a numeric target is an approximation
-        elif evaluates(done.aggregate):
-            counts = counts_in(done.aggregate)
-            self._note_counted("validation", done.step)
-            if self._results.rounds:
-                self._evaluated(metrics_from(counts, self._positive))
-            self._last_error = auc_error(self._asked_edges(), counts.histograms)
+                self._evaluated(self._figures.metrics(done.aggregate))
+            self._last_error = self._figures.error(done.aggregate, self._asked_edges())
         self._arrays = {name: array_of(array) for name, array in done.arrays.items()}  # read-only, and no copy
         entry = RoundResult(
             round=done.number,
@@ -293,7 +278,7 @@ class Recorder:
 
     def finish(self, strategy: ReplicatedAggregation) -> None:
         """Record the final evaluation, and write the model."""
-        if strategy.final is None or self._encoding is None:
+        if strategy.final is None or self._encoding is None or self._figures is None:
             raise FlAppError("the run ended without its final evaluation")
         sums = strategy.final.aggregate
         last = self._results.rounds[-1]
@@ -303,15 +288,17 @@ class Recorder:
             for part in CONTRIBUTORS_OF:
                 self._note_counted(part, strategy.final)
         if kept is last:
-            self._evaluated(self._metrics(sums))
+            self._evaluated(self._figures.metrics(sums))
             self._note_standing()
         else:  # the last round's model has not been evaluated
             told = set(self._results.rounds[0].document()) if len(self._results.rounds) > 1 else set[str]()
             unknown = told & (set(Metrics.model_fields) - {"num_examples", "deviations", "intervals"})
             self._replace_last(last.changed(**dict.fromkeys(unknown)))
-        self._note_final(sums, kept)
-        if self._config.decision != "0.5":
-            self._note_decision(counts_in(sums), counts_in(sums, TEST_PREFIX), self._config.decision)
+        why_not = self._results.counted.get("test", CountedRows()).why
+        self._note(kept=kept.round, **self._figures.final(sums, self._asked_edges(), why_not))
+        if self._test_file:
+            self._note(test=kept.test)
+            self._note(**self._figures.public(self._test_file, self._arrays, self._results))
         self._write_model(self._encoding, kept.round)
         self._results = self._results.changed(status="completed").without("step")
         self._save()
@@ -339,78 +326,19 @@ class Recorder:
             counted = counted_rows(self._strategy.asked, part, step)
             self._note(counted={**self._results.counted, part: counted})
 
-    @property
-    def _numeric(self) -> NumericTarget | None:
-        return self._encoding.numeric if self._encoding else None
+    def _figures_of(self, encoding: Encoding, positive: int | None) -> Figures:
+        """Return how sums become figures; raises `DataError` if a threshold is to be chosen that the target has not."""
+        check_rule(self._config.decision, encoding)
+        if encoding.numeric:
+            return NumberFigures(encoding, encoding.numeric)
+        noised = partial(self._noised, positive) if self._config.plan else None
+        return ClassFigures(encoding, positive, self._config.decision, noised)
 
-    def _metrics(self, sums: Aggregate, prefix: str = "") -> Metrics:
-        """Return the metrics of an evaluation's sums; those of the test rows have the prefix `TEST_PREFIX`."""
-        if self._numeric:
-            return metrics_from_errors(errors_in(sums, prefix), self._numeric)
-        counts = counts_in(sums, prefix)
-        if plan := self._config.plan:
-            honest = honest_in(self._config, self._strategy)
-            return noised_metrics(counts, plan, honest, sums.pods, self._run.name, self._positive)
-        return metrics_from(counts, self._positive)
-
-    def _note_final(self, sums: Aggregate, kept: RoundResult) -> None:
-        final = self._metrics(sums, TEST_PREFIX)
-        if self._numeric and self._results.regression:
-            pairs = errors_in(sums, TEST_PREFIX).pairs.tolist()
-            test_pairs = self._test_file.pairs(self._arrays).tolist() if self._test_file else ()
-            regression = self._results.regression.changed(pairs=pairs, test_pairs=test_pairs)
-            why = no_figures(final, self._results.counted.get("test", CountedRows()).why)
-            self._note(kept=kept.round, final=final, regression=regression, no_figures=why)
-            if self._test_file:
-                self._note(test=kept.test)
-            return
-        edges, counts = self._asked_edges(), counts_in(sums, TEST_PREFIX)
-        if not self._config.privacy:
-            final = final.changed(intervals=intervals_of(counts, final.auc, self._positive))
-        counts = shown(counts)
-        self._note(
-            kept=kept.round,
-            final=final,
-            confusion=counts.confusion.tolist(),
-            histograms=counts.histograms.tolist(),
-            score_edges=edges.tolist(),
-            auc_error=round(auc_error(edges, counts.histograms), 6),
-            positive=self._positive_name(),
-            no_figures=no_figures(final, self._results.counted.get("test", CountedRows()).why),
-        )
-        if self._test_file:
-            public, edges = self._test_file.counts(self._arrays)
-            if kept.test:
-                intervals = intervals_of(public, kept.test.auc, self._positive)
-                self._note(test=kept.test.changed(intervals=intervals))
-            if self._results.no_figures:
-                self._note(
-                    test_confusion=public.confusion.tolist(),
-                    test_histograms=public.histograms.tolist(),
-                    test_edges=edges.tolist(),
-                )
-
-    def _note_decision(self, validation: Counts, test: Counts, rule: ThresholdRule) -> None:
-        """Choose the decision threshold on the validation rows, and record the figures at it on test rows."""
-        positive = 1 if self._positive is None else self._positive
-        edges = self._asked_edges()[0]
-        threshold = best_threshold(validation.histograms[0], edges, rule, positive)
-        decision = Decision(rule=rule, threshold=threshold)
-        if threshold is not None:
-            confusion = confusion_from(test.histograms[0], int(np.flatnonzero(edges == threshold)[0]))
-            if confusion.any():
-                decision = decision.changed(confusion=confusion.tolist(), final=metrics_at(confusion, self._positive))
-            if self._test_file:
-                public = self._test_file.confusion(self._arrays, threshold)
-                decision = decision.changed(test_confusion=public.tolist(), test=metrics_at(public, self._positive))
-        self._note(decision=decision)
-
-    def _positive_name(self) -> str | None:
-        """Return the class that precision, recall and F1 are of; None where they are means over the classes."""
-        classes = self._results.classes
-        if self._positive is not None:
-            return classes[self._positive]
-        return classes[1] if len(classes) == 2 else None
+    def _noised(self, positive: int | None, counts: Counts, pods: int) -> Metrics:
+        if (plan := self._config.plan) is None:
+            raise FlAppError("the run's counts carry no noise")
+        honest = honest_in(self._config, self._strategy)
+        return noised_metrics(counts, plan, honest, pods, self._run.name, positive)
 
     def _write_model(self, encoding: Encoding, number: int) -> None:
         from fl_app.tabular.model_file import SUFFIXES, TrainedModel
