@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fl_app.flower.protocol_settings import Timing
 from server.commands.output import columns_option, console, emit, federation_option, json_option, runs_option
 
 if TYPE_CHECKING:
@@ -19,8 +18,8 @@ if TYPE_CHECKING:
 @click.option("--target", help="A column of classes: also count rows by class within each column.")
 @click.option("--ignore", metavar="A,B", multiple=True, help="Columns to leave out; may be repeated.")
 @columns_option
-@click.option("--timeout", default=Timing.hello, show_default=True, help="Seconds to wait for the pods to connect.")
-@click.option("--step-timeout", default=Timing.step, show_default=True, help="Seconds to wait for the pods' sums.")
+@click.option("--timeout", default=60.0, show_default=True, help="Seconds to wait for the pods to connect.")
+@click.option("--step-timeout", default=600.0, show_default=True, help="Seconds to wait for the pods' sums.")
 @runs_option
 @json_option
 def describe(

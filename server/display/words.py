@@ -45,9 +45,14 @@ def metrics_named(results: Results) -> tuple[str, ...]:
 
 
 def ranges(metrics: Metrics) -> list[str]:
-    """Return the confidence interval of each metric, ".829-.893", "" where it has none, and for the rows counted."""
+    """Return the confidence interval of each metric, "" where it has none, and for the rows counted."""
     found = [metrics.intervals.get(name) for name in METRICS]
-    return [*("" if ends is None else "-".join(f"{end:.3f}".removeprefix("0") for end in ends) for ends in found), ""]
+    return [*("" if ends is None else interval_told(ends) for ends in found), ""]
+
+
+def interval_told(ends: Sequence[float]) -> str:
+    """Return both ends of an interval between 0 and 1, as in ".829-.893"."""
+    return "-".join(f"{end:.3f}".removeprefix("0") for end in ends)
 
 
 class Scored(NamedTuple):

@@ -19,7 +19,7 @@ from server.display.rows_told import rows_told
 from server.display.scored_rows import figures_told, scored_rows
 from server.display.templates import render
 from server.display.training_told import optimizer_told
-from server.display.words import NUMERIC_METRICS, test_rows
+from server.display.words import NUMERIC_METRICS, interval_told, test_rows
 from server.exports.about import TEXT_RULE
 from server.exports.formats import format_of
 
@@ -177,7 +177,7 @@ def _deviation(figures: Mapping[str, Any], name: str) -> float | None:
 
 def _interval(figures: Mapping[str, Any], name: str) -> str:
     ends = (figures.get("intervals") or {}).get(name)
-    return f" ({ends[0]:.3f} to {ends[1]:.3f})" if ends else ""
+    return f" ({interval_told(ends)})" if ends else ""
 
 
 def _number(value: Any, deviation: float | None = None) -> str:

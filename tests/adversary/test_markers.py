@@ -234,7 +234,8 @@ LOADERS = {
     "client.app.owner.Identity.load": TYPES,
     "client.app.owner.Keyring.load": TYPES,
     "fl_app.tabular.table_file.read_table": (HELLO_MESSAGE, *MASKED_MESSAGES.values()),
-    "client.app.pod_table.schema_of": (HELLO_MESSAGE,),
+    # Later messages ask anew, of what the hello has kept: here there is nothing kept.
+    "client.app.pod_table.schema_of": (HELLO_MESSAGE, MASKED_TRAIN, MASKED_EVALUATE),
     "client.app.main.PodTable.of": (HELLO_MESSAGE, *MASKED_MESSAGES.values()),
     "client.app.main.statistic_sums": (MASKED_STATISTICS,),
     "client.app.main.Encoding.from_json": (MASKED_TRAIN, MASKED_EVALUATE),

@@ -13,6 +13,7 @@ from fl_app.config import FederatedAveraging, RunConfig, SecureAggregator
 from fl_app.errors import UsageError
 from fl_app.flower.protocol_settings import MAX_WEIGHTS, Aggregation, Dropouts, Timing
 from fl_app.tabular.settings import DataStructure
+from server.commands.describe import describe
 from server.commands.fit import TrainingOptions, demo, fit
 from server.commands.fit import run_config as options_config
 from server.commands.pods import pods as pods_command
@@ -55,9 +56,17 @@ def test_so_have_signatures(function: Any, parameter: str, default: Any) -> None
     assert inspect.signature(function).parameters[parameter].default == default
 
 
-def test_so_has_the_command_that_asks_pods() -> None:
-    (option,) = [option for option in pods_command.params if option.name == "timeout"]
-    assert option.get_default(click.Context(pods_command)) == Timing.hello
+@pytest.mark.parametrize(
+    ("command", "name", "default"),
+    [
+        (pods_command, "timeout", Timing.hello),
+        (describe, "timeout", Timing.hello),
+        (describe, "step_timeout", Timing.step),
+    ],
+)
+def test_so_have_commands_that_ask_pods(command: click.Command, name: str, default: float) -> None:
+    (option,) = [option for option in command.params if option.name == name]
+    assert option.get_default(click.Context(command)) == default
 
 
 def test_a_runs_settings_give_the_groups_that_the_strategy_takes() -> None:

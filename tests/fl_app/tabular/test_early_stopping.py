@@ -96,11 +96,12 @@ def test_it_is_part_of_the_settings_that_pods_are_bound_to() -> None:
     common = {"pods": ("a", "b"), "datastructure": DataStructure(target="x"), "local_epochs": 1}
     config = RunConfig(early_stopping=EarlyStopping(metric="f1"), **common)
     assert RunConfig.from_json(config.to_json()) == config
-    assert RunConfig(**common).early_stopping is None
+    assert RunConfig(**common).early_stopping == "auto"
 
 
 def test_flowers_run_config_takes_it_as_text() -> None:
     given = {"target": "x", "optimizer": "SGD", "optimizer-params": '{"lr": 0.1}', "local-epochs": 1}
-    assert RunConfig.from_flower({**given, "early-stopping": ""}, ["a", "b"]).early_stopping is None
+    for text, meant in (("", "auto"), ("auto", "auto"), ("never", None)):
+        assert RunConfig.from_flower({**given, "early-stopping": text}, ["a", "b"]).early_stopping == meant
     asked = RunConfig.from_flower({**given, "early-stopping": "f1,patience=2"}, ["a", "b"]).early_stopping
     assert asked == EarlyStopping(metric="f1", patience=2)

@@ -67,7 +67,7 @@ def test_without_weights_the_same_run_finds_none_of_it(work: Path) -> None:
 def test_early_stopping_that_is_left_open_follows_what_training_makes_better() -> None:
     def of(**settings: Any) -> EarlyStopping | None:
         config = RunConfig(pods=PODS, datastructure=DataStructure(target="outcome"), **settings)
-        return Settled.of(config, regime_for(1000)).early_stopping
+        return Settled.of(config, regime_for(10_000)).early_stopping
 
     plain, weighed = of(), of(class_weight="balanced")
     assert (plain and plain.metric, weighed and weighed.metric) == ("loss", "auc")

@@ -18,6 +18,7 @@ import torch
 from fl_app.cli import main
 from fl_app.tabular.model_file import TrainedModel
 from server.app.run_directory import RunDirectory
+from server.display.words import interval_told
 from server.doctor.installation import examine
 from tests.support.ports import free_port
 from tests.support.small_federation import isolate, small_federation, table, write_pod
@@ -233,12 +234,13 @@ def test_a_card_stands_beside_the_export(project: Path, call: Call, report: Call
     assert page.startswith("# Model card: m.safetensors\n")
     for part in ("## Figures", "## Cohort", "## Privacy", "## Intended use", "## Limits", "`north`", "`colour`"):
         assert part in page
-    assert f"| auc | {results['final']['auc']:.4f} |" in page
+    auc = f"| auc | {results['final']['auc']:.4f} ({interval_told(results['final']['intervals']['auc'])}) |"
+    assert auc in page
     assert all(pod["key"] in page for pod in results["pods"])
     assert "only if at least 2 of 2 pods contributed" in page
     # From the file alone it tells what the file knows.
     alone = Path(report("export", "m.safetensors", "-o", "n.pt")["card"]).read_text()
-    assert f"| auc | {results['final']['auc']:.4f} |" in alone
+    assert auc in alone
     assert results["pods"][0]["key"] not in alone
     Path("m.safetensors").unlink()
     code, _, err = call("export", "latest", "-o", "m.safetensors")

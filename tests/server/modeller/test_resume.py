@@ -28,6 +28,7 @@ from server.app.results import Results, RoundResult, SkippedRound
 from server.app.run_directory import RunDirectory
 from server.modeller.launch import FitFailed, Interrupted, UnfitData, fit
 from server.modeller.resume import resume
+from tests.support.close import close
 from tests.support.in_process import InProcessGrid
 from tests.support.small_federation import PODS, table
 
@@ -117,7 +118,7 @@ def test_a_resumed_run_is_the_undisturbed_one(
         assert entry["auc"] == pytest.approx(other["auc"], abs=1e-6)
         assert entry["train_loss"] == pytest.approx(other["train_loss"], abs=1e-6)
     assert results["rounds"][0] == before["rounds"][0]
-    assert results["final"] == pytest.approx(expected["final"], abs=1e-6)
+    assert results["final"] == close(expected["final"], abs=1e-6)
     (resumed,) = results["resumed"]
     assert (resumed["after"], resumed["status"]) == (DONE, "failed")
     assert "stopped unexpectedly" in resumed["why"]
