@@ -165,6 +165,7 @@ class Run:
         config = {
             names.RUN: self.settings,
             names.ENCODING: encoding.to_json(),
+            names.LABELLED_ROWS: 10**6,
             names.CONTRIBUTORS: everybody,
             names.TEST_CONTRIBUTORS: everybody,
             **dict.fromkeys((names.WAYS, names.TEST_WAYS), ",".join([APART] * len(encoding.labels))),
