@@ -101,6 +101,8 @@ class TaskProcess:
 
     def _stop(self, *_: object) -> NoReturn:
         """Stop the run on the SuperLink, and go without any more ado: the run's directory is whole at any time."""
+        # The SuperLink ends the task with the run, upon which Flower's HTTP client, in another thread, interrupts us.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         if self._run is not None:
             # This may have interrupted anything, so anything may be half done that is needed here.
             with suppress(Exception):

@@ -1,14 +1,17 @@
 """The process of a deployed run's ServerApp: whose task it carries out, and which names of Flower's it needs."""
 
 import inspect
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flwr.proto.task_pb2 import Task
 
 from server.deployed import serverapp
-from server.deployed.serverapp import TaskProcess, http_grid
+from server.deployed.serverapp import STOPPED, TaskProcess, http_grid
 from server.deployed.superlink_client import NotAdmitted, SuperLinkClient, Unreachable
 
 OWN, OTHER = 7, 8
@@ -95,3 +98,28 @@ def test_a_part_of_a_reply_that_is_late_is_asked_for_again_soon() -> None:
     assert module.pull_objects(["a"], pull) == {"a": b"there"}
     assert asked == ["a"] * 3
     assert "pull_objects(" in inspect.getsource(http_grid().pull_messages)
+
+
+_INTERRUPTED = """
+import os, signal
+from server.deployed.serverapp import TaskProcess
+from tests.server.deployed.test_serverapp import Client
+
+class Ending(Client):
+    def stop_run(self, run):
+        os.kill(os.getpid(), signal.SIGINT)
+        print("stopped", run, flush=True)
+
+process = TaskProcess(Ending(), "127.0.0.1:1", insecure=True, app=None)
+process._run = 7
+signal.signal(signal.SIGTERM, process._stop)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_process_that_is_ended_stops_its_run_though_flower_interrupts_it_meanwhile() -> None:
+    root = Path(__file__).parents[3]
+    command = [sys.executable, "-W", "ignore", "-c", _INTERRUPTED]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100, cwd=root)
+    assert (done.returncode, done.stdout, done.stderr) == (STOPPED, "stopped 7\n", "")
