@@ -22,7 +22,7 @@ on all of them. The best pod alone is the best of all pods and both baselines by
 """
 
 _HOW_CHOSEN = """\
-The rule was chosen by cross-validation over the pods' own rows: in two to twenty splits of each table, rates, epochs,
+The rule was chosen by cross-validation over the pods' own rows: in one to twenty splits of each table, rates, epochs,
 penalties and networks were compared by loss and AUC on the fifth of the rows that was held out.
 
 Read with care: test files had a part in it. That plain descent at 0.1, with batches of 32 and 30 rounds, does well on
