@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from fl_app.config import RunConfig, StrategyName
-from fl_app.errors import RunFailed, UsageError
+from fl_app.errors import UsageError
 from fl_app.federation.kinds import Federation, census_federation, find_federation
 from fl_app.flower.protocol_settings import Weighting
 from fl_app.host.column_file import read_columns
@@ -27,7 +27,18 @@ from fl_app.tabular.threshold import ThresholdRule
 from fl_app.validation import counted, names_in
 from server.app.results import Results
 from server.app.run_directory import RunDirectory
-from server.commands.output import columns_option, console, emit, federation_option, json_option, runs_option
+from server.commands.output import (
+    Stopped,
+    columns_option,
+    console,
+    emit,
+    federation_option,
+    ignore_option,
+    json_option,
+    pods_option,
+    runs_option,
+    target_option,
+)
 from server.display.progress import Progress, matrix_table, results_table
 from server.modeller.launch import FitFailed, Follow, Interrupted
 from server.modeller.launch import fit as carry_out_fit
@@ -58,12 +69,6 @@ _UNFIT_FOR_PRIVACY = {
 _DEFAULTS = {name: field.default for name, field in RunConfig.model_fields.items()}
 _FOLLOWS = "[default: follows from the table]"
 _Command = TypeVar("_Command", bound=Callable[..., None])
-
-
-class Stopped(RunFailed):
-    """A run that SIGINT or SIGTERM has stopped."""
-
-    exit_code = 130
 
 
 @dataclass(frozen=True)
@@ -312,14 +317,9 @@ def run_config(
     epilog="Example: fl-app fit --federation hospitals --pods hospital-a,hospital-b --target outcome",
 )
 @federation_option
-@click.option("--pods", default="", metavar="A,B", help="Pods that train together.  [default: all of the federation]")
-@click.option("--target", help="Column to predict.  [default: the federation's test_target, or TARGET]")
-@click.option(
-    "--ignore",
-    metavar="A,B",
-    multiple=True,
-    help="Columns to leave out; may be repeated, and '\"a, b\"' names one column.",
-)
+@pods_option
+@target_option
+@ignore_option
 @columns_option
 @click.option("--test-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Public test rows.")
 @click.option(

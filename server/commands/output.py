@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fl_app.errors import RunFailed
 from fl_app.host.echo import echo
 
 if TYPE_CHECKING:
@@ -24,6 +25,16 @@ read_options_option = click.option(
     metavar="OPTIONS",
     help='How the file is written where that cannot be seen, as in a pod file: \'sep: ";", decimal: ","\'.',
 )
+pods_option = click.option(
+    "--pods", default="", metavar="A,B", help="Pods that train together.  [default: all of the federation]"
+)
+target_option = click.option("--target", help="Column to predict.  [default: the federation's test_target, or TARGET]")
+ignore_option = click.option(
+    "--ignore",
+    metavar="A,B",
+    multiple=True,
+    help="Columns to leave out; may be repeated, and '\"a, b\"' names one column.",
+)
 columns_option = click.option(
     "--columns",
     metavar="FILE",
@@ -31,6 +42,12 @@ columns_option = click.option(
     help="What you propose to all pods for their columns: kinds, bounds, units, spellings of missing (YAML).",
 )
 runs_option = click.option("--runs", default="runs", show_default=True, metavar="DIR", help="Directory of the runs.")
+
+
+class Stopped(RunFailed):
+    """What SIGINT or SIGTERM has stopped: a run, or a tuning."""
+
+    exit_code = 130
 
 
 def console(*, errors: bool = False) -> "PlainConsole":

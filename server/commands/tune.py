@@ -17,7 +17,18 @@ from fl_app.tabular.early_stopping import StoppingMetric
 from fl_app.tabular.regression import LOSSES
 from fl_app.tabular.settings import DataStructure
 from fl_app.validation import counted, names_in
-from server.commands.output import columns_option, console, emit, federation_option, json_option, runs_option
+from server.commands.output import (
+    Stopped,
+    columns_option,
+    console,
+    emit,
+    federation_option,
+    ignore_option,
+    json_option,
+    pods_option,
+    runs_option,
+    target_option,
+)
 from server.display.progress import matrix_table
 from server.display.tuning import write_page
 from server.display.tuning.fit_command import fit_command
@@ -40,24 +51,13 @@ _WITH_RESUME = {"resume", "federation", "final", "runs", "as_json"}
 """The options that may be given with --resume."""
 
 
-class Stopped(RunFailed):
-    """A tuning that SIGINT or SIGTERM has stopped."""
-
-    exit_code = 130
-
-
 @click.command(
     epilog="Example: fl-app tune --federation hospitals --target outcome --budget-rounds 200",
 )
 @federation_option
-@click.option("--pods", default="", metavar="A,B", help="Pods that train together.  [default: all of the federation]")
-@click.option("--target", help="Column to predict.  [default: the federation's test_target, or TARGET]")
-@click.option(
-    "--ignore",
-    metavar="A,B",
-    multiple=True,
-    help="Columns to leave out; may be repeated, and '\"a, b\"' names one column.",
-)
+@pods_option
+@target_option
+@ignore_option
 @columns_option
 @click.option(
     "--test-file",

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from fl_app.errors import UsageError
 from fl_app.tabular.cells import Table
 from fl_app.tabular.encoding import Encoding, codes_of
-from fl_app.tabular.model_file import TrainedModel, check_kind, not_a_model
+from fl_app.tabular.model_file import TrainedModel, not_a_model
 from fl_app.tabular.statistics import present_numbers
-from server.exports.about import about, encoding_of, threshold_in
+from server.exports.about import about
+from server.exports.graph import GraphModel
 from server.exports.vocabulary import vocabulary
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def to_onnx(model: TrainedModel) -> bytes:
     return content
 
 
-class OnnxModel:
+class OnnxModel(GraphModel):
     """An ``.onnx`` file, opened for scoring with onnxruntime.
 
     Raises
@@ -84,28 +85,7 @@ class OnnxModel:
             facts["encoding"] = json.loads(facts.get("encoding", "null"))
         except Exception as error:  # onnxruntime's errors have no other root
             raise not_a_model(path, error) from error
-        self._encoding = encoding_of(facts, path)
-        self.threshold = threshold_in(facts)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The classes, in the order of the columns of :meth:`predict_proba`; none where the target is a number."""
-        return self._encoding.labels
-
-    @property
-    def encoding(self) -> Encoding:
-        """How a table's rows become the graph's inputs."""
-        return self._encoding
-
-    def predict_proba(self, rows: "Table | pd.DataFrame") -> NDArray[np.float64]:
-        """Predict class probabilities for a table's rows, float64 [n, C]; raises `UsageError` if it has no classes."""
-        check_kind(self._encoding, numeric=False)
-        return self._outputs(rows)
-
-    def predict(self, rows: "Table | pd.DataFrame") -> NDArray[np.float64]:
-        """Predict a numeric target for a table's rows, float64 [n]; raises `UsageError` if the target has classes."""
-        check_kind(self._encoding, numeric=True)
-        return self._outputs(rows)[:, 0]
+        super().__init__(facts, path)
 
     def _outputs(self, rows: "Table | pd.DataFrame") -> NDArray[np.float64]:
         table = Table.of(rows)

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from fl_app.tabular.cells import Table
 from fl_app.tabular.encoding import Encoding, codes_of
-from fl_app.tabular.model_file import TrainedModel, check_kind, not_a_model
+from fl_app.tabular.model_file import TrainedModel, not_a_model
 from fl_app.tabular.statistics import present_numbers
-from server.exports.about import about, encoding_of, reading, threshold_in
+from server.exports.about import about, reading
+from server.exports.graph import GraphModel
 from server.exports.scorer import RawScorer
 from server.exports.vocabulary import vocabulary
 
@@ -63,7 +64,7 @@ def to_pt2(model: TrainedModel) -> bytes:
     return content.getvalue()
 
 
-class Pt2Model:
+class Pt2Model(GraphModel):
     """A ``.pt2`` file, opened for scoring. PyTorch unpickles parts of it: open only files you trust."""
 
     def __init__(self, path: Path) -> None:
@@ -73,29 +74,8 @@ class Pt2Model:
             facts = json.loads(extra[ABOUT])
         except Exception as error:
             raise not_a_model(path, error) from error
-        self._encoding = encoding_of(facts, path)
-        self.threshold = threshold_in(facts)
+        super().__init__(facts, path)
         self._score = program.module()
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The classes, in the order of the columns of :meth:`predict_proba`; none where the target is a number."""
-        return self._encoding.labels
-
-    @property
-    def encoding(self) -> Encoding:
-        """How a table's rows become the graph's inputs."""
-        return self._encoding
-
-    def predict_proba(self, rows: "Table | pd.DataFrame") -> NDArray[np.float64]:
-        """Predict class probabilities for a table's rows, float64 [n, C]; raises `UsageError` if it has no classes."""
-        check_kind(self._encoding, numeric=False)
-        return self._outputs(rows)
-
-    def predict(self, rows: "Table | pd.DataFrame") -> NDArray[np.float64]:
-        """Predict a numeric target for a table's rows, float64 [n]; raises `UsageError` if the target has classes."""
-        check_kind(self._encoding, numeric=True)
-        return self._outputs(rows)[:, 0]
 
     def _outputs(self, rows: "Table | pd.DataFrame") -> NDArray[np.float64]:
         codes, numbers = _inputs(self._encoding, Table.of(rows))
