@@ -5,7 +5,6 @@ every use. That limits what it is worth to a thief, and it only ever travels ove
 signature over each request, because a token is what Flower's own commands can send.
 """
 
-import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,12 +16,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from fl_app.errors import FlAppError
 from fl_app.host.card import Card
+from fl_app.host.signed_tokens import ALGORITHM, sign
 from fl_app.secagg.crypto import Signer, fingerprint
 
 LIFETIME = 300
 CLOCK_SKEW = 120
 """Seconds: how long a token is valid, and by how much the two clocks may differ."""
-_ALGORITHM = "EdDSA"
 _TYPE = "fl-app-modeller+jwt"
 """The type of these tokens (RFC 8725, 3.11), so that another JWT signed by the same key is not mistaken for one."""
 _CLAIMS = ("iss", "aud", "iat", "exp")
@@ -38,13 +37,6 @@ MALFORMED = "this is not the token of a modeller"
 
 class TokenRefused(FlAppError):
     """A token does not prove a registered modeller. The text goes to whoever sent it, and reveals nothing of others."""
-
-
-class _SigningOnly(jwt.algorithms.OKPAlgorithm):
-    """EdDSA with a `Signer`: PyJWT would otherwise demand the private key itself, which an identity does not expose."""
-
-    def prepare_key(self, key: Any) -> Any:
-        return key
 
 
 def audience(authority: bytes) -> str:
@@ -65,10 +57,7 @@ def make_token(identity: Signer, for_whom: str, now: float | None = None) -> str
     """Return a token of the modeller with the key ``identity`` for the SuperLink `audience`."""
     issued = int(time.time() if now is None else now)
     claims = {"iss": fingerprint(identity.public_bytes), "aud": for_whom, "iat": issued, "exp": issued + LIFETIME}
-    signed = jwt.PyJWS(algorithms=[])
-    signed.register_algorithm(_ALGORITHM, _SigningOnly())
-    key: Any = identity  # PyJWT has no type for a key that only signs
-    return signed.encode(json.dumps(claims).encode(), key, algorithm=_ALGORITHM, headers={"typ": _TYPE})
+    return sign(claims, identity, _TYPE)
 
 
 def check_token(token: str, for_whom: str, modeller_with: Callable[[str], Card | None]) -> Card:
@@ -102,7 +91,7 @@ def check_token(token: str, for_whom: str, modeller_with: Callable[[str], Card |
         claims = jwt.decode(
             token,
             key,
-            algorithms=[_ALGORITHM],  # the token's own "alg" is not trusted (RFC 8725, 3.1)
+            algorithms=[ALGORITHM],  # the token's own "alg" is not trusted (RFC 8725, 3.1)
             audience=for_whom,
             leeway=CLOCK_SKEW,
             options={"require": list(_CLAIMS), "strict_aud": True},
