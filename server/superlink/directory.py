@@ -10,6 +10,7 @@
         seen/  runs            when each party was last served, and who has started which run
         state.db               Flower's own state, so that nodes are still known after a restart
         superlink.log          the SuperLink's output
+        status.sock            while it serves, what it tells its operator's hub (`status`)
 """
 
 import re

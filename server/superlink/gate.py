@@ -18,6 +18,7 @@ import json
 import logging
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, Collection, Set
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -39,6 +40,8 @@ from server.superlink.routes import (
     START_RUN,
     STOP_RUN,
 )
+from server.superlink.snapshot import snapshot
+from server.superlink.status import SOCKET, serving_status
 from server.superlink.tokens import UNKNOWN, TokenRefused, check_token
 from server.superlink.traffic import Traffic
 
@@ -96,7 +99,8 @@ class Gate:
         """Let the request pass, or answer it with a refusal."""
         if scope["type"] == "lifespan":
             await self._apply_changes(scope["app"])
-            await self._app(scope, receive, send)
+            async with self._telling_status(scope["app"]):
+                await self._app(scope, receive, send)
         elif scope["type"] == "http":
             await self._apply_changes(scope["app"])
             if self._traffic.state is None and scope["app"] is not None:
@@ -105,6 +109,13 @@ class Gate:
         else:
             # Flower has no WebSocket routes; if it ever gets some, they are closed (1008: policy violation).
             await send({"type": "websocket.close", "code": 1008})
+
+    def _telling_status(self, application: Any) -> AbstractAsyncContextManager[None]:
+        async def told() -> Any:
+            state = application.state.linkstate_factory.state()
+            return await snapshot(self._traffic, state, self._registry.starters())
+
+        return serving_status(self._registry.directory / SOCKET, told)
 
     async def _apply_changes(self, application: Any) -> None:
         """Have changes of the register take effect before anything else happens.

@@ -17,6 +17,7 @@ from typing import Any
 
 from server.superlink.bells import Bells
 from server.superlink.replay import EMPTY, Answer, Receive, Replay, parsed
+from server.superlink.unanswered import Unanswered, UnansweredMessages
 from server.superlink.uploads import Upload, Uploads, objects_of
 
 POD_SECONDS = 20.0
@@ -57,6 +58,7 @@ class LongPolls:
     def __init__(self, bells: Bells) -> None:
         self.bells = bells
         self.uploads = Uploads(self._come)
+        self.unanswered = UnansweredMessages()
         self._handed: dict[str, _Handed] = {}
         self._kept: dict[int, tuple[float, Answer]] = {}
         self._nothing: dict[int, tuple[str, float]] = {}
@@ -136,6 +138,7 @@ class LongPolls:
         for message, tree in zip(request.messages_list, request.message_object_trees, strict=False):
             missing = objects_of(tree, set(pushed.objects_to_push))
             data = message.metadata
+            self.unanswered.answered(data.run_id, data.reply_to_message_id)
             self.uploads.begin(
                 pushed.session_id, Upload(("run", data.run_id), missing, data.reply_to_message_id, sender=name)
             )
@@ -153,6 +156,11 @@ class LongPolls:
         for message, tree in zip(request.messages_list, request.message_object_trees, strict=False):
             bell = ("node", message.metadata.dst_node_id)
             self.uploads.begin(pushed.session_id, Upload(bell, objects_of(tree, wanted)))
+        for message, stored in zip(request.messages_list, pushed.message_ids, strict=False):
+            data = message.metadata
+            one = Unanswered(data.dst_node_id, data.message_type, data.created_at, data.created_at + data.ttl)
+            if stored:
+                self.unanswered.sent(data.run_id, stored, one)
         return answer
 
     async def push_object(self, replay: Replay) -> Answer:

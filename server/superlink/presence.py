@@ -12,7 +12,7 @@ was only suspended, or cut off for a while, is back with its next request.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -26,11 +26,20 @@ _LATE = 1.0
 """A timer that comes so late tells that this process could not run, so that it could not hear of anybody either."""
 
 
+@dataclass(frozen=True)
+class PodSeen:
+    """What others may know of a pod: whether it works on a message, and its version of Flower; "" if unknown."""
+
+    busy: bool
+    version: str
+
+
 @dataclass
 class _Pod:
     """What is known of a pod. ``node`` is 0 until it has pulled; ``broke`` if its pull ended without an answer.
 
-    ``taken`` is whether it has the message that it works on, and ``signs`` whether it is known to ask meanwhile.
+    ``taken`` is whether it has the message that it works on, and ``signs`` whether it is known to ask meanwhile;
+    ``version`` is Flower's at the pod, as the pod gives it.
     """
 
     node: int = 0
@@ -40,6 +49,7 @@ class _Pod:
     taken: bool = False
     signs: bool = False
     broke: bool = False
+    version: str = ""
     timer: asyncio.TimerHandle | None = None
     leaving: asyncio.Task[None] | None = None
 
@@ -60,9 +70,10 @@ class Presence:
         self._pods: dict[str, _Pod] = {}
 
     @asynccontextmanager
-    async def request(self, name: str, *, starts: bool = False) -> AsyncIterator[None]:
+    async def request(self, name: str, *, starts: bool = False, version: str = "") -> AsyncIterator[None]:
         """Note a request of the pod while it is under way; ``starts`` if with it a new process of the pod registers."""
         pod = self._pods.setdefault(name, _Pod())
+        pod.version = version or pod.version
         if starts and pod.broke and not pod.under_way and pod.leaving is None:
             # The process before it is known to be gone. Flower would not let in the new one until its time is over.
             pod.leaving = asyncio.create_task(self._leave(name, pod))
@@ -105,6 +116,10 @@ class Presence:
         """Note that the pod has said goodbye."""
         pod = self._pods[name]
         pod.node, pod.busy = 0, False
+
+    def pods(self) -> Mapping[str, "PodSeen"]:
+        """Return what is known of each pod that has asked for anything since this SuperLink has started."""
+        return {name: PodSeen(pod.busy, pod.version) for name, pod in self._pods.items()}
 
     def _patience(self, pod: _Pod) -> float | None:
         """Return for how long the pod may be silent; None if that is Flower's affair."""

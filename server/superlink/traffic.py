@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -36,6 +37,8 @@ class Traffic:
     ----------
     state
         Flower's LinkState, once the application is there.
+    polls, presence
+        What is known of messages and of pods.
     """
 
     def __init__(
@@ -44,16 +47,17 @@ class Traffic:
         self._app, self._ended = app, ended
         self._runs: set[int] = set()
         self._clearing: set[asyncio.Task[None]] = set()
-        self._polls = LongPolls(bells)
+        self.polls = LongPolls(bells)
         self.state: Any = None
-        self._presence = Presence(self._take_off, self._take_on)
+        self.presence = Presence(self._take_off, self._take_on)
 
     async def of_pod(
         self, scope: Scope, receive: Receive, send: Send, name: str, check: Callable[[], Answer | None]
     ) -> None:
         """Pass on a request of the pod ``name``; ``check`` says why it is admitted no longer, or gives None."""
         path = scope["path"]
-        async with self._presence.request(name, starts=path == routes.ACTIVATE):
+        starts = path == routes.ACTIVATE
+        async with self.presence.request(name, starts=starts, version=_version(scope) if starts else ""):
             if path not in (routes.PULL, routes.PUSH, routes.PUSH_OBJECT):
                 await self._app(scope, receive, _noting(send, lambda: self._served(path, name)))
                 return
@@ -62,16 +66,16 @@ class Traffic:
                 return
             replay = Replay(self._app, scope, body)
             if path == routes.PUSH_OBJECT:
-                await (await self._polls.push_object(replay)).give(send)
+                await (await self.polls.push_object(replay)).give(send)
             elif path == routes.PUSH:
-                answer = await self._polls.push_of_pod(replay, name)
+                answer = await self.polls.push_of_pod(replay, name)
                 if answer.status == 200:
-                    self._presence.done(name)
+                    self.presence.done(name)
                 await answer.give(send)
             else:
-                self._presence.done(name)
-                pulled = await self._polls.pull_of_pod(replay, receive, name, check)
-                self._presence.pulled(name, pulled.node, handed=pulled.handed, broke=pulled.broke)
+                self.presence.done(name)
+                pulled = await self.polls.pull_of_pod(replay, receive, name, check)
+                self.presence.pulled(name, pulled.node, handed=pulled.handed, broke=pulled.broke)
                 await pulled.answer.give(send)
 
     async def of_serverapp(self, scope: Scope, receive: Receive, send: Send, run: int) -> None:
@@ -86,11 +90,11 @@ class Traffic:
             return
         replay = Replay(self._app, scope, body)
         if path == routes.PUSH_OBJECT_OF_TASK:
-            answer = await self._polls.push_object(replay)
+            answer = await self.polls.push_object(replay)
         elif path == routes.PUSH_OF_TASK:
-            answer = await self._polls.push_of_serverapp(replay)
+            answer = await self.polls.push_of_serverapp(replay)
         else:
-            answer = await self._polls.pull_of_serverapp(replay, receive, run)
+            answer = await self.polls.pull_of_serverapp(replay, receive, run)
         await answer.give(send)
 
     def clear(self) -> None:
@@ -101,24 +105,26 @@ class Traffic:
 
     async def _clear(self) -> None:
         try:
-            self._runs -= set(await run_in_threadpool(self._ended, self.state, frozenset(self._runs)))
+            over = set(await run_in_threadpool(self._ended, self.state, frozenset(self._runs)))
+            self._runs -= over
+            self.polls.unanswered.over(over)
         except Exception:
             log.exception("what ended runs have left could not be cleared away")
 
     def _served(self, path: str, name: str) -> None:
         if path == routes.RUN:
-            self._presence.asks(name)
+            self.presence.asks(name)
         elif path == routes.CONFIRM:
-            self._polls.confirmed(name)
-            self._presence.took(name)
+            self.polls.confirmed(name)
+            self.presence.took(name)
         elif path == routes.DEACTIVATE:
-            self._presence.ended(name)
-            self._polls.gone(name)
+            self.presence.ended(name)
+            self.polls.gone(name)
 
     async def _take_off(self, name: str, node: int) -> None:
         await self._change(self.state.deactivate_node, node)
         log.info("pod %s is not heard of any more: node %d is offline", name, node)
-        self._polls.gone(name)
+        self.polls.gone(name)
 
     async def _take_on(self, name: str, node: int) -> None:
         await self._change(self.state.acknowledge_node_heartbeat, node, _HEARTBEAT_SECONDS)
@@ -130,6 +136,12 @@ class Traffic:
         except Exception:
             # Flower's own heartbeats say the same later, and the pod's request has nothing to do with it.
             log.exception("the state of a node could not be changed")
+
+
+def _version(scope: Scope) -> str:
+    """Return the version that a pod gives of its Flower, if it gives one that looks like it."""
+    given = dict(scope["headers"]).get(b"flwr-package-version", b"").decode("latin-1")
+    return given if re.fullmatch(r"[0-9A-Za-z.+!-]{1,40}", given) else ""
 
 
 def _noting(send: Send, done: Callable[[], None]) -> Send:
