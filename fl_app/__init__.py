@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from server.modeller.callbacks import Callback, Run
     from server.modeller.classifier import PyTorchTabularClassifier
     from server.modeller.description import Description, describe
+    from server.modeller.folds.directory import CrossValidation
     from server.modeller.loggers import setup_loggers
     from server.modeller.regressor import PyTorchTabularRegressor
     from server.modeller.schema_discovery import combine_pod_schemas, get_pod_schema
@@ -33,6 +34,7 @@ __all__ = [
     "CSVSource",
     "Callback",
     "ColumnSpec",
+    "CrossValidation",
     "DataStructure",
     "Description",
     "EarlyStopping",
@@ -77,6 +79,7 @@ _MODULES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "server.modeller.regressor": ("PyTorchTabularRegressor",),
         "server.modeller.loggers": ("setup_loggers",),
         "server.modeller.schema_discovery": ("combine_pod_schemas", "get_pod_schema"),
+        "server.modeller.folds.directory": ("CrossValidation",),
         "server.modeller.tuning.directory": ("Tuning",),
         "server.modeller.tuning.space": ("TuningSpace",),
     }

@@ -16,6 +16,7 @@ from fl_app.tabular.class_weights import ClassWeight
 from fl_app.tabular.column_spec import ColumnSpec
 from fl_app.tabular.early_stopping import EarlyStopping, stopping_from_text
 from fl_app.tabular.encoding import MIN_BIN_ROWS
+from fl_app.tabular.folds import Fold
 from fl_app.tabular.regime import MOST_LOCAL_EPOCHS, MOST_ROUNDS, Regime
 from fl_app.tabular.regression import Loss
 from fl_app.tabular.settings import ARCHITECTURES, PRIVATE_ARCHITECTURE, DataStructure, Optimizer
@@ -60,6 +61,8 @@ class Training(Frozen):
     secure : whether the pods' vectors are masked.
     describes : whether the pods' tables are described, and nothing is trained; then the target may be "", for none, and
         of all else the columns and how they are summed count alone.
+    fold : the part of its rows that each pod holds out as its test rows in this run of a cross-validation; the tenth
+        before it are the validation rows then. None: the shares that each owner's file says.
     privacy : how much all that leaves the pods may tell of any one row; None: nothing is promised. A private round is
         one step of gradient descent over all rows: batches, optimiser and averaging strategy have no part in it.
     """
@@ -85,6 +88,7 @@ class Training(Frozen):
     early_stopping: EarlyStopping | Literal["auto"] | None = "auto"
     secure: bool = True
     describes: bool = False
+    fold: Fold | None = None
     privacy: Privacy | None = None
 
     @model_validator(mode="after")
@@ -101,6 +105,8 @@ class Training(Frozen):
             raise UsageError("a run with privacy weighs no class: each row counts the same, or its noise would not do")
         if self.privacy and self.decision != "0.5":
             raise UsageError("a run with privacy chooses no threshold: noise in its few score cells would choose it")
+        if self.fold and (self.privacy or self.describes):
+            raise UsageError("only a run without privacy that trains holds out a fold: with it each would cost epsilon")
         if self.privacy and not self.secure:
             raise UsageError("a run with privacy needs secure aggregation: each pod adds its share of the noise alone")
         if self.architecture is not None and self.architecture not in ARCHITECTURES:
@@ -193,6 +199,8 @@ class RunConfig(Aggregation, Training):
             raise UsageError(f"run config: {type(error).__name__} {error}; see [tool.flwr.app.config]") from error
         if "privacy" in settings:
             settings["privacy"] = Privacy.from_text(settings["privacy"])
+        if "fold" in settings:
+            settings["fold"] = Fold.from_text(settings["fold"])
         if "early_stopping" in settings:
             settings["early_stopping"] = stopping_from_text(settings["early_stopping"])
         settings["prime_q"] = (FIELD_31 if settings.pop("compact", False) else FIELD_61).prime

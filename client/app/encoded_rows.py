@@ -17,6 +17,7 @@ from client.app.table_cache import TableCache, code_of, identity_of
 from fl_app.pod.definition import Pod
 from fl_app.system.files import replacing
 from fl_app.tabular.encoding import Encoded, Encoding
+from fl_app.tabular.folds import Fold
 
 _DIGITS, _SUFFIX = 32, ".npz"
 
@@ -32,12 +33,14 @@ class EncodedRows:
         Whose table.
     encoding : Encoding
         How it is encoded.
+    fold : Fold or None
+        What the run holds out; None: what the owner's shares say.
     """
 
-    def __init__(self, directory: Path, pod: Pod, encoding: Encoding) -> None:
+    def __init__(self, directory: Path, pod: Pod, encoding: Encoding, fold: Fold | None = None) -> None:
         self._path, self._identity = pod.datasource.path, identity_of(pod.datasource.path)
         made_of = (TableCache(directory, pod).digest(), *code_of("encoding"),
-                   pod.model_dump_json().encode(), encoding.model_dump_json().encode())  # fmt: skip
+                   pod.model_dump_json().encode(), encoding.model_dump_json().encode(), str(fold).encode())  # fmt: skip
         digests = b"".join(hashlib.sha256(part).digest() for part in made_of)
         self._directory, self._name = directory, hashlib.sha256(digests).hexdigest()[:_DIGITS]
 

@@ -90,9 +90,9 @@ def find_owner(context: Context) -> Owner:
 
 def enough_rows(pod: Pod, config: RunConfig, home: Path | None) -> Mapping[str, bool]:
     """Say of the validation and of the test rows whether they are as many as the owner asks for."""
-    proposal = config.columns.to_json() if config.columns else ""
+    proposal, target = config.columns.to_json() if config.columns else "", config.datastructure.target
     directory, numeric = pod_home(pod.name, home) / ENCODED_DIRECTORY, config.loss is not None
-    return PodTable.of(pod).enough_rows(config.datastructure.target, proposal, directory, numeric=numeric)
+    return PodTable.of(pod).enough_rows(target, proposal, directory, numeric=numeric, fold=config.fold)
 
 
 def declared_by(pod: Pod, config: RunConfig, home: Path | None) -> str:
@@ -119,6 +119,7 @@ def requested_training(settings: str) -> Mapping[TrainingLimit, int | None]:
         "maximum_rounds": config.most_rounds,
         "maximum_local_epochs": config.most_local_epochs,
         "maximum_local_steps": config.local_steps,
+        "maximum_folds": config.fold.of if config.fold else None,
     }
 
 
@@ -172,6 +173,8 @@ def statistics(message: Message, context: Context) -> Message:
     if plan := run.plan:
         noised = private_answers.statistics(plan, _honest(config, pod), table.rows("train"), schema, datastructure)
         return _replied(message, {name: array.tolist() for name, array in noised.items()})
+    # Of the usual training rows whatever fold is held out: other rows would have other sums, with noise of their own,
+    # and what is said of one row in ten runs would add up.
     sums = statistic_sums(table.rows("train"), schema, datastructure)
     labels = label_sums(table.cells, target, pod.policy.minimum_category_count)
     secret = noise_secret(Identity.load(pod_home(pod.name, home)), pod.name)
@@ -323,7 +326,8 @@ class Task:
 
 def encoded_rows(task: Task, part: str, pod: Pod, home: Path | None) -> Encoded:
     """Return the rows of "train", "validation" or "test" as the run encodes them, kept on the pod's disk meanwhile."""
-    rows = PodTable.of(pod).encoded(part, task.encoding, pod_home(pod.name, home) / ENCODED_DIRECTORY)
+    directory = pod_home(pod.name, home) / ENCODED_DIRECTORY
+    rows = PodTable.of(pod).encoded(part, task.encoding, directory, fold=task.config.fold)
     if task.config.privacy:
         check_size(pod, task.config, len(rows) + rows.dropped)
     return rows
@@ -353,10 +357,11 @@ def lr_factor(place: int, rounds: int, last: float) -> float:
 def _seed(config: Settled, number: int, pod: str) -> int:
     """Return a seed of its own for each pod and round, so that a run can be repeated.
 
-    It follows also from how rows are cut into batches. Two runs whose batches differ in a few rows would show these, by
-    the difference of their sums.
+    It follows also from how rows are cut into batches, and which are held out. Two runs whose batches differ in a few
+    rows would show these, by the difference of their sums.
     """
     cut = f"{config.batch_size}/{config.local_epochs}/{config.local_steps}"
+    cut += f"/fold {config.fold}" if config.fold else ""
     return int.from_bytes(hashlib.sha256(f"{config.seed}/{cut}/{number}/{pod}".encode()).digest()[:6], "big")
 
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from client.app.encoded_rows import EncodedRows
-from client.app.row_split import split_rows
+from client.app.row_split import fold_rows, split_rows
 from client.app.table_cache import Identity, TableCache, identity_of
 from fl_app.flower import records
 from fl_app.pod.definition import Pod
 from fl_app.tabular.column_spec import ColumnSpec, agree
 from fl_app.tabular.encoding import FIRST_VALUE, Encoded, Encoding
+from fl_app.tabular.folds import Fold
 from fl_app.tabular.label_counts import label_sums
 from fl_app.tabular.schema import Schema, schema_of
 
@@ -30,7 +31,7 @@ class PodTable:
     """The rows of one pod, cut into parts by a split that depends on the pod's name and the owner's shares alone."""
 
     pod: Pod
-    _encoded: dict[tuple[str, str], Encoded] = field(default_factory=dict)
+    _encoded: dict[tuple[str, str, str], Encoded] = field(default_factory=dict)
 
     @classmethod
     def of(cls, pod: Pod) -> "PodTable":
@@ -78,7 +79,13 @@ class PodTable:
         return hashlib.sha256(json.dumps([table, split]).encode()).hexdigest()
 
     def enough_rows(
-        self, target: str, proposal: str, directory: Path | None = None, *, numeric: bool = False
+        self,
+        target: str,
+        proposal: str,
+        directory: Path | None = None,
+        *,
+        numeric: bool = False,
+        fold: Fold | None = None,
     ) -> dict[str, bool]:
         """Say of the validation and of the test rows whether there are as many, also of each class, as the owner wants.
 
@@ -92,15 +99,17 @@ class PodTable:
             Where the answer is kept for the next process, which then need not read the table; None: nowhere.
         numeric : bool
             Whether few whole numbers are learnt as numbers too.
+        fold : Fold or None
+            What the run holds out; None: what the owner's shares say.
         """
-        asked = json.dumps(["rows of each class", target, proposal, numeric])
+        asked = json.dumps(["rows of each class", target, proposal, numeric, fold and str(fold)])
         kept = TableCache(directory, self.pod).published(
-            asked, lambda: self._enough_rows(target, self.schema(proposal, directory), numeric=numeric)
+            asked, lambda: self._enough_rows(target, self.schema(proposal, directory), numeric=numeric, fold=fold)
         )
         enough: dict[str, bool] = json.loads(kept)
         return enough
 
-    def _enough_rows(self, target: str, described: str, *, numeric: bool) -> str:
+    def _enough_rows(self, target: str, described: str, *, numeric: bool, fold: Fold | None) -> str:
         schema, enough = Schema.from_json(described), {}
         for part in PARTS[1:]:
             counts = np.zeros(1, np.int64)
@@ -108,7 +117,7 @@ class PodTable:
                 column = schema.column(target)
                 as_number = numeric and column.kind == "continuous"
                 column = column.model_copy(update={"values": ()}) if as_number else column.as_target()
-                counts = label_sums(self.rows(part), column)[FIRST_VALUE:]
+                counts = label_sums(self.rows(part, fold), column)[FIRST_VALUE:]
             policy = self.pod.policy
             enough[part] = bool(
                 counts.sum() >= policy.minimum_evaluation_rows and (counts >= policy.minimum_rows_per_class).all()
@@ -141,36 +150,39 @@ class PodTable:
         records.check_size(f"the schema of pod '{self.pod.name}'", size, most_of_it)
         return text
 
-    def rows(self, part: str) -> "Table":
-        """Return the rows of "train", "validation" or "test"."""
-        config = self.pod.data_config
-        parts = split_rows(
-            len(self.cells),
-            self.pod.name,
-            validation_percent=config.validation_percent,
-            test_percent=config.test_percent,
-        )
+    def rows(self, part: str, fold: Fold | None = None) -> "Table":
+        """Return the rows of "train", "validation" or "test"; in a run that holds out a fold, those that it makes."""
+        rows, name, config = len(self.cells), self.pod.name, self.pod.data_config
+        if fold:
+            parts = fold_rows(rows, name, fold, self.pod.policy.minimum_evaluation_rows)
+        else:
+            shares = {"validation_percent": config.validation_percent, "test_percent": config.test_percent}
+            parts = split_rows(rows, name, **shares)
         return self.cells.rows(parts[PARTS.index(part)])
 
-    def encoded(self, part: str, encoding: Encoding, directory: Path | None = None) -> Encoded:
-        """Return the encoded rows of a part; those of the last encoding stay in memory.
+    def encoded(
+        self, part: str, encoding: Encoding, directory: Path | None = None, *, fold: Fold | None = None
+    ) -> Encoded:
+        """Return the encoded rows of a part; those of the last encoding and fold stay in memory.
 
         Parameters
         ----------
         directory : Path or None
             Cache on disk, for the next process; None for none.
+        fold : Fold or None
+            What the run holds out; None: what the owner's shares say.
         """
-        key = (part, encoding.model_dump_json())
+        key = (part, encoding.model_dump_json(), str(fold))
         if key not in self._encoded:
-            self._encoded = {known: rows for known, rows in self._encoded.items() if known[1] == key[1]}
-            cache = EncodedRows(directory, self.pod, encoding) if directory else None
-            self._encoded[key] = self._encode(part, encoding, cache)
+            self._encoded = {known: rows for known, rows in self._encoded.items() if known[1:] == key[1:]}
+            cache = EncodedRows(directory, self.pod, encoding, fold) if directory else None
+            self._encoded[key] = self._encode(part, encoding, cache, fold)
         return self._encoded[key]
 
-    def _encode(self, part: str, encoding: Encoding, cache: EncodedRows | None) -> Encoded:
+    def _encode(self, part: str, encoding: Encoding, cache: EncodedRows | None, fold: Fold | None) -> Encoded:
         if cache and (cached := cache.load(part)):
             return cached
-        rows = encoding.encode(self.rows(part))
+        rows = encoding.encode(self.rows(part, fold))
         if cache:
             cache.save(part, rows)
         return rows

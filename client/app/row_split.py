@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_app.errors import DataError
+from fl_app.tabular.folds import TENTHS, Fold
 
 MINIMUM_ROWS = 10
 
@@ -29,10 +30,7 @@ def split_rows(
     DataError
         There are fewer than ten rows, or too few for the shares that are to be kept.
     """
-    if rows < MINIMUM_ROWS:
-        raise DataError(f"the table has too few rows: a pod needs at least {MINIMUM_ROWS} to train and validate")
-    seed = int.from_bytes(hashlib.sha256(seed_text.encode()).digest(), "big")
-    order = np.random.default_rng(seed).permutation(rows)
+    order = _order(rows, seed_text)
     cuts = [rows * (100 - validation_percent - test_percent) // 100, rows * (100 - test_percent) // 100]
     train, validation, test = np.split(order, cuts)
     if not len(validation) or (test_percent and not len(test)):
@@ -40,3 +38,46 @@ def split_rows(
             "the table has too few rows for its validation_percent and test_percent: not one row for each; raise them"
         )
     return np.sort(train), np.sort(validation), np.sort(test)
+
+
+def fold_rows(rows: int, name: str, fold: Fold, least: int) -> tuple[Indices, Indices, Indices]:
+    """Split the rows 0..rows-1 into those for training, for validation and for test in a run that holds out a fold.
+
+    What part a row has follows from its place and the number of rows, never from what it or another row holds. The
+    order is another than that of `split_rows`: no few rows are in a fold and not among the usual test rows, say, by
+    which sums over the two would differ.
+
+    Parameters
+    ----------
+    rows : int
+    name : str
+        The pod's.
+    fold : Fold
+    least : int
+        Fewest rows of the pod in a tenth: with fewer it holds none out in any fold, and trains on all.
+
+    Returns
+    -------
+    tuple
+        As of `split_rows`; over all folds, each row is once among the last.
+
+    Raises
+    ------
+    DataError
+        There are fewer than ten rows.
+    """
+    order = _order(rows, f"{name}/folds")
+    if rows // TENTHS < least:
+        return np.arange(rows), order[:0], order[:0]
+    tenths = [order[rows * place // TENTHS : rows * (place + 1) // TENTHS] for place in range(TENTHS)]
+    held = {*fold.tenths, fold.validation}
+    train = np.concatenate([tenth for place, tenth in enumerate(tenths) if place not in held])
+    test = np.concatenate([tenths[place] for place in fold.tenths])
+    return np.sort(train), np.sort(tenths[fold.validation]), np.sort(test)
+
+
+def _order(rows: int, seed_text: str) -> Indices:
+    if rows < MINIMUM_ROWS:
+        raise DataError(f"the table has too few rows: a pod needs at least {MINIMUM_ROWS} to train and validate")
+    seed = int.from_bytes(hashlib.sha256(seed_text.encode()).digest(), "big")
+    return np.random.default_rng(seed).permutation(rows)

@@ -10,11 +10,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-TrainingLimit = Literal["maximum_rounds", "maximum_local_epochs", "maximum_local_steps"]
+TrainingLimit = Literal["maximum_rounds", "maximum_local_epochs", "maximum_local_steps", "maximum_folds"]
 TRAINING_LIMITS: Mapping[TrainingLimit, str] = {
     "maximum_rounds": "rounds a run",
     "maximum_local_epochs": "local epochs a round",
     "maximum_local_steps": "local steps a round",
+    "maximum_folds": "folds of a cross-validation",
 }
 """The terms that limit the training one run may ask for, and what each of them counts."""
 
@@ -86,6 +87,13 @@ class Policy(BaseModel):
     ] = 1000
     maximum_local_epochs: Annotated[int | None, Field(ge=1, description="most passes over the data in one round")] = 100
     maximum_local_steps: Annotated[int | None, Field(ge=1, description="most training steps in one round")] = 100_000
+    maximum_folds: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="most folds of a cross-validation, whose runs train on and hold out all rows in turn; 1: none",
+        ),
+    ] = 10
     maximum_runs_per_day: Annotated[int | None, Field(ge=0, description="most runs that may begin in a day (UTC)")] = (
         200
     )

@@ -47,6 +47,7 @@ from fl_app.tabular.thin_classes import Way, ways_of
 LEAST_ROWS, ENCODING, ENDS = "least-rows", "encoding", "score-ends"
 ROWS, PUBLISHERS = "labelled-rows", "publishers"
 CLASS_ROWS = "class-rows"
+FOLD = "fold"
 CONTRIBUTORS_OF: Mapping[str, str] = {"validation": names.CONTRIBUTORS, "test": names.TEST_CONTRIBUTORS}
 """The rows that are evaluated, and the entry of a request that says which pods add theirs."""
 WAYS_OF: Mapping[str, str] = {"validation": names.WAYS, "test": names.TEST_WAYS}
@@ -100,9 +101,11 @@ class TabularRule:
         if plan := config.plan:
             private.check_schema(plan, combined, datastructure)
             honest = {private.HONEST: {pod: terms.honest_pods for pod, terms in declared.items()}}
+        fold: dict[str, Any] = {FOLD: str(config.fold)} if config.fold else {}
         return Replica(
             facts={
                 **honest,
+                **fold,
                 SCHEMA: combined.to_json(),
                 DATASTRUCTURE: datastructure.to_json(),
                 LEFT_OUT: list(few.values()),
@@ -123,6 +126,9 @@ class TabularRule:
         if config.describes:
             return description.request(settings, replica, kind)
         _check_order(replica, kind)
+        if replica.facts.get(FOLD) != (str(config.fold) if config.fold else None):
+            # Whether held-out rows are enough was declared of those that the series began with.
+            raise SessionRefused("the run holds out another fold than the one that its series began with")
         told: dict[str, Any] = {names.RUN: settings}
         if config.privacy:
             told[names.HONEST_PODS] = private.relied_on(config, replica, pods)

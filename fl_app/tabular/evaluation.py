@@ -186,7 +186,7 @@ def metrics_of(counts: Counts, positive: int | None = None) -> dict[str, float]:
         chosen[:place] = chosen[place + 1 :] = False
     nothing = float("nan")
     # A class that no row is in, or all are, has no ranking to measure; a mean with NaN would hide the other classes'.
-    areas = [area for area in map(_area, counts.histograms) if not np.isnan(area)]
+    areas = [found for found in map(area, counts.histograms) if not np.isnan(found)]
     return {
         "accuracy": float(hits.sum() + rest[0]) / n if n else nothing,
         "balanced_accuracy": float(recall[present].mean()) if present.any() else nothing,
@@ -204,7 +204,7 @@ def _ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np
     return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
 
-def _area(histogram: NDArray[np.int64]) -> float:
+def area(histogram: NDArray[np.int64]) -> float:
     """Area under the ROC curve from int64 [2, cells]: trapezoids, so rows that share a cell count as ties."""
     outside, inside = histogram.astype(np.float64)
     if outside.sum() <= 0 or inside.sum() <= 0:

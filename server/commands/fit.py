@@ -20,6 +20,7 @@ from fl_app.secagg.field import FIELD_31, FIELD_61
 from fl_app.tabular.class_weights import ClassWeight
 from fl_app.tabular.column_spec import ColumnSpec
 from fl_app.tabular.early_stopping import stopping_from_text
+from fl_app.tabular.folds import FOLD_COUNTS
 from fl_app.tabular.regime import LARGE
 from fl_app.tabular.regression import LOSSES, Loss
 from fl_app.tabular.settings import ARCHITECTURES, DataStructure, Optimizer
@@ -27,6 +28,7 @@ from fl_app.tabular.threshold import ThresholdRule
 from fl_app.validation import counted, names_in
 from server.app.results import Results
 from server.app.run_directory import RunDirectory
+from server.commands.folds import cross_validate
 from server.commands.output import (
     Stopped,
     columns_option,
@@ -40,12 +42,16 @@ from server.commands.output import (
     target_option,
 )
 from server.display.progress import Progress, matrix_table, results_table
+from server.modeller.folds.carry_out import plan
+from server.modeller.folds.directory import FoldsDirectory
 from server.modeller.launch import FitFailed, Follow, Interrupted
 from server.modeller.launch import fit as carry_out_fit
 from server.modeller.resume import resume as resume_run
 
 _CHANGEABLE = {"resume", "federation", "rounds", "timeout", "step_timeout", "verbose", "runs", "as_json"}
 """The options that may be given with --resume."""
+_CHANGEABLE_OF_FOLDS = {"resume", "federation", "verbose", "runs", "as_json"}
+"""Those that may where it is a cross-validation that goes on."""
 _UNFIT_FOR_PRIVACY = {
     "local_epochs": "a round is one step over all rows",
     "local_steps": "a round is one step over all rows",
@@ -62,6 +68,7 @@ _UNFIT_FOR_PRIVACY = {
     "early_stopping": "no round is evaluated, so nothing stops it before its last",
     "class_weight": "each row counts the same, or its noise would not do",
     "threshold": "the noise in its few score cells would choose it",
+    "folds": "each of its runs would cost epsilon again",
     "compact": "in the small field noise would be rounded off",
     "plain": "it takes secure sums to hide a pod in its share of the noise",
 }
@@ -323,6 +330,12 @@ def run_config(
 @columns_option
 @click.option("--test-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Public test rows.")
 @click.option(
+    "--folds",
+    type=click.Choice([str(count) for count in FOLD_COUNTS]),
+    help="Cross-validate: as many runs, in each of which every pod holds out another fold of its rows. It keeps no"
+    " model.",
+)
+@click.option(
     "--resume",
     metavar="RUN",
     help="Resume a run that ended early, after its last completed round. It keeps its settings; only --federation,"
@@ -339,6 +352,7 @@ def fit(
     ignore: tuple[str, ...],
     columns: Path | None,
     test_file: Path | None,
+    folds: str | None,
     resume: str | None,
     **_shared: object,
 ) -> None:
@@ -349,6 +363,14 @@ def fit(
         return
     over = find_federation(federation, Path.cwd())
     datastructure = DataStructure(target=target or over.test_target or "TARGET", ignore_cols=names_in(ignore))
+    if folds:
+        if test_file:
+            raise UsageError("--test-file has no part in a cross-validation: its figures are of the pods' rows")
+        config = run_config(
+            options, names_in(pods) or over.pod_identifiers, datastructure, read_columns(columns) if columns else None
+        )
+        cross_validate(plan(Path(options.runs), config, over, int(folds)), over, as_json=options.as_json)
+        return
     _train(over, names_in(pods) or over.pod_identifiers, datastructure, test_file, options, columns)
 
 
@@ -389,9 +411,15 @@ def _resume(context: click.Context, options: TrainingOptions, named: str, federa
     if fixed := given - _CHANGEABLE:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(fixed))
         raise UsageError(f"{names}: a resumed run keeps the settings it began with")
+    elsewhere = find_federation(federation, Path.cwd()) if federation else None
+    if several := FoldsDirectory.find(named, Path(options.runs)):
+        if fixed := given - _CHANGEABLE_OF_FOLDS:
+            names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(fixed))
+            raise UsageError(f"{names}: a cross-validation that goes on keeps the settings it began with")
+        cross_validate(several, elsewhere, resumed=True, as_json=options.as_json)
+        return
     run = RunDirectory.find(named, Path(options.runs))
     config = run.config()
-    elsewhere = find_federation(federation, Path.cwd()) if federation else None
 
     def carry_out(follow: Follow) -> RunDirectory:
         return resume_run(

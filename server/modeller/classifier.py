@@ -28,10 +28,14 @@ from fl_app.tabular.table_file import read_rows
 from fl_app.tabular.threshold import ThresholdRule
 from server.app.results import Results
 from server.app.run_directory import RunDirectory
+from server.display.folds.progress import FoldsProgress
 from server.display.progress import Progress
 from server.display.tuning.progress import TuningProgress
 from server.exports.unseen import unseen
 from server.modeller.callbacks import Callback, check_callbacks, figures
+from server.modeller.folds.carry_out import carry_out as carry_out_folds
+from server.modeller.folds.carry_out import plan as plan_folds
+from server.modeller.folds.directory import FOLDS_FILE, CrossValidation, FoldsDirectory
 from server.modeller.launch import fit as carry_out_fit
 from server.modeller.loggers import PROGRESS, progress_console
 from server.modeller.resume import resume_named
@@ -216,44 +220,17 @@ class PyTorchTabularClassifier:
         """
         check_callbacks(callbacks)
         over = federation_of(federation)
-        names = over.pod_identifiers if pod_identifiers is None else tuple(pod_identifiers)
-        _check_tables(self.datastructure, names)
-        if self.privacy:
-            unfit = _named(
-                epochs_between_parameter_updates=None if epochs_between_parameter_updates in (None, 1) else True,
-                steps_between_parameter_updates=steps_between_parameter_updates,
-                strategy=None if strategy == "FedAvg" else strategy,
-                strategy_params=strategy_params or None,
-                lr_decay=lr_decay,
-                **dict.fromkeys(_UNFIT_OF_SUMS & (aggregator.model_fields_set if aggregator else set()), True),
-            )
-            if unfit:
-                raise UsageError(f"fit: {unfit}: {_NO_PART}")
-        extent = self._extent(epochs_between_parameter_updates, steps_between_parameter_updates)
-        config = RunConfig(
-            pods=names,
-            datastructure=self.datastructure,
-            columns=columns,
-            architecture=self.architecture,
-            positive=self.positive,
-            loss=self._loss,
-            class_weight=self.class_weight,
-            decision=self.threshold,
-            privacy=self.privacy,
-            min_bin_rows=self.min_bin_rows,
-            rounds=extent.rounds,
-            local_epochs=extent.local_epochs,
-            local_steps=extent.local_steps,
-            batch_size=self.batch_size,
-            optimizer=self.optimizer,
-            lr_decay=lr_decay,
-            seed=self.seed,
+        config = self._config_of(
+            over,
+            pod_identifiers,
+            aggregator,
+            extent=(epochs_between_parameter_updates, steps_between_parameter_updates),
             strategy=strategy,
-            strategy_params=dict(strategy_params or {}),
+            strategy_params=strategy_params,
+            lr_decay=lr_decay,
             early_stopping=early_stopping,
-            hello_timeout=hello_timeout,
-            step_timeout=step_timeout,
-            **(aggregator or SecureAggregator()).settings(),
+            columns=columns,
+            timeouts=(hello_timeout, step_timeout),
         )
         with Progress(progress_console()) as progress:
             if resume is not None:
@@ -376,6 +353,81 @@ class PyTorchTabularClassifier:
             self._load(run.model_path())
             self.run_directory, self.results = run.path, run.results().document()
         return tuning
+
+    def cross_validate(
+        self,
+        folds: int = 5,
+        pod_identifiers: Sequence[str] | None = None,
+        aggregator: Aggregator | None = None,
+        federation: str | Federation | None = None,
+        *,
+        epochs_between_parameter_updates: int | None = None,
+        steps_between_parameter_updates: int | None = None,
+        strategy: StrategyName = "FedAvg",
+        strategy_params: Mapping[str, float] | None = None,
+        lr_decay: float | None = None,
+        early_stopping: EarlyStopping | Literal["auto"] | None = "auto",
+        columns: ColumnSpec | None = None,
+        runs: str | Path = "runs",
+        hello_timeout: float = Timing.hello,
+        step_timeout: float = Timing.step,
+        resume: str | Path | None = None,
+    ) -> CrossValidation:
+        """Train as many models as there are folds, each without one fold of every pod's rows, which it is scored on.
+
+        The model of this object stays as it is: call `fit` for one to use.
+
+        Parameters
+        ----------
+        folds
+            2, 5 or 10.
+        resume
+            The name or directory of a cross-validation that ended early: what it has run is not run again. All else is
+            as it began, but for ``federation``.
+        pod_identifiers, aggregator, federation
+            As for `fit`, and so are all other arguments.
+
+        Returns
+        -------
+        CrossValidation
+            ``metrics`` has for each the ``mean`` and ``std`` of the folds' figures, and what is ``pooled``: the figure
+            of all rows, each scored by the model that has not seen it. The content of its folds.json. Where a pod's
+            owner allows no more on this day, its ``status`` is "stopped", and ``why`` says so.
+
+        Raises
+        ------
+        UsageError
+            If an argument is wrong, or the model has privacy.
+        DataError
+            If too few pods hold out rows enough, or the pods' schemas contradict each other or the one given.
+        RunFailed
+            If a run failed for another reason; the cross-validation can be gone on with.
+        """
+        over = federation_of(federation)
+        if resume is None:
+            config = self._config_of(
+                over,
+                pod_identifiers,
+                aggregator,
+                extent=(epochs_between_parameter_updates, steps_between_parameter_updates),
+                strategy=strategy,
+                strategy_params=strategy_params,
+                lr_decay=lr_decay,
+                early_stopping=early_stopping,
+                columns=columns,
+                timeouts=(hello_timeout, step_timeout),
+            )
+            directory = plan_folds(Path(runs), config, over, folds, schema=self.schema)
+        elif (found := FoldsDirectory.find(resume, Path(runs))) is None:
+            raise UsageError(f"{resume}: no directory of a cross-validation (it would hold {FOLDS_FILE})")
+        else:
+            directory = found
+        with FoldsProgress(progress_console()) as progress:
+            progress.begin(directory.read())
+            elsewhere = over if resume is None or federation is not None else None
+            validation = carry_out_folds(directory, elsewhere, follow=progress)
+            progress.ended(validation)
+        return validation
 
     @property
     def kept(self) -> dict[str, float]:
@@ -540,6 +592,62 @@ class PyTorchTabularClassifier:
             raise UsageError(f"{unit}={total} is not a multiple of {unit}_between_parameter_updates={between}")
         rounds = total // between
         return _Extent(rounds, between, None) if unit == "epochs" else _Extent(rounds, None, between)
+
+    def _config_of(
+        self,
+        over: Federation,
+        pod_identifiers: Sequence[str] | None,
+        aggregator: Aggregator | None,
+        *,
+        extent: tuple[int | None, int | None],
+        strategy: StrategyName,
+        strategy_params: Mapping[str, float] | None,
+        lr_decay: float | None,
+        early_stopping: EarlyStopping | Literal["auto"] | None,
+        columns: ColumnSpec | None,
+        timeouts: tuple[float, float],
+    ) -> RunConfig:
+        """Return the settings of a run; raises `UsageError` if they are wrong. Arguments are those of `fit`."""
+        epochs_between, steps_between = extent
+        names = over.pod_identifiers if pod_identifiers is None else tuple(pod_identifiers)
+        _check_tables(self.datastructure, names)
+        if self.privacy:
+            unfit = _named(
+                epochs_between_parameter_updates=None if epochs_between in (None, 1) else True,
+                steps_between_parameter_updates=steps_between,
+                strategy=None if strategy == "FedAvg" else strategy,
+                strategy_params=strategy_params or None,
+                lr_decay=lr_decay,
+                **dict.fromkeys(_UNFIT_OF_SUMS & (aggregator.model_fields_set if aggregator else set()), True),
+            )
+            if unfit:
+                raise UsageError(f"fit: {unfit}: {_NO_PART}")
+        length = self._extent(epochs_between, steps_between)
+        return RunConfig(
+            pods=names,
+            datastructure=self.datastructure,
+            columns=columns,
+            architecture=self.architecture,
+            positive=self.positive,
+            loss=self._loss,
+            class_weight=self.class_weight,
+            decision=self.threshold,
+            privacy=self.privacy,
+            min_bin_rows=self.min_bin_rows,
+            rounds=length.rounds,
+            local_epochs=length.local_epochs,
+            local_steps=length.local_steps,
+            batch_size=self.batch_size,
+            optimizer=self.optimizer,
+            lr_decay=lr_decay,
+            seed=self.seed,
+            strategy=strategy,
+            strategy_params=dict(strategy_params or {}),
+            early_stopping=early_stopping,
+            hello_timeout=timeouts[0],
+            step_timeout=timeouts[1],
+            **(aggregator or SecureAggregator()).settings(),
+        )
 
     @property
     def _model(self) -> "TrainedModel":

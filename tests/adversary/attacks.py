@@ -21,6 +21,7 @@ BUDGET, COST = "client/app/budget.py", "fl_app/privacy/cost.py"
 PLAN, GRADIENTS, ANSWERS = "fl_app/privacy/plan.py", "fl_app/tabular/row_gradients.py", "client/app/private_answers.py"
 RELIED, RUN_PLAN, CONFIG = "fl_app/replica/private.py", "fl_app/run_plan.py", "fl_app/config.py"
 DESCRIBED = "fl_app/replica/description.py"
+RULES_OF_TABLES = "fl_app/replica/tabular.py"
 APP, FOLLOWER, RULE = "client/app/main.py", "client/app/follower.py", "fl_app/replica/rule.py"
 
 
@@ -692,6 +693,27 @@ ATTACKS: tuple[Attack, ...] = (
     _hostile(FEW, "noise that is drawn anew in each run",
              "test_noise.py::test_runs_without_number_tell_no_more_than_one",
              Check("client/app/repeated_noise.py", "number_sums", "_stream(secret, MOMENTS, *about)", "None")),
+    # -- runs that differ in what is held out
+    _hostile(FEW, "batches of two folds that differ in a tenth of the rows",
+             "test_batches.py::test_runs_whose_batches_are_cut_otherwise_have_unlike_batches",
+             Check(APP, "_seed", "f'/fold {config.fold}' if config.fold else ''", "''")),
+    _hostile(FEW, "statistics of each fold's own rows, for other noise",
+             "test_folds.py::test_ten_folds_show_the_statistics_of_one_run",
+             Check(APP, "statistics", "statistic_sums(table.rows('train'), schema, datastructure)",
+                   "statistic_sums(table.rows('train', run.fold), schema, datastructure)")),
+    _hostile(FEW, "more folds than an owner allows",
+             "test_folds.py::test_more_folds_than_an_owner_allows_are_refused_at_the_hello",
+             Check(APP, "requested_training", "config.fold.of if config.fold else None", "None")),
+    _hostile(FEW, "folds that are cut otherwise, for the rows between two cuts",
+             "test_folds.py::test_rows_are_cut_into_no_folds_whose_differences_are_smaller",
+             Check("fl_app/tabular/folds.py", "Fold._there", "folds: should be one of")),
+    _hostile(FEW, "folds of a table whose tenths are few rows",
+             "test_folds.py::test_a_table_whose_tenths_are_few_rows_is_trained_on_as_a_whole_in_every_fold",
+             Check("client/app/row_split.py", "fold_rows", "rows // TENTHS < least", "False")),
+    _hostile(FEW, "another fold in the middle of a series", "test_folds.py::test_a_series_holds_out_one_fold",
+             Check(RULES_OF_TABLES, "TabularRule.request", "holds out another fold")),
+    _hostile(FEW, "a private run that holds out a fold", "test_folds.py::test_no_private_run_holds_out_a_fold",
+             Check(CONFIG, "Training._consistent", "holds out a fold")),
     # -- descriptions
     _hostile(FEW, "a description of what training asks too, for other noise",
              "test_description.py::test_what_training_asks_too_has_the_same_noise",

@@ -19,9 +19,8 @@ from fl_app.tabular.early_stopping import StoppingMetric
 from fl_app.tabular.schema import CombinedSchema, Schema
 from server.app.results import Results
 from server.app.run_directory import RunDirectory
-from server.modeller.launch import FitFailed, Interrupted, check_pods, deadline_of, new_run
-from server.modeller.launch import carry_out as carry_out_run
-from server.modeller.resume import resume as resume_run
+from server.modeller.launch import FitFailed, Interrupted, check_pods, new_run
+from server.modeller.several_runs import LIMIT_OF_THE_DAY, OwnersLimit, carry_through, found_run
 from server.modeller.tuning.directory import RungPlan, Trial, TrialRun, Tuning, TuningDirectory
 from server.modeller.tuning.schedule import schedule, within
 from server.modeller.tuning.space import TuningSpace
@@ -31,12 +30,8 @@ FollowTuning = Callable[[Tuning, Results], None]
 
 DEFAULT_TRIALS, DEFAULT_ROUNDS, DEFAULT_ETA = 9, 5, 3
 
-_LIMIT_OF_THE_DAY = re.compile(r"\((maximum_runs_per_day|maximum_rounds_per_day|maximum_failed_steps_per_day)\)")
 _BY_ITS_SETTINGS = re.compile(r"training diverged|could not answer|\(maximum_local_epochs\b")
 """What the error of a run says whose own settings are why pods do not train: other settings may do."""
-_RAY_DID_NOT_START = re.compile(r"Ray's raylet ended while it started|Ray timed out|simulations, did not start")
-"""What the error of a simulation says in which no pod was asked: on a busy machine another attempt may do."""
-_STARTS = 3
 
 
 def plan(
@@ -166,7 +161,7 @@ class _Going:
         try:
             with interruptible():
                 self._rungs()
-        except _OwnersLimit as limit:
+        except OwnersLimit as limit:
             self._end("stopped", str(limit))
         except KeyboardInterrupt:
             self._end("interrupted", "stopped by the modeller")
@@ -194,11 +189,11 @@ class _Going:
     def _try(self, trial: Trial, rung: int, *, final: bool) -> None:
         """Run a trial on a rung, or what is left of that, and record its figures."""
         try:
-            run = self._started(trial, rung, final=final)
+            run = self._run(trial, rung, final=final)
         except FitFailed as error:
             why = error.run.results().error or str(error)  # without the advice how to resume that one run
-            if _LIMIT_OF_THE_DAY.search(why):
-                raise _OwnersLimit(why) from error
+            if LIMIT_OF_THE_DAY.search(why):
+                raise OwnersLimit(why) from error
             self._failed_on_end += 1
             if not _BY_ITS_SETTINGS.search(why) or final or self._failed_on_end > 1:
                 raise
@@ -217,55 +212,33 @@ class _Going:
         if final:
             self._write(self._tuning.changed(final=run.name))
 
-    def _started(self, trial: Trial, rung: int, *, final: bool) -> RunDirectory:
-        """Run a trial on a rung; a tuning has many runs, and is not to end because one of them did not start."""
-        for _ in range(_STARTS - 1):
-            try:
-                return self._run(trial, rung, final=final)
-            except FitFailed as error:
-                if not _RAY_DID_NOT_START.search(str(error)):
-                    raise
-            trial = self._tuning.trials[trial.number - 1]
-        return self._run(trial, rung, final=final)
-
     def _run(self, trial: Trial, rung: int, *, final: bool) -> RunDirectory:
-        begun = self._begun(trial, rung)
-        follow = self._reported if self._follow else None
-        if begun and begun.results().status == "completed":
-            return begun
-        if begun and begun.checkpoint_path.exists():
-            try:
-                return resume_run(begun, self._federation, follow=follow)
-            except FitFailed as error:
-                if _LIMIT_OF_THE_DAY.search(str(error)):
-                    raise
-        config = trial.settings.config(self._base, self._tuning.rungs[rung].rounds)
-        # No trial sees the test file, so that nothing is chosen by it.
-        federation = self._federation if final else self._federation.model_copy(update={"test_file": None})
-        run = new_run(
-            config,
-            federation,
-            runs=self._directory.runs,
-            test_file=Path(self._tuning.test_file) if final and self._tuning.test_file else None,
-            schema=self._schema,
-        )
-        self._record(trial, rung, run.name)  # before it begins: should this process be killed, the run is found
-        with run.carried_out():
-            carry_out_run(run, federation, deadline_of(config), follow)
-        return run
+        """Run a trial on a rung, or what is left of that."""
+        number = trial.number
+
+        def begun() -> RunDirectory | None:
+            run = self._tuning.trials[number - 1].on(rung)
+            return found_run(self._directory.runs, run.run) if run else None
+
+        def begin() -> RunDirectory:
+            trial = self._tuning.trials[number - 1]
+            # No trial sees the test file, so that nothing is chosen by it.
+            federation = self._federation if final else self._federation.model_copy(update={"test_file": None})
+            run = new_run(
+                trial.settings.config(self._base, self._tuning.rungs[rung].rounds),
+                federation,
+                runs=self._directory.runs,
+                test_file=Path(self._tuning.test_file) if final and self._tuning.test_file else None,
+                schema=self._schema,
+            )
+            self._record(trial, rung, run.name)  # before it begins: should this process be killed, the run is found
+            return run
+
+        return carry_through(begun, begin, self._federation, self._reported if self._follow else None)
 
     def _reported(self, results: Results) -> None:
         if self._follow:
             self._follow(self._tuning, results)
-
-    def _begun(self, trial: Trial, rung: int) -> RunDirectory | None:
-        """Return the run of a trial on a rung that has begun before, if its directory is still there."""
-        if not (run := trial.on(rung)):
-            return None
-        try:
-            return RunDirectory.find(self._directory.runs / run.run)
-        except UsageError:
-            return None
 
     def _record(self, trial: Trial, rung: int, run: str, *, left_out: str = "", **known: Any) -> None:
         entry = TrialRun(run=run, rung=rung, rounds=self._tuning.rungs[rung].rounds, **known)
@@ -278,10 +251,6 @@ class _Going:
     def _write(self, tuning: Tuning) -> None:
         self._tuning = tuning
         self._directory.write(tuning)
-
-
-class _OwnersLimit(Exception):
-    """A pod has answered as much as its owner allows in a day."""
 
 
 def how_to_go_on(directory: TuningDirectory) -> str:

@@ -101,7 +101,7 @@ def test_a_pod_with_more_rows_than_a_resumed_run_allows_is_not_told_by_its_sums(
     encoding = Encoding.from_json(str(run.replica.facts["encoding"]))
     pod = load_pod(str(pods.directory / "north.yaml"))
     for most, refused in ((600, False), (599, True)):  # 600 rows are for training
-        config = SimpleNamespace(privacy=Privacy(epsilon=3.0), max_weight=most)
+        config = SimpleNamespace(privacy=Privacy(epsilon=3.0), fold=None, max_weight=most)
         task: Any = SimpleNamespace(config=config, encoding=encoding)
         if refused:
             with pytest.raises(ValueRefused, match="more than 599 rows"):

@@ -29,6 +29,7 @@ def test_the_limits_on_training_are_terms_that_an_owner_may_lift() -> None:
     assert Policy(maximum_rounds=3, maximum_local_steps=7, maximum_local_epochs=None).training_limits() == {
         "maximum_rounds": 3,
         "maximum_local_steps": 7,
+        "maximum_folds": 10,
     }
 
 

@@ -19,9 +19,9 @@ from fl_app.pod.pod_file import load_pod
 from fl_app.privacy.settings import Privacy
 from fl_app.tabular.settings import DataStructure
 from server.app.run_directory import RunDirectory
+from server.modeller import several_runs
 from server.modeller.launch import FitFailed
 from server.modeller.launch import carry_out as carry_out_run
-from server.modeller.tuning import carry_out as tuning_module
 from server.modeller.tuning.carry_out import carry_out, plan
 from server.modeller.tuning.directory import Tuning, TuningDirectory
 from server.modeller.tuning.space import TuningSpace
@@ -234,7 +234,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, text: str, *places: int) -> None:
             raise FitFailed(text, run)
         carry_out_run(run, *given)
 
-    monkeypatch.setattr(tuning_module, "carry_out_run", launched)
+    monkeypatch.setattr(several_runs, "carry_out_run", launched)
 
 
 @pytest.mark.parametrize(
