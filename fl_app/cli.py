@@ -39,6 +39,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         ),
         "predict": Command("server.commands.predict", "Score a CSV file with a model."),
         "report": Command("server.commands.report", "Write an HTML report of a run, with its plots."),
+        "hub": Command("server.commands.hub", "Show pods, runs and results in your browser."),
         "doctor": Command("server.commands.doctor", "Check this installation for problems."),
     }
 )

@@ -99,7 +99,7 @@ def serve(
     UsageError
         If it would listen beyond the loopback interface without TLS, or the port is in use.
     """
-    if address.certificate is None and not is_loopback(address.host):
+    if address.certificate is None and not is_loopback(f"{address.host}:{address.port}"):
         raise UsageError(f"--host {address.host}: beyond this machine a hub needs --certificate and --key")
     with _listening(address) as listener:
         port = listener.getsockname()[1]
@@ -150,7 +150,7 @@ def open_browser(url: str, port: int, home: Path | None = None) -> bool:
 def running(home: Path | None = None) -> list[Running]:
     """Return the hubs that this user serves, the newest last; what was left of others is removed."""
     found = []
-    for path in sorted(_directory(home).glob("*.json"), key=lambda path: path.stat().st_mtime_ns):
+    for path in sorted(_place(home).glob("*.json"), key=lambda path: path.stat().st_mtime_ns):
         with suppress(OSError, ValueError, TypeError):
             one = Running(**json.loads(path.read_text("utf-8")))
             if _alive(one.pid):
@@ -212,8 +212,12 @@ def _told(port: int, one: Running, home: Path | None) -> Iterator[None]:
         path.with_suffix(".html").unlink(missing_ok=True)
 
 
+def _place(home: Path | None) -> Path:
+    return (home or fl_app_home()) / "hub"
+
+
 def _directory(home: Path | None) -> Path:
-    directory = (home or fl_app_home()) / "hub"
+    directory = _place(home)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     return directory
 
