@@ -19,6 +19,9 @@ from fl_app.secagg.ledger_protocol import Account
 FORM = 2
 """Version of the table and the chain, kept in SQLite's ``user_version``."""
 
+ANSWERS = frozenset({"look", "bystander", "session", "hello", "roster", "answer", "survivors", "unmask"})
+"""The events with which something leaves that a modeller asked for; refusals and failures leave, too, as texts."""
+
 # The two unique indexes say "once" a second time, in the database itself: were a check in `Ledger` wrong, a second
 # beginning or answer still could not be written.
 _SCHEMA = """
@@ -67,7 +70,7 @@ class Entry:
     event : str
         "look" (schema discovery), "bystander", "session" and "hello" (its repetition), "roster", "begin" and "answer"
         of a step, with "spent" where it is private; "survivors", "unmask"; "followed", where its sum was verified;
-        "refusal"; or "failure", where the pod could not answer.
+        "refusal"; "failure", where the pod could not answer; or "pause" and "resume", by the owner.
     kind, round : str, int
         The step, or else the message's type.
     cohort : str
@@ -78,7 +81,7 @@ class Entry:
         Hexadecimal: the session, the roster's digest, or the label of a step; of what is spent, JSON with the sums, see
         `client.app.budget.Spent`.
     why : str
-        Of a refusal.
+        Of a refusal; of a pause and its end, by what it was done.
     head : bytes
         SHA-256 over the line and the head before it.
     """

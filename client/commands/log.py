@@ -31,7 +31,7 @@ _NAMED = 3
 @home_option
 @json_option
 def log(name: str, since: str | None, as_lines: bool, output: Path | None, home: Path | None, as_json: bool) -> None:
-    """Show and verify the ledger of pod NAME: every message answered or refused, and totals of what has left.
+    """Show and verify the ledger of pod NAME: every message answered or refused, pauses, and totals of what has left.
 
     The last head stands for all entries up to it. Note it down: --since HEAD shows later that none of them was changed
     or cut off. If an entry was tampered with, it is named and the exit code is 1.
@@ -80,7 +80,9 @@ def _after(entries: Sequence["Entry"], head: str) -> Sequence["Entry"]:
 
 def _totals(entries: Sequence["Entry"]) -> dict[str, int]:
     """Return what has left, and what has not."""
-    answers = [entry for entry in entries if entry.event not in ("begin", "spent", "followed", "refusal", "failure")]
+    from client.app.ledger_entries import ANSWERS
+
+    answers = [entry for entry in entries if entry.event in ANSWERS]
     vectors = [entry for entry in entries if entry.event == "answer"]
     return {
         "messages": len(answers),

@@ -130,6 +130,46 @@ def test_a_pod_is_paused_and_resumed(path: Path, capsys: pytest.CaptureFixture[s
     assert run(capsys, "pause", "../north")[0] == 2
 
 
+def test_the_ledger_says_when_the_pod_was_paused_and_resumed(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in ("resume", "pause", "pause", "resume", "resume"):
+        assert run(capsys, verb, "north")[0] == 0
+    entries = Ledger(path).entries()  # raises if the chain is broken
+    assert [(entry.seq, entry.event, entry.run, entry.why) for entry in entries[5:]] == [
+        (6, "pause", "", "by command"),
+        (7, "resume", "", "by command"),
+    ]
+    code, out, err = run(capsys, "log", "north")
+    assert code == 0
+    assert "7 entries, chain verified" in err
+    assert [line.split()[2:] for line in out.splitlines() if line.endswith("by command")] == [
+        ["pause", "0", "by", "command"],
+        ["resume", "0", "by", "command"],
+    ]
+    assert "what has left: 2 messages, 1,111 bytes; 1 runs, in them 1 training rounds and 0 other steps answered" in out
+
+
+def test_a_run_goes_on_after_a_pause(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger, account = Ledger(path), Account("7", "7", KEYS)
+    head = ledger.enter_begin(account, "train", 2, LABEL, ledger.entries()[2].head)
+    run(capsys, "pause", "north")
+    run(capsys, "resume", "north")
+    assert ledger.enter_answer(account, "train", 2, LABEL, head) == ledger.entries()[-1].head
+
+
+def test_a_pod_whose_ledger_takes_no_entry_stays_silent(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = path.read_bytes()
+    path.write_bytes(b"no ledger")
+    code, _, err = run(capsys, "pause", "north")
+    assert code == 2
+    assert "north is paused, but that could not be entered" in err
+    code, _, err = run(capsys, "resume", "north")
+    assert code == 2
+    assert "north stays paused" in err
+    assert (path.parent / "paused").exists()
+    path.write_bytes(kept)
+    assert run(capsys, "resume", "north")[:2] == (0, "north answers again\n")
+
+
 # -- the privacy budget
 
 
