@@ -31,6 +31,7 @@ from server.app.run_directory import RunDirectory
 from server.commands.folds import cross_validate
 from server.commands.output import (
     Stopped,
+    class_weight_option,
     columns_option,
     console,
     emit,
@@ -40,6 +41,7 @@ from server.commands.output import (
     pods_option,
     runs_option,
     target_option,
+    threshold_option,
 )
 from server.display.progress import Progress, matrix_table, results_table
 from server.modeller.folds.carry_out import plan
@@ -185,19 +187,8 @@ def training_options(command: _Command) -> _Command:
                 help="What training makes small where the target is a number; given, few whole numbers are learnt as"
                 " numbers too.  [default: squared]",
             ),
-            click.option(
-                "--class-weight",
-                type=click.Choice(get_args(ClassWeight)),
-                help="Weigh rows in training so that rare classes count as much as frequent ones.",
-            ),
-            click.option(
-                "--threshold",
-                default=_DEFAULTS["decision"],
-                show_default=True,
-                type=click.Choice(get_args(ThresholdRule)),
-                help="Score from which on a row is of the second of two classes: the best on the validation rows for"
-                " balanced accuracy (youden) or F1, or 0.5.",
-            ),
+            class_weight_option,
+            threshold_option,
             click.option(
                 "--strategy",
                 default=_DEFAULTS["strategy"],

@@ -41,6 +41,19 @@ columns_option = click.option(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="What you propose to all pods for their columns: kinds, bounds, units, spellings of missing (YAML).",
 )
+class_weight_option = click.option(
+    "--class-weight",
+    type=click.Choice(["balanced"]),
+    help="Weigh rows in training so that rare classes count as much as frequent ones.",
+)
+threshold_option = click.option(
+    "--threshold",
+    default="0.5",
+    show_default=True,
+    type=click.Choice(["0.5", "youden", "f1"]),
+    help="Score from which on a row is of the second of two classes: the best on the validation rows for balanced"
+    " accuracy (youden) or F1, or 0.5.",
+)
 runs_option = click.option("--runs", default="runs", show_default=True, metavar="DIR", help="Directory of the runs.")
 
 

@@ -19,6 +19,7 @@ from fl_app.tabular.settings import DataStructure
 from fl_app.validation import counted, names_in
 from server.commands.output import (
     Stopped,
+    class_weight_option,
     columns_option,
     console,
     emit,
@@ -28,6 +29,7 @@ from server.commands.output import (
     pods_option,
     runs_option,
     target_option,
+    threshold_option,
 )
 from server.display.progress import matrix_table
 from server.display.tuning import write_page
@@ -96,6 +98,8 @@ _WITH_RESUME = {"resume", "federation", "final", "runs", "as_json"}
 )
 @click.option("--positive", metavar="CLASS", help="The class of f1, recall and precision, as for fit.")
 @click.option("--loss", type=click.Choice(LOSSES), help="What training makes small where the target is a number.")
+@class_weight_option
+@threshold_option
 @click.option("--compact", is_flag=True, help="Use the field 2^31-1: half the bytes, coarser rounding.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the trials, and of each run.")
 @click.option(
@@ -145,6 +149,8 @@ def _planned(given: dict[str, Any]) -> TuningDirectory:
         early_stopping=None,
         positive=given["positive"],
         loss=given["loss"],
+        class_weight=given["class_weight"],
+        decision=given["threshold"],
         prime_q=(FIELD_31 if given["compact"] else FIELD_61).prime,
         seed=given["seed"],
         hello_timeout=given["timeout"],

@@ -19,6 +19,8 @@ NUMBERS = ("column", "rows", "missing", "mean", "std", *(f"{share:.0%}" for shar
 """The heads of the table of numbers."""
 CATEGORIES = ("column", "rows", "missing", "categories")
 """The heads of the table of categories."""
+FEW = "few"
+"""What a count of no rows is: each pod has none, or fewer than its owner lets it add."""
 _SHOWN = 6
 _MOST_CELLS = 10
 """Categories of a column that a terminal shows by class, the fullest; a page and JSON have all."""
@@ -56,7 +58,7 @@ def told(description: DescriptionResult) -> Iterator[str]:
     if "balance" in noise:
         yield (
             "rows by class within a category, or a stretch of a number, are counted likewise, give or take "
-            f"{noise['balance']:.0f}"
+            f"{noise['balance']:.0f}; '{FEW}' is none, or fewer at each pod than its owner lets it add"
         )
     if untold := [c.name for c in description.columns if c.kind == "continuous" and not c.quantiles]:
         yield f"no quantiles where the noise is too much for so few rows: {first_of(untold, _SHOWN, 'columns')}"
@@ -131,8 +133,7 @@ def tables(description: DescriptionResult) -> Iterator[Table]:
         for column, entries in seen(description).items():
             fullest = sorted(sorted(entries, key=lambda entry: -sum(entry.rows))[:_MOST_CELLS], key=entries.index)
             for place, entry in enumerate(fullest):
-                cells = [f"{rows:,} ({share(part)})" for rows, part in zip(entry.rows, entry.shares, strict=True)]
-                table.add_row("" if place else column, entry.cell, *cells)
+                table.add_row("" if place else column, entry.cell, *map(rows_and_share, entry.rows, entry.shares))
             if more := len(entries) - len(fullest):
                 table.add_row("", f"{more} more")
             table.add_section()
@@ -151,6 +152,11 @@ def number(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def rows_and_share(rows: int, part: float | None) -> str:
+    """Return a count by class and its share."""
+    return f"{rows:,} ({share(part)})" if rows else FEW
 
 
 def share(value: float | None) -> str:

@@ -177,7 +177,7 @@ def _description(results: Results) -> Mapping[str, Any] | None:
     ]
     heads = ("column", "of", *described.classes)
     rows = [
-        (column if not place else "", entry.cell, *map(_rows_and_share, entry.rows, entry.shares))
+        (column if not place else "", entry.cell, *map(description.rows_and_share, entry.rows, entry.shares))
         for column, entries in description.seen(described).items()
         for place, entry in enumerate(entries)
     ]
@@ -186,10 +186,6 @@ def _description(results: Results) -> Mapping[str, Any] | None:
         "tables": [table for table in tables if table[2]],
         "balance": (f"Rows by {described.target}", heads, rows) if rows else None,
     }
-
-
-def _rows_and_share(rows: int, share: float | None) -> str:
-    return f"{rows:,} ({description.share(share)})"
 
 
 def _summary(results: Results) -> str:

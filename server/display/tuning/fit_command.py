@@ -39,6 +39,10 @@ def fit_command(tuning: Tuning) -> str:
         words += ["--positive", common["positive"]]
     if common.get("loss") is not None:
         words += ["--loss", common["loss"]]
+    if common.get("class_weight") is not None:
+        words += ["--class-weight", common["class_weight"]]
+    if common.get("decision", "0.5") != "0.5":
+        words += ["--threshold", common["decision"]]
     if common.get("prime_q") == FIELD_31.prime:
         words.append("--compact")
     if tuning.test_file:

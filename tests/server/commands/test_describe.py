@@ -15,7 +15,7 @@ from fl_app.identity.known_pods import keygen
 from server.app.description_result import QUANTILES, BalanceRows, ColumnDescription, DescriptionResult
 from server.app.results import Results
 from server.app.run_directory import RunDirectory
-from server.display.description import balance, categories, cell_of, number, numbers, seen, told
+from server.display.description import balance, categories, cell_of, number, numbers, rows_and_share, seen, told
 from tests.support.small_federation import PODS, table, write_pod
 
 Call = Callable[..., tuple[int, str, str]]
@@ -199,6 +199,7 @@ def test_what_noise_leaves_nothing_of_is_said_and_not_shown() -> None:
         "age": ["16 to 31"]
     }
     assert [entry.shares for entry in balance(description)] == [(0.5, 0.5), (0.75, 0.25), (None, None)]
+    assert [rows_and_share(*pair) for pair in ((1200, 0.75), (0, 0.0), (0, None))] == ["1,200 (75.0%)", "few", "few"]
     assert cell_of(age.balance[-1]) == "missing"
     assert any("no quantiles" in text and "age" in text for text in told(description))
     assert (number(None), number(12345.6), number(0.000123456)) == ("-", "12,346", "0.0001235")

@@ -4,14 +4,18 @@ import json
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import click
 import pytest
 
 from fl_app.cli import main
 from fl_app.config import RunConfig
 from fl_app.federation.kinds import SimulatedFederation
+from fl_app.tabular.class_weights import ClassWeight
+from fl_app.tabular.threshold import ThresholdRule
 from server.app.run_directory import RunDirectory
+from server.commands.output import class_weight_option, threshold_option
 from server.modeller.tuning.directory import TuningDirectory
 
 Call = Callable[..., tuple[int, str, str]]
@@ -57,7 +61,9 @@ def captured(monkeypatch: pytest.MonkeyPatch, command: str) -> RunConfig:
 
 
 def test_it_prints_the_trials_and_the_command_that_trains_the_best(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    code, out, err = call(*TUNE, "--seed", "4", "--ignore", "colour")
+    code, out, err = call(
+        *(*TUNE, "--seed", "4", "--ignore", "colour", "--class-weight", "balanced", "--threshold", "youden")
+    )
     assert code == 0
     assert "3 runs and 5 rounds in all: 2 trials of 1 round, the best of 3 rounds" in err
     lines = [line for line in err.splitlines() if line.startswith("rung ")]
@@ -98,6 +104,16 @@ def test_its_runs_are_listed_and_its_directory_is_no_run(call: Call) -> None:
     assert code == 0
     (final,) = {run.name for run in RunDirectory.all(Path("runs"))} - set(names)
     assert json.loads(out)["final"] == final
+
+
+def test_choices_that_commands_share_are_those_of_the_settings() -> None:
+    @class_weight_option
+    @threshold_option
+    @click.command
+    def command() -> None: ...
+
+    choices = [option.type.choices for option in command.params if isinstance(option.type, click.Choice)]
+    assert sorted(map(sorted, choices)) == sorted(sorted(get_args(kind)) for kind in (ClassWeight, ThresholdRule))
 
 
 def test_a_budget_of_rounds_sets_how_many_trials_there_are(call: Call) -> None:
