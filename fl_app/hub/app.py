@@ -12,29 +12,28 @@
 import hmac
 import json
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import (
-    FileResponse,
     HTMLResponse,
     JSONResponse,
     PlainTextResponse,
     RedirectResponse,
     Response,
-    StreamingResponse,
 )
 from starlette.routing import Route
 
 from fl_app.errors import FlAppError
+from fl_app.hub.answers import Stream, sent
 from fl_app.hub.guard import ASGIApp, Guard
 from fl_app.hub.live import Live, digest_of
 from fl_app.hub.pages import environment, static_files
-from fl_app.hub.role import Action, Content, Download, NotThere, Page, Role
+from fl_app.hub.peers import user_of
+from fl_app.hub.role import Action, Download, NotThere, Page, Role
 from fl_app.hub.sessions import SESSION_SECONDS, Sessions
 
 FORM_FIELD = "form"
@@ -72,10 +71,12 @@ class Hub:
         self._secret, self._admits = secret, admits
         self._secure = all(origin.startswith("https:") for origin in origins)
         # Cookies know no ports: without it in the name, two hubs on a machine would log each other out.
-        self._cookie = f"fl-app-hub-{urlsplit(origins[0]).port}"
+        self._cookie = f"fl-app-hub-{urlsplit(origins[0]).port or 'tls'}"
         self._templates = environment(self.roles)
         self._pages = {role.address(page.path): (role, page) for role in self.roles for page in role.pages}
-        inner = Starlette(routes=[*self._own_routes(), *self._role_routes()], exception_handlers={404: self._not_there})
+        inner = Starlette(
+            routes=[*self._own_routes(), *self._role_routes()], exception_handlers={404: self._not_there, 500: _failed}
+        )
         self._router = inner
         self.app: ASGIApp = Guard(inner, self.sessions, self.origins, self._cookie)
 
@@ -141,13 +142,13 @@ class Hub:
 
     async def _content(self, address: str) -> str | None:
         """Return what the page at an address shows now, without what is around it; None if there is no such page."""
-        parts = urlsplit(address)
-        scope = {"type": "http", "method": "GET", "path": parts.path, "root_path": "", "headers": []}
+        path, _, asked = address.partition("?")
+        scope = {"type": "http", "method": "GET", "path": unquote(path), "root_path": "", "headers": []}
         for role in self.roles:
             for page in role.pages:
                 match, child = Route(role.address(page.path), self._root).matches(scope)
                 if match.value == 2 and page.live:
-                    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+                    query = {name: values[-1] for name, values in parse_qs(asked, keep_blank_values=True).items()}
                     parameters = {**query, **child["path_params"]}
                     try:
                         return await run_in_threadpool(self._rendered, role, page, parameters, _BARE)
@@ -157,13 +158,13 @@ class Hub:
 
     async def _events(self, request: Request) -> Response:
         session, address = request.scope["session"], request.query_params.get("page", "")
-        if self.live.full:
-            return PlainTextResponse("too many pages are open\n", 503, {"retry-after": "30"})
         if await self._content(address) is None:
             return PlainTextResponse("no such page\n", 404)
+        if not self.live.take():
+            return PlainTextResponse("too many pages are open\n", 503, {"retry-after": "30", "connection": "close"})
         known = request.headers.get("last-event-id") or request.query_params.get("known", "")
         events = self.live.stream(address, known, lambda: self.sessions.holds(session))
-        return StreamingResponse(events, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+        return Stream(events, self.live.give)
 
     def _download(self, download: Download) -> _Endpoint:
         async def send(request: Request) -> Response:
@@ -171,7 +172,7 @@ class Hub:
                 content = await run_in_threadpool(download.read, {**request.query_params, **request.path_params})
             except NotThere as error:
                 return await self._not_there(request, error)
-            return _sent(content)
+            return sent(content)
 
         return send
 
@@ -208,9 +209,10 @@ class Hub:
     async def _log_in(self, request: Request) -> Response:
         try:
             code = json.loads(await request.body())["code"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             code = None
-        session = self.sessions.open(code) if isinstance(code, str) else None
+        user = await run_in_threadpool(user_of, request.scope.get("client"), request.scope.get("server"))
+        session = self.sessions.open(code, user) if isinstance(code, str) else None
         if session is None:
             return PlainTextResponse("this link was used, or is too old: `fl-app hub open` makes a new one\n", 403)
         response = JSONResponse({"home": self.home})
@@ -268,20 +270,12 @@ class Hub:
         return hmac.compare_digest(token.encode("utf-8", "replace"), self._secret.encode())
 
 
+async def _failed(_request: Request, error: Exception) -> Response:
+    if isinstance(error, ClientDisconnect):
+        return PlainTextResponse("the request did not come to its end\n", 408, {"connection": "close"})
+    return PlainTextResponse("this page failed: the hub's own log says why\n", 500)
+
+
 def _bearer(request: Request) -> str:
     kind, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() if kind.lower() == "bearer" else ""
-
-
-def _sent(content: Content) -> Response:
-    headers = {}
-    if content.media_type.startswith("text/html"):
-        # A page that a run has written: shown as it is, with no script, form or session of the hub's.
-        headers["content-security-policy"] = (
-            "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; frame-ancestors 'none'"
-        )
-    if isinstance(content.body, Path):
-        return FileResponse(content.body, media_type=content.media_type, filename=content.name, headers=headers)
-    if content.name:
-        headers["content-disposition"] = f'attachment; filename="{content.name}"'
-    return Response(content.body, media_type=content.media_type, headers=headers)

@@ -2,18 +2,27 @@
 
 1. The Host is one that the hub was told it has: a page of another site whose name was made to point here is refused.
 2. The method is GET, HEAD or POST, and a body is small and states its length.
-3. A POST comes from a page of the hub itself, by its Origin, unless it logs in by a secret of its own.
-4. All but the way in needs a session.
+3. A POST comes from a page of the hub itself, by its Origin, unless it logs in by a secret of its own; and what a
+   browser says another site's page asks for (Sec-Fetch-Site) is nothing but a page to go to.
+4. All but the way in needs a session, from the user of this machine who logged in.
+5. A body comes at once. What goes wrong behind the guard is told to the log, and to nobody else.
 
 Answers forbid the browser to load, frame or send anything elsewhere, so that markup which got through would do nothing.
 """
 
+import asyncio
+import logging
+import traceback
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import quote
 
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from fl_app.hub.peers import user_of
 from fl_app.hub.sessions import Sessions
+from fl_app.system.printable import continued
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -21,7 +30,10 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+LOG = logging.getLogger("fl_app.hub")
 MAX_BODY = 16 << 10
+BODY_SECONDS = 10.0
+"""How long a request may take to send its body."""
 WAY_IN = ("/login", "/login/link", "/login/session", "/healthz", "/metrics")
 """Paths that answer without a session; those that tell anything ask for a secret of their own."""
 BY_SECRET = ("/login/link",)
@@ -69,7 +81,7 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         send = self._with_headers(send)
-        scope["session"] = session = self._session(scope)
+        scope["session"] = session = await self._session(scope)
         if refusal := self._refusal(scope):
             await _answer(send, *refusal)
         elif session is None and not _is_open(scope["path"]):
@@ -78,32 +90,41 @@ class Guard:
             else:
                 await _answer(send, 401, "log in first: `fl-app hub open` opens the browser")
         else:
-            await self._app(scope, receive, send)
+            try:
+                await self._app(scope, _soon(receive) if scope["method"] == "POST" else receive, send)
+            except ClientDisconnect:
+                return
+            except Exception:
+                # An error's text may quote what others have written, and logs are read in terminals.
+                LOG.error("%s failed\n%s", continued(scope["path"]), continued(traceback.format_exc()))
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         if _single(scope, b"host") not in self._hosts:
             return 421, "this hub does not answer to that name"
         if scope["method"] not in ("GET", "HEAD", "POST"):
             return 405, "a hub is read, and has a few buttons"
-        size = _single(scope, b"content-length")
-        if any(name == b"transfer-encoding" for name, _ in scope["headers"]) or (
-            size is not None and not (size.isdigit() and int(size) <= MAX_BODY)
-        ):
+        sizes = [value for name, value in scope["headers"] if name == b"content-length"]
+        stated = len(sizes) <= 1 and all(size.isdigit() and len(size) <= 9 and int(size) <= MAX_BODY for size in sizes)
+        if not stated or any(name == b"transfer-encoding" for name, _ in scope["headers"]):
             return 413, f"a request states its length, and has at most {MAX_BODY >> 10} KiB"
         if scope["method"] == "POST":
             origin = _single(scope, b"origin")
             if origin not in self._origins and not (origin is None and scope["path"] in BY_SECRET):
                 return 403, "this was sent by another site's page"
+        elsewhere = _single(scope, b"sec-fetch-site") in (b"cross-site", b"same-site")
+        if elsewhere and _single(scope, b"sec-fetch-dest") != b"document":
+            return 403, "this was asked for by another site's page"
         return None
 
-    def _session(self, scope: Scope) -> str | None:
-        cookies: SimpleCookie = SimpleCookie()
-        try:
-            cookies.load((_single(scope, b"cookie") or b"").decode("latin-1"))
-        except CookieError:
-            return None
-        session = cookies[self._cookie].value if self._cookie in cookies else ""
-        return session if self._sessions.holds(session) else None
+    async def _session(self, scope: Scope) -> str | None:
+        # Whatever else is served under the same name, on any port, may set cookies: also ones of this name.
+        for pair in (_single(scope, b"cookie") or b"").decode("latin-1").split(";"):
+            name, _, session = pair.strip().partition("=")
+            if name == self._cookie and self._sessions.holds(session):
+                user = self._sessions.user(session)
+                if not user or user == await run_in_threadpool(user_of, scope.get("client"), scope.get("server")):
+                    return session
+        return None
 
     def _with_headers(self, send: Send) -> Send:
         async def sending(message: Message) -> None:
@@ -117,6 +138,22 @@ class Guard:
             await send(message)
 
         return sending
+
+
+def _soon(receive: Receive) -> Receive:
+    """Return a ``receive`` that takes a client for gone if a request's body is late."""
+    whole = False
+
+    async def receiving() -> Message:
+        nonlocal whole
+        try:
+            message = await asyncio.wait_for(receive(), None if whole else BODY_SECONDS)
+        except TimeoutError:
+            return {"type": "http.disconnect"}
+        whole = not message.get("more_body", False)
+        return message
+
+    return receiving
 
 
 def _is_open(path: str) -> bool:

@@ -6,10 +6,15 @@ Nobody looks, nothing runs. A page is sent only when it has changed.
 import asyncio
 import hashlib
 import json
+import logging
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from fl_app.system.printable import continued
+
+LOG = logging.getLogger("fl_app.hub")
 TICK = 1.0
 """Seconds between two looks at what a page shows."""
 PING = 15.0
@@ -42,11 +47,18 @@ class Live:
         self._render, self._tick = render, tick
         self._watched: dict[str, _Watched] = {}
         self._ended = False
+        self._taken = 0
 
-    @property
-    def full(self) -> bool:
-        """Whether as many streams are open as may be."""
-        return sum(page.readers for page in self._watched.values()) >= MOST_STREAMS
+    def take(self) -> bool:
+        """Take one of the `MOST_STREAMS` places for a stream, which `give` gives back; False if none is left."""
+        if self._taken >= MOST_STREAMS:
+            return False
+        self._taken += 1
+        return True
+
+    def give(self) -> None:
+        """Give back a place that was taken."""
+        self._taken -= 1
 
     async def stream(self, address: str, known: str, holds: Callable[[], bool]) -> AsyncIterator[str]:
         """Yield the events of a page: its content whenever it is another than the one with the digest ``known``.
@@ -82,16 +94,17 @@ class Live:
 
     async def _watch(self, address: str) -> None:
         with suppress(asyncio.CancelledError):
-            while not self._ended:
-                content = await self._render(address)
-                page = self._watched[address]
-                if content is None:
-                    break
-                if (digest := digest_of(content)) != page.digest:
-                    page.content, page.digest = content, digest
-                    self._ring(page)
-                await asyncio.sleep(self._tick)
-            self._ring(self._watched[address])
+            try:
+                while not self._ended and (content := await self._render(address)) is not None:
+                    page = self._watched[address]
+                    if (digest := digest_of(content)) != page.digest:
+                        page.content, page.digest = content, digest
+                        self._ring(page)
+                    await asyncio.sleep(self._tick)
+            except Exception:
+                LOG.error("%s failed\n%s", continued(address), continued(traceback.format_exc()))
+            if address in self._watched:
+                self._ring(self._watched[address])
 
     @staticmethod
     def _ring(page: _Watched) -> None:

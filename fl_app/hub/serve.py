@@ -5,6 +5,7 @@
     $FL_APP_HOME/hub/          0700
         PORT.json              0600: the address and the secret of the hub on that port, while it is served
         PORT.html              0600: sends the browser to a one-time link, which so stands in no list of processes
+        PORT.lock              held while it is served, so that a file which a dead hub has left counts for nothing
 """
 
 import json
@@ -12,11 +13,13 @@ import os
 import secrets
 import socket
 import ssl
+import stat
+import time
 import urllib.error
 import urllib.request
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
@@ -26,8 +29,9 @@ import uvicorn
 from fl_app.errors import UsageError
 from fl_app.federation.address import is_loopback
 from fl_app.hub.app import Hub
+from fl_app.hub.connections import Prompt, most_connections
 from fl_app.hub.role import Role
-from fl_app.system.files import replace_file
+from fl_app.system.files import held, replace_file
 from fl_app.system.home import fl_app_home
 
 DEFAULT_PORT = 8050
@@ -57,9 +61,10 @@ class Address:
 
     def origin(self, port: int) -> str:
         """Return the hub's origin."""
-        host = self.name or self.host
+        host = (self.name or self.host).lower()
         written = f"[{host}]" if ":" in host else host
-        return f"{'https' if self.certificate else 'http'}://{written}:{port}"
+        scheme, usual = ("https", 443) if self.certificate else ("http", 80)
+        return f"{scheme}://{written}" + (f":{port}" if port != usual else "")  # as browsers write it
 
 
 @dataclass(frozen=True)
@@ -107,12 +112,15 @@ def serve(
         hub = Hub(roles, (origin,), secret, lambda token: admits(token, (origin,)))
         config = uvicorn.Config(
             hub.app,
+            http=Prompt,
+            ws="none",
+            proxy_headers=False,  # nobody says by a header who he is
             log_level="warning",
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=_GRACE_SECONDS,
             timeout_keep_alive=20,
-            limit_concurrency=200,
+            limit_concurrency=most_connections(),
             h11_max_incomplete_event_size=16 << 10,
             ssl_certfile=address.certificate,
             ssl_keyfile=address.key,
@@ -153,11 +161,12 @@ def running(home: Path | None = None) -> list[Running]:
     for path in sorted(_place(home).glob("*.json"), key=lambda path: path.stat().st_mtime_ns):
         with suppress(OSError, ValueError, TypeError):
             one = Running(**json.loads(path.read_text("utf-8")))
-            if _alive(one.pid):
+            if _alive(path):
                 found.append(one)
             else:
                 path.unlink()
                 path.with_suffix(".html").unlink(missing_ok=True)
+                path.with_suffix(".lock").unlink(missing_ok=True)
     return found
 
 
@@ -177,13 +186,24 @@ def new_link(origin: str, secret: str, authority: Path | None = None) -> str:
         context = ssl.create_default_context(cafile=str(authority) if authority else None)
     elif not origin.startswith("http:"):
         raise UsageError(f"{origin}: expected https://HOST:PORT")
+    # The secret goes to the hub: to no proxy between, and to no address that an answer names instead.
+    opener = urllib.request.build_opener(
+        urllib.request.HTTPSHandler(context=context),
+        _Straight(),
+        *([urllib.request.ProxyHandler({})] if context is None else []),
+    )
     try:
-        with urllib.request.urlopen(request, timeout=_WAIT_SECONDS, context=context) as answer:  # noqa: S310
+        with opener.open(request, timeout=_WAIT_SECONDS) as answer:
             return link(origin, json.load(answer)["code"])
     except urllib.error.HTTPError as error:
         raise UsageError(f"{origin}: {error.read(500).decode('utf-8', 'replace').strip()}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{origin}: no hub answers there: {getattr(error, 'reason', None) or error}") from error
+
+
+class _Straight(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: object) -> None:
+        return None
 
 
 @contextmanager
@@ -193,6 +213,7 @@ def _listening(address: Address) -> Iterator[socket.socket]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((address.host, address.port))
+            listener.listen(256)  # at once: another user could listen on a port that is bound only
         except (OSError, OverflowError) as error:
             why = getattr(error, "strerror", None) or str(error)
             raise UsageError(
@@ -204,12 +225,21 @@ def _listening(address: Address) -> Iterator[socket.socket]:
 @contextmanager
 def _told(port: int, one: Running, home: Path | None) -> Iterator[None]:
     path = _directory(home) / f"{port}.json"
-    replace_file(path, json.dumps(asdict(one)).encode(), mode=0o600)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        path.with_suffix(".html").unlink(missing_ok=True)
+    with ExitStack() as stack:
+        for tries_left in reversed(range(20)):
+            try:
+                stack.enter_context(held(path.with_suffix(".lock")))
+                break
+            except BlockingIOError:  # for a moment `running` looks at it
+                if not tries_left:
+                    raise UsageError(f"another hub of yours has port {port}; give another --port") from None
+                time.sleep(0.05)
+        replace_file(path, json.dumps(asdict(one)).encode(), mode=0o600)
+        try:
+            yield
+        finally:
+            for suffix in (".json", ".html", ".lock"):
+                path.with_suffix(suffix).unlink(missing_ok=True)
 
 
 def _place(home: Path | None) -> Path:
@@ -219,14 +249,16 @@ def _place(home: Path | None) -> Path:
 def _directory(home: Path | None) -> Path:
     directory = _place(home)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = directory.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise UsageError(f"{directory}: expected a directory of your own that nobody else may open: chmod 700")
     return directory
 
 
-def _alive(pid: int) -> bool:
+def _alive(path: Path) -> bool:
+    """Say whether the hub that wrote a file is served still; the number of its process may be another's by now."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
+        with held(path.with_suffix(".lock")):
+            return False
+    except BlockingIOError:
         return True
-    return True

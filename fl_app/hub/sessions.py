@@ -32,21 +32,35 @@ class Sessions:
         self._now = now
         self._codes: dict[bytes, float] = {}
         self._sessions: dict[bytes, float] = {}
+        self._users: dict[bytes, str] = {}
         self._form_key = secrets.token_bytes(32)
 
     def new_code(self) -> str:
         """Return a code that opens one session within `CODE_SECONDS`."""
         return self._add(self._codes, CODE_SECONDS)
 
-    def open(self, code: str) -> str | None:
-        """Return a new session for a code, which is used up; None for one that is unknown, used or too old."""
+    def open(self, code: str, user: str = "") -> str | None:
+        """Return a new session for a code, which is used up; None for one that is unknown, used or too old.
+
+        The session is of ``user`` of this machine, if one is given, and opens nothing for another.
+        """
         ends = self._codes.pop(_digest(code), None)
-        return self._add(self._sessions, SESSION_SECONDS) if ends is not None and ends > self._now() else None
+        if ends is None or ends <= self._now():
+            return None
+        session = self._add(self._sessions, SESSION_SECONDS)
+        self._users = {one: whose for one, whose in self._users.items() if one in self._sessions}
+        if user:
+            self._users[_digest(session)] = user
+        return session
 
     def holds(self, session: str) -> bool:
         """Say whether a session is open."""
         ends = self._sessions.get(_digest(session))
         return ends is not None and ends > self._now()
+
+    def user(self, session: str) -> str:
+        """Return whose session it is, of the users of this machine; "" if it is bound to nobody."""
+        return self._users.get(_digest(session), "")
 
     def close(self, session: str) -> None:
         """End a session."""

@@ -53,6 +53,6 @@ def admits(token: str, origins: tuple[str, ...], keys: Mapping[str, bytes]) -> b
             leeway=CLOCK_SKEW,
             options={"require": ["iss", "aud", "iat", "exp"]},
         )
-    except jwt.InvalidTokenError:
+    except (jwt.InvalidTokenError, RecursionError):
         return False
     return time.time() - float(claims["iat"]) <= LIFETIME + CLOCK_SKEW

@@ -5,8 +5,8 @@ const wanted = new URLSearchParams(location.search).get("next") ?? "";
 history.replaceState(null, "", location.pathname + location.search);
 
 function onward(home) {
-  const target = new URL(wanted || home, location.origin);
-  location.replace(target.origin === location.origin ? target.href : home);
+  const target = URL.canParse(wanted, location.origin) ? new URL(wanted || home, location.origin) : null;
+  location.replace(target?.origin === location.origin && target.protocol === location.protocol ? target.href : home);
 }
 
 async function logIn() {

@@ -51,6 +51,8 @@ class Things:
             downloads=(
                 Download("/report", lambda _: Content(b"<script>1</script>", "text/html")),
                 Download("/file", lambda _: Content(b"12", "application/octet-stream", "model.pt")),
+                Download("/drawing", lambda _: Content(b"<svg/>", "image/svg+xml")),
+                Download("/odd", lambda _: Content(b"12", "text/plain", 'é"\r\nset-cookie: a=b')),
             ),
             actions=(Action("/press", self.press),),
         )
@@ -112,7 +114,9 @@ def test_a_one_time_link_opens_once(hub: Hub) -> None:
     assert "samesite=strict" in flags
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b'{"code": 1}', b'{"code": null}', b'{"code": "\\ud800"}', b"{"])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b'{"code": 1}', b'{"code": null}', b'{"code": "\\ud800"}', b"{", b"[" * 9000]
+)
 def test_a_malformed_code_is_refused(hub: Hub, body: bytes) -> None:
     assert call(hub, "POST", "/login", content=body, headers={"origin": ORIGIN}).status_code == 403
 
@@ -204,8 +208,9 @@ def test_what_is_not_there_is_not_found(hub: Hub, path: str) -> None:
     )
 
 
-def test_a_page_that_a_run_has_written_runs_nothing(hub: Hub) -> None:
-    answer = call(hub, "GET", "/tester/report", headers=session_of(hub))
+@pytest.mark.parametrize("path", ["/tester/report", "/tester/drawing"])
+def test_a_page_that_a_run_has_written_runs_nothing(hub: Hub, path: str) -> None:
+    answer = call(hub, "GET", path, headers=session_of(hub))
     policy = answer.headers.get_list("content-security-policy")
     assert len(policy) == 1
     assert "sandbox" in policy[0]
@@ -214,8 +219,14 @@ def test_a_page_that_a_run_has_written_runs_nothing(hub: Hub) -> None:
 
 def test_a_download_has_its_name(hub: Hub) -> None:
     answer = call(hub, "GET", "/tester/file", headers=session_of(hub))
-    assert answer.headers["content-disposition"] == 'attachment; filename="model.pt"'
+    assert answer.headers["content-disposition"] == "attachment; filename*=utf-8''model.pt"
     assert answer.content == b"12"
+
+
+def test_a_downloads_name_adds_no_header(hub: Hub) -> None:
+    answer = call(hub, "GET", "/tester/odd", headers=session_of(hub))
+    assert answer.headers["content-disposition"].endswith("%22%0D%0Aset-cookie%3A%20a%3Db")
+    assert "set-cookie" not in answer.headers
 
 
 def test_static_files_are_found_by_what_pages_say(hub: Hub) -> None:
@@ -266,15 +277,34 @@ def test_no_page_is_rendered_while_nobody_looks(hub: Hub) -> None:
 
 
 def test_of_many_streams_no_more_than_the_bound_are_open(hub: Hub) -> None:
-    async def open_all() -> tuple[bool, bool]:
-        streams = [hub.live.stream("/tester/", "", lambda: True) for _ in range(MOST_STREAMS)]
-        for stream in streams:
-            await anext(stream)
-        full = hub.live.full
-        await streams[0].aclose()
-        after = hub.live.full
-        for stream in streams:
-            await stream.aclose()
-        return full, after
+    assert [hub.live.take() for _ in range(MOST_STREAMS + 1)] == [True] * MOST_STREAMS + [False]
+    hub.live.give()
+    assert hub.live.take()
+    refused = call(hub, "GET", "/events?page=/tester/", headers=session_of(hub))
+    assert (refused.status_code, refused.headers["connection"]) == (503, "close")
 
-    assert asyncio.run(open_all()) == (True, False)
+
+def test_a_stream_whose_page_fails_ends(hub: Hub, things: Things, caplog: pytest.LogCaptureFixture) -> None:
+    async def follow() -> None:
+        async for event in hub.live.stream("/tester/", "", lambda: True):
+            if event.startswith("id:"):
+                things.values = None  # type: ignore[assignment, method-assign]
+                things.thing = _Raises()  # type: ignore[assignment]
+
+    asyncio.run(asyncio.wait_for(follow(), 10))
+    assert "/tester/ failed" in caplog.text
+
+
+class _Raises:
+    def __str__(self) -> str:
+        raise RuntimeError("red \x1b[31m")
+
+
+def test_a_page_that_fails_says_so_without_why(hub: Hub, things: Things, caplog: pytest.LogCaptureFixture) -> None:
+    things.thing = _Raises()  # type: ignore[assignment]
+    answer = call(hub, "GET", "/tester/", headers=session_of(hub))
+    assert answer.status_code == 500
+    assert answer.text == "this page failed: the hub's own log says why\n"
+    assert "content-security-policy" in answer.headers
+    assert "RuntimeError" in caplog.text
+    assert "\x1b" not in caplog.text
