@@ -5,6 +5,7 @@ import click
 from client.commands.apps import approve_app
 from client.commands.check import check
 from client.commands.column import column
+from client.commands.hub import hub
 from client.commands.keys import approve, keygen, known, revoke, rotate
 from client.commands.log import log
 from client.commands.pause import pause, resume
@@ -23,6 +24,7 @@ for command in (
     column,
     run,
     status,
+    hub,
     keygen,
     approve,
     approve_app,

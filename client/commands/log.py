@@ -80,20 +80,12 @@ def _after(entries: Sequence["Entry"], head: str) -> Sequence["Entry"]:
 
 def _totals(entries: Sequence["Entry"]) -> dict[str, int]:
     """Return what has left, and what has not."""
-    from client.app.ledger_entries import ANSWERS
+    from client.site.ledger_totals import Totals
 
-    answers = [entry for entry in entries if entry.event in ANSWERS]
-    vectors = [entry for entry in entries if entry.event == "answer"]
-    return {
-        "messages": len(answers),
-        "bytes": sum(entry.size for entry in entries),
-        "runs": len({entry.run for entry in entries if entry.event == "session"}),
-        "rounds": sum(entry.kind == "train" for entry in vectors),
-        "other_steps": sum(entry.kind != "train" for entry in vectors),
-        "looks": sum(entry.event == "look" for entry in entries),
-        "refusals": sum(entry.event == "refusal" for entry in entries),
-        "failures": sum(entry.event == "failure" for entry in entries),
-    }
+    totals = Totals()
+    for entry in entries:
+        totals.add(entry)
+    return totals.document()
 
 
 def _table(entries: Sequence["Entry"], name: str) -> str:

@@ -25,7 +25,7 @@ def status(name: str, file: Path | None, home: Path | None, as_json: bool) -> No
     """Show whether pod NAME is online or paused, and its privacy budget; the exit code is 1 unless it is online."""
     from client.site.budget_report import budget_report
     from client.site.pausing import is_paused
-    from client.site.serve_pod import serves
+    from client.site.serving import serves
     from fl_app.errors import UsageError
     from fl_app.system.home import fl_app_home, pod_home
 

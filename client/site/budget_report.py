@@ -69,7 +69,11 @@ def budget_report(name: str, home: Path | None = None, file: Path | None = None)
     ledger = pod_home(name, home) / LEDGER_FILE
     known = ledger.exists() or mark_of(ledger).exists()
     total = Ledger(ledger).spent().total if known else 0
-    policy = _policy_in(file, name) if file else _last_policy(name, home)
+    return report_of(total, _policy_in(file, name) if file else _last_policy(name, home))
+
+
+def report_of(total: int, policy: Policy) -> BudgetReport:
+    """Return how a pod stands that has spent ``total`` units, on its owner's terms."""
     terms = Terms(policy.epsilon, policy.delta)
     return BudgetReport(terms.epsilon, terms.delta, terms.told(total), terms.left(total))
 

@@ -4,8 +4,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from client.app.ledger import Ledger
 from client.site.app_guard import UNPACKED
 from client.site.approved_apps import Apps
 from client.site.node import ONLINE, TURNED_AWAY, Settings
+from client.site.serving import LOG, serving
 from fl_app.errors import RunFailed, UsageError
 from fl_app.federation.kinds import DeployedFederation, find_federation
 from fl_app.host.party_keys import node_key, pod_card
@@ -21,13 +21,11 @@ from fl_app.host.processes import GuardedProcess, flower_environment, same_path
 from fl_app.host.signals import until_interrupted
 from fl_app.pod.definition import Pod
 from fl_app.pod.pod_file import dump_pod, load_pod
-from fl_app.system.files import held, replace_file
+from fl_app.system.files import replace_file
 from fl_app.system.home import LEDGER_FILE, fl_app_home, pod_home
 from fl_app.system.printable import one_line
 
 CONNECT_SECONDS = 30.0
-LOG = "node.log"
-LOCK = ".serving"
 _TICK = 0.1
 _LAST_LINES = 5
 _REJECTED = "key is not registered"
@@ -108,7 +106,7 @@ def start(
         print(warning, file=sys.stderr, flush=True)
     why_not = partial(_why_not, name, superlink, insecure, root_certificates, log)
     ledger = Ledger(pod_home(name, home) / LEDGER_FILE)
-    with until_interrupted(), _serving(name, directory):
+    with until_interrupted(), serving(name, directory):
         log.unlink(missing_ok=True)
         command = [sys.executable, "-P", "-m", "client.site.node", str(settings)]
         node = GuardedProcess(command, log=log, environment=environment)
@@ -124,30 +122,6 @@ def start(
             shutil.rmtree(directory / UNPACKED, ignore_errors=True)  # which a node that is killed leaves
             if ended == TURNED_AWAY or _was_rejected(log):
                 ledger.enter_refusal("", "connection", 0, f"{superlink} turned this pod's key away")
-
-
-def serves(name: str, home: Path | None = None) -> bool:
-    """Say whether pod ``name`` is online: a process serves it, whose node has been taken by a SuperLink."""
-    directory = pod_home(name, home) / "flower"
-    try:
-        with held(directory / LOCK):
-            return False
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        log = directory / LOG
-        return log.exists() and ONLINE in log.read_text("utf-8", "replace")
-
-
-@contextmanager
-def _serving(name: str, directory: Path) -> Iterator[None]:
-    """Hold the pod; two nodes of one pod would share its ledger and each other's sessions."""
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(held(directory / LOCK))
-        except BlockingIOError:
-            raise UsageError(f"pod {name} is being served by another process already") from None
-        yield
 
 
 def _wait_for_connection(node: GuardedProcess, log: Path, seconds: float, why_not: Callable[[float], str]) -> None:

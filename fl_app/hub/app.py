@@ -56,6 +56,8 @@ class Hub:
         What `fl-app hub open` and a monitor on the same machine know by a file that nobody else may read.
     admits
         Says whether a token, signed by a party's key for this hub, opens it; for whoever is on another machine.
+    metrics_token
+        A secret that opens ``/metrics`` and nothing else, and stays the same; None: there is none.
     """
 
     def __init__(
@@ -64,11 +66,12 @@ class Hub:
         origins: Sequence[str],
         secret: str,
         admits: Callable[[str], bool] = lambda _: False,
+        metrics_token: str | None = None,
     ) -> None:
         self.roles, self.origins = tuple(roles), tuple(origins)
         self.sessions = Sessions()
         self.live = Live(self._content)
-        self._secret, self._admits = secret, admits
+        self._secret, self._admits, self._metrics_token = secret, admits, metrics_token
         self._secure = all(origin.startswith("https:") for origin in origins)
         # Cookies know no ports: without it in the name, two hubs on a machine would log each other out.
         self._cookie = f"fl-app-hub-{urlsplit(origins[0]).port or 'tls'}"
@@ -247,7 +250,9 @@ class Hub:
         return PlainTextResponse("ok\n" if all(healthy) else "not up\n", 200 if all(healthy) else 503)
 
     async def _metrics(self, request: Request) -> Response:
-        if not (request.scope["session"] or self._is_secret(_bearer(request))):
+        token = _bearer(request)
+        scraper = self._metrics_token is not None and _same(token, self._metrics_token)
+        if not (request.scope["session"] or scraper or self._is_secret(token)):
             return PlainTextResponse("metrics are for whoever has the hub's secret\n", 401)
         from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
@@ -267,7 +272,11 @@ class Hub:
         )
 
     def _is_secret(self, token: str) -> bool:
-        return hmac.compare_digest(token.encode("utf-8", "replace"), self._secret.encode())
+        return _same(token, self._secret)
+
+
+def _same(token: str, secret: str) -> bool:
+    return hmac.compare_digest(token.encode("utf-8", "replace"), secret.encode())
 
 
 async def _failed(_request: Request, error: Exception) -> Response:

@@ -82,6 +82,7 @@ def serve(
     *,
     admits: Callable[[str, tuple[str, ...]], bool] = lambda _token, _origins: False,
     home: Path | None = None,
+    metrics_token: str | None = None,
     said: Callable[[str, str], None] = lambda _origin, _link: None,
 ) -> None:
     """Serve a hub until the process is asked to end.
@@ -96,6 +97,8 @@ def serve(
         Says whether a signed token opens the hub of these origins.
     home
         Where keys are kept; None: `fl_app_home`.
+    metrics_token
+        A secret that opens ``/metrics`` and nothing else; None: there is none.
     said
         Called with the hub's origin and a one-time link once it listens.
 
@@ -109,7 +112,7 @@ def serve(
     with _listening(address) as listener:
         port = listener.getsockname()[1]
         origin, secret = address.origin(port), secrets.token_urlsafe(32)
-        hub = Hub(roles, (origin,), secret, lambda token: admits(token, (origin,)))
+        hub = Hub(roles, (origin,), secret, lambda token: admits(token, (origin,)), metrics_token)
         config = uvicorn.Config(
             hub.app,
             http=Prompt,

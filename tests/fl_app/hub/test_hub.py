@@ -13,6 +13,7 @@ import pytest
 from fl_app.errors import UsageError
 from fl_app.hub.app import Hub
 from fl_app.hub.charts import Line
+from fl_app.hub.command import metrics_token
 from fl_app.hub.guard import MAX_BODY
 from fl_app.hub.live import MOST_STREAMS
 from fl_app.hub.role import Action, Content, Download, NotThere, Page, Role
@@ -65,7 +66,7 @@ def things() -> Things:
 
 @pytest.fixture
 def hub(things: Things) -> Hub:
-    return Hub([things.role()], [ORIGIN], "the-secret", lambda proof: proof == "signed")
+    return Hub([things.role()], [ORIGIN], "the-secret", lambda proof: proof == "signed", "the-scraper")
 
 
 def call(hub: Hub, method: str, path: str, **more: Any) -> httpx.Response:
@@ -241,6 +242,28 @@ def test_metrics_are_for_whoever_has_the_secret(hub: Hub) -> None:
     assert call(hub, "GET", "/metrics").status_code == 401
     assert call(hub, "GET", "/metrics", headers={"authorization": "Bearer the-secret"}).status_code == 200
     assert call(hub, "GET", "/healthz").text == "ok\n"
+
+
+def test_the_scrapers_secret_opens_metrics_and_nothing_else(hub: Hub, things: Things) -> None:
+    headers = {"authorization": "Bearer the-scraper"}
+    assert call(hub, "GET", "/metrics", headers=headers).status_code == 200
+    assert call(hub, "POST", "/login/link", headers=headers).status_code == 403
+    assert call(hub, "GET", "/tester/", headers=headers).status_code == 401
+    without = Hub([things.role()], [ORIGIN], "the-secret")
+    for token in ("", "None", "the-scraper"):
+        answer = call(without, "GET", "/metrics", headers={"authorization": f"Bearer {token}"})
+        assert answer.status_code == 401
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"two words of a secret here", "ä".encode() * 20])
+def test_a_scrapers_secret_that_can_be_guessed_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "token"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match="--metrics-token"):
+        metrics_token(path)
+    path.write_text("0123456789abcdef\n")
+    assert metrics_token(path) == "0123456789abcdef"
+    assert metrics_token(None) is None
 
 
 def test_a_stream_tells_what_has_changed_and_ends_with_the_session(hub: Hub, things: Things) -> None:
