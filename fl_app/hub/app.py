@@ -115,7 +115,7 @@ class Hub:
 
     def _page(self, role: Role, page: Page) -> _Endpoint:
         async def show(request: Request) -> Response:
-            parameters = {**request.query_params, **request.path_params}
+            parameters = {**_query(request.url.query), **request.path_params}
             try:
                 content = await run_in_threadpool(self._rendered, role, page, parameters, _BARE)
             except NotThere as error:
@@ -151,8 +151,7 @@ class Hub:
             for page in role.pages:
                 match, child = Route(role.address(page.path), self._root).matches(scope)
                 if match.value == 2 and page.live:
-                    query = {name: values[-1] for name, values in parse_qs(asked, keep_blank_values=True).items()}
-                    parameters = {**query, **child["path_params"]}
+                    parameters = {**_query(asked), **child["path_params"]}
                     try:
                         return await run_in_threadpool(self._rendered, role, page, parameters, _BARE)
                     except NotThere:
@@ -172,7 +171,7 @@ class Hub:
     def _download(self, download: Download) -> _Endpoint:
         async def send(request: Request) -> Response:
             try:
-                content = await run_in_threadpool(download.read, {**request.query_params, **request.path_params})
+                content = await run_in_threadpool(download.read, {**_query(request.url.query), **request.path_params})
             except NotThere as error:
                 return await self._not_there(request, error)
             return sent(content)
@@ -283,6 +282,11 @@ async def _failed(_request: Request, error: Exception) -> Response:
     if isinstance(error, ClientDisconnect):
         return PlainTextResponse("the request did not come to its end\n", 408, {"connection": "close"})
     return PlainTextResponse("this page failed: the hub's own log says why\n", 500)
+
+
+def _query(text: str) -> dict[str, str]:
+    """Return what a query names; of what it names more than once, as boxes that were ticked, all, with commas."""
+    return {name: ",".join(values) for name, values in parse_qs(text, keep_blank_values=True).items()}
 
 
 def _bearer(request: Request) -> str:

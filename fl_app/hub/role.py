@@ -11,7 +11,8 @@ from typing import Any
 from fl_app.errors import FlAppError
 
 Parameters = Mapping[str, str]
-"""What the address of a request names: the parts of its path in braces, and its query."""
+"""What the address of a request names: the parts of its path in braces, and its query; what that names more than once
+has all its values, with commas between them."""
 
 
 class NotThere(FlAppError):

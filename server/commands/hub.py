@@ -45,9 +45,10 @@ def hub(
     if context.invoked_subcommand:
         return
     from fl_app.errors import UsageError
-    from fl_app.federation.kinds import find_federation
+    from fl_app.federation.kinds import SimulatedFederation, find_federation
     from fl_app.host.signals import until_interrupted
     from fl_app.hub.serve import Address, serve
+    from server.hub.look import Look
     from server.hub.modeller import modeller_role
 
     if bool(certificate) != bool(key):
@@ -55,7 +56,11 @@ def hub(
     if Path(runs).exists() and not Path(runs).is_dir():
         raise UsageError(f"{runs}: not a directory; give the directory that holds the runs")
     chosen = find_federation(federation, Path.cwd())
-    roles = [modeller_role(chosen, Path(runs))]
+    look = Look(chosen)
+    named = ["--federation", federation] if federation else []
+    roles = [modeller_role(chosen, Path(runs), look, [*named, *(["--runs", runs] if runs != "runs" else [])])]
+    if isinstance(chosen, SimulatedFederation):
+        look.start()  # its pods are all here, and nobody else's ledger is written to
     address = Address(host, port, certificate=certificate, key=key)
     with until_interrupted():
         serve(roles, address, said=lambda origin, link: _say(origin, link, browser=not no_browser, as_json=as_json))

@@ -1,6 +1,5 @@
 """``fl-app pods``."""
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,6 @@ from server.commands.output import columns_option, console, emit, federation_opt
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fl_app.federation.kinds import Federation
     from fl_app.tabular.schema import Schema
     from server.modeller.schema_discovery import PodInfo
     from server.modeller.schema_verdicts import ColumnVerdict
@@ -53,7 +51,7 @@ def pods(
     from fl_app.federation.kinds import find_federation
     from fl_app.host.column_file import read_columns
     from fl_app.validation import names_in
-    from server.modeller.schema_discovery import discover_schemas
+    from server.modeller.schema_discovery import discover_schemas, pod_files
     from server.modeller.schema_verdicts import judge
 
     requested = find_federation(federation, Path.cwd())
@@ -63,7 +61,7 @@ def pods(
     schemas = [info.schema for info in published.values()]
     known = {name for schema in schemas for name in schema.names}
     ignored = names_in(ignore, known)
-    verdicts = judge(schemas, target=target, ignore_cols=ignored, files=_files(requested))
+    verdicts = judge(schemas, target=target, ignore_cols=ignored, files=pod_files(requested))
     document: dict[str, Any] = {
         "federation": requested.name,
         "versions": {package: version(package) for package in ("fl-app", "flwr")},
@@ -99,16 +97,6 @@ def _write_columns(path: Path, schemas: "Sequence[Schema]", names: list[str]) ->
         path.write_text(text, "utf-8")
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
-
-
-def _files(federation: "Federation") -> dict[str, str]:
-    """Return the pods' files by their names, where they are on this machine."""
-    from fl_app.federation.kinds import SimulatedFederation
-
-    if not isinstance(federation, SimulatedFederation):
-        return {}
-    files = (os.path.relpath(file) for file in federation.pods)
-    return dict(zip(federation.pod_identifiers, files, strict=True))
 
 
 def _show(

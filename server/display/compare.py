@@ -59,25 +59,44 @@ def draw(runs: Sequence[RunDirectory]) -> bytes:
 
     from server.display.report.plots import LOOK, SIZE, line, png
 
-    found = [run.results() for run in runs]
-    public = any(one.private for one in found) and all(any(entry.test for entry in one.rounds) for one in found)
-    drawn = DRAWN_OF_NUMBERS if all(one.regression for one in found) else DRAWN
+    drawn = curves(runs)
     with rc_context(LOOK):
         figure = Figure(figsize=(2 * SIZE[0], SIZE[1]), layout="constrained")
-        for axes, metric in zip(figure.subplots(1, len(drawn)), drawn, strict=True):
-            for position, (run, results) in enumerate(zip(runs, found, strict=True)):
-                points = [
-                    (entry.round, getattr(entry.test if public else entry, metric, None))
-                    for entry in (results.rounds if public else results.evaluated)
-                ]
-                defined = [(number, value) for number, value in points if value is not None]
-                epsilon = results.privacy.epsilon if results.privacy else None
-                name = run.name if epsilon is None else f"{run.name}, epsilon {epsilon:g}"
-                line(axes, [x for x, _ in defined], [y for _, y in defined], name, position)
-            axes.set(xlabel="round", ylabel=f"{metric}, {'public test file' if public else 'validation rows'}")
+        for axes, (label, lines) in zip(figure.subplots(1, len(drawn)), drawn.items(), strict=True):
+            for position, (name, points) in enumerate(lines):
+                line(axes, [x for x, _ in points], [y for _, y in points], name, position)
+            axes.set(xlabel="round", ylabel=label)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.legend()
         return png(figure)
+
+
+def curves(runs: Sequence[RunDirectory]) -> dict[str, list[tuple[str, list[tuple[int, float]]]]]:
+    """Return what `draw` draws: by the label of each picture, a run's name and its points, a round and a value each."""
+    found = [run.results() for run in runs]
+    public = any(one.private for one in found) and all(any(entry.test for entry in one.rounds) for one in found)
+    drawn = DRAWN_OF_NUMBERS if all(one.regression for one in found) else DRAWN
+    rows = "public test file" if public else "validation rows"
+    return {
+        f"{metric}, {rows}": [
+            (_named(run, results), _points(results, metric, public=public))
+            for run, results in zip(runs, found, strict=True)
+        ]
+        for metric in drawn
+    }
+
+
+def _named(run: RunDirectory, results: Results) -> str:
+    epsilon = results.privacy.epsilon if results.privacy else None
+    return run.name if epsilon is None else f"{run.name}, epsilon {epsilon:g}"
+
+
+def _points(results: Results, metric: str, *, public: bool) -> list[tuple[int, float]]:
+    points = [
+        (entry.round, getattr(entry.test if public else entry, metric, None))
+        for entry in (results.rounds if public else results.evaluated)
+    ]
+    return [(number, value) for number, value in points if value is not None]
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

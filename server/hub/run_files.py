@@ -4,6 +4,7 @@ A run's directory may come from anybody. A name leads to a directory in it and n
 what cannot be read is an entry that says so.
 """
 
+import fcntl
 import os
 import threading
 from collections import OrderedDict
@@ -19,7 +20,8 @@ from server.app.document import Document
 from server.app.results import Results
 from server.app.run_directory import LATEST, RunDirectory
 
-PREFIX_OF_TUNINGS = "tune-"
+TUNINGS, CROSS_VALIDATIONS = "tune-", "folds-"
+"""What the names of directories begin with that hold several runs' outcome."""
 _KEPT_RUNS = 64
 """Runs whose files stay in memory."""
 _Kind = TypeVar("_Kind", bound=Document)
@@ -78,6 +80,20 @@ class KeptRun(RunDirectory):
         self._kept[name] = (stamp, read)
         return read
 
+    def under_way(self) -> bool:
+        """Say whether a process carries the run out, or nothing tells."""
+        try:
+            descriptor = os.open(self.path / ".lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
 
 class RunFiles:
     """The runs below a directory.
@@ -98,10 +114,12 @@ class RunFiles:
         """Return the names of the runs, the newest first; a name begins with the time at which the run was made."""
         return sorted((name for name, is_run in self._entries() if is_run), reverse=True)
 
-    def tunings(self) -> list[str]:
-        """Return the names of the tunings, the newest first."""
-        found = (name for name, is_run in self._entries() if not is_run and name.startswith(PREFIX_OF_TUNINGS))
-        return sorted(found, reverse=True)
+    def several(self) -> list[str]:
+        """Return the names of tunings and cross-validations, the newest first."""
+        found = (
+            name for name, is_run in self._entries() if not is_run and name.startswith((TUNINGS, CROSS_VALIDATIONS))
+        )
+        return sorted(found, key=lambda name: name.partition("-")[2], reverse=True)
 
     def run(self, name: str) -> KeptRun:
         """Return a run by its name, or the newest by `LATEST`.

@@ -5,20 +5,21 @@ It is a run that consists of a hello only, in a temporary directory. Pods record
 
 import json
 import logging
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fl_app.errors import RunFailed, UsageError
-from fl_app.federation.kinds import Federation, find_federation
+from fl_app.federation.kinds import Federation, SimulatedFederation, find_federation
 from fl_app.flower.protocol_settings import Timing
 from fl_app.tabular.column_spec import ColumnSpec
 from fl_app.tabular.combining import combine
 from fl_app.tabular.schema import CombinedSchema, Schema
 from server.app.results import Discovery, RunRequest
 from server.app.run_directory import RunDirectory
-from server.modeller.launch import MARGIN, FitFailed, carry_out, check_pods
+from server.modeller.launch import MARGIN, FitFailed, Follow, carry_out, check_pods
 from server.modeller.loggers import PROGRESS, progress_console
 
 _log = logging.getLogger(PROGRESS)
@@ -50,6 +51,14 @@ class PodInfo:
     online_since: str | None = None
     last_seen: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What pods have answered: by their names, and a sentence for each node that could not answer."""
+
+    pods: Mapping[str, PodInfo]
+    problems: tuple[str, ...] = ()
 
 
 def get_pod_schema(
@@ -129,6 +138,23 @@ def discover_schemas(
     RunFailed
         If a named pod does not answer, or no pod at all does.
     """
+    published = ask_pods(pods, federation, timeout, columns)
+    for problem in published.problems:
+        _log.warning(problem)
+    return dict(published.pods)
+
+
+def ask_pods(
+    pods: Sequence[str],
+    federation: Federation,
+    timeout: float = Timing.hello,
+    columns: ColumnSpec | None = None,
+    follow: Follow | None = None,
+) -> Published:
+    """Return what pods publish at present, and the problems of those that could not answer.
+
+    Arguments and errors are those of `discover_schemas`; ``follow`` is called with how far it is.
+    """
     check_pods(pods, federation)
     discovery = Discovery(
         names=tuple(pods) or federation.pod_identifiers,
@@ -139,13 +165,11 @@ def discover_schemas(
     with tempfile.TemporaryDirectory(prefix="fl-app-") as scratch:
         run = RunDirectory.create(Path(scratch), None, RunRequest(look=discovery))
         try:
-            carry_out(run, federation, 2 * timeout + MARGIN, temporary=Path(scratch))
+            carry_out(run, federation, 2 * timeout + MARGIN, follow, temporary=Path(scratch))
         except FitFailed as error:
             raise RunFailed(f"the pods could not be asked: {error}") from error
         results = run.results()
-    for problem in results.problems:
-        _log.warning(problem)
-    return {
+    published = {
         pod.name: PodInfo(
             Schema.from_json(json.dumps(pod.published)),
             pod.key,
@@ -156,11 +180,20 @@ def discover_schemas(
         )
         for pod in results.pods
     }
+    return Published(published, results.problems)
 
 
 def federation_of(given: str | Federation | None) -> Federation:
     """Return the federation itself, the one of that name, or for None the nearest."""
     return find_federation(given, Path.cwd()) if given is None or isinstance(given, str) else given
+
+
+def pod_files(federation: Federation) -> dict[str, str]:
+    """Return the pods' files by their names, where they are on this machine."""
+    if not isinstance(federation, SimulatedFederation):
+        return {}
+    files = (os.path.relpath(file) for file in federation.pods)
+    return dict(zip(federation.pod_identifiers, files, strict=True))
 
 
 def _schemas_of(

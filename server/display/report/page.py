@@ -96,36 +96,50 @@ def page(name: str, settings: Mapping[str, Any], results: Results, drawings: Map
     drawings : mapping
         Pictures as SVG, by the names in `CAPTIONS`.
     """
-    aggregation = results.secure_aggregation
     return render(
         "display/report/page.html.j2",
         name=name,
-        results=results,
         palette=PALETTE,
         captions={**CAPTIONS, **(_PRIVATE_CAPTIONS if results.private else {}), **_numeric_captions(results)},
         drawings=drawings,
-        lead=_lead(settings, results),
-        rows_told=list(rows_told(results)),
-        description=_description(results),
-        tiles=_tiles(results),
-        scored=scored_rows(results).label,
-        figures_told=list(figures_told(results)),
-        confusion=_confusion(results),
-        metrics=metrics_named(results),
-        figures=_figures(results, [row for row in metrics_by_rows(results) if not _public_only(row)]),
-        public_rounds=_figures(results, list(filter(_public_only, metrics_by_rows(results)))),
-        clipped=_clipped(results),
-        privacy=results.privacy,
-        costs=_costs(results),
-        losses=list(_losses(results)),
-        differences=counted(len(results.schema_differences), "difference"),
-        approvals=_approvals(results),
-        messages=_messages(aggregation, _answers(results)) if aggregation else [],
-        summary=_summary(results),
-        traffic=_traffic(aggregation) if aggregation else [],
-        settings=_settings(settings, aggregation) if settings else [],
         version=version("fl-app"),
+        **contents(settings, results),
     )
+
+
+def contents(settings: Mapping[str, Any], results: Results) -> dict[str, Any]:
+    """Return what a page says of a run, all but its pictures: the report, and the hub's page of the run.
+
+    Raises
+    ------
+    KeyError
+        If the settings lack one: another version wrote them.
+    """
+    aggregation = results.secure_aggregation
+    return {
+        "results": results,
+        "lead": _lead(settings, results),
+        "rows_told": list(rows_told(results)),
+        "description": _description(results),
+        "tiles": _tiles(results),
+        "scored": scored_rows(results).label,
+        "figures_told": list(figures_told(results)),
+        "confusion": _confusion(results),
+        "metrics": metrics_named(results),
+        "figures": _figures(results, [row for row in metrics_by_rows(results) if not _public_only(row)]),
+        "final_figures": _figures(results, [row for row in metrics_by_rows(results) if row.round is None]),
+        "public_rounds": _figures(results, list(filter(_public_only, metrics_by_rows(results)))),
+        "clipped": _clipped(results),
+        "privacy": results.privacy,
+        "costs": _costs(results),
+        "losses": list(_losses(results)),
+        "differences": counted(len(results.schema_differences), "difference"),
+        "approvals": _approvals(results),
+        "messages": _messages(aggregation, _answers(results)) if aggregation else [],
+        "summary": _summary(results),
+        "traffic": _traffic(aggregation) if aggregation else [],
+        "settings": _settings(settings, aggregation) if settings else [],
+    }
 
 
 def _lead(settings: Mapping[str, Any], results: Results) -> list[str]:
