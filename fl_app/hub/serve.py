@@ -10,10 +10,12 @@
 
 import json
 import os
+import queue
 import secrets
 import socket
 import ssl
 import stat
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -84,6 +86,7 @@ def serve(
     home: Path | None = None,
     metrics_token: str | None = None,
     said: Callable[[str, str], None] = lambda _origin, _link: None,
+    ends: threading.Event | None = None,
 ) -> None:
     """Serve a hub until the process is asked to end.
 
@@ -101,6 +104,8 @@ def serve(
         A secret that opens ``/metrics`` and nothing else; None: there is none.
     said
         Called with the hub's origin and a one-time link once it listens.
+    ends
+        Ends it, too, once it is set.
 
     Raises
     ------
@@ -130,15 +135,42 @@ def serve(
         )
         with _told(port, Running(origin, secret, os.getpid()), home):
             said(origin, link(origin, hub.sessions.new_code()))
-            _Server(config, hub).run(sockets=[listener])
+            _Server(config, hub, ends or threading.Event()).run(sockets=[listener])
+
+
+@contextmanager
+def served(roles: Sequence[Role], address: Address) -> Iterator[tuple[str, str]]:
+    """Serve a hub in a thread while the block runs; yield its origin and a one-time link, or raise as `serve` does."""
+    told: queue.Queue[tuple[str, str] | BaseException] = queue.Queue()
+    ends = threading.Event()
+
+    def run() -> None:
+        try:
+            serve(roles, address, said=lambda origin, link: told.put((origin, link)), ends=ends)
+        except BaseException as error:
+            told.put(error)
+
+    thread = threading.Thread(target=run, name="hub")
+    thread.start()
+    try:
+        first = told.get()
+        if isinstance(first, BaseException):
+            raise first
+        yield first
+    finally:
+        ends.set()
+        thread.join()
 
 
 class _Server(uvicorn.Server):
-    """A server that lets streams go when it is asked to end."""
+    """A server that lets streams go when it is asked to end, by a signal or an event."""
 
-    def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
+    def __init__(self, config: uvicorn.Config, hub: Hub, ends: threading.Event) -> None:
         super().__init__(config)
-        self._hub = hub
+        self._hub, self._ends = hub, ends
+
+    async def on_tick(self, counter: int) -> bool:
+        return self._ends.is_set() or await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._hub.live.end()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self, TypeVar, get_args
@@ -29,6 +30,7 @@ from fl_app.validation import counted, names_in
 from server.app.results import Results
 from server.app.run_directory import RunDirectory
 from server.commands.folds import cross_validate
+from server.commands.hub import hub_beside, no_browser_option, port_option
 from server.commands.output import (
     Stopped,
     class_weight_option,
@@ -367,9 +369,12 @@ def fit(
 
 @click.command(epilog="Example: fl-app demo --rounds 3")
 @click.option("--prepare", is_flag=True, help="Only write the demonstration's files; train nothing.")
+@click.option("--hub", is_flag=True, help="Show it all in your browser, as it trains and afterwards, until Ctrl-C.")
+@port_option
+@no_browser_option
 @training_options
 @click.pass_context
-def demo(context: click.Context, /, prepare: bool, **_shared: object) -> None:
+def demo(context: click.Context, /, prepare: bool, hub: bool, port: int, no_browser: bool, **_shared: object) -> None:
     """Train on the two census pods, each with half of the table, in simulation on this machine."""
     options = TrainingOptions.of(context)
     census = census_federation()
@@ -377,7 +382,8 @@ def demo(context: click.Context, /, prepare: bool, **_shared: object) -> None:
         emit({"federation": census.source}, options.as_json, lambda: echo(f"ready: {census.source}"))
         return
     datastructure = DataStructure(target=census.test_target or "TARGET")
-    _train(census, census.pod_identifiers, datastructure, None, options)
+    with hub_beside(census, options.runs, port, browser=not no_browser) if hub else nullcontext():
+        _train(census, census.pod_identifiers, datastructure, None, options)
 
 
 def _train(
