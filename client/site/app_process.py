@@ -33,7 +33,7 @@ LOG_FILE = "pod.log"  # as in fl_app.system.home, of which nothing is imported h
 LOAD_FAILED, RAISED = "load", "raised"
 """Why there is no reply: the app could not be loaded, or raised an exception."""
 _PRELOAD = "preload"
-"""A function of this name in the ClientApp's module is called after loading: it imports what handlers need later."""
+"""A function of this name in the ClientApp's module is called after loading: it imports all that handlers need later."""
 _MOST_BYTES = 1 << 16
 
 
@@ -46,6 +46,8 @@ def load(app: Path, fab_id: str, fab_version: str) -> Callable[[Any, Any], Any]:
     module = sys.modules[components["clientapp"].partition(":")[0]]
     if preload := getattr(module, _PRELOAD, None):
         preload()
+    elif "torch" in sys.modules:
+        from torch import _dynamo  # noqa: F401 - takes a second, and every optimizer of torch imports it at its first step
     check_origin(app)
     return client_app
 
@@ -171,12 +173,12 @@ def _forget_randomness() -> None:
 
 def _import_libraries() -> None:
     """Import what an app's own import does not bring along, and most messages need."""
-    from cryptography.hazmat.backends.openssl import backend  # noqa: F401 - here and below: loading is the purpose
+    import torch  # noqa: F401 - here and below: loading is the purpose
+    from cryptography.hazmat.backends.openssl import backend  # noqa: F401
     from cryptography.hazmat.primitives.ciphers import aead  # noqa: F401
     from flwr import clientapp  # noqa: F401
     from flwr.supercore.inflatable import inflatable_utils  # noqa: F401
     from pyarrow import pandas_compat, parquet  # noqa: F401
-    from torch import _dynamo  # noqa: F401 - takes a second, and every optimizer of torch imports it at its first step
 
 
 def main(directory: str, descriptor: str, how: str) -> None:

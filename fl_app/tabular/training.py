@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fl_app.errors import DataError, RunFailed, UsageError
+from fl_app.tabular.eager import without_compiler
 from fl_app.tabular.encoding import Encoded
 from fl_app.tabular.evaluation import Counts
 from fl_app.tabular.regression import Errors, NumericTarget, errors_of
@@ -21,6 +22,7 @@ EVALUATION_ROWS = 8192
 """Rows scored at once, which bounds the memory that an ensemble's activations take."""
 
 
+@without_compiler()
 def train(
     network: nn.Module,
     encoded: Encoded,

@@ -4,9 +4,9 @@ Ray gives each of its two servers 30 seconds to start, which no setting changes.
 replaced while it starts; if a later Ray no longer passes through them its own limits hold again, and
 test_ray_takes_longer_to_start_than_it_would_wait_itself fails.
 
-Of Ray's servers two serve clusters and browsers alone, the autoscaler's monitor and the dashboard, of which a part runs
-even without the dashboard. No setting leaves them out, so they are replaced as well: starting them takes as much of the
-processor as a pod of a short run does.
+Of Ray's servers four serve clusters, browsers and packages to be installed alone: the autoscaler's monitor, the
+dashboard, of which a part runs even without the dashboard, and two agents beside the raylet. No setting leaves them
+out, so they are replaced as well: starting them takes as much of the processor as two pods of a short run do.
 """
 
 import logging
@@ -27,6 +27,13 @@ _OBJECT_STORE = 256 * 2**20
 """Bytes of shared memory for messages between the processes of Ray; what does not fit goes to its scratch files."""
 _POLL = 0.2
 _RAYLET = "raylet"
+_NO_AGENT = "sleep infinity"
+"""A raylet ends with its agents, so something must run in their place."""
+_NOT_IN_USE = -1
+_NOBODYS_PORT = 1
+"""Where an agent would be asked, had a run's workers environments of their own: only root could listen there."""
+_SLOW_IMPORTS = {"rfc3987_syntax": "Ray checks no IRI, and importing this takes a second in each of its processes"}
+"""What Ray would import for jsonschema if it is installed, as it is with JupyterLab."""
 
 
 class RayNotStarted(RunFailed):
@@ -101,18 +108,53 @@ def _patience(scratch: Path, limit: float) -> Iterator[None]:
 
 @contextmanager
 def _needed_servers_only() -> Iterator[None]:
-    """Have Ray start neither the monitor of its autoscaler nor what is left of its dashboard."""
+    """Have Ray start neither the monitor of its autoscaler, nor what is left of its dashboard, nor agents."""
     from ray._private import node, services
 
     internals: Any = (node.Node, services)
     head, services_module = internals
     start_monitor, start_api_server = head.start_monitor, services_module.start_api_server
+    start_process = services_module.start_ray_process
+
+    def start_without_agents(command: list[str], *arguments: Any, **more: Any) -> Any:
+        return start_process(without_agents(command), *arguments, **more)
+
     head.start_monitor = lambda self: None
     services_module.start_api_server = lambda *arguments, **more: (None, None)  # as where it could not be started
+    services_module.start_ray_process = start_without_agents
     try:
         yield
     finally:
         head.start_monitor, services_module.start_api_server = start_monitor, start_api_server
+        services_module.start_ray_process = start_process
+
+
+def without_agents(command: list[str]) -> list[str]:
+    """Return the command of one of Ray's servers without agents, and say in their place where they listen."""
+    from ray import _raylet
+
+    options = dict(word.removeprefix("--").partition("=")[::2] for word in command)
+    if "runtime_env_agent_command" not in options:
+        return command
+    ray: Any = _raylet
+    for name, port in (
+        (ray.METRICS_AGENT_PORT_NAME, _NOT_IN_USE),
+        (ray.METRICS_EXPORT_PORT_NAME, _NOT_IN_USE),
+        (ray.DASHBOARD_AGENT_LISTEN_PORT_NAME, _NOBODYS_PORT),
+        (ray.RUNTIME_ENV_AGENT_PORT_NAME, _NOBODYS_PORT),
+    ):
+        ray.persist_port(options["session_dir"], options["node_id"], name, port)
+    replaced = {f"--{agent}_agent_command": _NO_AGENT for agent in ("dashboard", "runtime_env")}
+    return [f"{name}={replaced[name]}" if (name := word.partition("=")[0]) in replaced else word for word in command]
+
+
+def without_slow_imports(scratch: Path) -> str:
+    """Return a directory in ``scratch`` that leaves out slow imports of Ray's, if it leads the PYTHONPATH."""
+    place = scratch / "left-out"
+    place.mkdir()
+    for module, why in _SLOW_IMPORTS.items():
+        (place / f"{module}.py").write_text(f"raise ImportError({why!r})\n")
+    return str(place)
 
 
 def _retried(ask: Callable[[], Any], scratch: Path, limit: float) -> Any:

@@ -13,11 +13,12 @@ import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 
 from fl_app.errors import FlAppError, RunFailed
 from fl_app.host.processes import GuardedProcess, flower_environment, same_path
 from server.app.run_directory import FLOWER_LOG, RUN_DIRECTORY_VARIABLE
-from server.modeller.ray_start import start_ray
+from server.modeller.ray_start import start_ray, without_slow_imports
 
 SERVER_APP = "server.app.main:app"
 CLIENT_APP = "client.app.main:app"
@@ -38,6 +39,11 @@ _RAY: Mapping[str, str] = {
     "RAY_raylet_start_wait_time_s": "5",  # for one look at whether it runs; `ray_start` looks again
 }
 
+_DATABASES: Mapping[str, str] = {
+    "flwr.supercore.object_store.sql_object_store": "SqlObjectStore",
+    "flwr.server.superlink.linkstate.sql_linkstate": "SqlLinkState",
+}
+"""Modules of Flower's with what others import of them: they take as long as torch, and no simulation uses them."""
 _LAST_LINES = 1.0
 """Seconds that a failed run waits for what its workers have printed: Ray brings it from their files."""
 
@@ -77,7 +83,7 @@ class Simulation:
             # Whoever may talk to Ray may run any code as this user, and this machine may have others.
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
-            "PYTHONPATH": same_path(environment),
+            "PYTHONPATH": os.pathsep.join([without_slow_imports(scratch), same_path(environment)]),
             RUN_DIRECTORY_VARIABLE: str(run_dir.resolve()),
             "FLWR_HOME": str(scratch / "flwr"),
         }
@@ -110,11 +116,14 @@ def _child(server_ref: str, client_ref: str, num_pods: int, scratch: str) -> Non
     The process leaves as soon as the ServerApp has returned or raised. Taking Flower and Ray down in order would take
     some seconds more and serve nothing: their processes and files are the guard's to remove.
     """
+    _leave_out_databases()
     from flwr.app import Context
     from flwr.clientapp import ClientApp
     from flwr.serverapp import Grid, ServerApp
     from flwr.simulation import run_simulation
+    from flwr.simulation.ray_transport import ray_actor
     from flwr.supercore.object_ref import load_app
+    from ray import cloudpickle
 
     try:
         # Of this copy of the packages, not of one that lies in the current directory.
@@ -133,6 +142,8 @@ def _child(server_ref: str, client_ref: str, num_pods: int, scratch: str) -> Non
         start_ray(Path(scratch), min(num_pods, os.cpu_count() or 1))  # Flower uses the Ray it finds
         # Flower sends the app with every message; its name will do, and is written and read much faster.
         copyreg.pickle(ClientApp, lambda app: (load_app, (client_ref, ImportError, installed)))
+        # By its name, a worker's class would have each worker import Flower's simulation engine.
+        cloudpickle.register_pickle_by_value(ray_actor)  # type: ignore[no-untyped-call]
         run_simulation(
             server_app=watched,
             client_app=client,
@@ -143,6 +154,14 @@ def _child(server_ref: str, client_ref: str, num_pods: int, scratch: str) -> Non
         # The ServerApp's thread would keep this process alive, waiting for answers that nobody will give.
         _leave(error)
     _leave(RunFailed("the simulation ended before the ServerApp did"))
+
+
+def _leave_out_databases() -> None:
+    """Have Flower not import what would keep messages on a disk: a simulation keeps them in memory."""
+    for module, name in _DATABASES.items():
+        empty = ModuleType(module)
+        setattr(empty, name, None)
+        sys.modules.setdefault(module, empty)
 
 
 def _leave(error: BaseException | None = None) -> None:

@@ -294,7 +294,8 @@ def test_a_simulation_that_is_stopped(
     wait_until((run_dir / "results.json").exists)
     programs = {Path(word).name for process in marked() for word in command_of(process)}
     assert "raylet" in programs
-    assert not programs & {"monitor.py", "dashboard.py"}, "servers that no simulation needs"
+    assert not programs & {"monitor.py", "dashboard.py", "agent.py", "main.py"}, "servers that no simulation needs"
+    assert sum(command_of(process)[:2] == ["sleep", "infinity"] for process in marked()) == 2, "in the place of agents"
     (scratch,) = {word for process in marked() for word in command_of(process) if "/fl-app-" in word[:16]}
     simulation.stop()
     assert marked() == []

@@ -1,0 +1,65 @@
+"""Training imports nothing of torch's compiler, and ends with the parameters that it ends with beside the compiler."""
+
+import json
+import subprocess
+import sys
+
+from torch import _dynamo
+
+from fl_app.tabular.eager import without_compiler
+from fl_app.tabular.settings import OPTIMIZERS
+from tests.house.source import ROOT
+
+TRAINED = """
+import json, sys
+import torch
+from fl_app.tabular.eager import without_compiler
+
+def trained(name):
+    weights = torch.nn.Parameter(torch.tensor([1.0, -2.0, 3.0]))
+    descent = getattr(torch.optim, name)([weights], lr=0.1)
+    for _ in range(3):
+        descent.zero_grad()
+        weights.square().sum().backward()
+        torch.nn.utils.clip_grad_norm_([weights], 1.0)
+        descent.step()
+    return weights.tolist()
+
+if sys.argv[1] == "without":
+    with without_compiler():
+        found = {name: trained(name) for name in sys.argv[2:]}
+else:
+    found = {name: trained(name) for name in sys.argv[2:]}
+print(json.dumps([found, "torch._dynamo" in sys.modules]))
+import torch._dynamo.config
+"""
+
+
+def run(how: str) -> tuple[dict[str, list[float]], bool]:
+    command = [sys.executable, "-c", TRAINED, how, *OPTIMIZERS]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True, timeout=200)
+    found, imported = json.loads(done.stdout)
+    return found, imported
+
+
+def test_every_optimizer_does_without_the_compiler_and_ends_with_the_same_parameters() -> None:
+    without, imported = run("without")
+    assert not imported
+    beside, imported = run("beside")
+    assert imported, "nothing is saved any more"
+    assert without == beside
+    assert len(without) == len(OPTIMIZERS)
+
+
+def test_a_compiler_that_is_there_already_stays() -> None:
+    with without_compiler():
+        assert sys.modules["torch._dynamo"] is _dynamo
+    assert sys.modules["torch._dynamo"] is _dynamo
+
+
+def test_whatever_else_is_asked_for_is_the_compilers_own() -> None:
+    script = "import torch; from fl_app.tabular.eager import without_compiler\n"
+    script += "with without_compiler(): found = torch._dynamo.is_compiling()\n"
+    script += "import sys; print(found, 'torch._dynamo.config' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.split() == ["False", "True"]
