@@ -34,8 +34,9 @@ unit: $(READY)  ## tests that start no Flower process
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not processes and not mutations" -n 2 --dist loadfile
 	$(BIN)/python -m pytest -m mutations tests/adversary
 
+# Three at a time on two cores: these tests wait, for each other's processes and for time limits, a third of their time.
 processes: $(READY)  ## tests on real Flower processes
-	$(BIN)/python -m pytest -m processes -n 2 --dist load --maxschedchunk 1
+	$(BIN)/python -m pytest -m processes -n 3 --dist load --maxschedchunk 1
 
 docs: $(READY)  ## the documentation as a site in build/docs, which needs no network
 	$(BIN)/python -m sphinx -W --keep-going -q -E docs build/docs

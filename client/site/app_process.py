@@ -33,7 +33,7 @@ LOG_FILE = "pod.log"  # as in fl_app.system.home, of which nothing is imported h
 LOAD_FAILED, RAISED = "load", "raised"
 """Why there is no reply: the app could not be loaded, or raised an exception."""
 _PRELOAD = "preload"
-"""A function of this name in the ClientApp's module is called after loading: it imports all that handlers need later."""
+"""A function of this name in the ClientApp's module is called after loading: it imports what handlers will need."""
 _MOST_BYTES = 1 << 16
 
 

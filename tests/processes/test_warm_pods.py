@@ -35,7 +35,7 @@ def test_a_pod_is_fit_for_the_next_message_whatever_became_of_the_last(tmp_path:
 
         # The process that waits with the app is killed while a fork of it trains: the fork answers, and the next
         # message finds a new one.
-        run = _trains(made)
+        run = _trains(made, "--rounds", "1")
         (waiting,) = [number for number, parent in processes(east.directory, WAITING) if parent in nodes(east)]
         os.kill(waiting, signal.SIGKILL)
         assert run.wait(300) == 0
@@ -91,9 +91,9 @@ def _fits(made: Deployment) -> None:
     assert results(made)["status"] == "completed"
 
 
-def _trains(made: Deployment) -> subprocess.Popen[bytes]:
+def _trains(made: Deployment, *options: str) -> subprocess.Popen[bytes]:
     """Start a run whose pods train for seconds, and return once both do."""
-    run = made.modeller.start(*LONG)
+    run = made.modeller.start(*LONG, *options)
     for party in made.pods.values():
         if party.directory.name in PODS:
             wait_for("it trains", 120, lambda party=party: run.poll() is not None or busy(party))
