@@ -14,7 +14,8 @@ setup: $(READY)  ## make .venv and lay the demonstration out
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # on all cores; some packages hold files that are no Python
 	$(BIN)/fl-app demo --prepare
 	touch $(READY)
 
