@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from server.modeller.loggers import setup_loggers
     from server.modeller.regressor import PyTorchTabularRegressor
     from server.modeller.schema_discovery import combine_pod_schemas, get_pod_schema
+    from server.modeller.torch_model import TorchModel
     from server.modeller.tuning.directory import Tuning
     from server.modeller.tuning.space import TuningSpace
 
@@ -53,6 +54,7 @@ __all__ = [
     "Run",
     "Schema",
     "SecureAggregator",
+    "TorchModel",
     "Tuning",
     "TuningSpace",
     "combine_pod_schemas",
@@ -80,6 +82,7 @@ _MODULES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "server.modeller.loggers": ("setup_loggers",),
         "server.modeller.schema_discovery": ("combine_pod_schemas", "get_pod_schema"),
         "server.modeller.folds.directory": ("CrossValidation",),
+        "server.modeller.torch_model": ("TorchModel",),
         "server.modeller.tuning.directory": ("Tuning",),
         "server.modeller.tuning.space": ("TuningSpace",),
     }

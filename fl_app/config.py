@@ -19,7 +19,13 @@ from fl_app.tabular.encoding import MIN_BIN_ROWS
 from fl_app.tabular.folds import Fold
 from fl_app.tabular.regime import MOST_LOCAL_EPOCHS, MOST_ROUNDS, Regime
 from fl_app.tabular.regression import Loss
-from fl_app.tabular.settings import ARCHITECTURES, PRIVATE_ARCHITECTURE, DataStructure, Optimizer
+from fl_app.tabular.settings import (
+    ARCHITECTURES,
+    OWN_ARCHITECTURE,
+    PRIVATE_ARCHITECTURE,
+    DataStructure,
+    Optimizer,
+)
 from fl_app.tabular.threshold import ThresholdRule
 from fl_app.validation import Frozen, names_in
 
@@ -39,6 +45,8 @@ class Training(Frozen):
     datastructure : the target and the columns used.
     columns : what is proposed to the pods for their columns; None: nothing.
     architecture : the network, by its name in `fl_app.tabular.settings`; None: it follows from the table.
+    network : the SHA-256 of the source of a network of the modeller's own, which the bundle has; the architecture is
+        "own" then. None: one of the product's.
     min_bin_rows : rows of all pods together in each bin of a number; bins are cut from secure sums, and fewer rows a
         bin show rarer values in the model.
     rounds : how often the pods' updates are averaged; None: it follows from the table, or from epsilon.
@@ -71,6 +79,7 @@ class Training(Frozen):
     datastructure: DataStructure
     columns: ColumnSpec | None = None
     architecture: str | None = None
+    network: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     min_bin_rows: int = Field(default=MIN_BIN_ROWS, ge=1)
     rounds: int | None = Field(default=None, ge=1, le=10_000)
     local_epochs: int | None = Field(default=None, ge=1)
@@ -109,7 +118,13 @@ class Training(Frozen):
             raise UsageError("only a run without privacy that trains holds out a fold: with it each would cost epsilon")
         if self.privacy and not self.secure:
             raise UsageError("a run with privacy needs secure aggregation: each pod adds its share of the noise alone")
-        if self.architecture is not None and self.architecture not in ARCHITECTURES:
+        if self.privacy and self.network:
+            raise UsageError(
+                "a run with privacy takes no network of one's own: the noise is for gradients of the product's networks"
+            )
+        if (self.network is not None) != (self.architecture == OWN_ARCHITECTURE):
+            raise UsageError("the architecture 'own' needs the file of a network of one's own, and that needs it")
+        if self.architecture is not None and self.architecture not in (*ARCHITECTURES, OWN_ARCHITECTURE):
             raise UsageError(f"unknown architecture {self.architecture!r}; allowed are {', '.join(ARCHITECTURES)}")
         if len(set(self.pods)) != len(self.pods):
             raise UsageError(f"a pod is named twice: {', '.join(self.pods)}")

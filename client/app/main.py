@@ -41,6 +41,7 @@ from fl_app.tabular.description import Described
 from fl_app.tabular.encoding import Encoded, Encoding, statistic_sums, summed_columns
 from fl_app.tabular.evaluation import MAX_LOSS, Counts, scored_classes
 from fl_app.tabular.label_counts import label_sums
+from fl_app.tabular.network_source import find_source
 from fl_app.tabular.regime import regime_for
 from fl_app.tabular.regression import ERRORS, PAIRS, Errors
 from fl_app.tabular.schema import CombinedSchema
@@ -50,12 +51,15 @@ from fl_app.tabular.settings import DataStructure
 if TYPE_CHECKING:
     from torch import nn
 
+    from fl_app.tabular.own_module import OwnNetwork
+
 app = ClientApp()
 
 
 def preload() -> None:
     """Import what the handlers import once they need it; a pod calls this before it waits for messages."""
-    from fl_app.tabular import cells, network, table_file, training  # noqa: F401 - that they are loaded is the purpose
+    # That they are loaded is the purpose.
+    from fl_app.tabular import cells, network, own_module, table_file, training  # noqa: F401
 
 
 def find_pod(context: Context) -> tuple[Pod, Path | None]:
@@ -80,7 +84,9 @@ def find_owner(context: Context) -> Owner:
         return PodTable.of(pod).schema(proposal, pod_home(pod.name, home) / ENCODED_DIRECTORY)
 
     def declares(settings: str) -> str:
-        return declared_by(pod, RunConfig.from_json(settings), home)
+        config = RunConfig.from_json(settings)
+        check_network(pod, config)
+        return declared_by(pod, config, home)
 
     def frame() -> str:
         return PodTable.of(pod).frame(pod_home(pod.name, home) / ENCODED_DIRECTORY)
@@ -127,6 +133,30 @@ def run_cost(settings: str) -> Cost | None:
     """Return what a run under these settings costs an owner's privacy budget; None for one without privacy."""
     plan = RunConfig.from_json(settings).plan
     return plan.cost if plan else None
+
+
+def check_network(pod: Pod, config: RunConfig) -> None:
+    """Raise `PolicyRefused` unless the app that runs here has the network of its own that a run names, if it names one.
+
+    The owner has approved that file with its bundle, and no other; asked at the hello, before anything is summed.
+    """
+    if config.network is None:
+        return
+    from fl_app.tabular.own_module import OwnNetwork
+
+    try:
+        source = find_source(config.network)
+    except UsageError as error:
+        raise PolicyRefused(
+            f"pod '{pod.name}' has not the network that this run names (sha256 {config.network[:12]}...) in the "
+            "version of the app that its owner has approved"
+        ) from error
+    try:
+        OwnNetwork.of(source)
+    except UsageError as error:  # what it says may quote what is installed here
+        raise PolicyRefused(
+            f"pod '{pod.name}' cannot load the network of this run: it fails, or imports what is not installed there"
+        ) from error
 
 
 def check_size(pod: Pod, config: RunConfig, rows: int | None = None) -> None:
@@ -215,11 +245,13 @@ def train(message: Message, context: Context) -> Message:
         proximal_mu=float(str(task.settings.get(names.PROXIMAL_MU, 0.0))),
         numeric=task.encoding.numeric,
         class_weights=task.class_weights,
+        own_loss=task.own.loss if task.own else None,
     )
+    loss = max(-MAX_LOSS, min(loss, MAX_LOSS))
     content = RecordDict(
         {
             names.ARRAYS_RECORD: ArrayRecord({name: Array(value) for name, value in state_of(task.network).items()}),
-            names.METRICS_RECORD: MetricRecord({names.NUM_EXAMPLES: len(rows), names.LOSS: min(loss, MAX_LOSS)}),
+            names.METRICS_RECORD: MetricRecord({names.NUM_EXAMPLES: len(rows), names.LOSS: loss}),
             names.EVALUATE: _metrics({"": evaluation}),
         }
     )
@@ -287,6 +319,7 @@ class Task:
     encoding: Encoding
     network: "nn.Module"
     edges: Edges
+    own: "OwnNetwork | None" = None
 
     @property
     def class_weights(self) -> NDArray[np.float64] | None:
@@ -308,6 +341,7 @@ class Task:
         import torch
 
         from fl_app.tabular.network import build_network, load_state
+        from fl_app.tabular.own_module import OwnNetwork
 
         torch.set_num_threads(1)
         settings = message.content.config_records[names.CONFIG_RECORD]
@@ -315,13 +349,14 @@ class Task:
         encoding = Encoding.from_json(str(settings[names.ENCODING]))
         regime = regime_for(rows, encoding.outputs)
         config = Settled.of(RunConfig.from_json(str(settings[names.RUN])), regime)
-        network = build_network(encoding, config.architecture)
+        own = OwnNetwork.named(config.network)
+        network = build_network(encoding, config.architecture, own=own)
         arrays = message.content.array_records[names.ARRAYS_RECORD]
         load_state(network, {name: array.numpy() for name, array in arrays.items()})
         given = settings[names.SCORE_EDGES]
         cells, scored = score_cells(private=config.privacy is not None), scored_classes(len(encoding.labels))
         ends = checked_ends(given if isinstance(given, bytes) else b"", scored, cells)
-        return cls(settings, config, encoding, network, edges_of(ends))
+        return cls(settings, config, encoding, network, edges_of(ends), own)
 
 
 def encoded_rows(task: Task, part: str, pod: Pod, home: Path | None) -> Encoded:

@@ -32,6 +32,8 @@ VERIFIED = "FL_APP_VERIFIED_APP"
 LOG_FILE = "pod.log"  # as in fl_app.system.home, of which nothing is imported here
 LOAD_FAILED, RAISED = "load", "raised"
 """Why there is no reply: the app could not be loaded, or raised an exception."""
+_OWN_NETWORK = "FL_APP_NETWORK"
+"""Where the app looks for a modeller's own network outside of its bundle; a pod runs what its owner has approved."""
 _PRELOAD = "preload"
 """A function of this name in the ClientApp's module is called after loading: it imports what handlers will need."""
 _MOST_BYTES = 1 << 16
@@ -92,6 +94,7 @@ class Waiting:
 
     def _load(self, request: dict[str, str]) -> bool:
         os.environ[VERIFIED] = request["hash"]
+        os.environ.pop(_OWN_NETWORK, None)
         try:
             self._app = load(Path(request["app"]), request["fab_id"], request["fab_version"])
         except Exception:

@@ -1,6 +1,7 @@
 """The Flower app that a run takes along: this product's own Python files, from a checkout or from an installed wheel.
 
 Only these files and the text below are in it, so one version gives one bundle (and one SHA-256), wherever it is made.
+A run with a network of its modeller's own has that file besides, and so a bundle, and a SHA-256, of its own.
 """
 
 import tomllib
@@ -9,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fl_app.errors import RunFailed
+from fl_app.tabular.network_source import BUNDLED
 
 NAME = "fl-app"
 
@@ -69,8 +71,13 @@ def write_app(parent: Path) -> Path:
     return app
 
 
-def build() -> bytes:
+def build(network: bytes | None = None) -> bytes:
     """Return the Flower App Bundle of the version installed here, byte for byte what a run of it submits.
+
+    Parameters
+    ----------
+    network : bytes or None
+        The source of a network of the modeller's own, which owners approve with the rest.
 
     Raises
     ------
@@ -81,7 +88,7 @@ def build() -> bytes:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of a package that Flower uses in an older way
-        return build_fab_from_files(_files())[0]
+        return build_fab_from_files(_files() | ({} if network is None else {BUNDLED: network}))[0]
 
 
 def _files() -> dict[str, bytes]:

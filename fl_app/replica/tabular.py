@@ -200,7 +200,9 @@ class TabularRule:
         return replica.trained(number, model, carried, **{ENDS: ends})
 
     def _encoded(self, config: RunConfig, replica: Replica, sums: Aggregate) -> Replica:
-        from fl_app.tabular.network import build_network, state_of  # torch: only where the first network is built
+        # torch: only where the first network is built
+        from fl_app.tabular.network import build_network, state_of
+        from fl_app.tabular.own_module import OwnNetwork
 
         schema, datastructure = schema_of(replica), datastructure_of(replica)
         least, plan = int(str(replica.facts[LEAST_ROWS])), config.plan
@@ -214,7 +216,7 @@ class TabularRule:
         labels = () if plan else labels_in(sums, private=False).classes
         rows = sum(labels)
         run = Settled.of(config, regime_for(rows, encoding.outputs))
-        model = state_of(build_network(encoding, run.architecture, run.seed))
+        model = state_of(build_network(encoding, run.architecture, run.seed, OwnNetwork.named(run.network)))
         scored = scored_classes(len(encoding.labels))
         ends = even_ends(scored) if plan else first_ends(scored)
         facts: dict[str, Any] = {

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from fl_app.errors import DataError, UsageError
 from fl_app.tabular.encoding import Encoding
-from fl_app.tabular.settings import ARCHITECTURES, DEFAULT_ARCHITECTURE
+from fl_app.tabular.first_values import PERIODIC_SCALE, draw
+from fl_app.tabular.own_module import OwnNetwork
+from fl_app.tabular.settings import ARCHITECTURES, DEFAULT_ARCHITECTURE, OWN_ARCHITECTURE
 
 HIDDEN = (256, 128)
-PERIODIC_SCALE = 0.1
-"""Deviation of the first frequencies of periodic embeddings."""
 
 
 class Categories(nn.Module):
@@ -246,13 +246,29 @@ class Tutorial(nn.Module):
         return logits
 
 
-def build_network(encoding: Encoding, architecture: str = DEFAULT_ARCHITECTURE, seed: int = 0) -> nn.Module:
+def build_network(
+    encoding: Encoding, architecture: str = DEFAULT_ARCHITECTURE, seed: int = 0, own: OwnNetwork | None = None
+) -> nn.Module:
     """Build a network; the same arguments give the same parameters, on any processor.
 
     Its ``forward(numbers, bins, codes)`` takes the arrays of :class:`~fl_app.tabular.encoding.Encoded` as
     tensors and returns logits, float [n, C]; in training, those of an ensemble are float [n, members, C]. Where the
     target is a number, C is 1, and it is the target in standard deviations from its mean.
+
+    Parameters
+    ----------
+    own : OwnNetwork or None
+        The modeller's own network, of the architecture "own".
+
+    Raises
+    ------
+    UsageError
+        There is no such architecture, or the modeller's own network is missing, or cannot be trained over pods.
     """
+    if architecture == OWN_ARCHITECTURE:
+        if own is None:
+            raise UsageError("the network is the modeller's own, and its source was not given")
+        return own.network(encoding, seed)
     if architecture not in ARCHITECTURES:
         raise UsageError(f"unknown architecture {architecture!r}; allowed are {', '.join(ARCHITECTURES)}")
     with torch.random.fork_rng(devices=[]):
@@ -265,44 +281,8 @@ def build_network(encoding: Encoding, architecture: str = DEFAULT_ARCHITECTURE, 
                 network = Linear(encoding)
             case _:
                 network = Mlp(encoding, periodic=architecture == "periodic")
-    _draw(network, seed)
+    draw(network, seed)
     return network
-
-
-def _draw(network: nn.Module, seed: int) -> None:
-    """Draw the parameters anew, but for those that start at a constant.
-
-    Every pod builds the first network itself, and all must get the same one to the bit. torch's own draws are not that:
-    on one processor its normal numbers differ in the last bit from those on another. Here they are uniform numbers of
-    a counter-based generator, of the variance that the layer's own draws have.
-    """
-    generator = np.random.Generator(np.random.Philox(seed))
-    for module in network.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            start = parameter.detach()
-            if bool((start == 0).all()) or bool((start == 1).all()):
-                continue
-            bound = _bound(module, name)
-            uniform = 2 * generator.random(tuple(parameter.shape), dtype=np.float32).astype(np.float64) - 1
-            start.copy_(torch.from_numpy((bound * uniform).astype(np.float32)))
-
-
-def _bound(module: nn.Module, name: str) -> float:
-    """Return the largest magnitude of a parameter's first values."""
-    weight: Tensor = module.get_parameter("weight")
-    match type(module).__name__, name:
-        case ("Embedding", _) | ("LinearBatchEnsemble", "r"):
-            return math.sqrt(3)  # of variance 1
-        case "_Periodic", _:
-            return math.sqrt(3) * PERIODIC_SCALE
-        case "Linear", _:
-            return 1 / math.sqrt(weight.shape[1])
-        case "PiecewiseLinear" | "_NLinear" | "LinearEnsemble", _:
-            return 1 / math.sqrt(weight.shape[-2])
-        case "LinearBatchEnsemble", _:
-            return 1 / math.sqrt(weight.shape[1])
-        case kind, _:
-            raise UsageError(f"no first values are known for '{name}' of a layer of type {kind}")
 
 
 def state_of(network: nn.Module) -> dict[str, NDArray[np.float32]]:

@@ -13,6 +13,8 @@ from fl_app.validation import Frozen
 ARCHITECTURES = ("mlp", "periodic", "tabm", "tutorial", "linear")
 """Names of the networks of `fl_app.tabular.network`; here, where commands and pods read them without loading torch."""
 DEFAULT_ARCHITECTURE = "mlp"
+OWN_ARCHITECTURE = "own"
+"""Of a network of the modeller's own, which a run takes along: see `fl_app.tabular.network_source`."""
 PRIVATE_ARCHITECTURE = "linear"
 """Of runs with privacy, unless the modeller says otherwise."""
 

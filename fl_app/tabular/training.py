@@ -13,6 +13,7 @@ from fl_app.errors import DataError, RunFailed, UsageError
 from fl_app.tabular.eager import without_compiler
 from fl_app.tabular.encoding import Encoded
 from fl_app.tabular.evaluation import Counts
+from fl_app.tabular.own_module import OwnLoss
 from fl_app.tabular.regression import Errors, NumericTarget, errors_of
 from fl_app.tabular.score_cells import Edges
 from fl_app.tabular.settings import Optimizer
@@ -37,6 +38,7 @@ def train(
     proximal_mu: float = 0.0,
     numeric: NumericTarget | None = None,
     class_weights: NDArray[np.float64] | None = None,
+    own_loss: OwnLoss | None = None,
 ) -> float:
     """Train in place for exactly one of ``epochs`` and ``steps``, and return the mean loss over the rows seen.
 
@@ -45,7 +47,8 @@ def train(
     average that the next round starts from. ``lr_factor`` scales its learning rate (a schedule over rounds), and
     ``proximal_mu`` penalises the distance to the parameters the network came with (FedProx, Li et al. 2020). A row's
     loss counts as many times as ``class_weights``, float64 [C], say of its class. A numeric target, ``numeric``, is
-    learnt in its standard deviations. The same arguments and thread count give the same parameters; torch's own
+    learnt in its standard deviations. ``own_loss`` takes the place of the cross entropy or error, and is given what
+    each row counts. The same arguments and thread count give the same parameters; torch's own
     generator is left alone.
 
     Raises
@@ -77,7 +80,12 @@ def train(
         batches = max(1, min(-(-len(encoded) // batch_size), len(encoded) // min_batch_rows))
         for rows in _batches(rng, len(encoded), batches, epochs, steps):
             outputs = network(*_widened(part[rows] for part in inputs))
-            loss = _error(outputs, labels[rows], numeric) if numeric else _loss(outputs, labels[rows].long(), weights)
+            targets = labels[rows] if numeric else labels[rows].long()
+            if own_loss:
+                counts = torch.ones(len(rows)) if weights is None or numeric else weights[targets]
+                loss = own_loss(outputs, targets, counts)
+            else:
+                loss = _error(outputs, targets, numeric) if numeric else _loss(outputs, targets, weights)
             loss_sum += loss.item() * len(rows)
             rows_seen += len(rows)
             for parameter, anchor in zip(network.parameters() if anchors else (), anchors, strict=True):

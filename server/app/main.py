@@ -18,6 +18,7 @@ from fl_app.system.memory import free_large_blocks_at_once
 from fl_app.tabular.combining import SchemaMismatch, combine, learnt
 from fl_app.tabular.schema import CombinedSchema, Schema
 from server.app.checkpoint import Checkpoint
+from server.app.own_network import try_named
 from server.app.recorder import Recorder
 from server.app.run_directory import FLOWER_LOG, RUN_DIRECTORY_VARIABLE, RunDirectory, request_for
 from server.app.schema_agreement import SchemaChanged, check_agreement
@@ -101,6 +102,7 @@ def train(grid: Grid, run: RunDirectory, recorder: Recorder, checkpoint: Checkpo
     if expected := run.request().expected:
         given = learnt(CombinedSchema.from_json(json.dumps(expected)), config.datastructure.target, config.loss)
         check_agreement(given, schema, config.datastructure)
+    try_named(config, schema)
     recorder.public_rows(schema)
 
     # --- ENCODING: how rows become arrays, from secure sums of statistics --------

@@ -93,15 +93,25 @@ class TestFile:
         The run's network.
     positive : int or None
         As for `fl_app.tabular.evaluation.metrics_of`.
+    network : str or None
+        The digest of a network of the modeller's own.
     """
 
     __test__ = False  # keeps pytest from collecting it
 
-    def __init__(self, rows: Table, encoding: Encoding, architecture: str, positive: int | None = None) -> None:
+    def __init__(
+        self,
+        rows: Table,
+        encoding: Encoding,
+        architecture: str,
+        positive: int | None = None,
+        network: str | None = None,
+    ) -> None:
         from fl_app.tabular.network import build_network
+        from fl_app.tabular.own_module import OwnNetwork
 
         self._rows = encoding.encode(rows)
-        self._network = build_network(encoding, architecture)
+        self._network = build_network(encoding, architecture, own=OwnNetwork.named(network))
         self._classes = scored_classes(len(encoding.labels))
         self._positive = positive
         self._numeric = encoding.numeric

@@ -193,7 +193,8 @@ class Recorder:
         if regression := regression_of(encoding):
             self._note(regression=regression)
         if self._public_rows:
-            self._test_file = TestFile(self._public_rows.rows, encoding, self._settled.architecture, positive)
+            rows, run = self._public_rows.rows, self._settled
+            self._test_file = TestFile(rows, encoding, run.architecture, positive, run.network)
             self._public_rows = None
 
     def statistics(self, replica: Replica, sums: Aggregate) -> None:
@@ -342,6 +343,7 @@ class Recorder:
 
     def _write_model(self, encoding: Encoding, number: int) -> None:
         from fl_app.tabular.model_file import SUFFIXES, TrainedModel
+        from fl_app.tabular.network_source import find_source
 
         origin = {
             "run": self._run.name,
@@ -351,7 +353,8 @@ class Recorder:
             "privacy": self._results.privacy.document() if self._results.privacy else None,
             "decision": self._results.decision.document() if self._results.decision else None,
         }
-        model = TrainedModel(encoding, self._settled.architecture, dict(self._arrays), origin)
+        source = find_source(self._config.network) if self._config.network else None
+        model = TrainedModel(encoding, self._settled.architecture, dict(self._arrays), origin, source)
         for suffix in SUFFIXES:
             model.save(self._run.path / f"model{suffix}")
 

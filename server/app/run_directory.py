@@ -7,6 +7,7 @@
                 results.json       `server.app.results.Results`, rewritten after every step
                 encoding.json      the pods' schema and how rows become arrays, once the statistics are summed
                 checkpoint.npz     the arrays after the last completed round, and all else that resuming needs
+                network.py         the source of a network of the modeller's own
                 model.safetensors  the model, and all that is needed to load it
                 model.pt           the same for torch.load(weights_only=True)
                 flower.log         Flower's output
@@ -147,6 +148,11 @@ class RunDirectory:
         """Return the settings as they were written, and with what followed from the table as far as that is known."""
         training = self.results().training
         return {**self.request().settings, **(training.settings if training else {})}
+
+    @property
+    def network_path(self) -> Path:
+        """Path of the source of a network of the modeller's own; no file where the run has one of the product's."""
+        return self.path / "network.py"
 
     @property
     def checkpoint_path(self) -> Path:

@@ -1,6 +1,7 @@
 """``fl-app fit`` and ``fl-app demo``."""
 
 import json
+import shlex
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
@@ -22,9 +23,10 @@ from fl_app.tabular.class_weights import ClassWeight
 from fl_app.tabular.column_spec import ColumnSpec
 from fl_app.tabular.early_stopping import stopping_from_text
 from fl_app.tabular.folds import FOLD_COUNTS
+from fl_app.tabular.network_source import digest_of, read_source
 from fl_app.tabular.regime import LARGE
 from fl_app.tabular.regression import LOSSES, Loss
-from fl_app.tabular.settings import ARCHITECTURES, DataStructure, Optimizer
+from fl_app.tabular.settings import ARCHITECTURES, OWN_ARCHITECTURE, DataStructure, Optimizer
 from fl_app.tabular.threshold import ThresholdRule
 from fl_app.validation import counted, names_in
 from server.app.results import Results
@@ -73,6 +75,7 @@ _UNFIT_FOR_PRIVACY = {
     "class_weight": "each row counts the same, or its noise would not do",
     "threshold": "the noise in its few score cells would choose it",
     "folds": "each of its runs would cost epsilon again",
+    "network": "the noise is for gradients of fl-app's own networks",
     "compact": "in the small field noise would be rounded off",
     "plain": "it takes secure sums to hide a pod in its share of the noise",
 }
@@ -94,6 +97,7 @@ class TrainingOptions:
     lr: float | None
     lr_decay: float | None
     architecture: str
+    network: Path | None
     positive: str | None
     loss: Loss | None
     class_weight: ClassWeight | None
@@ -161,6 +165,12 @@ def training_options(command: _Command) -> _Command:
                 show_default=True,
                 type=click.Choice(["auto", *ARCHITECTURES]),
                 help="The network; auto: it follows from the table.",
+            ),
+            click.option(
+                "--network",
+                metavar="FILE",
+                type=click.Path(exists=True, dir_okay=False, path_type=Path),
+                help="A network of your own: a Python file with build(inputs), which pods' owners approve.",
             ),
             click.option(
                 "--min-bin-rows",
@@ -288,7 +298,8 @@ def run_config(
         pods=pods,
         datastructure=datastructure,
         columns=columns,
-        architecture=None if options.architecture == "auto" else options.architecture,
+        architecture=_architecture(options),
+        network=digest_of(read_source(options.network)) if options.network else None,
         positive=options.positive,
         loss=options.loss,
         class_weight=options.class_weight,
@@ -311,6 +322,14 @@ def run_config(
         hello_timeout=options.timeout,
         step_timeout=options.step_timeout,
     )
+
+
+def _architecture(options: TrainingOptions) -> str | None:
+    if not options.network:
+        return None if options.architecture == "auto" else options.architecture
+    if options.architecture != "auto":
+        raise UsageError("--architecture and --network: give one of the two; a network of your own has no other name")
+    return OWN_ARCHITECTURE
 
 
 @click.command(
@@ -362,7 +381,9 @@ def fit(
         config = run_config(
             options, names_in(pods) or over.pod_identifiers, datastructure, read_columns(columns) if columns else None
         )
-        cross_validate(plan(Path(options.runs), config, over, int(folds)), over, as_json=options.as_json)
+        network = read_source(options.network) if options.network else None
+        planned = plan(Path(options.runs), config, over, int(folds), network=network)
+        cross_validate(planned, over, as_json=options.as_json)
         return
     _train(over, names_in(pods) or over.pod_identifiers, datastructure, test_file, options, columns)
 
@@ -395,9 +416,12 @@ def _train(
     columns: Path | None = None,
 ) -> None:
     config = run_config(options, pods, datastructure, read_columns(columns) if columns else None)
+    network = read_source(options.network) if options.network else None
 
     def carry_out(follow: Follow) -> RunDirectory:
-        return carry_out_fit(config, federation, runs=Path(options.runs), test_file=test_file, follow=follow)
+        return carry_out_fit(
+            config, federation, runs=Path(options.runs), test_file=test_file, network=network, follow=follow
+        )
 
     _show_run(f"{counted(len(pods), 'pod')}: {', '.join(pods)} ({federation.kind})", carry_out, options)
 
@@ -460,6 +484,9 @@ def _show(run: RunDirectory, results: Results) -> None:
         )
     out.say(f"model    {run.path / 'model.safetensors'}")
     out.say(f"results  {run.path / 'results.json'}")
+    own = f" --network {shlex.quote(str(run.network_path))}" if run.network_path.exists() else ""
     out.print(
-        f"next     fl-app export {run.name} --format safetensors -o model.safetensors", soft_wrap=True, highlight=False
+        f"next     fl-app export {run.name} --format safetensors -o model.safetensors{own}",
+        soft_wrap=True,
+        highlight=False,
     )

@@ -54,6 +54,12 @@ threshold_option = click.option(
     help="Score from which on a row is of the second of two classes: the best on the validation rows for balanced"
     " accuracy (youden) or F1, or 0.5.",
 )
+network_option = click.option(
+    "--network",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The source of the model's network, where that is its modeller's own. It is run: give one that you have read.",
+)
 runs_option = click.option("--runs", default="runs", show_default=True, metavar="DIR", help="Directory of the runs.")
 
 

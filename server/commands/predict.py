@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from fl_app.host.echo import echo
-from server.commands.output import read_options_option, runs_option
+from server.commands.output import network_option, read_options_option, runs_option
 
 
 @click.command(epilog="Example: fl-app predict model.safetensors patients.csv -o scores.csv")
@@ -20,6 +20,7 @@ from server.commands.output import read_options_option, runs_option
     is_flag=True,
     help="End each row with its class, in a column `class`, by the run's threshold.",
 )
+@network_option
 @read_options_option
 @runs_option
 def predict(
@@ -28,6 +29,7 @@ def predict(
     output: Path | None,
     identifier: str | None,
     classes: bool,
+    network: Path | None,
     read_options: str,
     runs: str,
 ) -> None:
@@ -46,6 +48,7 @@ def predict(
     import pandas as pd
 
     from fl_app.errors import DataError, UsageError
+    from fl_app.tabular.network_source import read_source
     from fl_app.tabular.read_options import is_parquet, options_in
     from fl_app.tabular.table_file import read_rows
     from fl_app.tabular.threshold import chosen
@@ -54,7 +57,7 @@ def predict(
     from server.exports.formats import open_scorer
     from server.exports.unseen import unseen
 
-    scorer = open_scorer(find_model(model, Path(runs)))
+    scorer = open_scorer(find_model(model, Path(runs)), read_source(network) if network else None)
     options = options_in(read_options, parquet=is_parquet(table)) if read_options else None
     rows = read_rows(table, scorer.encoding, options)
     if identifier is not None and identifier not in rows.names:

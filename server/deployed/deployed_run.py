@@ -21,7 +21,7 @@ from fl_app.host.bundle import build
 from fl_app.host.disk import DiskFull, full_disks
 from fl_app.host.probe import why_unreachable
 from fl_app.host.processes import GuardedProcess, flower_environment, same_path
-from server.app.run_directory import FLOWER_LOG, RUN_DIRECTORY_VARIABLE
+from server.app.run_directory import FLOWER_LOG, RUN_DIRECTORY_VARIABLE, RunDirectory
 from server.deployed.serverapp import DISK_FULL, INSECURE, REFUSED, RUN_ELSEWHERE, UNREACHABLE
 from server.deployed.superlink_client import SuperLinkClient
 from server.deployed.superlink_monitor import SuperLinkMonitor
@@ -107,11 +107,16 @@ class DeployedRun:
             root_certificates=self._federation.root_certificates,
         ):
             raise RunFailed(problem)
-        bundle = build() if self._app is None else _bundle_of(self._app)
+        bundle = build(self._network()) if self._app is None else _bundle_of(self._app)
         try:
             return client_for(self._federation).start_run(bundle)
         except RunFailed as error:
             raise RunFailed(f"the SuperLink at {self._federation.superlink} did not accept the run: {error}") from None
+
+    def _network(self) -> bytes | None:
+        """Return the source of a network of the modeller's own, which the run's directory has then."""
+        path = RunDirectory(self._run_dir).network_path if self._run_dir else None
+        return path.read_bytes() if path and path.is_file() else None
 
     def wait(self, seconds: float | None = None) -> int:
         """Return the exit code once the run has ended and no process of it is left here: 0 if the ServerApp returned.

@@ -68,8 +68,8 @@ def export(model: TrainedModel, path: Path) -> None:
         raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def open_scorer(path: Path) -> Scorer:
-    """Open the model file ``path``.
+def open_scorer(path: Path, source: str | None = None) -> Scorer:
+    """Open the model file ``path``; ``source`` is that of a network of one's own, see `TrainedModel.load`.
 
     Raises
     ------
@@ -81,6 +81,8 @@ def open_scorer(path: Path) -> Scorer:
     form = format_of(path)
     if not path.is_file():
         raise UsageError(f"{path}: no such model file")
+    if source is not None and form in ("onnx", "pt2"):
+        raise UsageError(f"{path}: it holds its network as a graph, and takes no source: leave it out")
     if form == "onnx":
         from server.exports.onnx import OnnxModel
 
@@ -89,7 +91,7 @@ def open_scorer(path: Path) -> Scorer:
         from server.exports.pt2 import Pt2Model
 
         return Pt2Model(path)
-    return TrainedModel.load(path)
+    return TrainedModel.load(path, source)
 
 
 def format_of(path: Path) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from fl_app.tabular.encoding import MIN_BIN_ROWS
-from fl_app.tabular.model_file import TrainedModel
+from fl_app.tabular.model_file import SUFFIXES, TrainedModel
+from fl_app.tabular.network_source import digest_of
 from fl_app.tabular.schema import Column
 from fl_app.validation import counted
 from server.app.privacy_result import PrivacyResult
@@ -68,6 +69,9 @@ class _Training:
     private: bool
 
 
+_OWN = " The network's source, which `fl-app export` writes as a .py file, is given as --network once you have read it."
+
+
 def card_path(model: Path) -> Path:
     """Return the path of the card that belongs to the model file ``model``."""
     return model.with_name(f"{model.name}.card.md")
@@ -92,12 +96,12 @@ def card(model: TrainedModel, path: Path, results: Mapping[str, Any] | None = No
         numeric=model.encoding.numeric,
         classes=model.classes,
         shown=SHOWN_VALUES,
-        architecture=model.architecture,
+        architecture=_network(model),
         parameters=sum(array.size for array in model.state.values()),
         run=model.extra.get("run", "-"),
         started=known.get("started", "-"),
         format=format_of(path),
-        reader=_READERS[format_of(path)],
+        reader=_READERS[format_of(path)] + (_OWN if model.source and path.suffix in SUFFIXES else ""),
         columns=[_column_row(column) for column in model.encoding.features],
         text_rule=TEXT_RULE,
         marks=model.encoding.numbers,
@@ -120,6 +124,10 @@ def card(model: TrainedModel, path: Path, results: Mapping[str, Any] | None = No
         min_bin_rows=settings.get("min_bin_rows", MIN_BIN_ROWS),
         privacy=PrivacyResult.model_validate(known.get("privacy") or model.extra.get("privacy") or {}),
     )
+
+
+def _network(model: TrainedModel) -> str:
+    return model.architecture if model.source is None else f"own, sha256 {digest_of(model.source)[:12]}"
 
 
 def _column_row(column: Column) -> _ColumnRow:

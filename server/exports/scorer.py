@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from fl_app.tabular.cells import absent_numbers
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.model_file import TrainedModel
-from fl_app.tabular.network import build_network, load_state
 from fl_app.tabular.regression import NumericTarget
 
 
@@ -40,8 +39,7 @@ class RawScorer(nn.Module):
         super().__init__()
         encoding, normalisation = model.encoding, model.encoding.normalisation
         self.numeric = encoding.numeric
-        self.network = build_network(encoding, model.architecture)
-        load_state(self.network, model.state)
+        self.network = model.network()
         bounds = np.array([column.bounds for column in encoding.continuous]).reshape(-1, 2)
         parts = {"low": bounds[:, 0], "high": bounds[:, 1], "mean": normalisation.mean, "std": normalisation.std}
         for name, values in parts.items():

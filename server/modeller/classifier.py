@@ -21,6 +21,7 @@ from fl_app.tabular.column_spec import ColumnSpec
 from fl_app.tabular.early_stopping import EarlyStopping, StoppingMetric
 from fl_app.tabular.encoding import MIN_BIN_ROWS, Encoding
 from fl_app.tabular.label_counts import left_out
+from fl_app.tabular.network_source import digest_of
 from fl_app.tabular.regression import Loss
 from fl_app.tabular.schema import Schema
 from fl_app.tabular.settings import DataStructure, Optimizer
@@ -109,6 +110,8 @@ class PyTorchTabularClassifier:
     """
 
     _loss: Loss | None = None
+    _source: str | None = None
+    """Of a network of the modeller's own."""
 
     def __init__(
         self,
@@ -243,6 +246,7 @@ class PyTorchTabularClassifier:
                     runs=Path(runs),
                     test_file=None if test_file is None else Path(test_file),
                     schema=self.schema,
+                    network=self._source,
                     follow=progress,
                     callbacks=callbacks,
                 )
@@ -310,6 +314,8 @@ class PyTorchTabularClassifier:
         RunFailed
             If a run failed for another reason than its settings; the tuning can be gone on with.
         """
+        if self._source is not None:
+            raise UsageError("tune tries fl-app's own networks: compare settings of yours by fitting it with each")
         over = federation_of(federation)
         if resume is not None:
             directory = TuningDirectory.find(resume, Path(runs))
@@ -417,7 +423,7 @@ class PyTorchTabularClassifier:
                 columns=columns,
                 timeouts=(hello_timeout, step_timeout),
             )
-            directory = plan_folds(Path(runs), config, over, folds, schema=self.schema)
+            directory = plan_folds(Path(runs), config, over, folds, schema=self.schema, network=self._source)
         elif (found := FoldsDirectory.find(resume, Path(runs))) is None:
             raise UsageError(f"{resume}: no directory of a cross-validation (it would hold {FOLDS_FILE})")
         else:
@@ -533,9 +539,14 @@ class PyTorchTabularClassifier:
         UsageError, DataError
             If there is no such file, or its model was not made by `fit`.
         """
+        return cls._restored(path, None)
+
+    @classmethod
+    def _restored(cls, path: str | Path, source: str | None, **given: Any) -> Self:
+        """Return the model in a file; ``source`` is that of its network, where that is the modeller's own."""
         from fl_app.tabular.model_file import TrainedModel
 
-        trained = TrainedModel.load(path)
+        trained = TrainedModel.load(path, source)
         try:
             config = Settled(**trained.extra["settings"])
         except (KeyError, TypeError, UsageError) as error:
@@ -544,16 +555,16 @@ class PyTorchTabularClassifier:
             ) from error
         encoding = trained.encoding
         made = cls(
-            config.datastructure,
-            Schema(name=" + ".join(config.pods), columns=(*encoding.features, encoding.target)),
+            datastructure=config.datastructure,
+            schema=Schema(name=" + ".join(config.pods), columns=(*encoding.features, encoding.target)),
             epochs=config.local_epochs and config.local_epochs * config.rounds,
             steps=config.local_steps and config.local_steps * config.rounds,
             batch_size=None if config.privacy else config.batch_size,
             optimizer=None if config.privacy else config.optimizer,
-            architecture=config.architecture,
             seed=config.seed,
             min_bin_rows=config.min_bin_rows,
             **cls._own_settings(config),
+            **given,
         )
         made._trained = trained
         return made
@@ -561,7 +572,13 @@ class PyTorchTabularClassifier:
     @classmethod
     def _own_settings(cls, config: RunConfig) -> dict[str, Any]:
         """Return those arguments of the constructor that other kinds of models do not have."""
-        names = {"positive": "positive", "class_weight": "class_weight", "threshold": "decision", "privacy": "privacy"}
+        names = {
+            "architecture": "architecture",
+            "positive": "positive",
+            "class_weight": "class_weight",
+            "threshold": "decision",
+            "privacy": "privacy",
+        }
         return {argument: getattr(config, name) for argument, name in names.items()}
 
     def _check_target(self) -> None:
@@ -628,6 +645,7 @@ class PyTorchTabularClassifier:
             datastructure=self.datastructure,
             columns=columns,
             architecture=self.architecture,
+            network=digest_of(self._source) if self._source is not None else None,
             positive=self.positive,
             loss=self._loss,
             class_weight=self.class_weight,
@@ -658,7 +676,7 @@ class PyTorchTabularClassifier:
     def _load(self, path: Path) -> None:
         from fl_app.tabular.model_file import TrainedModel
 
-        trained = TrainedModel.load(path)
+        trained = TrainedModel.load(path, self._source)
         encoding = trained.encoding
         if encoding.target.name != self.datastructure.target:
             raise DataError(f"{path} predicts '{encoding.target.name}', not '{self.datastructure.target}'")

@@ -14,6 +14,8 @@ from fl_app.host.disk import DiskFull
 from fl_app.host.processes import LEFT_BEHIND
 from fl_app.host.signals import interruptible
 from fl_app.secagg.errors import ProtocolError
+from fl_app.system.files import replace_file
+from fl_app.tabular.network_source import VARIABLE, check_source, read_source
 from fl_app.tabular.schema import Schema
 from server.app.results import Results, Status
 from server.app.run_directory import FLOWER_LOG, RunDirectory, request_for
@@ -72,6 +74,7 @@ def fit(
     runs: Path = Path("runs"),
     test_file: Path | None = None,
     schema: Schema | None = None,
+    network: str | None = None,
     follow: Follow | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> RunDirectory:
@@ -85,6 +88,8 @@ def fit(
         The modeller's public test rows; None takes the federation's.
     schema : Schema or None
         The schema that the modeller expects; if the pods publish another, the run ends before it trains.
+    network : str or None
+        The source of a network of the modeller's own, whose digest ``config`` names.
     follow : callable
         Called a few times a second with the results so far.
     callbacks : sequence of Callback
@@ -98,7 +103,7 @@ def fit(
         If the run ended without a model; its files remain. It is a `DataError` too (`UnfitData`) if the pods' schemas
         were the reason.
     """
-    run = new_run(config, federation, runs=runs, test_file=test_file, schema=schema)
+    run = new_run(config, federation, runs=runs, test_file=test_file, schema=schema, network=network)
     with run.carried_out():
         carry_out(run, federation, deadline_of(config), follow, callbacks)
     return run
@@ -111,13 +116,35 @@ def new_run(
     runs: Path,
     test_file: Path | None = None,
     schema: Schema | None = None,
+    network: str | None = None,
 ) -> RunDirectory:
     """Make the directory of a run that nothing carries out yet; arguments and errors are those of `fit`."""
     check_pods(config.pods, federation)
     request = request_for(federation, test_file)
     if schema:
         request = request.changed(expected=schema.model_dump(mode="json"))
-    return RunDirectory.create(runs, config, request)
+    if network is None and config.network:
+        raise UsageError("the run has a network of its own, and its source was not given")
+    run = RunDirectory.create(runs, config, request)
+    if network is not None:
+        replace_file(run.network_path, network.encode())
+    return run
+
+
+def check_network(run: RunDirectory) -> dict[str, str]:
+    """Return the variables by which the processes of a run find its own network, if it has one.
+
+    Raises
+    ------
+    UsageError
+        If its file in the run's directory is missing, or is not the one that the settings name.
+    """
+    request = run.request()
+    digest = request.settings.get("network")
+    if not digest:
+        return {}
+    check_source(read_source(run.network_path), str(digest))
+    return {VARIABLE: str(run.network_path)}
 
 
 def check_pods(names: Sequence[str], federation: Federation) -> None:
@@ -190,13 +217,14 @@ def _launch(
 ) -> None:
     launcher, log = launcher_for(federation), RunLog(run.path / FLOWER_LOG)
     num_pods, removed = 0, {LEFT_BEHIND: str(temporary)} if temporary else {}
+    own = check_network(run)
     if isinstance(federation, SimulatedFederation):
         from server.modeller.ray_start import FIRST_LIMIT, SECOND_LIMIT
 
         num_pods, deadline = len(federation.pods), deadline + FIRST_LIMIT + SECOND_LIMIT  # Ray's start comes before all
     with interruptible():
         try:
-            launcher.start(run.path, {**os.environ, "FL_APP_FEDERATION": federation.source, **removed}, num_pods)
+            launcher.start(run.path, {**os.environ, "FL_APP_FEDERATION": federation.source, **removed, **own}, num_pods)
             observers.start(run.results())
             code = _follow(launcher, run, deadline, follow, observers)
         except CallbackFailed as failed:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -14,6 +14,9 @@ from fl_app.tabular.schema import Schema
 from fl_app.tabular.settings import DataStructure, Optimizer
 from server.exports.about import predicted_column
 from server.modeller.classifier import PyTorchTabularClassifier, read_own_rows
+
+if TYPE_CHECKING:
+    from fl_app.tabular.model_file import TrainedModel
 
 
 class PyTorchTabularRegressor(PyTorchTabularClassifier):
@@ -78,10 +81,7 @@ class PyTorchTabularRegressor(PyTorchTabularClassifier):
             float64 [rows, 1], in the target's unit and within its public bounds, with the index of ``rows``; the column
             is named for the target, and its unit where owners name one.
         """
-        model = self._model
-        index = rows.index if isinstance(rows, pd.DataFrame) else None
-        predicted = model.predict(read_own_rows(rows, model.encoding, read_options))
-        return pd.DataFrame({predicted_column(model.encoding): predicted}, index=index)
+        return predicted_numbers(self._model, rows, read_options)
 
     def evaluate(
         self, rows: pd.DataFrame | str | Path, *, read_options: Mapping[str, Any] | None = None
@@ -97,7 +97,7 @@ class PyTorchTabularRegressor(PyTorchTabularClassifier):
 
     @classmethod
     def _own_settings(cls, config: RunConfig) -> dict[str, Any]:
-        return {"loss": config.loss or DEFAULT_LOSS}
+        return {"architecture": config.architecture, "loss": config.loss or DEFAULT_LOSS}
 
     def _check_target(self) -> None:
         if self.schema.column(self.datastructure.target).kind == "categorical":
@@ -109,3 +109,12 @@ class PyTorchTabularRegressor(PyTorchTabularClassifier):
     def _check_model(self, encoding: Encoding, path: Path) -> None:
         if not encoding.numeric:
             raise DataError(f"{path} tells classes apart: use PyTorchTabularClassifier")
+
+
+def predicted_numbers(
+    model: "TrainedModel", rows: pd.DataFrame | str | Path, read_options: Mapping[str, Any] | None
+) -> pd.DataFrame:
+    """Return what a model of a numeric target predicts, see `PyTorchTabularRegressor.predict`."""
+    index = rows.index if isinstance(rows, pd.DataFrame) else None
+    predicted = model.predict(read_own_rows(rows, model.encoding, read_options))
+    return pd.DataFrame({predicted_column(model.encoding): predicted}, index=index)

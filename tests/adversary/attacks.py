@@ -22,6 +22,7 @@ PLAN, GRADIENTS, ANSWERS = "fl_app/privacy/plan.py", "fl_app/tabular/row_gradien
 RELIED, RUN_PLAN, CONFIG = "fl_app/replica/private.py", "fl_app/run_plan.py", "fl_app/config.py"
 DESCRIBED = "fl_app/replica/description.py"
 RULES_OF_TABLES = "fl_app/replica/tabular.py"
+SOURCE, ADMISSION = "fl_app/tabular/network_source.py", "client/site/app_admission.py"
 APP, FOLLOWER, RULE = "client/app/main.py", "client/app/follower.py", "fl_app/replica/rule.py"
 
 
@@ -124,6 +125,7 @@ TERMS, ELSEWHERE, PEER = "the owner's terms", "a step out of its place", "a pod 
 ORACLE = "a pod made to fail again and again"
 FEW = "a sum that speaks about few rows"
 DEAR = "more than the owner's privacy budget"
+CODE = "code that the owner has not approved"
 TOLD = "a question that the pod has not followed"
 TELLS = "a private run that tells more of a row than it says"
 
@@ -740,6 +742,22 @@ ATTACKS: tuple[Attack, ...] = (
     _hostile(FEW, "training under the name of a description",
              "test_description.py::test_a_description_that_declares_training_is_refused",
              Check(RUN_PLAN, "implied_parameters", "config.describes", "False")),
+    # -- a network of the modeller's own
+    _hostile(CODE, "a network of another digest than the approved one's",
+             "test_own_network.py::test_a_network_of_another_digest_is_refused_before_anything_is_summed",
+             Check(SOURCE, "find_source", "check_source(source, digest)")),
+    _hostile(CODE, "the same",
+             "test_own_network.py::test_a_network_of_another_digest_is_refused_before_anything_is_summed",
+             Check(APP, "find_owner.declares", "check_network(pod, config)")),
+    _hostile(CODE, "a network that no approved bundle has",
+             "test_own_network.py::test_a_network_that_no_bundle_has_is_refused",
+             Check(APP, "check_network", "has not the network that this run names")),
+    _hostile(CODE, "a bundle whose network was swapped",
+             "test_own_network.py::test_a_bundle_with_another_network_than_the_approved_one_is_refused",
+             Check(ADMISSION, "admit", "apps.approved(hash_)", "True")),
+    _hostile(LINES[24], "why a network of the modeller's cannot be loaded",
+             "test_own_network.py::test_what_a_network_fails_by_is_not_told",
+             Check(APP, "check_network", "cannot load the network of this run")),
     # -- private runs
     _private("half the noise, seen by an audit",
              "test_audit.py::test_what_a_run_tells_of_a_row_is_no_more_than_it_claims",

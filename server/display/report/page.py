@@ -342,7 +342,7 @@ def _settings(settings: Mapping[str, Any], aggregation: AggregationResult | None
     return [
         ("target", structure["target"]),
         ("ignored columns", ", ".join(structure["ignore_cols"]) or "none"),
-        ("network", settings["architecture"] or _OPEN),
+        ("network", _network(settings)),
         ("rounds", settings["rounds"] or _OPEN),
         *(_private_training(settings) if settings.get("privacy") else _averaging(settings)),
         ("seed", settings["seed"]),
@@ -350,6 +350,11 @@ def _settings(settings: Mapping[str, Any], aggregation: AggregationResult | None
         ("field", f"integers modulo 2^{(settings['prime_q'] + 1).bit_length() - 1} - 1"),
         ("answers that make a sum", threshold or "-"),
     ]
+
+
+def _network(settings: Mapping[str, Any]) -> str:
+    digest = settings.get("network")
+    return f"own, sha256 {digest[:12]}" if digest else settings["architecture"] or _OPEN
 
 
 def _averaging(settings: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -9,7 +9,9 @@ from fl_app.config import RunConfig
 from fl_app.errors import DataError
 from fl_app.federation.kinds import Federation, find_federation
 from fl_app.host.signals import interruptible
+from fl_app.system.files import replace_file
 from fl_app.tabular.folds import Fold
+from fl_app.tabular.network_source import read_source
 from fl_app.tabular.schema import CombinedSchema, Schema
 from fl_app.validation import counted
 from server.app.results import Results
@@ -19,12 +21,19 @@ from server.modeller.folds.figures import figures_of
 from server.modeller.launch import FitFailed, Interrupted, check_pods, new_run
 from server.modeller.several_runs import LIMIT_OF_THE_DAY, OwnersLimit, carry_through, found_run
 
+_NETWORK = "network.py"  # as in a run's directory
 FollowFolds = Callable[[CrossValidation, Results], None]
 """Called a few times a second with what there is so far, and the results of the run under way."""
 
 
 def plan(
-    runs: Path, config: RunConfig, federation: Federation, folds: int, *, schema: Schema | None = None
+    runs: Path,
+    config: RunConfig,
+    federation: Federation,
+    folds: int,
+    *,
+    schema: Schema | None = None,
+    network: str | None = None,
 ) -> FoldsDirectory:
     """Write the directory of a new cross-validation; nothing runs yet.
 
@@ -36,6 +45,8 @@ def plan(
         2, 5 or 10.
     schema
         The schema that the modeller expects; if the pods publish another, no run trains.
+    network
+        The source of a network of the modeller's own, whose digest ``config`` names.
 
     Raises
     ------
@@ -44,7 +55,7 @@ def plan(
     """
     check_pods(config.pods, federation)
     _config(config, 1, folds)  # raises what is wrong with it before anything is made
-    return FoldsDirectory.create(
+    made = FoldsDirectory.create(
         runs,
         folds=folds,
         federation=federation.name,
@@ -52,6 +63,9 @@ def plan(
         expected=schema.model_dump(mode="json") if schema else None,
         settings=config.model_dump(mode="json"),
     )
+    if network is not None:
+        replace_file(made.path / _NETWORK, network.encode())
+    return made
 
 
 def carry_out(
@@ -96,6 +110,7 @@ class _Going:
         self._federation = federation.model_copy(update={"test_file": None})
         self._so_far = directory.read()
         self._base = RunConfig.from_json(json.dumps(self._so_far.settings))
+        self._network = read_source(directory.path / _NETWORK) if self._base.network else None
         expected = self._so_far.expected
         self._schema = CombinedSchema.from_json(json.dumps(expected)) if expected else None
 
@@ -143,7 +158,7 @@ class _Going:
 
         def begin() -> RunDirectory:
             config = _config(self._base, fold, self._so_far.folds)
-            run = new_run(config, self._federation, runs=runs, schema=self._schema)
+            run = new_run(config, self._federation, runs=runs, schema=self._schema, network=self._network)
             self._record(fold, run.name)  # before it begins: should this process be killed, the run is found
             return run
 

@@ -85,7 +85,7 @@ def test_a_runs_settings_give_the_groups_that_the_strategy_takes() -> None:
 def test_a_runs_settings_are_written_flat_and_in_one_order() -> None:
     """The text is bound into the session and kept in config.json: runs of before are read and written as they were."""
     keys = (
-        "pods datastructure columns architecture min_bin_rows rounds local_epochs local_steps batch_size "
+        "pods datastructure columns architecture network min_bin_rows rounds local_epochs local_steps batch_size "
         "optimizer lr_decay seed strategy strategy_params positive loss class_weight decision early_stopping "
         "secure describes fold privacy prime_q update_bound max_weight weighting threshold hello_timeout "
         "rejoin_timeout step_timeout"

@@ -187,4 +187,4 @@ def test_the_command_offers_every_format() -> None:
     from server.commands.export import export
 
     (option,) = (parameter for parameter in export.params if parameter.name == "form")
-    assert tuple(option.type.choices) == formats.FORMATS  # type: ignore[attr-defined]
+    assert tuple(option.type.choices) == (*formats.FORMATS, "py")  # type: ignore[attr-defined]

@@ -1,0 +1,78 @@
+"""A network of the modeller's own: pods run the file that their owners have approved, and no other."""
+
+from pathlib import Path
+
+import pytest
+
+from client.site.app_admission import Request, admit
+from client.site.approved_apps import Apps, hash_of
+from fl_app.host.bundle import build
+from fl_app.identity.known_pods import keygen
+from fl_app.tabular import network_source
+from fl_app.tabular.network_source import digest_of
+from fl_app.tabular.settings import OWN_ARCHITECTURE
+from tests.adversary.hostile.honest import settings
+from tests.adversary.hostile.modeller import Run
+from tests.adversary.hostile.tables import PODS, ROWS, Pods, table
+
+APPROVED = "from torch import nn\ndef build(inputs): return nn.Linear(inputs.numbers, inputs.outputs)\n"
+OTHER = APPROVED.replace("nn.Linear(", "nn.Linear( ")
+CURIOUS = "import absent_at_pods_of_c0ffee\n" + APPROVED
+
+
+@pytest.fixture
+def pods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pods:
+    """Pods whose app has the approved file in it."""
+    (tmp_path / "own_network.py").write_text(APPROVED)
+    monkeypatch.setattr(network_source, "__file__", str(tmp_path / "network_source.py"))
+    return Pods(tmp_path, {name: table(rows, seed) for seed, (name, rows) in enumerate(ROWS.items())})
+
+
+def refused(pods: Pods, source: str) -> dict[str, str]:
+    """Ask for a run with a network, and return what each pod says, by its code and its words."""
+    run = Run(pods, settings(architecture=OWN_ARCHITECTURE, network=digest_of(source))).join()
+    return {name: f"{refusal.code}: {refusal.text}" for name, refusal in run.refusals.items()}
+
+
+def test_the_network_that_owners_approved_is_run(pods: Pods) -> None:
+    assert refused(pods, APPROVED) == {}
+
+
+def test_a_network_of_another_digest_is_refused_before_anything_is_summed(pods: Pods) -> None:
+    said = refused(pods, OTHER)
+    assert sorted(said) == sorted(PODS)
+    for name, text in said.items():
+        assert text.startswith(f"policy: pod '{name}' has not the network that this run names (sha256 ")
+        assert digest_of(OTHER)[:12] in text
+
+
+def test_a_network_that_no_bundle_has_is_refused(pods: Pods) -> None:
+    (pods.directory / "own_network.py").unlink()
+    said = refused(pods, APPROVED)
+    assert sorted(said) == sorted(PODS)
+    assert all("has not the network that this run names" in text for text in said.values())
+
+
+def test_what_a_network_fails_by_is_not_told(pods: Pods) -> None:
+    (pods.directory / "own_network.py").write_text(CURIOUS)
+    said = refused(pods, CURIOUS)
+    assert sorted(said) == sorted(PODS)
+    for text in said.values():
+        assert text.startswith("policy: ")
+        assert "cannot load the network of this run" in text
+        assert "c0ffee" not in text
+
+
+def test_a_bundle_with_another_network_than_the_approved_one_is_refused(tmp_path: Path) -> None:
+    name = PODS[0]
+    keygen(name, tmp_path)
+    home = tmp_path / "pods" / name
+    Apps(home).approve(build(APPROVED.encode()))
+
+    def judged(network: str) -> object:
+        request = Request("1", "train.hello", build(network.encode()), {})
+        return admit(request, name, home, tmp_path / f"{name}.yaml")
+
+    assert judged(APPROVED) is None
+    assert judged(OTHER) is not None
+    assert [stored.name for stored in (home / "refused").iterdir()] == [f"{hash_of(build(OTHER.encode()))}.fab"]
