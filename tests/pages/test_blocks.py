@@ -23,6 +23,8 @@ RUN_BY = {
     DEPLOYMENT: "tests/processes/test_deployment_page.py",
     "docs/modeller.md": "tests/pages/test_pages.py",
     "examples/describing_two_pods.py": "tests/pages/test_tutorial.py",
+    "examples/network.py": "tests/server/modeller/test_torch_model.py",
+    "examples/own_network.py": "tests/server/modeller/test_torch_model.py",
     "examples/linear_regression.py": "tests/strategies/test_secure_aggregation.py",
     "examples/followed_regression.py": "tests/strategies/test_replicated_aggregation.py",
     "examples/predicting_a_number.py": "tests/server/modeller/test_regressor.py",

@@ -117,6 +117,18 @@ def test_the_page_on_numbers(tmp_path: Path) -> None:
     assert all(0 <= float(hours) <= 100 for (hours,) in rows)
 
 
+@pytest.mark.simulation
+def test_the_page_on_networks_of_ones_own(tmp_path: Path) -> None:
+    walk = follow(tmp_path, "docs/own-network.md")
+    source = (ROOT / "examples" / "network.py").read_text()
+    assert (walk.directory / "network.py").read_text() == source == (walk.directory / "network-copy.py").read_text()
+    assert scores(walk.directory / "scores.csv") == pytest.approx(
+        scores(walk.directory / "scores-of-onnx.csv"), abs=1e-5
+    )
+    results = json.loads((walk.directory / "runs" / "latest" / "results.json").read_text())
+    assert results["test"]["auc"] > 0.85
+
+
 def test_the_pod_owners_page(tmp_path: Path) -> None:
     data = table(3000, 1)
     data.insert(0, "patient_id", range(len(data)))
@@ -135,7 +147,7 @@ def test_the_protocols_page(tmp_path: Path) -> None:
 
 
 def test_no_page_is_left_out() -> None:
-    own = ("quickstart", "modeller", "describe", "regression", "tune", "pod-owner", "protocol")
+    own = ("quickstart", "modeller", "describe", "regression", "tune", "own-network", "pod-owner", "protocol")
     followed = {"README.md", DEPLOYMENT, *(f"docs/{name}.md" for name in own)}
     to_run = {
         page
