@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fl_app.errors import FlAppError
+from fl_app.errors import FlAppError, UsageError
 from fl_app.hub.charts import Line
 from fl_app.hub.role import Content, NotThere, Parameters
 from server.app.results import Results, RoundResult
@@ -25,6 +25,8 @@ _KEPT = 16
 """Runs whose clock, and reports that, stay in memory."""
 _SILENT = 60.0
 """Seconds without news after which it is looked whether a process still carries a run out."""
+_OTHER_VERSIONS = (KeyError, TypeError, ValueError, AttributeError, IndexError)
+"""What reading raises where another version has written something else."""
 _HEADLINE, _NUMERIC_HEADLINE = ("auc", "accuracy", "loss"), ("r2", "mae", "loss")
 
 
@@ -110,7 +112,7 @@ def _report(run: KeptRun) -> bytes:
 
     try:
         return report_page(run).encode()
-    except (FlAppError, OSError, KeyError, TypeError, ValueError) as error:
+    except (FlAppError, OSError, *_OTHER_VERSIONS) as error:
         raise NotThere(f"Run {run.name!r} has no report: its files cannot be read: {error}") from error
 
 
@@ -126,8 +128,12 @@ def _details(settings: Mapping[str, Any], results: Results) -> Mapping[str, Any]
 
     try:
         return contents(settings, results)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+    except _OTHER_VERSIONS:
+        pass
+    try:
         return {**contents({}, results), "foreign": True}
+    except _OTHER_VERSIONS as error:
+        raise UsageError(f"results.json lacks what this version shows: {error!r}") from error
 
 
 def _figures(results: Results) -> Mapping[str, Any]:
@@ -158,7 +164,7 @@ def _figures(results: Results) -> Mapping[str, Any]:
 def _training(results: Results) -> str:
     try:
         return training_told(results)
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except _OTHER_VERSIONS:
         return ""
 
 
