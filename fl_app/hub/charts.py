@@ -7,7 +7,7 @@ from markupsafe import Markup, escape
 
 from fl_app.system.printable import one_line
 
-WIDTH, HEIGHT = 560, 240
+WIDTH, HEIGHT = 440, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 32
 _TICKS = 4
 

@@ -15,6 +15,7 @@ import secrets
 import socket
 import ssl
 import stat
+import sys
 import threading
 import time
 import urllib.error
@@ -183,8 +184,13 @@ def link(origin: str, code: str) -> str:
 
 
 def open_browser(url: str, port: int, home: Path | None = None) -> bool:
-    """Send the user's browser to a one-time link, and say whether there is one."""
+    """Send the user's browser to a one-time link, and say whether there is one.
+
+    Without a screen there is none: what Python finds then is a browser that takes the terminal for itself.
+    """
     page = _directory(home) / f"{port}.html"
+    if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
+        return False
     text = f'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url={escape(url)}">'
     replace_file(page, text.encode(), mode=0o600)
     return webbrowser.open(page.as_uri())

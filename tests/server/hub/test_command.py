@@ -12,7 +12,7 @@ import pytest
 from fl_app.cli import main
 from fl_app.errors import UsageError
 from fl_app.federation.kinds import SimulatedFederation
-from fl_app.hub.serve import Address, new_link, running, served
+from fl_app.hub.serve import Address, new_link, open_browser, running, served
 from server.commands import hub as command
 from server.hub.modeller import modeller_role
 from tests.server.hub.conftest import Work
@@ -112,3 +112,18 @@ def test_the_command_prints_its_link_once_it_listens(
     assert told == ["modeller of small"]
     document = json.loads(capsys.readouterr().out)
     assert document == {"hub": "http://127.0.0.1:1", "link": "http://127.0.0.1:1/login#code", "browser": False}
+
+
+def test_without_a_screen_no_browser_takes_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda url: opened.append(url) or True)
+    monkeypatch.setattr("sys.platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    assert not open_browser("http://127.0.0.1:1/login#code", 1, tmp_path)
+    assert opened == []
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert open_browser("http://127.0.0.1:1/login#code", 1, tmp_path)
+    (page,) = opened
+    assert "code" not in page
+    assert (tmp_path / "hub" / "1.html").stat().st_mode & 0o777 == 0o600
