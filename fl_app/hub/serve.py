@@ -54,6 +54,8 @@ class Address:
         The name by which browsers reach it, if it is not ``host``.
     certificate, key
         Of its TLS; without them it listens on the loopback interface only.
+    authority
+        The certificate that has signed ``certificate``, if this system does not know it.
     """
 
     host: str = "127.0.0.1"
@@ -61,6 +63,7 @@ class Address:
     name: str | None = None
     certificate: Path | None = None
     key: Path | None = None
+    authority: Path | None = None
 
     def origin(self, port: int) -> str:
         """Return the hub's origin."""
@@ -77,6 +80,7 @@ class Running:
     origin: str
     secret: str
     pid: int
+    authority: str | None = None
 
 
 def serve(
@@ -134,7 +138,9 @@ def serve(
             ssl_certfile=address.certificate,
             ssl_keyfile=address.key,
         )
-        with _told(port, Running(origin, secret, os.getpid()), home):
+        with _told(
+            port, Running(origin, secret, os.getpid(), str(address.authority) if address.authority else None), home
+        ):
             said(origin, link(origin, hub.sessions.new_code()))
             _Server(config, hub, ends or threading.Event()).run(sockets=[listener])
 

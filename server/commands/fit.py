@@ -32,7 +32,8 @@ from fl_app.validation import counted, names_in
 from server.app.results import Results
 from server.app.run_directory import RunDirectory
 from server.commands.folds import cross_validate
-from server.commands.hub import hub_beside, no_browser_option, port_option
+from server.commands.hub import hub_beside, port_option
+from server.commands.hub_open import no_browser_option
 from server.commands.output import (
     Stopped,
     class_weight_option,

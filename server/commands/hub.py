@@ -1,8 +1,9 @@
 """``fl-app hub``: pods, runs and results in a browser."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
@@ -12,11 +13,15 @@ import click
 
 from fl_app.errors import FlAppError
 from fl_app.host.echo import echo
+from server.commands.hub_open import no_browser_option, open_, say
 from server.commands.output import Stopped, console, federation_option, json_option, runs_option
 
 if TYPE_CHECKING:
     from fl_app.federation.kinds import SimulatedFederation
+    from fl_app.hub.role import Role
+    from fl_app.hub.serve import Address
 
+Admits = Callable[[str, tuple[str, ...]], bool]
 
 port_option = click.option(
     "--port",
@@ -25,14 +30,17 @@ port_option = click.option(
     type=click.IntRange(0, 65535),
     help="Port of the hub; 0 takes a free one.",
 )
-no_browser_option = click.option(
-    "--no-browser", is_flag=True, help="Print the link that logs in to the hub, and open no browser."
-)
 
 
 @click.group(invoke_without_command=True, epilog="Example: fl-app hub --federation hospitals")
 @federation_option
 @runs_option
+@click.option(
+    "--superlink",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Show what the operator of the SuperLink in DIR may see, instead of a modeller's runs.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Interface to listen on.")
 @port_option
 @click.option(
@@ -50,6 +58,7 @@ def hub(
     context: click.Context,
     federation: str | None,
     runs: str,
+    superlink: Path | None,
     host: str,
     port: int,
     certificate: Path | None,
@@ -59,53 +68,73 @@ def hub(
 ) -> None:
     """Show pods, runs and results in your browser, live, until Ctrl-C.
 
-    It listens on this machine, and opens by a link that is good once; `fl-app hub open` makes another.
+    It listens on this machine, and opens by a link that is good once; `fl-app hub open` makes another. Beyond this
+    machine (--host 0.0.0.0) it needs a certificate, for which an operator's hub takes the SuperLink's, and a key opens
+    it: the modeller's own, or the operator's hub.key in DIR.
     """
     if context.invoked_subcommand:
         return
     from fl_app.errors import UsageError
-    from fl_app.federation.kinds import SimulatedFederation, find_federation
     from fl_app.host.signals import until_interrupted
     from fl_app.hub.serve import Address, serve
-    from server.hub.look import Look
-    from server.hub.modeller import modeller_role
 
     if bool(certificate) != bool(key):
         raise UsageError("--certificate and --key go together")
+    address = Address(host, port, certificate=certificate, key=key)
+    started: Callable[[], object] = lambda: None  # noqa: E731
+    if superlink is not None:
+        role, address, admits = _of_operator(superlink, address)
+    else:
+        role, admits, started = _of_modeller(federation, runs)
+
+    def listens(origin: str, link: str) -> None:
+        started()
+        say(origin, link, browser=not no_browser, as_json=as_json)
+
+    with until_interrupted():
+        serve([role], address, admits=admits, said=listens)
+
+
+def _of_operator(superlink: Path, address: "Address") -> "tuple[Role, Address, Admits]":
+    """Return the operator's role, where its hub listens, and who may open it from another machine."""
+    from fl_app.federation.address import is_loopback
+    from fl_app.hub.keys import KEY_FILE, admits_key_in, load_or_create_key
+    from server.hub.operator import operator_role
+    from server.superlink.directory import SuperLinkDirectory
+
+    directory = SuperLinkDirectory(superlink)
+    if not is_loopback(f"{address.host}:{address.port}"):
+        load_or_create_key(directory.path / KEY_FILE)
+        if address.certificate is None:
+            address = replace(
+                address,
+                name=directory.address.rpartition(":")[0].strip("[]"),
+                certificate=directory.certificate,
+                key=directory.key,
+                authority=directory.authority,
+            )
+    return operator_role(directory), address, partial(admits_key_in, directory.path / KEY_FILE)
+
+
+def _of_modeller(federation: str | None, runs: str) -> "tuple[Role, Admits, Callable[[], object]]":
+    """Return the modeller's role, who may open its hub from another machine, and what begins once it listens."""
+    from fl_app.errors import UsageError
+    from fl_app.federation.kinds import SimulatedFederation, find_federation
+    from fl_app.host.party_keys import modeller_home
+    from fl_app.hub.keys import admits_key_in
+    from fl_app.identity.key_file import KEY_FILE
+    from server.hub.look import Look
+    from server.hub.modeller import modeller_role
+
     if Path(runs).exists() and not Path(runs).is_dir():
         raise UsageError(f"{runs}: not a directory; give the directory that holds the runs")
     chosen = find_federation(federation, Path.cwd())
     look = Look(chosen)
     named = ["--federation", federation] if federation else []
-    roles = [modeller_role(chosen, Path(runs), look, [*named, *(["--runs", runs] if runs != "runs" else [])])]
-    address = Address(host, port, certificate=certificate, key=key)
-
-    def listens(origin: str, link: str) -> None:
-        if isinstance(chosen, SimulatedFederation):
-            look.start()  # its pods are all here, and nobody else's ledger is written to
-        _say(origin, link, browser=not no_browser, as_json=as_json)
-
-    with until_interrupted():
-        serve(roles, address, said=listens)
-
-
-@hub.command("open", epilog="Example: fl-app hub open")
-@click.option(
-    "--port", type=click.IntRange(1, 65535), help="The hub's port, if you serve several.  [default: the newest]"
-)
-@no_browser_option
-@json_option
-def open_(port: int | None, no_browser: bool, as_json: bool) -> None:
-    """Log your browser in to a hub that you serve on this machine."""
-    from fl_app.errors import UsageError
-    from fl_app.hub.serve import new_link, running
-
-    found = [one for one in running() if port in (None, urlsplit(one.origin).port)]
-    if not found:
-        where = f" on port {port}" if port else ""
-        raise UsageError(f"you serve no hub{where}; `fl-app hub` starts one")
-    one = found[-1]
-    _say(one.origin, new_link(one.origin, one.secret), browser=not no_browser, as_json=as_json)
+    role = modeller_role(chosen, Path(runs), look, [*named, *(["--runs", runs] if runs != "runs" else [])])
+    # Pods of a simulation are all here, and looking at them writes to nobody else's ledger.
+    started = look.start if isinstance(chosen, SimulatedFederation) else lambda: None
+    return role, partial(admits_key_in, modeller_home() / KEY_FILE), started
 
 
 @contextmanager
@@ -147,14 +176,4 @@ def wait_for_interrupt() -> None:
         Event().wait()
 
 
-def _say(origin: str, link: str, *, browser: bool, as_json: bool) -> None:
-    """Open the browser, and say where the hub is; print the link where no browser was opened."""
-    from fl_app.hub.serve import open_browser
-
-    opened = browser and open_browser(link, urlsplit(origin).port or 0)
-    if as_json:
-        echo(json.dumps({"hub": origin, "link": link, "browser": opened}))
-        return
-    echo(f"hub      {origin}")
-    if not opened:
-        echo(f"open     {link}  (good once, for 5 minutes)")
+hub.add_command(open_)

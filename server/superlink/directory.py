@@ -146,6 +146,10 @@ class SuperLinkDirectory:
         """Return the days until the SuperLink's certificate expires; negative if it has expired."""
         return days_left(_certificate(self.certificate))
 
+    def authority_days_left(self) -> int:
+        """Return the same for the authority's certificate."""
+        return days_left(_certificate(self.authority))
+
     def renew(self) -> int:
         """Make a new key and certificate for the SuperLink and return the days for which the certificate is valid.
 
