@@ -173,9 +173,9 @@ class Ledger:
             return self._spend(database, account, kind, round, self._charge) if self._charge else head
 
     def enter_answer(
-        self, account: Account | str, kind: str, round: int, label: bytes, head: bytes, size: int = 0
+        self, account: Account | str, kind: str, round: int, label: bytes, head: bytes, size: int = 0, why: str = ""
     ) -> bytes:
-        """Enter an answer about to be given and return the new head.
+        """Enter an answer about to be given and return the new head; ``why`` is `IN_CLEAR` for one without masks.
 
         Raises
         ------
@@ -193,7 +193,7 @@ class Ledger:
                 raise LedgerRefused("the pod's ledger does not hold that this step has begun")
             if database.execute(f"{query}'answer'", step).fetchone():
                 raise AlreadyAnswered(f"round {round} of '{kind}' was answered")
-            return self._append(database, account, "answer", kind, round, size=size, detail=label.hex())
+            return self._append(database, account, "answer", kind, round, size=size, detail=label.hex(), why=why)
 
     def enter_survivors(self, account: Account | str, event: str, label: bytes, head: bytes, size: int = 0) -> bytes:
         """Enter that this pod signs or unmasks the account's cohort under ``label``, and return the new head.

@@ -22,6 +22,9 @@ FORM = 2
 ANSWERS = frozenset({"look", "bystander", "session", "hello", "roster", "answer", "survivors", "unmask"})
 """The events with which something leaves that a modeller asked for; refusals and failures leave, too, as texts."""
 
+IN_CLEAR = "in the clear"
+"""What an entry says of an answer that left without masks, as a policy may allow."""
+
 # The two unique indexes say "once" a second time, in the database itself: were a check in `Ledger` wrong, a second
 # beginning or answer still could not be written.
 _SCHEMA = """
@@ -81,7 +84,7 @@ class Entry:
         Hexadecimal: the session, the roster's digest, or the label of a step; of what is spent, JSON with the sums, see
         `client.app.budget.Spent`.
     why : str
-        Of a refusal; of a pause and its end, by what it was done.
+        Of a refusal; of a pause and its end, by what it was done; of an answer without masks, `IN_CLEAR`.
     head : bytes
         SHA-256 over the line and the head before it.
     """

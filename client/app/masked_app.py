@@ -31,6 +31,7 @@ from client.app.budget import Charge
 from client.app.call import Call
 from client.app.follower import Follower
 from client.app.handler_values import Handler, Handlers, Values
+from client.app.ledger_entries import IN_CLEAR
 from client.app.owner import Owner, installed, write_log
 from client.app.policy_checks import (
     ImpliedParameters,
@@ -288,7 +289,7 @@ class MaskedApp:
         weight, values = self._compute(call, session, step)
         arrays = {name: np.asarray(array[:]) for name, array in values.items()} | {names.WEIGHT: np.array([weight])}
         size = sum(array.nbytes for array in arrays.values())
-        call.save(session.at(call.owner.ledger.enter_answer(*entry, session.head, size)))
+        call.save(session.at(call.owner.ledger.enter_answer(*entry, session.head, size, IN_CLEAR)))
         return records.put_values(RecordDict(), arrays)
 
     def _published(self, owner: Owner, request: records.HelloRequest) -> records.Published:

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, field
 
-from client.app.ledger_entries import ANSWERS, Entry
+from client.app.ledger_entries import ANSWERS, IN_CLEAR, Entry
 from client.site.ledger_totals import Totals
 
 _LONGEST = 400
@@ -24,8 +24,8 @@ class RunSums:
         The versions of the app that have asked, by hash.
     pods : dict of str to str
         The cohort, with the fingerprints of keys, as the pod entered it last.
-    joined : bool
-        Whether the pod has taken the cohort's keys: from then on its answers are masked.
+    clear : bool
+        Whether an answer left without masks.
     spent : str
         What the ledger says of the budget after the run's last private step; "" where no step was private.
     why : str
@@ -38,7 +38,7 @@ class RunSums:
     last: str = ""
     apps: list[str] = field(default_factory=list)
     pods: dict[str, str] = field(default_factory=dict)
-    joined: bool = False
+    clear: bool = False
     spent: str = ""
     why: str = ""
     totals: Totals = field(default_factory=Totals)
@@ -49,7 +49,7 @@ class RunSums:
         if entry.app and entry.app not in self.apps:
             self.apps = [*self.apps, entry.app][-MOST_APPS:]
         self.pods = cohort or self.pods
-        self.joined = self.joined or entry.event == "roster"
+        self.clear = self.clear or (entry.event == "answer" and entry.why == IN_CLEAR)
         if entry.event == "spent":
             self.spent = entry.detail
         if entry.event == "refusal":

@@ -6,30 +6,30 @@ from datetime import UTC, datetime
 from typing import Any
 
 from client.app.budget import read_detail
-from client.app.ledger_entries import Entry
+from client.app.ledger_entries import IN_CLEAR, Entry
 from client.hub.ledger_sums import RunSums, Sums
 from client.site.budget_report import BudgetReport, rounded_up
 from fl_app.secagg.errors import LedgerRefused
 
-CLEAR, SEALED, MASKED, NOTHING = "in the clear", "sealed", "masked", "nothing left"
+SEALED, NOTHING = "sealed", "nothing left"
 _KINDS = {
     "statistics": "sums over the table",
     "train": "the update of training round {round}, with counts of how well the model did",
     "evaluate": "counts of the final evaluation",
 }
 _EVENTS: Mapping[str, tuple[str, str]] = {
-    "look": ("schema, approvals and versions, signed, for whoever asked", CLEAR),
-    "bystander": ("that the run is without this pod", CLEAR),
-    "session": ("keys for this session, schema, approvals and versions, signed", CLEAR),
-    "hello": ("the same keys, schema and approvals once more", CLEAR),
+    "look": ("schema, approvals and versions, signed, for whoever asked", IN_CLEAR),
+    "bystander": ("that the run is without this pod", IN_CLEAR),
+    "session": ("keys for this session, schema, approvals and versions, signed", IN_CLEAR),
+    "hello": ("the same keys, schema and approvals once more", IN_CLEAR),
     "roster": ("shares of this session's secrets, each sealed for one other pod", SEALED),
     "begin": ("a step begins, and is spent whatever becomes of it", NOTHING),
     "spent": ("the step is paid for from the privacy budget", NOTHING),
-    "survivors": ("a signature under the list of pods that answered", CLEAR),
-    "unmask": ("shares that open what is left of masks once pods were lost", CLEAR),
+    "survivors": ("a signature under the list of pods that answered", IN_CLEAR),
+    "unmask": ("shares that open what is left of masks once pods were lost", IN_CLEAR),
     "followed": ("the cohort's sum was verified", NOTHING),
-    "refusal": ("a refusal, and why", CLEAR),
-    "failure": ("that the pod could not answer, not why", CLEAR),
+    "refusal": ("a refusal, and why", IN_CLEAR),
+    "failure": ("that the pod could not answer, not why", IN_CLEAR),
     "pause": ("the owner paused the pod", NOTHING),
     "resume": ("the owner let the pod answer again", NOTHING),
 }
@@ -38,12 +38,11 @@ EVENTS = tuple(sorted((*_EVENTS, "answer")))
 
 
 def what_and_form(entry: Entry, sums: Sums) -> tuple[str, str]:
-    """Return what left with an entry, and in which form; of a step the form is told by the run's other entries."""
+    """Return what left with an entry, and in which form."""
     if entry.event != "answer":
         return _EVENTS.get(entry.event, (entry.event, ""))
     what = _KINDS.get(entry.kind, entry.kind).format(round=entry.round)
-    run = sums.runs.get(entry.run)
-    form = "one masked vector" if run is not None and run.joined else CLEAR
+    form = IN_CLEAR if entry.why == IN_CLEAR else "one masked vector"
     noise = (entry.run, entry.kind, entry.round) in sums.private
     return what, f"{form}, with the noise of a private run" if noise else form
 

@@ -15,6 +15,8 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.common.serde import message_to_proto
 from flwr.serverapp.strategy import FedAvg
 
+from client.app.ledger import Ledger
+from client.app.ledger_entries import IN_CLEAR
 from client.app.main import app as client_app
 from fl_app.config import RunConfig
 from fl_app.federation.kinds import read_federation
@@ -22,6 +24,7 @@ from fl_app.flower import records
 from fl_app.flower.names import MASKED_RECORD, PUBLISHED_RECORD, SECAGG_RECORD
 from fl_app.secagg.field import FIELD_31, FIELD_61
 from fl_app.secagg.messages import Hello, MaskedReply
+from fl_app.system.home import LEDGER_FILE, pod_home
 from fl_app.tabular.schema import Schema
 from fl_app.tabular.settings import DataStructure
 from server.app.main import app as server_app
@@ -225,6 +228,18 @@ def test_values_in_the_clear_are_not_on_the_list(pods: LinearPods) -> None:
         with pytest.raises((AssertionError, KeyError)):
             allowed(reply, tuple(pods.names))
         assert struct.pack("<q", EXAMPLES["west"]) in b"".join(wire_bytes(each) for each in plain)
+
+
+@pytest.mark.parametrize("secure", [True, False])
+def test_the_ledger_says_which_answers_left_in_the_clear(pods: LinearPods, secure: bool) -> None:
+    run(pods, 1, secure=secure)
+    answers = [
+        entry
+        for entry in Ledger(pod_home("west", pods.home("west")) / LEDGER_FILE).entries()
+        if entry.event == "answer"
+    ]
+    assert answers
+    assert {entry.why for entry in answers} == {"" if secure else IN_CLEAR}
 
 
 def test_a_marker_that_leaks_is_found_in_any_of_its_forms(pods: LinearPods) -> None:

@@ -7,6 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from client.app.ledger import Ledger
+from client.app.ledger_entries import IN_CLEAR
 from client.hub import compared
 from client.site.approved_apps import Apps, hash_of
 from fl_app.identity.known_pods import Keyring, known_pods
@@ -55,14 +56,14 @@ def test_the_ledger_says_in_which_form_something_left(home: Home) -> None:
     assert f"fl-app pod log north --since {head}" in page
 
 
-def test_an_answer_without_a_roster_is_not_called_masked(home: Home) -> None:
+def test_an_answer_in_the_clear_is_not_called_masked(home: Home) -> None:
     account = Account("11", "11", {"north": bytes(32), "south": SOUTH})
     head = home.ledger.enter_session(account, b"session", b"", size=100)
     head = home.ledger.enter_begin(account, "train", 1, bytes(32), head)
-    home.ledger.enter_answer(account, "train", 1, bytes(32), head, 10)
+    home.ledger.enter_answer(account, "train", 1, bytes(32), head, 10, IN_CLEAR)
     page = text_of(home.page("/runs/11"))
     assert "did in the clear" in page
-    assert "no masked session" in page
+    assert "answers in the clear" in page
     assert "masked vector" not in page
 
 
