@@ -106,6 +106,17 @@ def cohorts(output: Path | None, as_json: bool, **settings: Any) -> None:
     _run("cohorts", output, as_json, settings)
 
 
+@bench.command(epilog="Example: python -m benchmarks hub --runs 50 --json")
+@click.option("--pods", type=_COHORT, default=100, show_default=True)
+@click.option("--runs", type=_POSITIVE, default=1000, show_default=True)
+@click.option("--repeats", type=_POSITIVE, default=15, show_default=True, help="Times of each; the median counts.")
+@output_option
+@json_option
+def hub(output: Path | None, as_json: bool, **settings: Any) -> None:
+    """Pages of the hub with many pods and runs: the first time, and later ones; and the SuperLink's own part."""
+    _run("hub", output, as_json, settings)
+
+
 MEASURES: Mapping[str, Callable[..., Result]] = {
     "core": results.core,
     "wire": results.wire,
@@ -113,6 +124,7 @@ MEASURES: Mapping[str, Callable[..., Result]] = {
     "serverapp": results.serverapp,
     "rounds": results.rounds,
     "cohorts": results.cohorts,
+    "hub": results.hub,
 }
 
 

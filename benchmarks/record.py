@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.results import Result
 from fl_app.system.files import replace_file
 
-NAMES = ("core", "wire", "memory", "serverapp", "rounds", "cohorts")
+NAMES = ("core", "wire", "memory", "serverapp", "rounds", "cohorts", "hub")
 _HEAD = """\
 # Benchmarks
 
@@ -22,6 +22,7 @@ _TITLES = {
     "serverapp": "Peak memory of a ServerApp in a real deployment, FedAvg",
     "rounds": "Whole rounds: seconds per round",
     "cohorts": "Cohorts of many pods: processor time in one process",
+    "hub": "Pages of the hub: milliseconds from request to answer, in one process",
 }
 
 

@@ -149,3 +149,16 @@ def rounds(
         ratios(measured),
         plot=lambda path: plot_rounds(measured, path),
     )  # fmt: skip
+
+
+def hub(pods: int, runs: int, repeats: int) -> Result:
+    """Time pages of the hub with many pods and runs, see `benchmarks.hub`."""
+    from benchmarks.hub import pages
+
+    before, measured = machine(), pages(pods, runs, repeats)
+    rows = [
+        [m.page, str(m.pods), str(m.runs), f"{m.first:.0f}", f"{m.median:.0f} ({m.least:.0f} to {m.most:.0f})"]
+        for m in measured
+    ]
+    heads = ["page", "pods", "runs", "ms: the first time", "later: median (least to most)"]
+    return Result([asdict(m) for m in measured], heads, rows, before)

@@ -78,4 +78,6 @@ def size(count: float) -> str:
 
 
 def _shown(value: Any) -> Any:
-    return value if not isinstance(value, str) or hasattr(value, "__html__") else printable(value)
+    if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():  # nearly all, and quickly
+        return value
+    return printable(value)

@@ -130,3 +130,17 @@ def test_the_committed_page_is_made_of_the_committed_documents(tmp_path: Path) -
             (directory / path.name).symlink_to(path)
     write_page(directory)
     assert (directory / "README.md").read_text() == (CHECKOUT / "benchmarks" / "README.md").read_text()
+
+
+def test_pages_of_the_hub_are_timed() -> None:
+    done = CliRunner().invoke(bench, ["hub", "--pods", "3", "--runs", "2", "--repeats", "2", "--json"])
+    assert done.exit_code == 0, done.output
+    measured = json.loads(done.stdout)["measured"]
+    assert [one["page"] for one in measured] == [
+        "/modeller/runs",
+        "/modeller/runs/RUN",
+        "/operator/",
+        "/operator/parties",
+        "/operator/runs",
+    ]
+    assert all(0 < one["least"] <= one["median"] <= one["most"] for one in measured)

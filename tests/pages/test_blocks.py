@@ -22,6 +22,7 @@ RUN_BY = {
     "README.md": "tests/pages/test_pages.py",
     DEPLOYMENT: "tests/processes/test_deployment_page.py",
     "docs/modeller.md": "tests/pages/test_pages.py",
+    "tests/browser/test_demo.py": "tests/browser/test_demo.py",
     "examples/describing_two_pods.py": "tests/pages/test_tutorial.py",
     "examples/network.py": "tests/server/modeller/test_torch_model.py",
     "examples/own_network.py": "tests/server/modeller/test_torch_model.py",
