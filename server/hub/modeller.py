@@ -12,7 +12,7 @@ from fl_app.hub.role import Action, Content, Download, NotThere, Page, Parameter
 from server.display.compare import compare, curves
 from server.hub.federation_page import FederationPage
 from server.hub.look import Look
-from server.hub.run_files import CROSS_VALIDATIONS, TUNINGS, RunFiles, Summary
+from server.hub.run_files import CROSS_VALIDATIONS, TUNINGS, UNDER_WAY, RunFiles, Summary
 from server.hub.run_page import RunPage
 
 TEMPLATES = Path(__file__).parent / "templates" / "modeller"
@@ -124,7 +124,7 @@ def modeller_role(federation: Federation, runs: Path, look: Look | None = None, 
 
 def _running(files: RunFiles) -> list[Summary]:
     """Return the newest runs that are under way."""
-    return [one for one in map(files.summary, files.names()[:PER_PAGE]) if one.status in ("running", "starting")]
+    return [one for one in map(files.summary, files.names()[:PER_PAGE]) if one.status in UNDER_WAY]
 
 
 def _text(value: Any) -> str:

@@ -7,10 +7,11 @@ what cannot be read is an entry that says so.
 import fcntl
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +25,9 @@ TUNINGS, CROSS_VALIDATIONS = "tune-", "folds-"
 """What the names of directories begin with that hold several runs' outcome."""
 _KEPT_RUNS = 64
 """Runs whose files stay in memory."""
+_SILENT = 60.0
+"""Seconds without news after which it is looked whether a process still carries a run out."""
+UNDER_WAY, GONE = ("running", "starting"), "ended without a word"
 _Kind = TypeVar("_Kind", bound=Document)
 _Stamp = tuple[int, int, int]
 
@@ -37,7 +41,7 @@ class Summary:
     name
         The run's.
     status
-        That of results.json, "starting", or "damaged" where a file cannot be read.
+        That of results.json, "starting", "damaged" where a file cannot be read, or `GONE` where nobody carries it out.
     pods
         Their names.
     rounds
@@ -79,6 +83,11 @@ class KeptRun(RunDirectory):
         read = super()._read(name, kind)
         self._kept[name] = (stamp, read)
         return read
+
+    def gone(self) -> bool:
+        """Say whether a run that has not ended is carried out by nobody: there was no news, and no lock is held."""
+        stamp = stamp_of(self.path / "results.json") or stamp_of(self.path / "config.json")
+        return stamp is not None and time.time() - stamp[0] / 1e9 > _SILENT and not self.under_way()
 
     def under_way(self) -> bool:
         """Say whether a process carries the run out, or nothing tells."""
@@ -148,12 +157,15 @@ class RunFiles:
         stamps = (stamp_of(path / "config.json"), stamp_of(path / "results.json"))
         before = self._summaries.get(name)
         if before and before[0] == stamps:
-            return before[1]
-        try:
-            made = _summary(RunDirectory(path))
-        except (FlAppError, OSError, TypeError, ValueError, AttributeError) as error:
-            made = Summary(name, "damaged", error=str(error))
-        self._summaries[name] = (stamps, made)
+            made = before[1]
+        else:
+            try:
+                made = _summary(RunDirectory(path))
+            except (FlAppError, OSError, TypeError, ValueError, AttributeError) as error:
+                made = Summary(name, "damaged", error=str(error))
+            self._summaries[name] = (stamps, made)
+        if made.status in UNDER_WAY and KeptRun(path).gone():
+            return replace(made, status=GONE)
         return made
 
     def _entries(self) -> Iterator[tuple[str, bool]]:

@@ -2,7 +2,6 @@
 
 import shlex
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,8 +22,6 @@ SHOWN_ROUNDS = 10
 MODELS = ("safetensors", "pt", "onnx", "pt2")
 _KEPT = 16
 """Runs whose clock, and reports that, stay in memory."""
-_SILENT = 60.0
-"""Seconds without news after which it is looked whether a process still carries a run out."""
 _OTHER_VERSIONS = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 """What reading raises where another version has written something else."""
 _HEADLINE, _NUMERIC_HEADLINE = ("auc", "accuracy", "loss"), ("r2", "mae", "loss")
@@ -55,7 +52,7 @@ class RunPage:
         except (FlAppError, OSError) as error:
             return {**base, "damage": str(error)}
         running = results.status in (None, "running")
-        gone = running and self._silent(run) and not run.under_way()
+        gone = running and run.gone()
         status = self._clock(run.name).status(results) if running and not gone else None
         return {**shown, "status": status, "gone": gone, "commands": list(self._commands(run, results, gone=gone))}
 
@@ -89,10 +86,6 @@ class RunPage:
         found = self._clocks.pop(name, None) or Clock()
         _keep(self._clocks, name, found)
         return found
-
-    def _silent(self, run: KeptRun) -> bool:
-        stamp = stamp_of(run.path / "results.json") or stamp_of(run.path / "config.json")
-        return stamp is not None and time.time() - stamp[0] / 1e9 > _SILENT
 
     def _commands(self, run: KeptRun, results: Results, *, gone: bool) -> Iterator[tuple[str, str]]:
         runs = [] if self._files.path == Path("runs") else ["--runs", str(self._files.path)]

@@ -103,9 +103,12 @@ def test_a_run_whose_process_is_gone_is_told_from_one_that_is_carried_out(copied
     with (run.path / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert "ended without a word" not in visitor.page("/modeller/runs/completed")
+        assert "is under way" in visitor.page("/modeller/")
     text = visitor.page("/modeller/runs/completed")
     assert "ended without a word" in text
     assert "fl-app fit --resume completed" in text
+    assert "ended without a word" in visitor.page("/modeller/runs")
+    assert "is under way" not in visitor.page("/modeller/")
 
 
 @pytest.mark.parametrize(
