@@ -13,7 +13,8 @@ import click
 
 from fl_app.errors import FlAppError
 from fl_app.host.echo import echo
-from server.commands.hub_open import no_browser_option, open_, say
+from fl_app.hub.command import listening_options, metrics_token
+from server.commands.hub_open import open_, say
 from server.commands.output import Stopped, console, federation_option, json_option, runs_option
 
 if TYPE_CHECKING:
@@ -41,17 +42,7 @@ port_option = click.option(
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Show what the operator of the SuperLink in DIR may see, instead of a modeller's runs.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Interface to listen on.")
-@port_option
-@click.option(
-    "--certificate",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Certificate (PEM) of its TLS; without one it listens on this machine only.",
-)
-@click.option(
-    "--key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The certificate's key (PEM)."
-)
-@no_browser_option
+@listening_options
 @json_option
 @click.pass_context
 def hub(
@@ -60,9 +51,11 @@ def hub(
     runs: str,
     superlink: Path | None,
     host: str,
+    public_name: str | None,
     port: int,
     certificate: Path | None,
     key: Path | None,
+    metrics_token_: Path | None,
     no_browser: bool,
     as_json: bool,
 ) -> None:
@@ -80,7 +73,7 @@ def hub(
 
     if bool(certificate) != bool(key):
         raise UsageError("--certificate and --key go together")
-    address = Address(host, port, certificate=certificate, key=key)
+    address = Address(host, port, public_name, certificate, key)
     started: Callable[[], object] = lambda: None  # noqa: E731
     if superlink is not None:
         role, address, admits = _of_operator(superlink, address)
@@ -92,7 +85,7 @@ def hub(
         say(origin, link, browser=not no_browser, as_json=as_json)
 
     with until_interrupted():
-        serve([role], address, admits=admits, said=listens)
+        serve([role], address, admits=admits, metrics_token=metrics_token(metrics_token_), said=listens)
 
 
 def _of_operator(superlink: Path, address: "Address") -> "tuple[Role, Address, Admits]":
@@ -108,7 +101,7 @@ def _of_operator(superlink: Path, address: "Address") -> "tuple[Role, Address, A
         if address.certificate is None:
             address = replace(
                 address,
-                name=directory.address.rpartition(":")[0].strip("[]"),
+                name=address.name or directory.address.rpartition(":")[0].strip("[]"),
                 certificate=directory.certificate,
                 key=directory.key,
                 authority=directory.authority,

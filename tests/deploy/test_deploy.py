@@ -1,6 +1,8 @@
 """The units and the compose file: well-formed, and their commands are commands of this product."""
 
 import configparser
+import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -15,6 +17,7 @@ from fl_app.cli import group
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
+METRIC = re.compile(r"fl_app_superlink_\w+")
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 SERVICES: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))["services"]
 
@@ -37,7 +40,7 @@ def commands() -> list[list[str]]:
 def test_every_command_is_one_of_ours_with_options_it_has(command: list[str]) -> None:
     found: Any = group
     words = list(command)
-    while hasattr(found, "get_command"):
+    while hasattr(found, "get_command") and not words[0].startswith("--"):
         found = found.get_command(None, words.pop(0))
         assert found is not None, command
     known = {name for parameter in found.params for name in parameter.opts}
@@ -57,6 +60,15 @@ def test_services_have_tags_health_checks_volumes_and_few_rights() -> None:
         assert service["volumes"]
         assert service["healthcheck"]["test"][:2] == ["CMD", "fl-app"]
         assert service["cap_drop"] == ["ALL"]
+
+
+def test_the_dashboard_asks_for_metrics_that_the_operators_hub_has() -> None:
+    board = json.loads((DEPLOY / "grafana" / "fl-app-superlink.json").read_text("utf-8"))
+    asked = {name for panel in board["panels"] for one in panel["targets"] for name in METRIC.findall(one["expr"])}
+    listed = set(METRIC.findall((ROOT / "docs" / "reference" / "metrics.md").read_text("utf-8")))
+    assert asked
+    assert asked <= listed
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")

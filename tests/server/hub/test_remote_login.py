@@ -18,6 +18,7 @@ from tests.processes.parties import wait_for
 from tests.server.hub.operated import provisioned
 
 pytestmark = pytest.mark.timeout(120)
+SCRAPER = "a" * 40
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +27,14 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SuperLink
     home = tmp_path_factory.mktemp("remote")
     directory = provisioned(home)
     command = [str(Path(sys.executable).parent / "fl-app")]
+    (home / "hub.metrics").write_text(SCRAPER)
+    monitored = ["--metrics-token", str(home / "hub.metrics")]
     options = ["hub", "--superlink", str(directory.path), "--host", "0.0.0.0", "--port", "0", "--no-browser", "--json"]  # noqa: S104
     process = subprocess.Popen(
-        [*command, *options], stdout=subprocess.PIPE, text=True, env={"FL_APP_HOME": str(home / "o"), "PATH": ""}
+        [*command, *options, *monitored],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"FL_APP_HOME": str(home / "o"), "PATH": ""},
     )
     try:
         assert process.stdout is not None
@@ -139,3 +145,14 @@ def test_a_key_file_that_others_may_read_or_is_none_is_refused(
     torn.write_text("-----BEGIN PRIVATE KEY-----")
     torn.chmod(0o600)
     assert "not a hub key" in refused(capsys, served[1], "--key", str(torn))
+
+
+def test_a_scrapers_secret_opens_the_metrics_and_nothing_else(served: tuple[SuperLinkDirectory, str]) -> None:
+    directory, origin = served
+    context = ssl.create_default_context(cafile=str(directory.authority))
+    with httpx.Client(base_url=origin, verify=context, headers={"authorization": f"Bearer {SCRAPER}"}) as scraper:
+        assert "fl_app_superlink_up 0.0" in scraper.get("/metrics").text
+        assert scraper.get("/operator/").status_code == 401
+        assert scraper.post("/login/link").status_code == 403
+        assert scraper.get("/metrics", headers={"authorization": f"Bearer {SCRAPER[1:]}"}).status_code == 401
+        assert scraper.get("/healthz").status_code == 503
