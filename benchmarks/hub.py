@@ -6,6 +6,7 @@ asked of a SuperLink's directory whose socket answers as a SuperLink's would.
 
 import asyncio
 import json
+import shutil
 import socket
 import statistics
 import tempfile
@@ -102,10 +103,11 @@ def _write_runs(place: Path, names: tuple[str, ...], count: int) -> str:
     final = Metrics(**figures)
     results = Results(status="completed", rounds=rounds, pods=known, final=final, started=_WHEN, seconds=9.0)
     place.mkdir()
-    for _ in range(count):
-        run = RunDirectory.create(place, config)
-        run.write_results(results)
-    return run.name
+    first = RunDirectory.create(place, config)
+    first.write_results(results)
+    for number in range(1, count):  # by names of their own: those of one second are not made to be so many
+        shutil.copytree(first.path, place / f"20260101-{number:06}-0000")
+    return first.name
 
 
 def _document(names: tuple[str, ...], runs: int) -> bytes:

@@ -30,8 +30,8 @@ def picture(page: Page, name: str) -> None:
             page.set_viewport_size({"width": width, "height": height})
             page.evaluate("window.scrollTo(0, 0)")
             taken = Image.open(io.BytesIO(page.screenshot()))
-            # Few colours are on a page: as many as a palette has are enough, and a third of the bytes.
-            taken.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(
+            # A page has few colours: a palette holds them, the rarest too, in a third of the bytes.
+            taken.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
                 PLACE / f"{name}-{width}-{scheme}.png", optimize=True
             )
     page.set_viewport_size({"width": 1280, "height": 800})
