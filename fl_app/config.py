@@ -71,6 +71,8 @@ class Training(Frozen):
         of all else the columns and how they are summed count alone.
     fold : the part of its rows that each pod holds out as its test rows in this run of a cross-validation; the tenth
         before it are the validation rows then. None: the shares that each owner's file says.
+    group_by : the column by whose categories the counts of the final evaluation on test rows are told apart, where each
+        owner allows it; it need not be learnt from. None: none.
     privacy : how much all that leaves the pods may tell of any one row; None: nothing is promised. A private round is
         one step of gradient descent over all rows: batches, optimiser and averaging strategy have no part in it.
     """
@@ -98,6 +100,7 @@ class Training(Frozen):
     secure: bool = True
     describes: bool = False
     fold: Fold | None = None
+    group_by: str | None = Field(default=None, min_length=1)
     privacy: Privacy | None = None
 
     @model_validator(mode="after")
@@ -116,6 +119,15 @@ class Training(Frozen):
             raise UsageError("a run with privacy chooses no threshold: noise in its few score cells would choose it")
         if self.fold and (self.privacy or self.describes):
             raise UsageError("only a run without privacy that trains holds out a fold: with it each would cost epsilon")
+        if self.group_by and (self.privacy or self.describes or self.fold):
+            raise UsageError("group_by: no part of a run with privacy or a fold, nor of a description")
+        if self.group_by and self.group_by == self.datastructure.target:
+            raise UsageError(f"group_by: {self.group_by!r} is the target")
+        if self.group_by and self.columns and self.group_by in self.columns.columns:
+            # Read in another way, the groups of two runs would differ by few rows, which their counts would tell.
+            raise UsageError(
+                f"group_by: nothing may be proposed for {self.group_by!r}: pods read it as their owners say"
+            )
         if self.privacy and not self.secure:
             raise UsageError("a run with privacy needs secure aggregation: each pod adds its share of the noise alone")
         if self.privacy and self.network:

@@ -15,6 +15,7 @@ from fl_app.privacy.plan import MAX_PRIVATE_LOSS, MOST_CLASSES, MOST_FEATURES, P
 from fl_app.tabular.balance import TAIL
 from fl_app.tabular.description import BALANCE, CATEGORIES, ROWS
 from fl_app.tabular.evaluation import MAX_BRIER, MAX_LOSS, Counts
+from fl_app.tabular.groups import CONFUSIONS, HISTOGRAMS
 from fl_app.tabular.label_counts import LABELS
 from fl_app.tabular.marginals import MARGINALS
 from fl_app.tabular.regression import ERRORS, PAIRS
@@ -29,6 +30,7 @@ def reported_metrics(config: RunConfig) -> dict[str, Sequence[Metric]]:
     if config.describes:
         return _description_metrics(float(config.max_weight))
     evaluate, noised = _evaluation_metrics(config.max_weight), float(config.max_weight + NOISE_TAIL)
+    grouped = [Count(name) for name in (CONFUSIONS, HISTOGRAMS)] if config.group_by else []
     return {
         "statistics": [
             Sum(MOMENTS, bound=noised),
@@ -37,7 +39,7 @@ def reported_metrics(config: RunConfig) -> dict[str, Sequence[Metric]]:
         ],
         "train_metrics": [Mean(LOSS, bound=MAX_LOSS)],
         "evaluate_metrics": evaluate,
-        "final_metrics": [*evaluate, *_evaluation_metrics(config.max_weight, TEST_PREFIX)],
+        "final_metrics": [*evaluate, *_evaluation_metrics(config.max_weight, TEST_PREFIX), *grouped],
     }
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from client.app import private_answers
 from client.app.described import described_sums
+from client.app.grouped import counts_by_group, own_groups
 from client.app.masked_app import MaskedApp
 from client.app.owner import Owner, owner_of
 from client.app.pod_table import PodTable
@@ -114,7 +115,9 @@ def declared_by(pod: Pod, config: RunConfig, home: Path | None) -> str:
         minimum_cohort=policy.minimum_cohort,
         least_rows=policy.minimum_bin_rows,
         honest_pods=policy.relies_on,
-        **enough,
+        validation=enough["validation"],
+        test=enough["test"],
+        **own_groups(pod, config, home),
     ).to_json()
 
 
@@ -273,7 +276,10 @@ def evaluate(message: Message, context: Context) -> Message:
         metrics = {f"{prefix}{name}": array.tolist() for prefix, own in sums.items() for name, array in own.items()}
         return _replied(message, {**metrics, names.NUM_EXAMPLES: 0})
     counts = {"": count_rows(task, "validation", pod, home), names.TEST_PREFIX: count_rows(task, "test", pod, home)}
-    return Message(RecordDict({names.METRICS_RECORD: _metrics(counts)}), reply_to=message)
+    adds = task.adds(pod.name, "test") and enough_rows(pod, task.config, home)["test"]
+    rows = encoded_rows(task, "test", pod, home) if adds and task.config.group_by else None
+    told = MetricRecord({**_metrics(counts), **counts_by_group(task, pod, home, rows)})
+    return Message(RecordDict({names.METRICS_RECORD: told}), reply_to=message)
 
 
 def _honest(config: ConfigRecord, pod: Pod) -> int:

@@ -15,8 +15,9 @@ from client.app.table_cache import Identity, TableCache, identity_of
 from fl_app.flower import records
 from fl_app.pod.definition import Pod
 from fl_app.tabular.column_spec import ColumnSpec, agree
-from fl_app.tabular.encoding import FIRST_VALUE, Encoded, Encoding
+from fl_app.tabular.encoding import FIRST_VALUE, Encoded, Encoding, codes_of
 from fl_app.tabular.folds import Fold
+from fl_app.tabular.groups import own_groups
 from fl_app.tabular.label_counts import label_sums
 from fl_app.tabular.schema import Schema, schema_of
 
@@ -123,6 +124,37 @@ class PodTable:
                 counts.sum() >= policy.minimum_evaluation_rows and (counts >= policy.minimum_rows_per_class).all()
             )
         return json.dumps(enough)
+
+    def groups(self, target: str, column: str, proposal: str, directory: Path | None = None) -> tuple[list[str], bool]:
+        """Return the categories of a column of which there are test rows enough, and whether there are rows beside.
+
+        Parameters
+        ----------
+        target, column, proposal : str
+            The target, the column, and what the modeller proposes for all others.
+        directory : Path or None
+            Where the answer is kept for the next process; None: nowhere.
+        """
+        asked = json.dumps(["rows of each group", target, column, proposal])
+        kept = TableCache(directory, self.pod).published(
+            asked, lambda: self._groups(target, column, Schema.from_json(self.schema(proposal, directory)))
+        )
+        groups, rest = json.loads(kept)
+        return groups, rest
+
+    def _groups(self, target: str, column: str, schema: Schema) -> str:
+        rows, policy = self.rows("test"), self.pod.policy
+        if not {target, column} <= set(schema.names):
+            return json.dumps([[], True])
+        labels, groups = schema.column(target).as_categories(), schema.column(column).as_categories()
+        classes, size = len(labels.values), len(groups.values)
+        label, group = codes_of(rows, labels) - FIRST_VALUE, codes_of(rows, groups) - FIRST_VALUE
+        counts = np.zeros((size + 1, classes), np.int64)
+        labelled = label >= 0
+        np.add.at(counts, (np.where(group >= 0, group, size)[labelled], label[labelled]), 1)
+        terms = (policy.minimum_evaluation_rows, policy.minimum_rows_per_class)
+        large, rest = own_groups(counts[:-1], counts[-1], int((~labelled).sum()), *terms)
+        return json.dumps([[groups.values[place] for place in large], rest])
 
     def _described(self, proposal: str) -> str:
         config, least = self.pod.data_config, self.pod.policy.minimum_category_count

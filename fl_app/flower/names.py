@@ -47,6 +47,7 @@ SCORE_EDGES = "score-edges"
 HONEST_PODS, SCALES = "honest-pods", "scales"
 MODEL_ROUND, CONTRIBUTORS, TEST_CONTRIBUTORS = "model-round", "contributors", "test-contributors"
 WAYS, TEST_WAYS = "ways", "test-ways"
+GROUP_COLUMN, GROUP_WAYS = "group-column", "group-ways"
 
 # Metrics and segments. An evaluation's mean travels as a sum over its examples, beside their count.
 NUM_EXAMPLES, LOSS = "num-examples", "loss"

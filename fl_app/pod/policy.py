@@ -5,10 +5,10 @@ the template of a pod file (`client.site.pod_template`) and the table in ``docs/
 (``scripts/policy_table.py``) come from there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 TrainingLimit = Literal["maximum_rounds", "maximum_local_epochs", "maximum_local_steps", "maximum_folds"]
 TRAINING_LIMITS: Mapping[TrainingLimit, str] = {
@@ -60,6 +60,13 @@ class Policy(BaseModel):
             description="with fewer validation (or test) rows than this, none is counted, even in a sum",
         ),
     ] = 5
+    evaluation_groups: Annotated[
+        Sequence[str],
+        AfterValidator(tuple),
+        Field(
+            description="columns by whose categories final counts may be told apart; their rows keep to the terms",
+        ),
+    ] = ()
     minimum_category_count: Annotated[
         int,
         Field(

@@ -18,6 +18,10 @@ class Declared(Frozen):
     validation, test : bool
         Whether it has as many of those rows, and of each class that it publishes, as its owner asks for: then it adds
         to their evaluation.
+    groups : tuple of str
+        Where counts are told apart by the categories of a column, those of which it has test rows enough.
+    rest : bool
+        The same: whether it has test rows in none of these.
     """
 
     minimum_cohort: int
@@ -25,6 +29,8 @@ class Declared(Frozen):
     honest_pods: int = 1
     validation: bool
     test: bool
+    groups: tuple[str, ...] = ()
+    rest: bool = False
 
     @classmethod
     def read(cls, pod: str, text: str) -> "Declared":

@@ -11,7 +11,7 @@ from fl_app.config import RunConfig, Settled
 from fl_app.errors import UsageError
 from fl_app.flower import names
 from fl_app.flower.records import Published
-from fl_app.replica import description, private
+from fl_app.replica import description, groups, private
 from fl_app.replica.averaging import averaged, checked
 from fl_app.replica.columns import (
     DATASTRUCTURE,
@@ -106,6 +106,7 @@ class TabularRule:
             facts={
                 **honest,
                 **fold,
+                **groups.begun(config, schemas, declared),
                 SCHEMA: combined.to_json(),
                 DATASTRUCTURE: datastructure.to_json(),
                 LEFT_OUT: list(few.values()),
@@ -126,6 +127,7 @@ class TabularRule:
         if config.describes:
             return description.request(settings, replica, kind)
         _check_order(replica, kind)
+        groups.check_same(config, replica)
         if replica.facts.get(FOLD) != (str(config.fold) if config.fold else None):
             # Whether held-out rows are enough was declared of those that the series began with.
             raise SessionRefused("the run holds out another fold than the one that its series began with")
@@ -146,6 +148,8 @@ class TabularRule:
             **{entry: ",".join(adding(replica, part, pods)) for part, entry in CONTRIBUTORS_OF.items()},
             **{entry: ",".join(ways_in(replica, part, pods)) for part, entry in WAYS_OF.items()},
         }
+        if kind == names.EVALUATE:
+            told |= groups.told(replica, minima_of(replica, "test"), pods)
         if config.class_weight:
             told[names.CLASS_WEIGHTS] = class_weights_of(replica).astype("<f8").tobytes()
         if config.strategy == "FedProx":
@@ -174,6 +178,7 @@ class TabularRule:
         counts = sizes_of(encoding)
         if kind == names.EVALUATE:
             counts |= {names.TEST_PREFIX + name: size for name, size in counts.items()}
+            counts |= groups.sizes(replica, classes)
         sizes = {names.segment(names.EVALUATE, name): size for name, size in counts.items()}
         if kind == names.TRAIN:
             sizes[names.UPDATE] = sum(array.size for array in replica.model.values())
@@ -242,6 +247,8 @@ def check_settings(config: RunConfig, target: Column) -> None:
             raise UsageError(f"early stopping follows {follows}, and the target {name!r} has classes, not numbers")
         return
     what = f"the target {name!r} is a number"
+    if config.group_by:
+        raise UsageError(f"group_by: {what}, whose errors are not told apart by group")
     if config.privacy:
         raise UsageError(f"privacy: {what}, and only classes are learnt with differential privacy")
     if config.positive is not None:

@@ -38,6 +38,7 @@ from server.app.decision import check_rule
 from server.app.description import description_of
 from server.app.few_steps import advised
 from server.app.figures import ClassFigures, Figures, NumberFigures
+from server.app.group_figures import groups_of
 from server.app.noised_metrics import noised_metrics
 from server.app.promises import honest_in, promise_of
 from server.app.public_rows import PublicRows, TestFile
@@ -297,6 +298,10 @@ class Recorder:
             self._replace_last(last.changed(**dict.fromkeys(unknown)))
         why_not = self._results.counted.get("test", CountedRows()).why
         self._note(kept=kept.round, **self._figures.final(sums, self._asked_edges(), why_not))
+        if self._strategy and self._config.group_by:
+            session = (*strategy.final.pods, *strategy.final.lost)
+            asked, place = self._strategy.asked, position_of(self._config.positive, self._encoding)
+            self._note(groups=groups_of(asked, sums, self._asked_edges(), session, place))
         if self._test_file:
             self._note(test=kept.test)
             self._note(**self._figures.public(self._test_file, self._arrays, self._results))

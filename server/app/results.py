@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field
 
 from server.app.description_result import DescriptionResult
 from server.app.document import Document, written
+from server.app.group_result import GroupResult
 from server.app.privacy_result import PrivacyResult
 
 Status = Literal["running", "completed", "failed", "interrupted"]
@@ -385,6 +386,8 @@ class Results(Document):
     """Largest error of `final`'s AUC, as rows whose scores share a cell count as ties."""
     positive: str | None = None
     """The class that f1, recall and precision are of; null: the mean over the classes."""
+    groups: GroupResult | None = None
+    """The run's model on the pods' test rows by group, where a column was named and all owners allow it."""
     decision: Decision | None = None
     """The decision threshold, where one was asked for; all other figures are of the most probable class."""
     no_figures: str = ""

@@ -48,6 +48,7 @@ from server.commands.output import (
     target_option,
     threshold_option,
 )
+from server.display.groups import show_groups
 from server.display.progress import Progress, matrix_table, results_table
 from server.modeller.folds.carry_out import plan
 from server.modeller.folds.directory import FoldsDirectory
@@ -77,6 +78,7 @@ _UNFIT_FOR_PRIVACY = {
     "threshold": "the noise in its few score cells would choose it",
     "folds": "each of its runs would cost epsilon again",
     "network": "the noise is for gradients of fl-app's own networks",
+    "group_by": "its counts are too few for the noise",
     "compact": "in the small field noise would be rounded off",
     "plain": "it takes secure sums to hide a pod in its share of the noise",
 }
@@ -274,6 +276,7 @@ def run_config(
     pods: tuple[str, ...],
     datastructure: DataStructure,
     columns: ColumnSpec | None = None,
+    group_by: str | None = None,
 ) -> RunConfig:
     """Return the settings of a run over ``pods`` that the options describe.
 
@@ -299,6 +302,7 @@ def run_config(
         pods=pods,
         datastructure=datastructure,
         columns=columns,
+        group_by=group_by,
         architecture=_architecture(options),
         network=digest_of(read_source(options.network)) if options.network else None,
         positive=options.positive,
@@ -343,6 +347,11 @@ def _architecture(options: TrainingOptions) -> str | None:
 @columns_option
 @click.option("--test-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Public test rows.")
 @click.option(
+    "--group-by",
+    metavar="COLUMN",
+    help="Tell the final counts apart by this column's categories, if each pod's owner allows it (evaluation_groups).",
+)
+@click.option(
     "--folds",
     type=click.Choice([str(count) for count in FOLD_COUNTS]),
     help="Cross-validate: as many runs, in each of which every pod holds out another fold of its rows. It keeps no"
@@ -365,6 +374,7 @@ def fit(
     ignore: tuple[str, ...],
     columns: Path | None,
     test_file: Path | None,
+    group_by: str | None,
     folds: str | None,
     resume: str | None,
     **_shared: object,
@@ -377,6 +387,8 @@ def fit(
     over = find_federation(federation, Path.cwd())
     datastructure = DataStructure(target=target or over.test_target or "TARGET", ignore_cols=names_in(ignore))
     if folds:
+        if group_by:
+            raise UsageError("--group-by has no part in a cross-validation: it is of the usual test rows alone")
         if test_file:
             raise UsageError("--test-file has no part in a cross-validation: its figures are of the pods' rows")
         config = run_config(
@@ -386,7 +398,7 @@ def fit(
         planned = plan(Path(options.runs), config, over, int(folds), network=network)
         cross_validate(planned, over, as_json=options.as_json)
         return
-    _train(over, names_in(pods) or over.pod_identifiers, datastructure, test_file, options, columns)
+    _train(over, names_in(pods) or over.pod_identifiers, datastructure, test_file, options, columns, group_by)
 
 
 @click.command(epilog="Example: fl-app demo --rounds 3")
@@ -415,8 +427,9 @@ def _train(
     test_file: Path | None,
     options: TrainingOptions,
     columns: Path | None = None,
+    group_by: str | None = None,
 ) -> None:
-    config = run_config(options, pods, datastructure, read_columns(columns) if columns else None)
+    config = run_config(options, pods, datastructure, read_columns(columns) if columns else None, group_by)
     network = read_source(options.network) if options.network else None
 
     def carry_out(follow: Follow) -> RunDirectory:
@@ -477,6 +490,7 @@ def _show_run(head: str, carry_out: Callable[[Follow], RunDirectory], options: T
 def _show(run: RunDirectory, results: Results) -> None:
     out = console()
     out.print(results_table(results))
+    show_groups(out, results.groups)
     if results.secure_aggregation and results.secure_aggregation.enabled and not results.private:
         out.print(
             "Only sums over all pods left them. A pod alone on the public test file is not shown:"

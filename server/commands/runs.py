@@ -182,12 +182,14 @@ def _list(summaries: list[dict[str, Any]], runs: str) -> None:
 
 def _show(results: "Results") -> None:
     from server.commands.describe import show_description
+    from server.display.groups import show_groups
     from server.display.privacy_told import privacy_line
     from server.display.progress import matrix_table, results_table
 
     out = console()
     if results.rounds:
         out.print(results_table(results))
+    show_groups(out, results.groups)
     show_description(results)
     out.say(f"status   {results.status or 'starting'}")
     if told := privacy_line(results.privacy):

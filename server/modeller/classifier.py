@@ -164,6 +164,7 @@ class PyTorchTabularClassifier:
         early_stopping: EarlyStopping | Literal["auto"] | None = "auto",
         callbacks: Sequence[Callback] = (),
         columns: ColumnSpec | None = None,
+        group_by: str | None = None,
         test_file: str | Path | None = None,
         runs: str | Path = "runs",
         hello_timeout: float = Timing.hello,
@@ -202,6 +203,9 @@ class PyTorchTabularClassifier:
             raised here.
         columns
             What is proposed to the pods for their columns, as to `combine_pod_schemas`.
+        group_by
+            The column by whose categories the figures on the pods' test rows are told apart too, in
+            ``results["groups"]``; each pod's owner must allow it. It need not be learnt from. Not with privacy.
         test_file
             Your own public rows on which every round is scored; None: the federation's, if it has any.
         runs
@@ -233,6 +237,7 @@ class PyTorchTabularClassifier:
             lr_decay=lr_decay,
             early_stopping=early_stopping,
             columns=columns,
+            group_by=group_by,
             timeouts=(hello_timeout, step_timeout),
         )
         with Progress(progress_console()) as progress:
@@ -623,6 +628,7 @@ class PyTorchTabularClassifier:
         early_stopping: EarlyStopping | Literal["auto"] | None,
         columns: ColumnSpec | None,
         timeouts: tuple[float, float],
+        group_by: str | None = None,
     ) -> RunConfig:
         """Return the settings of a run; raises `UsageError` if they are wrong. Arguments are those of `fit`."""
         epochs_between, steps_between = extent
@@ -644,6 +650,7 @@ class PyTorchTabularClassifier:
             pods=names,
             datastructure=self.datastructure,
             columns=columns,
+            group_by=group_by,
             architecture=self.architecture,
             network=digest_of(self._source) if self._source is not None else None,
             positive=self.positive,

@@ -14,6 +14,7 @@ from fl_app.privacy.plan import CLIP
 from fl_app.validation import counted
 from server.app.results import AggregationResult, Metrics, PodResult, Results
 from server.display import description
+from server.display.groups import groups_told, heads, rows
 from server.display.privacy_told import NOISE, spreads
 from server.display.report.style import PALETTE
 from server.display.rows_told import rows_told
@@ -129,6 +130,10 @@ def contents(settings: Mapping[str, Any], results: Results) -> dict[str, Any]:
         "figures": _figures(results, [row for row in metrics_by_rows(results) if not _public_only(row)]),
         "final_figures": _figures(results, [row for row in metrics_by_rows(results) if row.round is None]),
         "public_rounds": _figures(results, list(filter(_public_only, metrics_by_rows(results)))),
+        "groups": results.groups,
+        "group_heads": heads(results.groups) if results.groups else [],
+        "group_rows": list(rows(results.groups)) if results.groups else [],
+        "groups_told": list(groups_told(results.groups)) if results.groups else [],
         "clipped": _clipped(results),
         "privacy": results.privacy,
         "costs": _costs(results),
