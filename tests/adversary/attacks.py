@@ -36,6 +36,10 @@ class Attack:
     check: Check
 
 
+def _hub(how: str, test: str, check: Check) -> Attack:
+    return Attack(HUB, how, f"../fl_app/hub/{test}", check)
+
+
 def _roster(line: str, how: str, test: str, check: Check) -> Attack:
     return Attack(line, how, f"test_roster.py::{test}", check)
 
@@ -122,6 +126,7 @@ LINES = (
 )
 FORGED = "a sum that is not the cohort's"
 TERMS, ELSEWHERE, PEER = "the owner's terms", "a step out of its place", "a pod that lies to the others"
+HUB, GUARD = "somebody who should see nothing of a hub", "fl_app/hub/guard.py"
 ORACLE = "a pod made to fail again and again"
 FEW = "a sum that speaks about few rows"
 DEAR = "more than the owner's privacy budget"
@@ -859,6 +864,15 @@ ATTACKS: tuple[Attack, ...] = (
              Check(FOLLOWER, "Follower._asked", "not that of round")),
     _replica(TOLD, "a round that was not completed", "test_a_round_that_was_not_completed_has_no_model",
              Check(RULE, "requested_model", "has not completed")),
+    # -- the hub
+    _hub("a name that was made to point at it", "test_hub.py::test_another_host_is_refused",
+         Check(GUARD, "Guard._refusal", "_single(scope, b'host') not in self._hosts", "False")),
+    _hub("a form of another site's page", "test_hub.py::test_a_form_of_another_site_is_refused",
+         Check(GUARD, "Guard._refusal", "origin not in self._origins", "False")),
+    _hub("a page without a session", "test_hub.py::test_nothing_is_shown_without_a_session",
+         Check(GUARD, "Guard.__call__", "session is None", "False")),
+    _hub("another user of the machine with the cookie", "test_attacks.py::test_a_session_is_of_the_user_who_logged_in",
+         Check(GUARD, "Guard._session", "not user", "True")),
 )  # fmt: skip
 
 # What raises for another reason: (module, function, statement) and why it guards nothing.

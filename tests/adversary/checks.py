@@ -77,9 +77,9 @@ def guards(module: str) -> Iterator[tuple[str, str]]:
 
 def _functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.AST]]:
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             name = f"{prefix}{node.name}"
-            if isinstance(node, ast.FunctionDef):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield name, node
             yield from _functions(node, f"{name}.")
         else:
@@ -89,6 +89,6 @@ def _functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.AST]]
 def _own_statements(function: ast.AST) -> Iterator[ast.AST]:
     """Walk a function, but not the functions inside it."""
     for node in ast.iter_child_nodes(function):
-        if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node
             yield from _own_statements(node)
