@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fl_app.config import FederatedAveraging, SecureAggregator
     from fl_app.federation.kinds import Federation
     from fl_app.pod.datasource import CSVSource, ParquetSource
-    from fl_app.pod.definition import Pod, PodDataConfig, PodDetailsConfig
+    from fl_app.pod.definition import DateConfig, Pod, PodDataConfig, PodDetailsConfig
     from fl_app.pod.policy import Policy
     from fl_app.privacy.settings import Privacy
     from fl_app.tabular.column_spec import ColumnSpec, ProposedColumn
@@ -37,6 +37,7 @@ __all__ = [
     "ColumnSpec",
     "CrossValidation",
     "DataStructure",
+    "DateConfig",
     "Description",
     "EarlyStopping",
     "FederatedAveraging",
@@ -68,7 +69,7 @@ _MODULES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "fl_app.config": ("FederatedAveraging", "SecureAggregator"),
         "fl_app.federation.kinds": ("Federation",),
         "fl_app.pod.datasource": ("CSVSource", "ParquetSource"),
-        "fl_app.pod.definition": ("Pod", "PodDataConfig", "PodDetailsConfig"),
+        "fl_app.pod.definition": ("DateConfig", "Pod", "PodDataConfig", "PodDetailsConfig"),
         "fl_app.pod.policy": ("Policy",),
         "fl_app.privacy.settings": ("Privacy",),
         "fl_app.tabular.column_spec": ("ColumnSpec", "ProposedColumn"),

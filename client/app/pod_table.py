@@ -164,6 +164,7 @@ class PodTable:
             force_stypes=config.force_stypes,
             bounds=config.bounds,
             units=config.units,
+            dates={name: date.settings for name, date in config.dates.items()},
             min_count=least,
         )
         schema = schema_of(
@@ -173,6 +174,7 @@ class PodTable:
             bounds=agreed.bounds,
             optional=config.optional,
             units=agreed.units,
+            dates=agreed.dates,
             min_count=least,
             read_as=agreed.read_as,
         )

@@ -27,7 +27,10 @@ _SETTLED_NS = 5_000_000_000
 _DIGEST = "digest.json"
 _PUBLISHED, _MOST_PUBLISHED = "published-", 16
 """Schemas that are kept: one for each proposal. A modeller who keeps proposing must not fill the disk."""
-_READING = ("table_file", "csv_file", "read_options", "cells", "dictionaries", "cell_text")
+_READING = (
+    *("table_file", "csv_file", "read_options", "cells", "dictionaries", "cell_text"),
+    *("date_cells", "dates"),
+)
 _DESCRIBING = ("schema", "column_spec", "settings")
 Identity = tuple[str, int, int, int, int, int]
 

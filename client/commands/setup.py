@@ -109,7 +109,7 @@ def init(
         "fingerprint": card.fingerprint,
         "app": version,
         "rows": description.rows,
-        "columns": {column.name: column.kind for column in description.schema.columns},
+        "columns": {column.name: "date" if column.date else column.kind for column in description.schema.columns},
         "looks": {column.name: column.look for column in description.columns},
         "reasons": {column.name: column.text for column in description.columns},
         "to_consider": description.doubtful,

@@ -76,11 +76,11 @@ def _bounds(table: Any, schema: Any) -> Iterator[Finding]:
     """Say how many values lie beyond the bounds that the owner has set; a column that is cut off whole is wrong."""
     for column in schema.columns:
         if column.kind == "continuous" and not column.empty:
-            numeric = table.cells.numeric(column.name)
+            numeric = table.cells.numeric(column.name, None, column.date)
             low, high = column.bounds
             cut = int(numeric.counts[(numeric.values < low) | (numeric.values > high)].sum())
             if cut:
-                text = f"{column.name}: {low:g} to {high:g} cut off the values of {cut:,} of {numeric.rows:,} rows"
+                text = f"{column.name}: {column.range} cut off the values of {cut:,} of {numeric.rows:,} rows"
                 yield Finding("bounds", cut < numeric.rows / 2, f"{text}; `fl-app pod column` changes them")
 
 
@@ -92,7 +92,7 @@ def _left_out(pod: Pod, table: Any, schema: Any) -> Iterator[Finding]:
         yield Finding("left out", True, f"columns of which nothing leaves the pod: {', '.join(ignored)}")
     for column in schema.columns:
         described = describe_column(table.cells, column, pod.policy.minimum_category_count)
-        if described.look in ("nearly numeric", "date", "no value"):
+        if described.look in ("nearly numeric", "date", "no value") and not column.date:
             yield Finding("column", True, f"{column.name}: {described.text}")
         elif described.notes:
             yield Finding("column", True, f"{column.name}: {'; '.join(described.notes)}")

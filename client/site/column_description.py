@@ -12,6 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from client.site.date_columns import dates_in, formats_of
+from fl_app.pod.yaml_lines import in_one_line
 from fl_app.tabular.cells import Numeric, Table
 from fl_app.tabular.schema import MAX_CLASSES, Column
 from fl_app.validation import counted
@@ -80,7 +82,7 @@ def describe_column(table: Table, column: Column, min_count: int) -> ColumnDescr
     min_count : int
         Fewest rows of a value that is published.
     """
-    numeric = table.numeric(column.name)
+    numeric = table.numeric(column.name, None, column.date)
     counts = _counts(table, column, numeric)
     look, why = _look(table, column, numeric, counts)
     rare = sum(rows for rows in counts.values() if rows < min_count)
@@ -89,7 +91,7 @@ def describe_column(table: Table, column: Column, min_count: int) -> ColumnDescr
     notes = _missing_notes(table, column.name, numeric)
     if look in ("category", "code", "constant"):
         notes += _rare_notes(counts, min_count)
-    doubtful = look in ("date", "identifier", "free text")
+    doubtful = look in ("date", "identifier", "free text") and not column.date
     return ColumnDescription(column.name, look, why, notes, doubtful)
 
 
@@ -113,11 +115,11 @@ def _look(table: Table, column: Column, numeric: Numeric, counts: Mapping[str, i
     if distinct == 1:
         where = "in every row" if held == len(table) else "wherever there is one"
         return "constant", f"the same value {where} here; other pods may differ"
+    if column.date:
+        return "date", f"a date, read in {column.unit}, with public bounds {column.range}"
     several = distinct > MAX_CLASSES
     if several and _are_dates(column, numeric, counts):
-        return "date", (
-            "a date: days as categories tell a model nothing of later rows; leave it out, or give age, month, year"
-        )
+        return "date", _unread_dates(table, column)
     if distinct == held >= _FEW_ROWS and (column.kind == "categorical" or _runs_on(table, column)):
         return "identifier", "another value in each row: an identifier?"
     if column.kind == "continuous":
@@ -125,6 +127,24 @@ def _look(table: Table, column: Column, numeric: Numeric, counts: Mapping[str, i
             return "few whole numbers", f"{distinct} whole numbers, published by value: a number, or a target"
         return "number", f"a number, with public bounds {column.low:g} to {column.high:g}"
     return _look_of_text(table, column, numeric, counts)
+
+
+def _unread_dates(table: Table, column: Column) -> str:
+    """Say why a column of dates is none, and what would make it one."""
+    name, held = column.name, dates_in(table, column.name)
+    if held and held.mixed and held.number_rows == held.rows:
+        return "a date, but some cells name a time zone and others none: write all in UTC with a Z, or all without"
+    if held and held.number_rows >= _NEARLY_ALL * held.rows:
+        wrong = np.isnan(held.values)
+        texts = table.columns[name].texts
+        odd = _quoted({texts[int(at)].as_py(): int(rows) for at, rows in _odd(held, wrong)})
+        return f"a date but for {odd}: correct the file, or name it in na_values; else leave it out"
+    if held:
+        return "a date here and there: leave it out, or correct the file"
+    if not (formats := formats_of(table, name)):
+        return "a date, in no way that is known: write it as 2024-01-31, or leave it out"
+    shown = " or ".join(f'date_format: {{{in_one_line(name)}: "{form}"}}' for form in formats[:2])
+    return f"a date, not by ISO 8601: say in read_options how it is written, {shown}; else leave it out"
 
 
 def _look_of_text(table: Table, column: Column, numeric: Numeric, counts: Mapping[str, int]) -> tuple[Look, str]:

@@ -6,6 +6,7 @@ from client.site.app_diff import visible
 from client.site.table_description import TableDescription
 from fl_app.pod.policy import Policy
 from fl_app.pod.yaml_lines import in_one_line
+from fl_app.tabular.dates import day_in
 from fl_app.tabular.schema import Column
 
 
@@ -39,6 +40,13 @@ def pod_text(table: TableDescription, name: str, path: str, given: Mapping[str, 
         "  # not published by value. `fl-app pod column FILE COLUMN --kind KIND` enters one.",
         "  force_stypes: {}",
     ]
+    if dates := [column for column in plain if column.date]:
+        lines += [
+            "  # Dates, as numbers of days, hours, minutes or seconds since 1970-01-01. Bounds are published; what is",
+            "  # beyond is cut off. `parts: [month, weekday, hour]` has these learnt as categories too.",
+            "  dates:",
+            *(f"    {in_one_line(column.name)}: {_date(column)}" for column in dates),
+        ]
     if bounds:
         lines += [
             "  # Published bounds, wider than the data's own; values beyond are cut off. Pods should agree on them.",
@@ -72,7 +80,12 @@ def _policy(given: Mapping[str, int | float]) -> list[str]:
 
 
 def _bounded(column: Column) -> bool:
-    return column.kind == "continuous" and not column.values
+    return column.kind == "continuous" and not column.values and not column.date
+
+
+def _date(column: Column) -> str:
+    unit = column.date.unit if column.date else ""
+    return in_one_line({"unit": unit, "bounds": [day_in(column.written(end)) for end in column.bounds]})
 
 
 def _list(key: str, names: Sequence[str]) -> list[str]:

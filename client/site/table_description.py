@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from client.site.column_description import ColumnDescription, describe_column
+from client.site.date_columns import date_settings
 from fl_app.errors import DataError, UsageError
 from fl_app.pod.datasource import CSVSource, ParquetSource
 from fl_app.pod.policy import Policy
@@ -101,7 +102,7 @@ def describe_table(
             f"{path.name}: one column only: is the separator right? is there a header? {_spaced(path, source)}"
         )
     least = Policy().minimum_category_count
-    schema = schema_of(table, name=name, min_count=least)
+    schema = schema_of(table, name=name, min_count=least, dates=date_settings(table))
     columns = tuple(describe_column(table, column, least) for column in schema.columns)
     return TableDescription(source, len(table), schema, columns, ignored, remarks)
 

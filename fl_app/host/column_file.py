@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from fl_app.errors import UsageError
 from fl_app.pod.yaml_lines import content_of, in_one_line, parse_yaml
 from fl_app.tabular.column_spec import MAX_SPEC, ColumnSpec
+from fl_app.tabular.dates import day_in
 from fl_app.tabular.schema import Column
 from fl_app.validation import Problem, dotted, explain, refusal
 
@@ -42,6 +43,10 @@ def columns_text(columns: Iterable[Column]) -> str:
 
     def proposed(column: Column) -> dict[str, Any]:
         bounds = None if column.kind == "categorical" or column.values else list(column.bounds)
+        if column.date:
+            days = [day_in(column.written(end)) for end in column.bounds]
+            told = {"kind": "date", "unit": column.date.unit, "bounds": days, "parts": list(column.date.parts)}
+            return {key: value for key, value in told.items() if value}
         facts = {"kind": None if column.values and bounds is None and column.kind == "continuous" else column.kind}
         return {key: value for key, value in {**facts, "bounds": bounds, "unit": column.unit or None}.items() if value}
 

@@ -38,7 +38,8 @@ class CSVSource(_File):
     read_options : dict
         Options of ``pandas.read_csv`` that say how the file is written: ``sep``, ``encoding``, ``decimal``,
         ``thousands``, ``quotechar``, ``escapechar``, ``comment``, ``skipinitialspace``, ``skiprows``, ``header``,
-        ``names``, ``na_values``, ``keep_default_na``.
+        ``names``, ``na_values``, ``keep_default_na``, ``date_format``: a text as for `datetime.strptime`, or one for
+        each of several columns by name.
     """
 
     kind: Literal["csv"] = "csv"
@@ -57,7 +58,8 @@ class ParquetSource(_File):
     path : Path
         A file on this machine, never an address.
     read_options : dict
-        Options of ``pandas.read_parquet``: ``columns``, the names of those to read.
+        Options of ``pandas.read_parquet``: ``columns``, the names of those to read; and of those above the ones that
+        say how texts are written: ``decimal``, ``thousands``, ``na_values``, ``keep_default_na``, ``date_format``.
     """
 
     kind: Literal["parquet"] = "parquet"

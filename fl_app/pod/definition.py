@@ -31,9 +31,11 @@ from fl_app.errors import UsageError
 from fl_app.pod.datasource import CSVSource, ParquetSource
 from fl_app.pod.policy import Policy
 from fl_app.system.home import NAME_RULE, is_pod_name
+from fl_app.tabular.dates import DateSettings, Part, Unit, seconds_of
 
 __all__ = [
     "CSVSource",
+    "DateConfig",
     "ParquetSource",
     "Pod",
     "PodDataConfig",
@@ -68,7 +70,13 @@ def _ordered(bounds: Mapping[str, tuple[float, float]]) -> Mapping[str, tuple[fl
     return bounds
 
 
+def _day(given: object) -> str:
+    seconds_of(given)
+    return given if isinstance(given, str) else str(given)
+
+
 PodName = Annotated[str, AfterValidator(_pod_name)]
+_Day = Annotated[str, BeforeValidator(_day)]
 _Names = Annotated[Sequence[str], AfterValidator(tuple)]
 """Written as a list or a tuple, kept as a tuple."""
 
@@ -99,6 +107,38 @@ class PodDetailsConfig(_Definition):
     description: str = ""
 
 
+class DateConfig(_Definition):
+    """How a pod offers a column of dates; what is left out a modeller may propose.
+
+    Attributes
+    ----------
+    unit : str or None
+        "days", "hours", "minutes" or "seconds" since 1970-01-01, of which a date becomes a number; days where nobody
+        says.
+    bounds : pair of str or None
+        The public bounds, as dates; without them the least of 8, 16, 32 ... years
+        that hold all dates.
+    parts : sequence of str or None
+        "month", "weekday" and "hour": parts of the date that are learnt as categories beside it.
+    """
+
+    unit: Unit | None = None
+    bounds: tuple[_Day, _Day] | None = None
+    parts: Annotated[Sequence[Part], AfterValidator(tuple)] | None = None
+
+    @property
+    def settings(self) -> DateSettings:
+        """The same with the bounds in seconds."""
+        bounds = (seconds_of(self.bounds[0]), seconds_of(self.bounds[1])) if self.bounds else None
+        return DateSettings(self.unit, bounds, None if self.parts is None else tuple(self.parts))
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.settings.bounds and self.settings.bounds[0] >= self.settings.bounds[1]:
+            raise ValueError("the bounds must be [first, last] with the first before the last")
+        return self
+
+
 class PodDataConfig(_Definition):
     """What of the table a pod offers, and as what.
 
@@ -114,6 +154,8 @@ class PodDataConfig(_Definition):
         Columns that may be missing in other pods.
     units : mapping of str to str
         In which unit a column's numbers are, such as ``{"weight": "kg"}``; pods that name different ones are refused.
+    dates : mapping of str to DateConfig
+        Columns whose cells are dates, by ISO 8601 or as ``date_format`` of the datasource's ``read_options`` says.
     validation_percent, test_percent : int
         How many of a hundred rows are kept from training, to score models on; ``test_percent`` may be 0.
     """
@@ -127,6 +169,7 @@ class PodDataConfig(_Definition):
     bounds: Annotated[Mapping[str, tuple[FiniteFloat, FiniteFloat]], AfterValidator(_ordered)] = {}
     optional: _Names = ()
     units: Mapping[str, str] = {}
+    dates: Mapping[str, DateConfig] = {}
     validation_percent: Annotated[int, Field(ge=1, le=40)] = 10
     test_percent: Annotated[int, Field(ge=0, le=40)] = 10
 
@@ -137,6 +180,9 @@ class PodDataConfig(_Definition):
             raise ValueError(f"column '{min(both)}' is forced to be both categorical and continuous")
         if bounded := categorical.intersection(self.bounds):
             raise ValueError(f"column '{min(bounded)}' has bounds but is forced to be categorical")
+        numbers = categorical.union(self.force_stypes.get("continuous", ()), self.bounds, self.units)
+        if both := numbers.intersection(self.dates):
+            raise ValueError(f"column '{min(both)}' is a date: say all of it under dates")
         return self
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from fl_app.errors import FlAppError, UsageError
 from fl_app.pod.datasource import CSVSource, ParquetSource
-from fl_app.pod.definition import LOADING, Pod, PodDataConfig, PodDetailsConfig
+from fl_app.pod.definition import LOADING, DateConfig, Pod, PodDataConfig, PodDetailsConfig
 from fl_app.pod.policy import Policy
 from fl_app.pod.yaml_lines import content_of, parse_yaml
 from fl_app.validation import Location, Problem, dotted, explain, refusal, unknown
@@ -21,7 +21,7 @@ _SOURCES: Mapping[str, type[CSVSource | ParquetSource]] = {
     source.__name__: source for source in (CSVSource, ParquetSource)
 }
 _MODELS: Mapping[str, type[BaseModel]] = {
-    model.__name__: model for model in (Pod, PodDetailsConfig, PodDataConfig, Policy, *_SOURCES.values())
+    model.__name__: model for model in (Pod, PodDetailsConfig, PodDataConfig, DateConfig, Policy, *_SOURCES.values())
 }
 
 

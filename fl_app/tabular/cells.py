@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from fl_app.errors import DataError
 from fl_app.tabular.cell_text import DEFAULT_MISSING, STANDARD, NumberFormat, canonical, missing_set
+from fl_app.tabular.date_cells import parse_dates
+from fl_app.tabular.dates import DateForm
 from fl_app.tabular.dictionaries import Codes, Dictionaries
 
 if TYPE_CHECKING:
@@ -65,10 +67,14 @@ class Cells:
         )
         return values, long
 
+    def dates(self, form: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Read the distinct cells as dates, see `parse_dates`."""
+        return parse_dates(self.texts, form)
+
 
 @dataclass(frozen=True)
 class Numeric:
-    """How far a column consists of numbers.
+    """How far a column consists of numbers, or of dates.
 
     Attributes
     ----------
@@ -77,7 +83,7 @@ class Numeric:
     counts : int64 [d]
         The rows of each.
     codes : bool [d]
-        Where a number would not keep the digits; see `parse`.
+        Where a number would not keep the digits; see `parse`. Of dates: where a cell names its time zone.
     where : int64 [d]
         Their places among the column's distinct cells.
     """
@@ -86,6 +92,12 @@ class Numeric:
     counts: NDArray[np.int64]
     codes: NDArray[np.bool_]
     where: NDArray[np.int64]
+
+    @property
+    def mixed(self) -> bool:
+        """Whether some of the dates name a time zone, and others none."""
+        zoned = self.codes[~np.isnan(self.values)]
+        return bool(zoned.any() and not zoned.all())
 
     @property
     def rows(self) -> int:
@@ -118,6 +130,8 @@ class Table:
         Texts that stand for missing values, as the table's owner says; None: the owner says nothing.
     numbers : NumberFormat
         How numbers are written in it.
+    date_format : str or mapping of str to str
+        How dates are written in it, of all columns or of some by name; "": it does not say.
     chosen : int64 array or None
         The rows that the table consists of, in order; None: all.
     """
@@ -126,6 +140,7 @@ class Table:
     size: int
     missing: tuple[str, ...] | None = None
     numbers: NumberFormat = STANDARD
+    date_format: str | Mapping[str, str] = ""
     chosen: NDArray[np.int64] | None = None
 
     @classmethod
@@ -198,35 +213,77 @@ class Table:
         texts = [*(text.strip() for text in self.columns[name].texts.to_pylist()), ""]
         return [texts[code] for code in self._codes(name).tolist()]
 
-    def numeric(self, name: str, missing: Collection[str] | None = None) -> Numeric:
-        """Return how far a column consists of numbers; ``missing`` as for `texts`."""
+    def numeric(self, name: str, missing: Collection[str] | None = None, date: DateForm | None = None) -> Numeric:
+        """Return how far a column consists of numbers, or of dates where ``date`` is given; else as `numbers_of`."""
         counts = self._counts(name)[1:]
-        values, codes = self.columns[name].parse(self.numbers)
-        held = np.flatnonzero((counts > 0) & ~self._missing(name, values, missing))
+        values, codes = self._parsed(name, date)
+        held = np.flatnonzero((counts > 0) & ~self._missing(name, values, missing, date))
         return Numeric(values[held], counts[held], codes[held], held)
 
-    def numbers_of(self, name: str, missing: Collection[str] | None = None) -> NDArray[np.float64]:
-        """Return a column as numbers, float64 [rows] with NaN where missing; ``missing`` as for `texts`.
+    def numbers_of(
+        self, name: str, missing: Collection[str] | None = None, date: DateForm | None = None
+    ) -> NDArray[np.float64]:
+        """Return a column as numbers, float64 [rows] with NaN where missing.
+
+        Parameters
+        ----------
+        missing : collection of str or None
+            As for `texts`.
+        date : DateForm or None
+            How its cells are read as dates, which become numbers of its unit; None: they are numbers.
 
         Raises
         ------
         DataError
-            A cell holds neither a number nor a spelling of missing; its `full_text` quotes some.
+            A cell holds neither a number, or date, nor a spelling of missing, or some dates name a time zone and others
+            do not; its `full_text` quotes some.
         """
-        cells, codes = self.columns[name], self._codes(name)
-        values, _ = cells.parse(self.numbers)
-        absent = self._missing(name, values, missing)
-        unreadable = np.isnan(values) & ~absent
-        if unreadable.any():
-            wrong = np.flatnonzero(unreadable & (self._counts(name)[1:] > 0))
-            if len(wrong):
+        codes = self._codes(name)
+        values, marks = self._parsed(name, date)
+        absent = self._missing(name, values, missing, date)
+        wrong = np.flatnonzero(np.isnan(values) & ~absent & (self._counts(name)[1:] > 0))
+        if len(wrong):
+            raise self._unreadable(name, wrong, date)
+        if date:
+            held = ~absent & (self._counts(name)[1:] > 0)
+            zoned, local = np.flatnonzero(held & marks), np.flatnonzero(held & ~marks)
+            if len(zoned) and len(local):
                 raise DataError(
-                    f"column {name!r} is declared continuous but holds text that is not a number",
-                    detail=f": {self.quote(name, wrong)}; correct the file, name "
-                    "spellings of missing in na_values, or say how it writes numbers with decimal and thousands",
+                    f"column {name!r} is declared a date, and some cells name a time zone, others none",
+                    detail=f": {self.quote(name, zoned[:1])}, but {self.quote(name, local[:1])}; write all of them in "
+                    "UTC with a Z at the end, or all without a zone",
                 )
         values[absent] = np.nan  # a number may stand for a missing value, as -999 does
         return np.append(values, np.nan)[codes]
+
+    def date_form(self, name: str, date: DateForm) -> str:
+        """Return the format in which a column's dates are read: the file's own, else the schema's."""
+        own = self.date_format if isinstance(self.date_format, str) else self.date_format.get(name, "")
+        return own or date.format
+
+    def _parsed(self, name: str, date: DateForm | None) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Read the distinct cells as numbers, or as dates in the unit that is wanted."""
+        if date is None:
+            return self.columns[name].parse(self.numbers)
+        seconds, zoned = self.columns[name].dates(self.date_form(name, date))
+        return seconds / date.seconds, zoned
+
+    def _unreadable(self, name: str, wrong: NDArray[np.int64], date: DateForm | None) -> DataError:
+        """Return what to say of cells that are neither missing nor what their column is declared to be."""
+        quoted = self.quote(name, wrong)
+        if date is None:
+            return DataError(
+                f"column {name!r} is declared continuous but holds text that is not a number",
+                detail=f": {quoted}; correct the file, name "
+                "spellings of missing in na_values, or say how it writes numbers with decimal and thousands",
+            )
+        form = self.date_form(name, date)
+        return DataError(
+            f"column {name!r} is declared a date but holds text that is none"
+            + (f" in the format {form}" if form else " by ISO 8601, such as 2024-01-31 or 2024-01-31 08:30"),
+            detail=f": {quoted}; correct the file, name spellings of missing in na_values, or say in read_options how "
+            'it writes dates, as in date_format: "%d.%m.%Y"',
+        )
 
     def quote(self, name: str, places: NDArray[np.int64]) -> str:
         """Return some distinct cells of a column with their rows, most frequent first: for the table's owner alone."""
@@ -272,11 +329,14 @@ class Table:
         codes = self.columns[name].codes
         return codes if self.chosen is None else codes[self.chosen]
 
-    def _missing(self, name: str, values: NDArray[np.float64], missing: Collection[str] | None) -> NDArray[np.bool_]:
+    def _missing(
+        self, name: str, values: NDArray[np.float64], missing: Collection[str] | None, date: DateForm | None = None
+    ) -> NDArray[np.bool_]:
         """Say which of the distinct cells of a column, whose ``values`` are given, stand for a missing value."""
         absent = self._absent(missing)
-        found = np.isin(values, absent_numbers(absent))
-        if pa.types.is_string(self.columns[name].distinct.type):
+        form = date and date.model_copy(update={"format": self.date_form(name, date)})
+        found = np.isin(values, absent_numbers(absent, form))
+        if form or pa.types.is_string(self.columns[name].distinct.type):
             # Only texts that are no numbers are looked at one by one: of numbers there may be as many as rows.
             texts = self.columns[name].texts
             for place in np.flatnonzero(np.isnan(values)).tolist():
@@ -366,9 +426,10 @@ def _refuse_nested(name: str, series: "pd.Series[Any]") -> None:
         )
 
 
-def absent_numbers(missing: Iterable[str]) -> NDArray[np.float64]:
-    """Return those spellings of missing values that are numbers, as numbers, ascending."""
-    numbers, _ = parse(pa.array(sorted(missing), pa.string()), STANDARD)
+def absent_numbers(missing: Iterable[str], date: DateForm | None = None) -> NDArray[np.float64]:
+    """Return those spellings of missing values that are numbers, or dates as numbers, ascending."""
+    texts = pa.array(sorted(missing), pa.string())
+    numbers = parse_dates(texts, date.format)[0] / date.seconds if date else parse(texts, STANDARD)[0]
     return np.unique(numbers[~np.isnan(numbers)])
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from fl_app.errors import DataError, UsageError
 from fl_app.tabular.cell_text import STANDARD, NumberFormat, key_of
+from fl_app.tabular.dates import SECONDS, DateForm, finest
 from fl_app.tabular.schema import Column, CombinedSchema, Schema
 from fl_app.validation import first_of
 
@@ -33,7 +34,7 @@ def combine(schemas: Sequence[Schema], *, ignore_cols: Collection[str] = ()) -> 
     """Unite the schemas of several pods: all category values, the widest bounds, the first pod's column order.
 
     A column that is empty at a pod fits any kind. One that is categorical at some pods and holds few whole numbers at
-    the others is categorical.
+    the others is categorical. Dates in different units become numbers of the finest of these.
 
     Raises
     ------
@@ -197,7 +198,7 @@ def _folded(text: str) -> str:
 def pods_by_kind(held: Mapping[str, Column]) -> tuple[list[str], list[str]]:
     """Return the pods where a column is categorical, and those where it is numbers that cannot be taken for categories.
 
-    A pod where it is empty, or holds few whole numbers, is neither: it fits both.
+    A pod where it is empty, or holds few whole numbers, is neither: it fits both. Dates are numbers here.
     """
     filled = {pod: column for pod, column in held.items() if not column.empty}
     categorical = [pod for pod, column in filled.items() if column.kind == "categorical"]
@@ -207,13 +208,20 @@ def pods_by_kind(held: Mapping[str, Column]) -> tuple[list[str], list[str]]:
 def _problem(held: Mapping[str, Column], absent: Mapping[str, str]) -> str:
     """Return why the columns of several pods cannot become one, "" if they can."""
     first_pod, first = next(iter(held.items()))
+    dates, others = pods_by_date(held)
+    if dates and others:
+        return (
+            f"column {first.name!r} is a date in {', '.join(map(repr, dates))} but none in "
+            f"{', '.join(map(repr, others))}; all owners must declare it one (`fl-app pod column FILE COLUMN --kind "
+            "date`) or none, or leave it out with ignore_cols"
+        )
     categorical, numbers = pods_by_kind(held)
     if categorical and numbers:
         return (
             f"column {first.name!r} is categorical in {', '.join(map(repr, categorical))} but continuous in "
             f"{', '.join(map(repr, numbers))}; one owner must set force_stypes for it, or leave it out with ignore_cols"
         )
-    units = {pod: column.unit for pod, column in held.items() if column.unit}
+    units = {pod: column.unit for pod, column in held.items() if column.unit and not column.date}
     if len(set(units.values())) > 1:
         named = ", ".join(f"{unit!r} in {pod!r}" for pod, unit in units.items())
         return f"column {first.name!r} is in different units: {named}; one owner must convert it"
@@ -237,6 +245,13 @@ def _combine_column(held: Mapping[str, Column], absent: Mapping[str, str]) -> tu
         for value in column.values:
             spellings[key_of(value)] = min(spellings.get(key_of(value), value), value)
     values = tuple(spelling for _, spelling in sorted(spellings.items()))
+    dated = {pod: column for pod, column in held.items() if column.date and (not column.empty or not filled)}
+    if dated:
+        combined, bridged = _combine_dates(name, dated)
+        optional = any(column.optional for column in held.values())
+        texts = dict.fromkeys(text for column in held.values() for text in column.missing)
+        shared = {"optional": optional, "missing": tuple(texts), "empty": not filled}
+        return combined.model_copy(update=shared), [*differences, *bridged]
     units = {pod: column.unit for pod, column in held.items()}
     unit = next(filter(None, units.values()), "")
     differences += [f"{name}: {pod} names no unit, others {unit!r}" for pod, given in units.items() if given != unit]
@@ -265,6 +280,47 @@ def _combine_column(held: Mapping[str, Column], absent: Mapping[str, str]) -> tu
         Column(kind="continuous", low=low, high=high, integer=integer, values=values if integer else (), **facts),
         differences,
     )
+
+
+def pods_by_date(held: Mapping[str, Column]) -> tuple[list[str], list[str]]:
+    """Return the pods where a column is a date, and those where it is anything else but empty."""
+    filled = {pod: column for pod, column in held.items() if not column.empty}
+    return [pod for pod in filled if filled[pod].date], [pod for pod in filled if not filled[pod].date]
+
+
+def _combine_dates(name: str, held: Mapping[str, Column]) -> tuple[Column, list[str]]:
+    """Unite columns of dates: the finest unit, the widest bounds, the parts that all give.
+
+    Each pod reads its cells in the unit that comes out, so that nobody has to convert a table.
+    """
+    forms = {pod: column.date or DateForm() for pod, column in held.items()}
+    unit = finest([form.unit for form in forms.values()])
+    ends = {pod: [end * (forms[pod].seconds // SECONDS[unit]) for end in column.bounds] for pod, column in held.items()}
+    low, high = min(low for low, _ in ends.values()), max(high for _, high in ends.values())
+    formats = {form.format for form in forms.values()}
+    first = next(iter(forms.values()))
+    form = DateForm(
+        unit=unit,
+        format=formats.pop() if len(formats) == 1 else "",
+        zoned=all(form.zoned for form in forms.values()),
+        parts=tuple(part for part in first.parts if all(part in form.parts for form in forms.values())),
+    )
+    integer = all(column.integer for column in held.values())
+    combined = Column(name=name, kind="continuous", low=low, high=high, integer=integer, unit=form.text, date=form)
+    differences = []
+    for pod, own in forms.items():
+        if own.unit != unit:
+            differences.append(f"{name}: {pod} has dates in {own.unit}, which it reads in {unit} as the others do")
+        if ends[pod] != [low, high]:
+            told = "..".join(combined.written(end) for end in ends[pod])
+            differences.append(f"{name}: {pod} has {told} of {combined.written(low)}..{combined.written(high)}")
+        if left := [part for part in own.parts if part not in form.parts]:
+            differences.append(f"{name}: {pod} gives {', '.join(left)} too, which others do not")
+        if own.zoned and not form.zoned:
+            differences.append(f"{name}: {pod} names time zones and is read in UTC, others as they stand")
+        if own.format and own.format != form.format:
+            differences.append(f"{name}: {pod} writes dates as {own.format}; a model's own files are read by ISO 8601")
+    return combined, differences
 
 
 def _missing_differences(found: Columns, columns: Sequence[Column]) -> list[str]:

@@ -4,7 +4,7 @@ Averaging networks is meaningful only where input k means the same at every pod.
 own rows: category codes come from the combined schema, and mean, deviation and bins from sums over all pods.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
 
-from fl_app.errors import UsageError
+from fl_app.errors import DataError, UsageError
 from fl_app.tabular.binning import MAX_BINS, mean_and_std, merge_cells, resolve, value_codes
 from fl_app.tabular.cell_text import RULE, STANDARD, NumberFormat, key_of
+from fl_app.tabular.dates import DatePart
 from fl_app.tabular.regression import DEFAULT_LOSS, Loss, NumericTarget
 from fl_app.tabular.schema import Column, Schema
 from fl_app.tabular.settings import DataStructure
@@ -275,8 +276,18 @@ class Encoding(Frozen):
 
 
 def features_of(schema: Schema, datastructure: DataStructure) -> tuple[Column, ...]:
-    """Give the columns that are learnt from, in the table's order."""
-    return tuple(map(schema.column, datastructure.features(schema)))
+    """Give the columns that are learnt from, in the table's order, and the parts of a date behind it.
+
+    Raises
+    ------
+    DataError
+        A column has the name that a part of a date would have; or see `DataStructure.features`.
+    """
+    columns = tuple(map(schema.column, datastructure.features(schema)))
+    features = tuple(part for column in columns for part in (column, *column.parts))
+    if taken := [column.name for column in features if column.part and column.name in schema.names]:
+        raise DataError(f"the tables have a column {taken[0]!r} already: leave out that part of the date")
+    return features
 
 
 def summed_columns(schema: Schema, datastructure: DataStructure) -> tuple[Column, ...]:
@@ -298,10 +309,20 @@ def codes_of(table: "Table", column: Column) -> NDArray[np.int64]:
     """Encode a categorical column, int64 [n]: 0 unknown, 1 missing, 2.. its published values."""
     if is_absent(table, column):
         return np.full(len(table), MISSING, dtype=np.int64)
+    if column.part:
+        return _codes_of_part(table, column.part, column.missing)
     indices, texts = table.texts(column.name, column.missing)
     codes = {key_of(value): code for code, value in enumerate(column.values, start=FIRST_VALUE)}
     # Index -1, a missing cell, takes the last entry.
     return np.array([*(codes.get(key_of(text), UNKNOWN) for text in texts), MISSING], dtype=np.int64)[indices]
+
+
+def _codes_of_part(table: "Table", part: DatePart, missing: Collection[str]) -> NDArray[np.int64]:
+    from fl_app.tabular.date_cells import parts_of
+
+    seconds = table.numbers_of(part.column, missing, part.date.model_copy(update={"unit": "seconds"}))
+    places = parts_of(seconds, part.part)
+    return np.where(places < 0, MISSING, FIRST_VALUE + places)
 
 
 def _smallest(codes: int) -> np.dtype[Any]:

@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 
 from fl_app.errors import DataError, UsageError
 from fl_app.tabular.cell_text import DEFAULT_MISSING, STANDARD, NumberFormat, missing_set
+from fl_app.tabular.dates import DateFormat
 from fl_app.validation import dotted, explain
 
 SEPARATORS = ",;\t|"
@@ -57,6 +58,7 @@ class _CSVOptions(TypedDict, total=False):
     names: list[str]
     na_values: list[str]
     keep_default_na: bool
+    date_format: DateFormat | dict[str, DateFormat]
 
 
 class _ParquetOptions(TypedDict, total=False):
@@ -69,6 +71,7 @@ class _ParquetOptions(TypedDict, total=False):
     thousands: _Character
     na_values: list[str]
     keep_default_na: bool
+    date_format: DateFormat | dict[str, DateFormat]
 
 
 # Known to others as plain dictionaries; checked as the types above.

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from fl_app.errors import DataError, UsageError
 from fl_app.tabular.cell_text import DEFAULT_MISSING, STANDARD, NumberFormat, key_of
+from fl_app.tabular.dates import VALUES, DateForm, DatePart, DateSettings, public_span, shown, span_of
 from fl_app.validation import Frozen
 
 if TYPE_CHECKING:
@@ -48,6 +49,10 @@ class Column(Frozen):
         In which unit its numbers are; "" where nobody says.
     empty : bool
         Whether no row holds a value.
+    date : DateForm or None
+        How its cells are read, where they are dates: it is continuous then, and its unit that of its date.
+    part : DatePart or None
+        Of which date it is which part: a category that follows from another column. No pod publishes such a column.
     """
 
     name: str = Field(min_length=1)
@@ -60,9 +65,17 @@ class Column(Frozen):
     missing: tuple[str, ...] = DEFAULT_MISSING
     unit: str = ""
     empty: bool = False
+    date: DateForm | None = None
+    part: DatePart | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.date and (self.kind != "continuous" or self.values or self.unit != self.date.text):
+            raise ValueError(
+                f"column {self.name!r} is a date: it is continuous, in {self.date.text}, and has no values"
+            )
+        if self.part and (self.kind != "categorical" or self.values != VALUES[self.part.part]):
+            raise ValueError(f"column {self.name!r} is the {self.part.part} of a date, and has its values")
         if self.kind == "categorical":
             if self.low is not None or self.high is not None or self.integer:
                 raise ValueError(f"column {self.name!r} is categorical and can have no bounds")
@@ -90,9 +103,39 @@ class Column(Frozen):
         elif self.kind == "categorical":
             text = f"{len(self.values)} categor" + ("y" if len(self.values) == 1 else "ies")
         else:
-            text = f"{self.low:g} to {self.high:g}" + (f" {self.unit}" if self.unit else "")
+            text = f"{self.range} in {self.unit}" if self.date else f"{self.range} {self.unit}".rstrip()
             text += f", {len(self.values)} whole values" if self.values else ", whole" if self.integer else ""
         return text + (", optional" if self.optional else "")
+
+    @property
+    def range(self) -> str:
+        """The public bounds of a continuous column in words: as dates where it is one."""
+        return " to ".join(map(self.written, self.bounds))
+
+    def written(self, value: float) -> str:
+        """Return a number of a continuous column as people write it: as a date where it is one."""
+        return shown(value, self.date.unit) if self.date else f"{value:g}"
+
+    @property
+    def source(self) -> str:
+        """The name of the column in the table that its cells come from."""
+        return self.part.column if self.part else self.name
+
+    @property
+    def parts(self) -> "tuple[Column, ...]":
+        """The parts of a date as columns of their own; a category each, of the calendar's values."""
+        return tuple(
+            Column(
+                name=f"{self.name} ({part})",
+                kind="categorical",
+                values=VALUES[part],
+                optional=self.optional,
+                missing=self.missing,
+                part=DatePart(column=self.name, part=part, date=self.date),
+            )
+            for part in (self.date.parts if self.date else ())
+            if self.date
+        )
 
     @property
     def numeric(self) -> bool:
@@ -105,7 +148,7 @@ class Column(Frozen):
 
     def as_categories(self) -> "Column":
         """Return the column with its values as categories."""
-        left_out = {"kind", "low", "high", "integer"}
+        left_out = {"kind", "low", "high", "integer", "date"}
         return Column(kind="categorical", **{k: v for k, v in self if k not in left_out})
 
 
@@ -153,6 +196,8 @@ class Schema(Frozen):
         repeated = [name for name, times in Counter(self.names).items() if times > 1]
         if repeated:
             raise ValueError(f"columns named more than once: {', '.join(repeated)}")
+        if derived := [column.name for column in self.columns if column.part]:
+            raise ValueError(f"column {derived[0]!r} is a part of a date, which no table has as a column of its own")
         return self
 
     @property
@@ -191,6 +236,7 @@ def schema_of(
     bounds: Mapping[str, tuple[float, float]] | None = None,
     optional: Collection[str] = (),
     units: Mapping[str, str] | None = None,
+    dates: Mapping[str, DateSettings] | None = None,
     min_count: int = 10,
     read_as: Mapping[str, ReadAs] | None = None,
 ) -> Schema:
@@ -199,7 +245,7 @@ def schema_of(
     Category values seen in fewer than ``min_count`` rows are not published. A continuous column's public
     bounds are the owner's, or the least power of two that covers the data: 0..2^k, or -2^k..2^k. One of at most
     ``MAX_CLASSES`` whole numbers publishes these too, unless it is forced to be continuous. For the columns in
-    ``read_as`` kind and spellings of missing are those given there.
+    ``read_as`` kind and spellings of missing are those given there. Those in ``dates`` are dates, which are continuous.
 
     Raises
     ------
@@ -219,6 +265,7 @@ def schema_of(
         "bounds": bounds or {},
         "optional": optional,
         "units": units or {},
+        "dates": dates or {},
     }
     for setting, columns in settings.items():
         if absent := sorted(set(columns) - set(table.names)):
@@ -228,6 +275,8 @@ def schema_of(
 
     def describe(column: str) -> Column:
         agreed = (read_as or {}).get(column)
+        if column in (dates or {}):
+            return _dated(table, column, (dates or {})[column], agreed, optional=column in optional)
         numeric = table.numeric(column, agreed and agreed.described_by)
         _refuse_infinite(table, column, numeric)
         kind = forced.get(column) or (agreed.kind if agreed else kind_of(numeric))
@@ -252,6 +301,29 @@ def schema_of(
 
     described = tuple(describe(column) for column in table.names if column not in ignore_cols)
     return Schema(name=name, columns=described, numbers=table.numbers)
+
+
+def _dated(table: "Table", name: str, settings: DateSettings, agreed: ReadAs | None, *, optional: bool) -> Column:
+    """Describe a column of dates."""
+    own = table.date_form(name, DateForm())
+    form = DateForm(unit=settings.unit or "days", format=own, parts=settings.parts or ())
+    described_by = agreed and agreed.described_by
+    table.numbers_of(name, described_by, form)  # raises where it holds no dates, and quotes the texts
+    numeric = table.numeric(name, described_by, form)
+    seconds = settings.bounds or public_span((numeric.values * form.seconds).tolist())
+    low, high = span_of(seconds, form.unit)
+    return Column(
+        name=name,
+        kind="continuous",
+        low=low,
+        high=high,
+        integer=numeric.whole,
+        optional=optional,
+        missing=agreed.missing if agreed else DEFAULT_MISSING if table.missing is None else table.missing,
+        unit=form.text,
+        empty=not numeric.rows,
+        date=form.model_copy(update={"zoned": bool(numeric.codes.any())}),
+    )
 
 
 def kind_of(numeric: "Numeric") -> Kind:

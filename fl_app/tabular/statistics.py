@@ -39,11 +39,14 @@ def grid(column: Column) -> NDArray[np.float64]:
     """Return the public edges of a column's histogram, from its schema alone: float64, ascending.
 
     An integer column of small range has one cell for each value. Any other has an even grid, refined by one
-    whose cells grow with the distance from zero, so that a skewed column is resolved near its many small values.
+    whose cells grow with the distance from zero, so that a skewed column is resolved near its many small values. Dates
+    gather nowhere, and have an even grid alone.
     """
     low, high = column.bounds
     if column.integer and high - low < GRID_CELLS:
         return np.arange(math.floor(low), math.ceil(high) + 2, dtype=np.float64) - 0.5
+    if column.date:
+        return _even(low, high, integer=column.integer)
     half = GRID_CELLS // 2
     centre = min(max(low, 0.0), high)
     unit = (high - low) / 1024
@@ -54,6 +57,13 @@ def grid(column: Column) -> NDArray[np.float64]:
     if column.integer:
         edges = np.concatenate([np.floor(edges[edges < high]) + 0.5, [low - 0.5, high + 0.5]])
     return np.unique(edges)
+
+
+def _even(low: float, high: float, *, integer: bool) -> NDArray[np.float64]:
+    edges = np.linspace(low, high, GRID_CELLS + 1)
+    if integer:  # whole numbers fall into the middle of a cell, and never on an edge
+        edges = np.unique(np.concatenate([[low - 0.5], np.floor(edges[1:-1]) + 0.5, [high + 0.5]]))
+    return edges
 
 
 # Only sums, products and quotients, which IEEE 754 rounds alike everywhere: pods compare encodings by their bits.
@@ -175,13 +185,13 @@ def present_numbers(table: "Table", column: Column) -> NDArray[np.float64]:
     """Return a continuous column, float64 [n], clipped to its public bounds, NaN where missing or absent."""
     if is_absent(table, column):
         return np.full(len(table), np.nan)
-    return np.clip(table.numbers_of(column.name, column.missing), *column.bounds)
+    return np.clip(table.numbers_of(column.name, column.missing, column.date), *column.bounds)
 
 
 def is_absent(table: "Table", column: Column) -> bool:
     """Say whether a table lacks a column that may be absent; raises DataError where it may not."""
-    if column.name in table.names:
+    if column.source in table.names:
         return False
     if column.optional:
         return True
-    raise DataError(f"the table has no column {column.name!r}, which the schema requires")
+    raise DataError(f"the table has no column {column.source!r}, which the schema requires")

@@ -75,7 +75,9 @@ def read_table(
     size = len(columns[0].codes) if columns else 0
     if not size:
         raise DataError(f"{name}: the table has no rows")
-    return Table(dict(zip(names, columns, strict=True)), size, missing_of(given), numbers_of(given))
+    return Table(
+        dict(zip(names, columns, strict=True)), size, missing_of(given), numbers_of(given), given.get("date_format", "")
+    )
 
 
 def read_rows(path: str | Path, encoding: "Encoding | None" = None, options: Mapping[str, Any] | None = None) -> Table:

@@ -43,5 +43,11 @@ def _difference(given: Column, now: Column) -> str:
     parts = [f"the pods now publish {', '.join(lacking)} too"] if lacking else []
     parts += [f"the pods no longer publish {', '.join(gone)}"] if gone else []
     if given.kind == "continuous" and given.bounds != now.bounds:
-        parts.append(f"{given.low:g}..{given.high:g} in the schema given, {now.low:g}..{now.high:g} now")
+        parts.append(f"{_span(given)} in the schema given, {_span(now)} now")
+    if given.date != now.date:
+        parts.append("a date in one of the two, or another unit, format, time zone or other parts")
     return ", ".join(parts) or "whole numbers only, or optional, in one of the two"
+
+
+def _span(column: Column) -> str:
+    return "..".join(map(column.written, column.bounds))

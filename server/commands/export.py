@@ -1,12 +1,15 @@
 """``fl-app export``."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fl_app.host.echo import echo
 from server.commands.output import emit, json_option, network_option, runs_option
+
+if TYPE_CHECKING:
+    from fl_app.tabular.model_file import TrainedModel
 
 
 @click.command(epilog="Example: fl-app export latest --format onnx -o model.onnx")
@@ -69,7 +72,7 @@ def export(
         "source": str(source),
         "classes": list(trained.classes),
     }
-    emit(document, as_json, lambda: _show(document))
+    emit(document, as_json, lambda: _show(document, trained))
 
 
 def _results(source: Path) -> dict[str, Any] | None:
@@ -80,10 +83,10 @@ def _results(source: Path) -> dict[str, Any] | None:
     return run.results().document() if (run.path / "config.json").is_file() else None
 
 
-def _show(document: dict[str, Any]) -> None:
+def _show(document: dict[str, Any], trained: "TrainedModel") -> None:
     echo(f"wrote {document['model']} and {document['card']}")
     if document["format"] == "pt2":
-        from server.exports.pt2 import LOADER
+        from server.exports.pt2 import loader
 
         echo(f"\nTo score a CSV file with it, without fl-app (python score.py {document['model']} rows.csv):\n")
-        echo(LOADER)
+        echo(loader(trained.encoding))

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from rich.table import Table
 
 from fl_app.system.printable import one_line
+from fl_app.tabular.dates import shown, unit_in
 from fl_app.validation import first_of
 from server.app.description_result import (
     QUANTILES,
@@ -73,7 +74,7 @@ def numbers(description: DescriptionResult) -> list[list[str]]:
             share(column.missing),
             mean_of(column),
             number(column.std),
-            *(map(number, column.quantiles or (None,) * len(QUANTILES))),
+            *(value_of(end, column.unit) for end in column.quantiles or (None,) * len(QUANTILES)),
         ]
         for column in description.columns
         if column.kind == "continuous"
@@ -109,14 +110,16 @@ def balance(description: DescriptionResult) -> Iterator[Balanced]:
     """Yield the rows by class of each category, or stretch, of each column that were counted."""
     for column in description.columns:
         for entry in column.balance:
-            yield Balanced(column.name, cell_of(entry), entry.rows)
+            yield Balanced(column.name, cell_of(entry, column.unit), entry.rows)
 
 
-def cell_of(entry: BalanceRows) -> str:
-    """Return which rows they are, in words."""
+def cell_of(entry: BalanceRows, unit: str = "") -> str:
+    """Return which rows they are, in words; numbers in this unit, which may be that of dates."""
     if entry.missing:
         return "missing"
-    return str(entry.value) if entry.value is not None else f"{number(entry.low)} to {number(entry.high)}"
+    return (
+        str(entry.value) if entry.value is not None else f"{value_of(entry.low, unit)} to {value_of(entry.high, unit)}"
+    )
 
 
 def tables(description: DescriptionResult) -> Iterator[Table]:
@@ -144,7 +147,13 @@ def mean_of(column: ColumnDescription) -> str:
     """Return the mean and what noise adds to it or takes from it."""
     if column.mean is None:
         return "-"
-    return f"{number(column.mean)} ±{number(float(f'{column.mean_error or 0:.1g}'))}"
+    return f"{value_of(column.mean, column.unit)} ±{number(float(f'{column.mean_error or 0:.1g}'))}"
+
+
+def value_of(value: float | None, unit: str) -> str:
+    """Return a number in its unit as people read it, with four digits at the least: as a date where it is one."""
+    date = unit_in(unit)
+    return shown(value, date) if date and value is not None else number(value)
 
 
 def number(value: float | None) -> str:
@@ -169,7 +178,8 @@ def _count(value: int | None) -> str:
 
 
 def _named(column: ColumnDescription) -> str:
-    return f"{column.name} ({column.unit})" if column.unit else column.name
+    unit = unit_in(column.unit) or column.unit  # of a date, that of mean's error and deviation
+    return f"{column.name} ({unit})" if unit else column.name
 
 
 def _table(title: str, heads: tuple[str, ...], rows: list[list[str]], words: set[int]) -> Table:

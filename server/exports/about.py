@@ -48,7 +48,9 @@ def reading(encoding: Encoding) -> dict[str, Any]:
     -------
     dict
         "text": the rule, in words; "decimal" and "thousands": the marks in numbers, "" for none; for each feature,
-        "missing": the texts that stand for no value; "units": those that owners name.
+        "missing": the texts that stand for no value; "units": those that owners name; "dates": of each date, how many
+        "seconds" its unit has, and the "format" of its text, "" for ISO 8601; "parts": of each category that is a part
+        of a date, the "date" and which "part" it is.
     """
     return {
         "text": TEXT_RULE,
@@ -58,6 +60,16 @@ def reading(encoding: Encoding) -> dict[str, Any]:
             column.name: sorted({*column.missing, *missing_set(column.missing)}) for column in encoding.features
         },
         "units": {column.name: column.unit for column in encoding.features if column.unit},
+        "dates": {
+            column.name: {"seconds": column.date.seconds, "format": column.date.format}
+            for column in encoding.features
+            if column.date
+        },
+        "parts": {
+            column.name: {"date": column.part.column, "part": column.part.part}
+            for column in encoding.features
+            if column.part
+        },
     }
 
 

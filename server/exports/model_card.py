@@ -136,12 +136,14 @@ def _network(model: TrainedModel) -> str:
 
 
 def _column_row(column: Column) -> _ColumnRow:
+    if column.part:
+        what = f"text, the {column.part.part} of the date {column.part.column}"
+        return _ColumnRow(column.name, what, values=column.values)
     if column.kind == "categorical":
         more = max(0, len(column.values) - SHOWN_VALUES)
         return _ColumnRow(column.name, "text", values=column.values[:SHOWN_VALUES], more=more)
-    low, high = column.bounds
-    kind = "whole number" if column.integer else "number"
-    return _ColumnRow(column.name, kind, range=f"{low:g} to {high:g}", unit=column.unit)
+    kind = "date" if column.date else "whole number" if column.integer else "number"
+    return _ColumnRow(column.name, kind, range=column.range, unit=column.unit)
 
 
 def _missing(columns: Sequence[Column]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:

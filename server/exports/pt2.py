@@ -42,6 +42,23 @@ numbers = [[number(row.get(name, ""), none) for name, none in about["continuous"
 csv.writer(sys.stdout).writerows([about["classes"], *score(torch.tensor(codes).long(), torch.tensor(numbers)).tolist()])
 """
 """Ten lines that score a CSV file with a .pt2 file, without any of this package."""
+_DATES = """\
+from datetime import datetime, timezone
+for row, (name, how) in ((row, date) for row in rows for date in about["reading"]["dates"].items()):
+    if (cell := row.get(name, "")) not in about["continuous"][name]:
+        when = datetime.strptime(cell, how["format"]) if how["format"] else datetime.fromisoformat(cell)
+        when = when.astimezone(timezone.utc) if when.tzinfo else when.replace(tzinfo=timezone.utc)
+        row |= {f"{name} (month)": f"{when:%m}", f"{name} (hour)": f"{when:%H}"}
+        row |= {name: when.timestamp() / how["seconds"], f"{name} (weekday)": f"{when.isoweekday()} {when:%A}"}
+number = lambda cell, none, text=number: cell if isinstance(cell, float) else text(cell, none)
+"""
+"""As many more where there are dates, which become numbers of their unit, and their parts categories."""
+
+
+def loader(encoding: Encoding) -> str:
+    """Return the program that scores a CSV file with a model of this encoding."""
+    before, codes, after = LOADER.partition("codes = ")
+    return f"{before}{_DATES if any(column.date for column in encoding.features) else ''}{codes}{after}"
 
 
 def to_pt2(model: TrainedModel) -> bytes:

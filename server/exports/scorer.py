@@ -105,7 +105,7 @@ def _joined(columns: Sequence[Tensor], rows: int, dtype: torch.dtype) -> Tensor:
 
 def _absent_numbers(encoding: Encoding) -> Tensor:
     """Lay the numbers that stand for a missing value side by side, float64 [p, most], filled up with NaN."""
-    found = [absent_numbers(column.missing) for column in encoding.continuous]
+    found = [absent_numbers(column.missing, column.date) for column in encoding.continuous]
     absent = torch.full((len(found), max(map(len, found), default=0)), torch.nan, dtype=torch.float64)
     for row, numbers in enumerate(found):
         absent[row, : len(numbers)] = torch.from_numpy(numbers)

@@ -38,7 +38,7 @@ class Unseen:
 
 def unseen(table: Table, encoding: Encoding) -> list[Unseen]:
     """Return what is to be told of a table's columns before its scores are trusted, in the features' order."""
-    return [told for column in encoding.features for told in _of_column(table, column)]
+    return [told for column in encoding.features if not column.part for told in _of_column(table, column)]
 
 
 def _of_column(table: Table, column: Column) -> Iterator[Unseen]:
@@ -51,11 +51,11 @@ def _of_column(table: Table, column: Column) -> Iterator[Unseen]:
         missing, odd = int((codes == MISSING).sum()), int((codes == UNKNOWN).sum())
         what = f"a value that the model never saw: {_texts(table, column)}" if odd else ""
     else:
-        numbers = table.numbers_of(name, column.missing)
+        numbers = table.numbers_of(name, column.missing, column.date)
         low, high = column.bounds
         outside = (numbers < low) | (numbers > high)
         missing, odd = int(np.isnan(numbers).sum()), int(outside.sum())
-        what = f"a number outside {low:g} to {high:g}, taken for the nearer of the two"
+        what = f"a {'date' if column.date else 'number'} outside {column.range}, taken for the nearer of the two"
     loud = rows >= LOUD_ROWS and missing + odd == rows
     if loud and missing == rows:
         yield Unseen(name, f"{name}: every cell is missing", loud=True)

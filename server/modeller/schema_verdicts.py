@@ -13,6 +13,7 @@ from fl_app.tabular.combining import (
     disagreements,
     misfits,
     names_of,
+    pods_by_date,
     pods_by_kind,
 )
 from fl_app.tabular.schema import Column, Kind, Schema
@@ -96,7 +97,13 @@ def _verdict(
 
 
 def _far_apart(held: Mapping[str, Column]) -> dict[str, Column]:
-    numbers = {pod: column for pod, column in held.items() if column.kind == "continuous" and not column.empty}
+    numbers = {
+        pod: column
+        for pod, column in held.items()
+        if column.kind == "continuous" and not column.empty and not column.date
+    }
+    if not numbers:
+        return {}
     sizes = [max(abs(end) for end in column.bounds) for column in numbers.values()]
     wide = [column for column in numbers.values() if not column.values]
     return numbers if len(wide) > 1 and max(sizes) >= _FAR * min(sizes) else {}
@@ -106,6 +113,9 @@ def _advice(held: Mapping[str, Column], schemas: Sequence[Schema], files: Mappin
     """Return what owners would have to do so that a column fits."""
     name = next(iter(held.values())).name
     absent = [schema.name for schema in schemas if schema.name not in held]
+    dates, others = pods_by_date(held)
+    if dates and others:
+        return {pod: _command(files, pod, name, "--kind date") for pod in others}
     categorical, numbers = pods_by_kind(held)
     if categorical and numbers:
         wanted: Kind = "continuous" if len(numbers) >= len(categorical) else "categorical"

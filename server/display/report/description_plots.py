@@ -8,8 +8,9 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fl_app.tabular.dates import unit_in
 from server.app.description_result import ColumnDescription, DescriptionResult
-from server.display.description import Balanced, seen
+from server.display.description import Balanced, seen, value_of
 from server.display.report.plots import LIGHT, LOOK, SIZE, look_of, plain
 
 _ACROSS = 4
@@ -71,7 +72,9 @@ def _spread(axes: Axes, column: ColumnDescription) -> None:
     if column.histogram_rows:
         edges = np.array(column.histogram_edges)
         axes.bar(edges[:-1], column.histogram_rows, np.diff(edges), align="edge", color=colour, edgecolor=LIGHT["card"])
-        axes.locator_params(axis="x", nbins=5)
+        axes.locator_params(axis="x", nbins=3 if unit_in(column.unit) else 5)
+        if unit_in(column.unit):
+            axes.xaxis.set_major_formatter(lambda end, _: value_of(end, column.unit).partition(" ")[0])
         axes.grid(visible=False, axis="x")
         for end in column.quantiles[1:4]:
             axes.axvline(end, color=LIGHT["muted"], linewidth=1, linestyle="--")
@@ -84,7 +87,7 @@ def _spread(axes: Axes, column: ColumnDescription) -> None:
 
 def _shares(axes: Axes, entries: Sequence[Balanced], classes: int) -> None:
     fullest = sorted(sorted(entries, key=lambda entry: -sum(entry.rows))[:_MOST_BARS], key=entries.index)[::-1]
-    labels = [plain(entry.cell, 18) for entry in fullest]
+    labels = [plain(entry.cell, 24) for entry in fullest]
     places, start = np.arange(len(fullest)), np.zeros(len(fullest))
     for position in range(classes):
         parts = np.array([entry.shares[position] or 0.0 for entry in fullest])

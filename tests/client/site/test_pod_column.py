@@ -22,6 +22,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "age": [20 + n % 50 for n in range(100)],
             "stage": [n % 4 for n in range(100)],
             "sex": ["f", "m"] * 50,
+            "seen": [f"2024-{1 + n % 12:02}-{1 + n % 28:02}" for n in range(100)],
             "tsh": ["<0.1" if n % 10 == 0 else str(n / 10) for n in range(100)],
         }
     )
@@ -91,6 +92,12 @@ def test_text_among_numbers_is_quoted_to_the_owner_and_the_file_is_untouched() -
         (("sex", "--bounds", "0,1"), "categorical"),
         (("age", "--bounds", "5,1"), "low below high"),
         (("age", "--bounds", "five"), "least and the greatest"),
+        (("age", "--bounds", "2000-01-01,2001-01-01"), "least and the greatest"),
+        (("seen", "--bounds", "0,5"), "dates.seen.bounds[0]: must be a date such as"),
+        (("seen", "--bounds", "2001-01-01,2000-01-01"), "dates.seen: the bounds must be [first, last]"),
+        (("seen", "--unit", "weeks"), "dates.seen.unit: should be 'days', 'hours', 'minutes' or 'seconds'"),
+        (("seen", "--parts", "year"), "dates.seen.parts"),
+        (("age", "--parts", "month"), "'age' is no date, and has no parts"),
         (("age",), "say what to change"),
     ],
 )
@@ -106,3 +113,32 @@ def test_a_file_in_python_is_not_changed() -> None:
     Path("p.py").write_text("from fl_app import CSVSource, Pod\npod = Pod(name='p', datasource=CSVSource('a.csv'))\n")
     error = CliRunner().invoke(pod, ["column", "p.py", "age", "--ignore"]).exception
     assert "written in Python" in str(error)
+
+
+def test_a_date_has_its_settings_in_one_place() -> None:
+    assert "    seen: {unit: days, bounds: [2024-01-01, 2032-01-01]}" in Path("a.yaml").read_text()
+    for arguments, line in [
+        (("--unit", "hours"), "    seen: {unit: hours, bounds: [2024-01-01, 2032-01-01]}"),
+        (
+            ("--parts", "month, weekday"),
+            "    seen: {unit: hours, bounds: [2024-01-01, 2032-01-01], parts: [month, weekday]}",
+        ),
+        (
+            ("--bounds", "2024-01-01,2025-01-01", "--parts", ""),
+            "    seen: {unit: hours, bounds: [2024-01-01, 2025-01-01], parts: []}",
+        ),
+    ]:
+        done = column("seen", *arguments)
+        assert done.exit_code == 0, done.exception
+        assert line in Path("a.yaml").read_text().splitlines()
+    assert "2024-01-01 to 2025-01-01 in hours since 1970-01-01" in done.output
+    assert column("seen", "--kind", "categorical").exit_code == 0
+    config = load_pod("a.yaml").data_config
+    assert (dict(config.dates), config.force_stypes) == ({}, {"categorical": ("seen",)})
+    assert column("seen", "--kind", "date", "--unit", "days").exit_code == 0
+    assert load_pod("a.yaml").data_config.dates["seen"].unit == "days"
+    assert column("seen", "--ignore").exit_code == 0
+    assert not load_pod("a.yaml").data_config.dates
+    refused = column("sex", "--kind", "date").exception
+    assert isinstance(refused, DataError)
+    assert "'f' (50 times, first in data row 1)" in refused.full_text
