@@ -5,10 +5,12 @@ import json
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from fl_app.host.party_keys import pod_card
 from fl_app.pod.pod_file import load_pod
+from fl_app.tabular.model_file import TrainedModel
 from server.modeller.tuning.space import TuningSpace
 from tests.pages.blocks import ROOT, blocks_of, pages
 from tests.pages.test_blocks import DEPLOYMENT
@@ -129,6 +131,21 @@ def test_the_page_on_networks_of_ones_own(tmp_path: Path) -> None:
     assert results["test"]["auc"] > 0.85
 
 
+@pytest.mark.simulation
+def test_the_page_on_dates(tmp_path: Path) -> None:
+    for seed, (name, form) in enumerate((("north", "%Y-%m-%d"), ("south", "%d.%m.%Y"))):
+        data = table(600, seed)
+        days = pd.Timestamp("2021-01-01") + pd.to_timedelta(data.index.to_numpy() % 900, unit="D")
+        data.assign(admitted=days.strftime(form)).to_csv(tmp_path / f"{name}.csv", index=False)
+    walk = follow(tmp_path, "docs/dates.md")
+    text = "admitted: {unit: days, bounds: [2020-01-01, 2028-01-01]}"
+    assert text in (ROOT / "docs" / "dates.md").read_text("utf-8")
+    features = TrainedModel.load(walk.directory / "runs" / "latest" / "model.pt").encoding.features
+    assert {column.name for column in features} >= {"admitted", "admitted (month)", "admitted (weekday)"}
+    assert next(column for column in features if column.date).range == "2020-01-01 to 2028-01-01"
+    assert "kind: date" in (walk.directory / "columns.yaml").read_text()
+
+
 def test_the_pod_owners_page(tmp_path: Path) -> None:
     data = table(3000, 1)
     data.insert(0, "patient_id", range(len(data)))
@@ -147,7 +164,7 @@ def test_the_protocols_page(tmp_path: Path) -> None:
 
 
 def test_no_page_is_left_out() -> None:
-    own = ("quickstart", "modeller", "describe", "regression", "tune", "own-network", "pod-owner", "protocol")
+    own = ("quickstart", "modeller", "describe", "regression", "dates", "tune", "own-network", "pod-owner", "protocol")
     followed = {"README.md", DEPLOYMENT, *(f"docs/{name}.md" for name in own)}
     to_run = {
         page
