@@ -1,5 +1,6 @@
 """Pods at work, over TLS: whatever of a pod is killed, stopped or left in the middle, it answers the next message."""
 
+import contextlib
 import json
 import os
 import signal
@@ -122,8 +123,9 @@ def processes(place: Path, named: str) -> list[tuple[int, int]]:
     for line in left_behind(place):
         number, _, command = line.partition(" ")
         if named in command and "processes.py" not in command:
-            parent = Path("/proc", number, "stat").read_text().rpartition(")")[2].split()[1]
-            found.append((int(number), int(parent)))
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                parent = Path("/proc", number, "stat").read_text().rpartition(")")[2].split()[1]
+                found.append((int(number), int(parent)))
     return found
 
 
