@@ -12,6 +12,7 @@ from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, St
 from fl_app.hub.charts import chart
 from fl_app.hub.role import Role
 from fl_app.system.printable import printable
+from fl_app.validation import counted
 
 HERE = Path(__file__).parent
 MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -49,7 +50,7 @@ def environment(roles: Sequence[Role]) -> Environment:
         lstrip_blocks=True,
     )
     made.globals.update(static=static, chart=chart)
-    made.filters.update(ago=ago, size=size, moment=moment)
+    made.filters.update(counted=counted, ago=ago, size=size, moment=moment)
     return made
 
 

@@ -13,8 +13,8 @@ import click
 
 from fl_app.errors import FlAppError
 from fl_app.host.echo import echo
-from fl_app.hub.command import listening_options, metrics_token
-from server.commands.hub_open import open_, say
+from fl_app.hub.command import listening_options, metrics_token, say
+from server.commands.hub_open import open_
 from server.commands.output import Stopped, console, federation_option, json_option, runs_option
 
 if TYPE_CHECKING:

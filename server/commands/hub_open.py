@@ -1,12 +1,11 @@
 """``fl-app hub open``: logs a browser in to a hub, on this machine or another."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from fl_app.host.echo import echo
+from fl_app.hub.command import say
 from server.commands.output import json_option
 
 if TYPE_CHECKING:
@@ -76,21 +75,6 @@ def open_(
         secret = make_token(_identity(key, as_pod, home), address)
         signed_by = _authority(authority) if authority else None
     say(address, new_link(address, secret, signed_by), browser=not no_browser, as_json=as_json)
-
-
-def say(origin: str, link: str, *, browser: bool, as_json: bool) -> None:
-    """Open the browser, and say where the hub is; print the link where no browser was opened."""
-    from urllib.parse import urlsplit
-
-    from fl_app.hub.serve import open_browser
-
-    opened = browser and open_browser(link, urlsplit(origin).port or 0)
-    if as_json:
-        echo(json.dumps({"hub": origin, "link": link, "browser": opened}))
-        return
-    echo(f"hub      {origin}")
-    if not opened:
-        echo(f"open     {link}  (good once, for 5 minutes)")
 
 
 def _checked(origin: str) -> str:
