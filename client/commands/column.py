@@ -9,7 +9,6 @@ import click
 from client.commands.options import json_option
 from fl_app.errors import UsageError
 from fl_app.host.echo import echo
-from fl_app.validation import names_in
 
 
 @click.command(epilog="Example: fl-app pod column hospital-a.yaml weight --unit kg --bounds 0,300")
@@ -41,6 +40,7 @@ def column(
 ) -> None:
     """Change what the pod FILE says of the column NAME, if its table agrees; the file's comments stay."""
     from client.site.pod_column import ColumnSettings, set_column
+    from fl_app.validation import names_in
 
     settings = ColumnSettings(
         kind,

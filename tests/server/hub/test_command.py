@@ -99,7 +99,7 @@ def test_the_command_prints_its_link_once_it_listens(
 ) -> None:
     told: list[str] = []
 
-    def serving(roles: Any, address: Address, said: Any) -> None:
+    def serving(roles: Any, address: Address, said: Any, **_more: Any) -> None:
         told.append(roles[0].title)
         said("http://127.0.0.1:1", "http://127.0.0.1:1/login#code")
 
