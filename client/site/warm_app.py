@@ -83,7 +83,7 @@ class WarmApp:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._app: UnpackedApp | None = None
+        self._loaded: tuple[str, tuple[str, str]] | None = None  # the hash of its bundle, and how the server called it
         self._fresh, self._messages, self._line = True, 0, b""
         self._process, self._control = self._start()
 
@@ -165,7 +165,7 @@ class WarmApp:
 
     def _ready(self, app: UnpackedApp, identity: tuple[str, str], go_on: Callable[[], bool]) -> None:
         """Have the app loaded in a process that runs."""
-        loaded = self._app is not None and self._app.hash == app.hash
+        loaded = self._loaded == (app.hash, identity)
         ended, worn = self._process.poll() is not None, self._messages >= _MESSAGES
         if ended or worn or not (loaded or self._fresh):
             self._restart()
@@ -184,12 +184,12 @@ class WarmApp:
                 raise
             if not loaded:
                 raise NoReply(LOAD_FAILED, "the app could not be loaded")
-            self._app = app
+            self._loaded = (app.hash, identity)
 
     def _restart(self) -> None:
         """Have a new process wait in the place of the old one."""
         self.close()
-        self._app = None
+        self._loaded = None
         self._fresh, self._messages, self._line = True, 0, b""
         self._process, self._control = self._start()
 
