@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from client.commands.options import home_option, json_option
-from fl_app.hub.command import listening_options, metrics_token, say
+from fl_app.hub.command import listening_address, listening_options, metrics_token, say
 
 
 @click.command(epilog="Example: fl-app pod hub hospital-a")
@@ -39,25 +39,18 @@ def hub(
     machine it needs --certificate and --key, the pod's identity key opens it, and it has no buttons.
     """
     from client.hub.owner import owner_role
-    from fl_app.errors import UsageError
+    from client.site.own_pod import existing_home, pod_in
     from fl_app.federation.address import is_loopback
     from fl_app.host.signals import until_interrupted
-    from fl_app.hub.serve import Address, serve
+    from fl_app.hub.serve import serve
     from fl_app.hub.tokens import admits
     from fl_app.identity.key_file import Identity
-    from fl_app.system.home import fl_app_home, pod_home
 
-    if bool(certificate) != bool(key):
-        raise UsageError("--certificate and --key go together")
+    address = listening_address(host, port, public_name, certificate, key)
     scraper = metrics_token(metrics_token_)
-    directory = pod_home(name, home)
-    if not directory.is_dir():
-        raise UsageError(f"{name}: no such pod in {home or fl_app_home()}; `fl-app pod keygen {name}` makes its key")
+    directory = existing_home(name, home)
     if file is not None:
-        from fl_app.pod.pod_file import load_pod
-
-        if (found := load_pod(file).name) != name:
-            raise UsageError(f"{file}: is the file of pod {found}, not of {name}")
+        pod_in(file, name)
 
     def opens(token: str, origins: tuple[str, ...]) -> bool:
         identity = Identity.load(directory)  # as it is now: it may have been rotated
@@ -67,7 +60,7 @@ def hub(
     with until_interrupted():
         serve(
             [role],
-            Address(host, port, public_name, certificate, key),
+            address,
             admits=opens,
             metrics_token=scraper,
             said=lambda origin, link: say(origin, link, browser=not no_browser, as_json=as_json),

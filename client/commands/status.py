@@ -24,13 +24,11 @@ from fl_app.host.echo import echo
 def status(name: str, file: Path | None, home: Path | None, as_json: bool) -> None:
     """Show whether pod NAME is online or paused, and its privacy budget; the exit code is 1 unless it is online."""
     from client.site.budget_report import budget_report
+    from client.site.own_pod import existing_home
     from client.site.pausing import is_paused
     from client.site.serving import serves
-    from fl_app.errors import UsageError
-    from fl_app.system.home import fl_app_home, pod_home
 
-    if not pod_home(name, home).is_dir():
-        raise UsageError(f"{name}: no such pod in {home or fl_app_home()}; `fl-app pod keygen {name}` makes its key")
+    existing_home(name, home)
     online, paused = serves(name, home), is_paused(name, home)
     message = f"pod {name} is {'online' if online else 'not online'}{', and paused by its owner' if paused else ''}"
     privacy = budget_report(name, home, file)

@@ -1,16 +1,15 @@
 """How a pod stands, read from its home: online, paused, its file, and what it has published of its table last."""
 
 import hashlib
-import json
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from client.site.own_pod import last_file, pod_in
 from client.site.pausing import is_paused
 from client.site.serving import LOG, has_connected, is_served
 from fl_app.errors import FlAppError, UsageError
 from fl_app.pod.definition import Pod
-from fl_app.pod.pod_file import load_pod
 from fl_app.pod.policy import Policy
 from fl_app.system.home import ENCODED_DIRECTORY, pod_home
 from fl_app.tabular.schema import Schema
@@ -66,9 +65,7 @@ class Standing:
         """The pod's file, None if it has never been run."""
         if self._given is not None:
             return self._given
-        with suppress(OSError, ValueError, TypeError, KeyError):
-            return Path(json.loads((self.directory / "flower" / "node.json").read_text("utf-8"))["file"])
-        return None
+        return last_file(self.name, self.home)
 
     def pod(self) -> tuple[Pod | None, str]:
         """Return the pod as its file defines it, or None and why it cannot be read; "" if it was never run."""
@@ -106,12 +103,9 @@ class Standing:
 
     def _loaded(self, file: Path) -> tuple[Pod | None, str]:
         try:
-            pod = load_pod(file)
+            return pod_in(file, self.name), ""
         except FlAppError as error:
             return None, error.full_text
-        if pod.name != self.name:
-            return None, f"{file}: is the file of pod {pod.name}, not of {self.name}"
-        return pod, ""
 
 
 def _schema_in(path: Path) -> Schema | None:

@@ -1,6 +1,5 @@
 """What a pod's owner is told of the privacy budget: spent and left, as epsilon at the owner's delta."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +7,8 @@ from pathlib import Path
 from client.app.budget import Terms, mark_of, read_detail, shown
 from client.app.ledger import Ledger
 from client.app.ledger_entries import Entry
-from fl_app.errors import FlAppError, UsageError
-from fl_app.pod.pod_file import load_pod
+from client.site.own_pod import last_file, pod_in
+from fl_app.errors import FlAppError
 from fl_app.pod.policy import Policy
 from fl_app.secagg.errors import LedgerRefused
 from fl_app.system.home import LEDGER_FILE, pod_home
@@ -69,7 +68,7 @@ def budget_report(name: str, home: Path | None = None, file: Path | None = None)
     ledger = pod_home(name, home) / LEDGER_FILE
     known = ledger.exists() or mark_of(ledger).exists()
     total = Ledger(ledger).spent().total if known else 0
-    return report_of(total, _policy_in(file, name) if file else _last_policy(name, home))
+    return report_of(total, pod_in(file, name).policy if file else _last_policy(name, home))
 
 
 def report_of(total: int, policy: Policy) -> BudgetReport:
@@ -92,16 +91,9 @@ def rounded_up(epsilon: float) -> str:
     return f"{math.ceil(epsilon * 1000) / 1000:g}"
 
 
-def _policy_in(file: Path, name: str) -> Policy:
-    pod = load_pod(file)
-    if pod.name != name:
-        raise UsageError(f"{file}: is the file of pod {pod.name}, not of {name}")
-    return pod.policy
-
-
 def _last_policy(name: str, home: Path | None) -> Policy:
-    settings = pod_home(name, home) / "flower" / "node.json"
+    file = last_file(name, home)
     try:
-        return _policy_in(Path(json.loads(settings.read_text("utf-8"))["file"]), name)
-    except (OSError, ValueError, TypeError, KeyError, FlAppError):  # never run, or its file is elsewhere by now
+        return pod_in(file, name).policy if file else Policy()
+    except (OSError, ValueError, TypeError, KeyError, FlAppError):  # its file is elsewhere by now
         return Policy()

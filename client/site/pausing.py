@@ -8,9 +8,10 @@ import os
 from pathlib import Path
 
 from client.app.ledger import Ledger
+from client.site.own_pod import existing_home
 from fl_app.errors import UsageError
 from fl_app.secagg.errors import LedgerRefused
-from fl_app.system.home import LEDGER_FILE, PAUSED_FILE, fl_app_home, pod_home
+from fl_app.system.home import LEDGER_FILE, PAUSED_FILE, pod_home
 
 PAUSE, RESUME = "pause", "resume"
 """The ledger's events."""
@@ -67,10 +68,7 @@ def resume(name: str, home: Path | None = None, how: str = COMMAND) -> bool:
 
 
 def _file(name: str, home: Path | None) -> Path:
-    directory = pod_home(name, home)
-    if not directory.is_dir():
-        raise UsageError(f"{name}: no such pod in {home or fl_app_home()}; `fl-app pod keygen {name}` makes its key")
-    return directory / PAUSED_FILE
+    return existing_home(name, home) / PAUSED_FILE
 
 
 def _enter(file: Path, event: str, how: str) -> None:

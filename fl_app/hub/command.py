@@ -3,16 +3,30 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from fl_app.errors import UsageError
 from fl_app.host.echo import echo
 
+if TYPE_CHECKING:
+    from fl_app.hub.serve import Address
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 LEAST_TOKEN = 16
+
+port_option = click.option(
+    "--port",
+    default=8050,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port of the hub; 0 takes a free one.",
+)
+no_browser_option = click.option(
+    "--no-browser", is_flag=True, help="Print the link that logs in to the hub, and open no browser."
+)
 
 
 def listening_options(command: Command) -> Command:
@@ -20,9 +34,7 @@ def listening_options(command: Command) -> Command:
     options = (
         click.option("--host", default="127.0.0.1", show_default=True, help="Interface to listen on."),
         click.option("--name", "public_name", metavar="HOST", help="The name by which browsers reach it."),
-        click.option(
-            "--port", default=8050, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
-        ),
+        port_option,
         click.option(
             "--certificate",
             type=_file,
@@ -37,11 +49,22 @@ def listening_options(command: Command) -> Command:
             metavar="FILE",
             help="A secret that opens /metrics and nothing else, for Prometheus.",
         ),
-        click.option("--no-browser", is_flag=True, help="Print the link that logs in, and open no browser."),
+        no_browser_option,
     )
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def listening_address(
+    host: str, port: int, public_name: str | None, certificate: Path | None, key: Path | None
+) -> "Address":
+    """Return where a hub listens by these options; `UsageError` if one of the last two is missing."""
+    from fl_app.hub.serve import Address
+
+    if bool(certificate) != bool(key):
+        raise UsageError("--certificate and --key go together")
+    return Address(host, port, public_name, certificate, key)
 
 
 def metrics_token(path: Path | None) -> str | None:

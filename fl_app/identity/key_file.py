@@ -15,6 +15,7 @@ from fl_app.secagg.crypto import fingerprint
 from fl_app.system.files import create_file
 
 KEY_FILE = "identity.key"
+KIND = "identity key"
 
 
 class MissingKey(UsageError):
@@ -33,8 +34,8 @@ class Identity:
         self._public_bytes = key.public_key().public_bytes_raw()
 
     @classmethod
-    def load(cls, directory: Path) -> Self:
-        """Read the key in ``directory``.
+    def load(cls, directory: Path, file: str = KEY_FILE, kind: str = KIND) -> Self:
+        """Read the key in ``directory``; ``kind`` is what it is called where it cannot be.
 
         Raises
         ------
@@ -43,19 +44,20 @@ class Identity:
         UsageError
             If it is not an Ed25519 private key, or if anyone but its owner may read it.
         """
-        path = directory / KEY_FILE
-        content = read_private(path, "identity key")
+        path = directory / file
+        content = read_private(path, kind)
         try:
             key = serialization.load_pem_private_key(content, password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm):
             # Nothing of the parser's own error goes on: it was looking at a secret.
             key = None
         if not isinstance(key, Ed25519PrivateKey):
-            raise UsageError(f"{path}: not an identity key (expected an Ed25519 private key, PKCS8 PEM, no password)")
+            article = "an" if kind[0] in "aeiou" else "a"
+            raise UsageError(f"{path}: not {article} {kind} (expected an Ed25519 private key, PKCS8 PEM, no password)")
         return cls(key)
 
     @classmethod
-    def create(cls, directory: Path) -> Self:
+    def create(cls, directory: Path, file: str = KEY_FILE, kind: str = KIND) -> Self:
         """Make a new key in ``directory``, which is created, and closed to others, where needed.
 
         Raises
@@ -67,17 +69,17 @@ class Identity:
         content = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        create_private(directory / KEY_FILE, content, "identity key")
+        create_private(directory / file, content, kind)
         return cls(key)
 
     @classmethod
-    def load_or_create(cls, directory: Path) -> Self:
+    def load_or_create(cls, directory: Path, file: str = KEY_FILE, kind: str = KIND) -> Self:
         """Read the key in ``directory``, or make it; of several processes that do so at once, all get the same one."""
         with suppress(MissingKey):
-            return cls.load(directory)
+            return cls.load(directory, file, kind)
         with suppress(KeyExists):
-            return cls.create(directory)
-        return cls.load(directory)
+            return cls.create(directory, file, kind)
+        return cls.load(directory, file, kind)
 
     @property
     def public_bytes(self) -> bytes:

@@ -17,6 +17,7 @@ from fl_app.federation.kinds import Federation, census_federation, find_federati
 from fl_app.flower.protocol_settings import Weighting
 from fl_app.host.column_file import read_columns
 from fl_app.host.echo import echo
+from fl_app.hub.command import no_browser_option, port_option
 from fl_app.privacy.settings import Privacy
 from fl_app.secagg.field import FIELD_31, FIELD_61
 from fl_app.tabular.class_weights import ClassWeight
@@ -32,8 +33,7 @@ from fl_app.validation import counted, names_in
 from server.app.results import Results
 from server.app.run_directory import RunDirectory
 from server.commands.folds import cross_validate
-from server.commands.hub import hub_beside, port_option
-from server.commands.hub_open import no_browser_option
+from server.commands.hub import hub_beside
 from server.commands.output import (
     Stopped,
     class_weight_option,

@@ -13,7 +13,7 @@ import click
 
 from fl_app.errors import FlAppError
 from fl_app.host.echo import echo
-from fl_app.hub.command import listening_options, metrics_token, say
+from fl_app.hub.command import listening_address, listening_options, metrics_token, say
 from server.commands.hub_open import open_
 from server.commands.output import Stopped, console, federation_option, json_option, runs_option
 
@@ -23,14 +23,6 @@ if TYPE_CHECKING:
     from fl_app.hub.serve import Address
 
 Admits = Callable[[str, tuple[str, ...]], bool]
-
-port_option = click.option(
-    "--port",
-    default=8050,
-    show_default=True,
-    type=click.IntRange(0, 65535),
-    help="Port of the hub; 0 takes a free one.",
-)
 
 
 @click.group(invoke_without_command=True, epilog="Example: fl-app hub --federation hospitals")
@@ -67,13 +59,10 @@ def hub(
     """
     if context.invoked_subcommand:
         return
-    from fl_app.errors import UsageError
     from fl_app.host.signals import until_interrupted
-    from fl_app.hub.serve import Address, serve
+    from fl_app.hub.serve import serve
 
-    if bool(certificate) != bool(key):
-        raise UsageError("--certificate and --key go together")
-    address = Address(host, port, public_name, certificate, key)
+    address = listening_address(host, port, public_name, certificate, key)
     started: Callable[[], object] = lambda: None  # noqa: E731
     if superlink is not None:
         role, address, admits = _of_operator(superlink, address)

@@ -5,15 +5,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fl_app.hub.command import say
+from fl_app.hub.command import no_browser_option, say
 from server.commands.output import json_option
 
 if TYPE_CHECKING:
     from fl_app.identity.key_file import Identity
 
-no_browser_option = click.option(
-    "--no-browser", is_flag=True, help="Print the link that logs in to the hub, and open no browser."
-)
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
