@@ -66,14 +66,12 @@ class RunDirectory:
         request : RunRequest or None
             All else that the modeller asks for; its ``run`` is set to ``config``.
         """
-        name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         written = config.model_dump(mode="json") if config else None
         try:
-            (runs / name).mkdir(parents=True)
-            made = cls((runs / name).resolve())
+            made = cls(make_dated(runs, datetime.now(UTC)))
             made.write_request((request or RunRequest()).changed(run=written))
-            link = runs / f".{LATEST}-{name}"
-            link.symlink_to(name)
+            link = runs / f".{LATEST}-{made.name}"
+            link.symlink_to(made.name)
             link.replace(runs / LATEST)
         except OSError as error:
             raise UsageError(f"{runs}: no run directory can be made here: {error.strerror}") from error
@@ -230,3 +228,10 @@ def request_for(federation: Federation, test_file: Path | None = None) -> RunReq
         test_file=str(path.resolve()) if path else None,
         test_read_options=dict(federation.test_read_options),
     )
+
+
+def make_dated(runs: Path, now: datetime, prefix: str = "") -> Path:
+    """Make a directory under ``runs`` whose name says when, and return its path; raises `OSError` if it cannot."""
+    path = runs / f"{prefix}{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    path.mkdir(parents=True)
+    return path.resolve()

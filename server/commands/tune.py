@@ -16,9 +16,8 @@ from fl_app.secagg.field import FIELD_31, FIELD_61
 from fl_app.tabular.early_stopping import StoppingMetric
 from fl_app.tabular.regression import LOSSES
 from fl_app.tabular.settings import DataStructure
-from fl_app.validation import counted, names_in
+from fl_app.validation import names_in
 from server.commands.output import (
-    Stopped,
     class_weight_option,
     columns_option,
     console,
@@ -31,13 +30,12 @@ from server.commands.output import (
     target_option,
     threshold_option,
 )
-from server.display.progress import matrix_table
+from server.commands.several import carried_out
 from server.display.tuning import write_page
 from server.display.tuning.fit_command import fit_command
 from server.display.tuning.progress import TuningProgress
 from server.display.tuning.table import compared_on, in_words, trials_table
 from server.display.words import number
-from server.modeller.launch import FitFailed, Interrupted
 from server.modeller.tuning.carry_out import (
     DEFAULT_ETA,
     DEFAULT_ROUNDS,
@@ -122,7 +120,14 @@ def tune(context: click.Context, /, resume: str | None, as_json: bool, **_given:
     else:
         directory = _planned(named)
     final = named["final"] if resume and "final" in given else None
-    tuning = _carried_out(directory, resume=bool(resume), federation=elsewhere, final=final)
+    tuning = carried_out(
+        directory,
+        "going on with" if resume else "tuning",
+        tuple(directory.read().settings.get("pods", ())),
+        TuningProgress,
+        lambda follow: carry_out(directory, elsewhere, final=final, follow=follow),
+        how_to_go_on(directory),
+    )
     page = write_page(directory)
     document = {
         **tuning.document(),
@@ -169,27 +174,6 @@ def _planned(given: dict[str, Any]) -> TuningDirectory:
         final=given["final"],
         test_file=given["test_file"],
     )
-
-
-def _carried_out(directory: TuningDirectory, *, resume: bool, federation: Any, final: bool | None) -> Tuning:
-    """Carry the tuning out, and show its progress."""
-    errors = console(errors=True)
-    tuning = directory.read()
-    verb = "going on with" if resume else "tuning"
-    pods = tuning.settings.get("pods", ())
-    errors.print(f"{verb} {tuning.tune_id} over {counted(len(pods), 'pod')}: {', '.join(pods)}", highlight=False)
-    try:
-        with TuningProgress(errors) as progress:
-            progress.begin(tuning)
-            tuning = carry_out(directory, federation, final=final, follow=progress)
-            progress.ended(tuning)
-    except FitFailed as error:
-        if error.approvals:
-            errors.print(matrix_table(error.approvals))
-        raise RunFailed(f"{error}; {how_to_go_on(directory)}") from error
-    except Interrupted as error:
-        raise Stopped(str(error)) from None
-    return tuning
 
 
 def _show(directory: TuningDirectory, tuning: Tuning, page: Path) -> None:

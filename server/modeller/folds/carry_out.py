@@ -8,18 +8,17 @@ from typing import Any
 from fl_app.config import RunConfig
 from fl_app.errors import DataError
 from fl_app.federation.kinds import Federation, find_federation
-from fl_app.host.signals import interruptible
 from fl_app.system.files import replace_file
 from fl_app.tabular.folds import Fold
 from fl_app.tabular.network_source import read_source
-from fl_app.tabular.schema import CombinedSchema, Schema
+from fl_app.tabular.schema import Schema
 from fl_app.validation import counted
 from server.app.results import Results
 from server.app.run_directory import RunDirectory
 from server.modeller.folds.directory import CrossValidation, FoldRun, FoldsDirectory
 from server.modeller.folds.figures import figures_of
-from server.modeller.launch import FitFailed, Interrupted, check_pods, new_run
-from server.modeller.several_runs import LIMIT_OF_THE_DAY, OwnersLimit, carry_through, found_run
+from server.modeller.launch import FitFailed, check_pods, new_run
+from server.modeller.several_runs import Going, found_run
 
 _NETWORK = "network.py"  # as in a run's directory
 FollowFolds = Callable[[CrossValidation, Results], None]
@@ -101,43 +100,27 @@ def carry_out(
         return _Going(directory, reached, follow).on()
 
 
-class _Going:
+class _Going(Going[CrossValidation]):
     """A cross-validation that is carried out."""
 
     def __init__(self, directory: FoldsDirectory, federation: Federation, follow: FollowFolds | None) -> None:
-        self._directory, self._follow = directory, follow
         # A public test file has no part in it: its rows are no pod's, and every model would score all of them.
-        self._federation = federation.model_copy(update={"test_file": None})
-        self._so_far = directory.read()
-        self._base = RunConfig.from_json(json.dumps(self._so_far.settings))
+        super().__init__(directory, federation.model_copy(update={"test_file": None}), follow, how_to_go_on(directory))
         self._network = read_source(directory.path / _NETWORK) if self._base.network else None
-        expected = self._so_far.expected
-        self._schema = CombinedSchema.from_json(json.dumps(expected)) if expected else None
+        self._done: list[Results] = []
 
-    def on(self) -> CrossValidation:
-        """Go on to the end, and record how it came."""
-        try:
-            with interruptible():
-                done = [self._try(fold) for fold in range(1, self._so_far.folds + 1)]
-            self._write(self._so_far.changed(status="completed", **figures_of(done)))
-        except OwnersLimit as limit:
-            self._end("stopped", str(limit))
-        except KeyboardInterrupt:
-            self._end("interrupted", "stopped by the modeller")
-            raise Interrupted(f"stopped; {how_to_go_on(self._directory)}") from None
-        except Exception as error:
-            self._end("failed", str(error))
-            raise
-        return self._so_far
+    def _all(self) -> None:
+        self._done = [self._try(fold) for fold in range(1, self._so_far.folds + 1)]
+
+    def _came_to(self) -> dict[str, Any]:
+        return figures_of(self._done)
 
     def _try(self, fold: int) -> Results:
         """Carry the run of a fold through, record its figures, and return its results."""
         try:
             run = self._run(fold)
         except FitFailed as error:
-            why = error.run.results().error or str(error)  # without the advice how to resume that one run
-            if LIMIT_OF_THE_DAY.search(why):
-                raise OwnersLimit(why) from error
+            self._why(error)
             raise
         results = run.results()
         if results.final is None or not results.final.num_examples:
@@ -162,21 +145,10 @@ class _Going:
             self._record(fold, run.name)  # before it begins: should this process be killed, the run is found
             return run
 
-        return carry_through(begun, begin, self._federation, self._reported if self._follow else None)
-
-    def _reported(self, results: Results) -> None:
-        if self._follow:
-            self._follow(self._so_far, results)
+        return self._carry_through(begun, begin)
 
     def _record(self, fold: int, run: str, **known: Any) -> None:
         self._write(self._so_far.with_run(FoldRun(fold=fold, run=run, **known)))
-
-    def _end(self, status: str, why: str) -> None:
-        self._write(self._so_far.changed(status=status, why=why))
-
-    def _write(self, validation: CrossValidation) -> None:
-        self._so_far = validation
-        self._directory.write(validation)
 
 
 def planned(validation: CrossValidation) -> str:
@@ -189,8 +161,7 @@ def planned(validation: CrossValidation) -> str:
 
 def how_to_go_on(directory: FoldsDirectory) -> str:
     """Return the command that goes on with a cross-validation."""
-    named = directory.name if directory.runs == Path("runs").resolve() else directory.path
-    return f"`fl-app fit --resume {named}` goes on with it"
+    return f"`fl-app fit --resume {directory.resumed_as}` goes on with it"
 
 
 def _config(base: RunConfig, fold: int, folds: int) -> RunConfig:

@@ -9,20 +9,15 @@
 Its runs are ordinary ones, beside it under ``runs``.
 """
 
-import json
-import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field
 
-from fl_app.errors import UsageError
-from fl_app.system.files import held, replace_file
 from server.app.document import Document
 from server.app.results import Metrics, Number
+from server.modeller.several_directory import SeveralDirectory
 
 PREFIX = "folds-"
 FOLDS_FILE = "folds.json"
@@ -98,30 +93,10 @@ class CrossValidation(Document):
         return self.changed(runs=tuple(sorted([*others, entry], key=lambda run: run.fold)))
 
 
-class FoldsDirectory:
-    """One cross-validation's files.
+class FoldsDirectory(SeveralDirectory[CrossValidation]):
+    """One cross-validation's files."""
 
-    Parameters
-    ----------
-    path : Path
-        The directory.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @classmethod
-    def create(cls, runs: Path, **given: Any) -> Self:
-        """Make a new one under ``runs``, with these fields of `CrossValidation`; raises `UsageError` if it cannot."""
-        now = datetime.now(UTC)
-        name = f"{PREFIX}{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-        try:
-            (runs / name).mkdir(parents=True)
-            made = cls((runs / name).resolve())
-            made.write(CrossValidation(folds_id=name, started=now.isoformat(timespec="seconds"), **given))
-        except OSError as error:
-            raise UsageError(f"{runs}: no directory can be made here: {error.strerror}") from error
-        return made
+    PREFIX, FILE, CONTENT, ID = PREFIX, FOLDS_FILE, CrossValidation, "folds_id"
 
     @classmethod
     def find(cls, given: str | Path, runs: Path = Path("runs")) -> Self | None:
@@ -130,34 +105,3 @@ class FoldsDirectory:
             if (candidate / FOLDS_FILE).is_file():
                 return cls(candidate.resolve())
         return None
-
-    @property
-    def name(self) -> str:
-        """Its id."""
-        return self.path.name
-
-    @property
-    def runs(self) -> Path:
-        """Where its runs are."""
-        return self.path.parent
-
-    def read(self) -> CrossValidation:
-        """Return what it has come to; raises `UsageError` if its file is damaged."""
-        path = self.path / FOLDS_FILE
-        try:
-            return CrossValidation.read(path.read_bytes())
-        except (OSError, UsageError) as error:
-            raise UsageError(f"{path}: cannot be read: {error}") from error
-
-    def write(self, validation: CrossValidation) -> None:
-        """Replace what it has come to."""
-        replace_file(self.path / FOLDS_FILE, (json.dumps(validation.document(), indent=1) + "\n").encode())
-
-    @contextmanager
-    def carried_out(self) -> Iterator[None]:
-        """Lock it while it is carried out; raises `UsageError` if another process has locked it."""
-        try:
-            with held(self.path / ".lock"):
-                yield
-        except BlockingIOError:
-            raise UsageError(f"{self.name} is under way; stop it first, or let it end") from None

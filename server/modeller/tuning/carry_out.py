@@ -5,7 +5,6 @@ is over where it ends: going on from there would train at a rate that is used up
 run. What short runs cost beside long ones is less than half of it, with an eta of 3.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,13 +13,12 @@ from typing import Any
 from fl_app.config import RunConfig
 from fl_app.errors import DataError, UsageError
 from fl_app.federation.kinds import Federation, find_federation
-from fl_app.host.signals import interruptible
 from fl_app.tabular.early_stopping import StoppingMetric
-from fl_app.tabular.schema import CombinedSchema, Schema
+from fl_app.tabular.schema import Schema
 from server.app.results import Results
 from server.app.run_directory import RunDirectory
-from server.modeller.launch import FitFailed, Interrupted, check_pods, new_run
-from server.modeller.several_runs import LIMIT_OF_THE_DAY, OwnersLimit, carry_through, found_run
+from server.modeller.launch import FitFailed, check_pods, new_run
+from server.modeller.several_runs import Going, found_run
 from server.modeller.tuning.directory import RungPlan, Trial, TrialRun, Tuning, TuningDirectory
 from server.modeller.tuning.schedule import schedule, within
 from server.modeller.tuning.space import TuningSpace
@@ -145,45 +143,24 @@ def carry_out(
         return _Going(directory, reached, follow).on()
 
 
-class _Going:
+class _Going(Going[Tuning]):
     """A tuning that is carried out."""
 
     def __init__(self, directory: TuningDirectory, federation: Federation, follow: FollowTuning | None) -> None:
-        self._directory, self._federation, self._follow = directory, federation, follow
-        self._tuning = directory.read()
-        self._base = RunConfig.from_json(json.dumps(self._tuning.settings))
-        expected = self._tuning.expected
-        self._schema = CombinedSchema.from_json(json.dumps(expected)) if expected else None
+        super().__init__(directory, federation, follow, how_to_go_on(directory))
         self._failed_on_end = 0
 
-    def on(self) -> Tuning:
-        """Go on to the end, and record how it came."""
-        try:
-            with interruptible():
-                self._rungs()
-        except OwnersLimit as limit:
-            self._end("stopped", str(limit))
-        except KeyboardInterrupt:
-            self._end("interrupted", "stopped by the modeller")
-            raise Interrupted(f"stopped; {how_to_go_on(self._directory)}") from None
-        except Exception as error:
-            self._end("failed", str(error))
-            raise
-        else:
-            self._end("completed", "")
-        return self._tuning
-
-    def _rungs(self) -> None:
-        for rung in range(len(self._tuning.rungs)):
-            last = rung == len(self._tuning.rungs) - 1
-            if last and not self._tuning.final_wanted:
+    def _all(self) -> None:
+        for rung in range(len(self._so_far.rungs)):
+            last = rung == len(self._so_far.rungs) - 1
+            if last and not self._so_far.final_wanted:
                 return
             while left := self._left(rung):
                 self._try(left[0], rung, final=last)
 
     def _left(self, rung: int) -> list[Trial]:
         """Return the trials that are still to be tried on a rung; one that is left out makes room for another."""
-        entrants = self._tuning.entrants(rung)
+        entrants = self._so_far.entrants(rung)
         return [trial for trial in entrants if not trial.left_out and trial.value_on(rung) is None]
 
     def _try(self, trial: Trial, rung: int, *, final: bool) -> None:
@@ -191,9 +168,7 @@ class _Going:
         try:
             run = self._run(trial, rung, final=final)
         except FitFailed as error:
-            why = error.run.results().error or str(error)  # without the advice how to resume that one run
-            if LIMIT_OF_THE_DAY.search(why):
-                raise OwnersLimit(why) from error
+            why = self._why(error)
             self._failed_on_end += 1
             if not _BY_ITS_SETTINGS.search(why) or final or self._failed_on_end > 1:
                 raise
@@ -201,59 +176,47 @@ class _Going:
             return
         self._failed_on_end = 0
         results = run.results()
-        values = tuple(getattr(entry, self._tuning.metric) for entry in results.rounds)
+        values = tuple(getattr(entry, self._so_far.metric) for entry in results.rounds)
         rows = results.rounds[-1].num_examples or 0
         if not rows or values[-1] is None:
             raise DataError(
-                f"trials are compared by {self._tuning.metric} on all pods' validation rows, which do not define it: "
+                f"trials are compared by {self._so_far.metric} on all pods' validation rows, which do not define it: "
                 f"{results.no_figures or 'too few of them have rows of each class'}"
             )
         self._record(trial, rung, run.name, status="completed", values=values, value=values[-1], rows=rows)
         if final:
-            self._write(self._tuning.changed(final=run.name))
+            self._write(self._so_far.changed(final=run.name))
 
     def _run(self, trial: Trial, rung: int, *, final: bool) -> RunDirectory:
         """Run a trial on a rung, or what is left of that."""
         number = trial.number
 
         def begun() -> RunDirectory | None:
-            run = self._tuning.trials[number - 1].on(rung)
+            run = self._so_far.trials[number - 1].on(rung)
             return found_run(self._directory.runs, run.run) if run else None
 
         def begin() -> RunDirectory:
-            trial = self._tuning.trials[number - 1]
+            trial = self._so_far.trials[number - 1]
             # No trial sees the test file, so that nothing is chosen by it.
             federation = self._federation if final else self._federation.model_copy(update={"test_file": None})
             run = new_run(
-                trial.settings.config(self._base, self._tuning.rungs[rung].rounds),
+                trial.settings.config(self._base, self._so_far.rungs[rung].rounds),
                 federation,
                 runs=self._directory.runs,
-                test_file=Path(self._tuning.test_file) if final and self._tuning.test_file else None,
+                test_file=Path(self._so_far.test_file) if final and self._so_far.test_file else None,
                 schema=self._schema,
             )
             self._record(trial, rung, run.name)  # before it begins: should this process be killed, the run is found
             return run
 
-        return carry_through(begun, begin, self._federation, self._reported if self._follow else None)
-
-    def _reported(self, results: Results) -> None:
-        if self._follow:
-            self._follow(self._tuning, results)
+        return self._carry_through(begun, begin)
 
     def _record(self, trial: Trial, rung: int, run: str, *, left_out: str = "", **known: Any) -> None:
-        entry = TrialRun(run=run, rung=rung, rounds=self._tuning.rungs[rung].rounds, **known)
+        entry = TrialRun(run=run, rung=rung, rounds=self._so_far.rungs[rung].rounds, **known)
         others = tuple(one for one in trial.runs if one.rung != rung)
-        self._write(self._tuning.with_trial(trial.changed(runs=(*others, entry), left_out=left_out)))
-
-    def _end(self, status: str, why: str) -> None:
-        self._write(self._tuning.changed(status=status, why=why))
-
-    def _write(self, tuning: Tuning) -> None:
-        self._tuning = tuning
-        self._directory.write(tuning)
+        self._write(self._so_far.with_trial(trial.changed(runs=(*others, entry), left_out=left_out)))
 
 
 def how_to_go_on(directory: TuningDirectory) -> str:
     """Return the command that goes on with a tuning."""
-    named = directory.name if directory.runs == Path("runs").resolve() else directory.path
-    return f"`fl-app tune --resume {named}` goes on with it"
+    return f"`fl-app tune --resume {directory.resumed_as}` goes on with it"

@@ -9,22 +9,18 @@
 Its runs are ordinary ones, beside it under ``runs``.
 """
 
-import json
-import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field
 
 from fl_app.errors import UsageError
-from fl_app.system.files import held, replace_file
 from fl_app.tabular.early_stopping import LOWER_IS_BETTER, StoppingMetric
 from fl_app.validation import counted
 from server.app.document import Document
 from server.app.results import Number
+from server.modeller.several_directory import SeveralDirectory
 from server.modeller.tuning.space import TrialSettings, TuningSpace
 
 PREFIX = "tune-"
@@ -177,30 +173,10 @@ class Tuning(Document):
         return changed
 
 
-class TuningDirectory:
-    """One tuning's files.
+class TuningDirectory(SeveralDirectory[Tuning]):
+    """One tuning's files."""
 
-    Parameters
-    ----------
-    path : Path
-        The directory.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @classmethod
-    def create(cls, runs: Path, **given: Any) -> Self:
-        """Make a new tuning under ``runs``, with these fields of `Tuning`; raises `UsageError` if none can be made."""
-        now = datetime.now(UTC)
-        name = f"{PREFIX}{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-        try:
-            (runs / name).mkdir(parents=True)
-            made = cls((runs / name).resolve())
-            made.write(Tuning(tune_id=name, status="running", started=now.isoformat(timespec="seconds"), **given))
-        except OSError as error:
-            raise UsageError(f"{runs}: no directory can be made here: {error.strerror}") from error
-        return made
+    PREFIX, FILE, CONTENT, ID = PREFIX, TUNING_FILE, Tuning, "tune_id"
 
     @classmethod
     def find(cls, given: str | Path, runs: Path = Path("runs")) -> Self:
@@ -217,37 +193,6 @@ class TuningDirectory:
         there = sorted(path.parent.name for path in runs.glob(f"{PREFIX}*/{TUNING_FILE}"))
         known = f"{runs} has {', '.join(there)}" if there else f"there is none in {runs}"
         raise UsageError(f"{given}: no directory of a tuning (it would hold {TUNING_FILE}); {known}")
-
-    @property
-    def name(self) -> str:
-        """The tuning's id."""
-        return self.path.name
-
-    @property
-    def runs(self) -> Path:
-        """Where its runs are."""
-        return self.path.parent
-
-    def read(self) -> Tuning:
-        """Return the tuning so far; raises `UsageError` if its file is damaged."""
-        path = self.path / TUNING_FILE
-        try:
-            return Tuning.read(path.read_bytes())
-        except (OSError, UsageError) as error:
-            raise UsageError(f"{path}: cannot be read: {error}") from error
-
-    def write(self, tuning: Tuning) -> None:
-        """Replace the tuning so far."""
-        replace_file(self.path / TUNING_FILE, (json.dumps(tuning.document(), indent=1) + "\n").encode())
-
-    @contextmanager
-    def carried_out(self) -> Iterator[None]:
-        """Lock the tuning while it is carried out; raises `UsageError` if another process has locked it."""
-        try:
-            with held(self.path / ".lock"):
-                yield
-        except BlockingIOError:
-            raise UsageError(f"{self.name} is under way; stop it first, or let it end") from None
 
 
 def planned(tuning: Tuning) -> str:
