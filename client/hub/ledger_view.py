@@ -105,30 +105,27 @@ class LedgerView:
         return known[1]
 
     def _read_on(self, stamp: _Stamp) -> Sums:
-        began, known = time.monotonic(), self.sums
-        anew = self._stamp is None or stamp[0] != self._stamp[0] or began >= self._again or not self._holds(known)
-        sums = Sums() if anew else known
-        before = sums.seen
-        for batch in self._batches(_FIRST if anew else sums.last_seq):
-            for row in batch:
-                _take(sums, row)
-        if not anew and sums.seen == before:  # changed, and nothing came: whatever was changed stood there before
-            return self._whole()
-        if anew:
-            self._plan(began)
-        return sums
+        known = self.sums
+        anew = self._stamp is None or stamp[0] != self._stamp[0] or time.monotonic() >= self._again
+        if not anew and self._holds(known):
+            before = known.seen
+            self._take_after(known.last_seq, known)
+            if known.seen != before:
+                return known
+            # It has changed, and nothing came: whatever was changed stood there before.
+        return self._whole()
 
     def _whole(self) -> Sums:
         began, sums = time.monotonic(), Sums()
-        for batch in self._batches(_FIRST):
-            for row in batch:
-                _take(sums, row)
-        self._plan(began)
-        return sums
-
-    def _plan(self, began: float) -> None:
+        self._take_after(_FIRST, sums)
         now = time.monotonic()
         self._again = now + max(_AGAIN_SECONDS, _AGAIN_TIMES * (now - began))
+        return sums
+
+    def _take_after(self, number: int, sums: Sums) -> None:
+        for batch in self._batches(number):
+            for row in batch:
+                _take(sums, row)
 
     def _holds(self, known: Sums) -> bool:
         """Say whether the last entry that was read is still there."""

@@ -1,6 +1,6 @@
 """What the entries of a ledger come to: what has left a pod, and what has not."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 
 from client.app.ledger_entries import ANSWERS, Entry
 
@@ -45,4 +45,4 @@ class Totals:
 
     def document(self) -> dict[str, int]:
         """Return the sums by their names."""
-        return {name: value for name, value in asdict(self).items() if not name.startswith("_")}
+        return {one.name: getattr(self, one.name) for one in fields(self) if not one.name.startswith("_")}

@@ -10,15 +10,19 @@ from fl_app.federation.kinds import Federation
 from fl_app.hub.charts import Line
 from fl_app.hub.role import Action, Content, Download, NotThere, Page, Parameters, Role
 from server.display.compare import compare, curves
+from server.display.folds import PAGE as FOLDS_PAGE
+from server.display.tuning import PAGE as TUNING_PAGE
 from server.hub.federation_page import FederationPage
 from server.hub.look import Look
-from server.hub.run_files import CROSS_VALIDATIONS, TUNINGS, UNDER_WAY, RunFiles, Summary
+from server.hub.run_files import UNDER_WAY, RunFiles, Summary
 from server.hub.run_page import RunPage
+from server.modeller.folds.directory import PREFIX as CROSS_VALIDATIONS
+from server.modeller.tuning.directory import PREFIX as TUNINGS
 
 TEMPLATES = Path(__file__).parent / "templates" / "modeller"
 PER_PAGE = 50
 MOST_COMPARED = 8
-_SEVERAL = {TUNINGS: "tune.html", CROSS_VALIDATIONS: "folds.html"}
+_SEVERAL = {TUNINGS: TUNING_PAGE, CROSS_VALIDATIONS: FOLDS_PAGE}
 """What names of directories of several runs begin with -> the page in such a directory."""
 
 

@@ -20,9 +20,9 @@ from fl_app.hub.role import NotThere
 from server.app.document import Document
 from server.app.results import Results
 from server.app.run_directory import LATEST, RunDirectory
+from server.modeller.folds.directory import PREFIX as CROSS_VALIDATIONS
+from server.modeller.tuning.directory import PREFIX as TUNINGS
 
-TUNINGS, CROSS_VALIDATIONS = "tune-", "folds-"
-"""What the names of directories begin with that hold several runs' outcome."""
 _KEPT_RUNS = 64
 """Runs whose files stay in memory."""
 _SILENT = 60.0
