@@ -27,6 +27,7 @@ DEFAULT_LOSS: Loss = "squared"
 GROUPS = 10
 """Groups of the target's values, as many rows in each as can be, in which predicted and observed values are counted."""
 ERRORS, PAIRS = "errors", "pairs"
+_SUMS = 9
 _LEAST_VARIANCE = 1e-12
 """Of rows, in squared units of the distance between the bounds: what is below may be rounding alone, and has no R2."""
 
@@ -106,8 +107,9 @@ class Errors:
     Attributes
     ----------
     sums
-        float64 [4]: of |e|, e^2, d and d^2, with the error e = prediction - value, and d = value - mean, both in units
-        of the distance between the public bounds: no row adds more than 1 to any.
+        float64 [9]: of |e|, e^2, d and d^2, which metrics are made of, then of e^4, d^3, d^4, e^2 d and e^2 d^2, which
+        their confidence intervals are made of. The error e = prediction - value and d = value - mean are in units of
+        the distance between the public bounds: no row adds more than 1 to any.
     pairs
         int64 [g, g]: rows by the group of the value, and by that of the prediction.
     """
@@ -138,7 +140,7 @@ class Errors:
     def zeros(cls, target: NumericTarget) -> Self:
         """The sums of no rows."""
         size = len(target.groups) - 1
-        return cls(np.zeros(4), np.zeros((size, size), dtype=np.int64))
+        return cls(np.zeros(_SUMS), np.zeros((size, size), dtype=np.int64))
 
 
 def errors_of(values: NDArray[np.float64], predictions: NDArray[np.float64], target: NumericTarget) -> Errors:
@@ -156,7 +158,10 @@ def errors_of(values: NDArray[np.float64], predictions: NDArray[np.float64], tar
     pairs = Errors.zeros(target).pairs
     edges = np.array(target.groups)
     np.add.at(pairs, (cell_of(values, edges), cell_of(predictions, edges)), 1)
-    return Errors(np.array([np.abs(error).sum(), (error * error).sum(), apart.sum(), (apart * apart).sum()]), pairs)
+    squared, square = error * error, apart * apart
+    of_metrics = [np.abs(error), squared, apart, square]
+    of_intervals = [squared * squared, apart * square, square * square, squared * apart, squared * square]
+    return Errors(np.array([terms.sum() for terms in (*of_metrics, *of_intervals)]), pairs)
 
 
 def metrics_of_errors(errors: Errors, target: NumericTarget) -> dict[str, float]:
@@ -169,7 +174,7 @@ def metrics_of_errors(errors: Errors, target: NumericTarget) -> dict[str, float]
         ``loss``, the mean of the errors in standard deviations of the training rows, squared or absolute;
         ``num_examples``. What the rows do not define is NaN, as R2 is where all their values are the same.
     """
-    absolute, squared, apart, apart_squared = errors.sums.tolist()
+    absolute, squared, apart, apart_squared = errors.sums[:4].tolist()
     rows, unit, nothing = errors.rows, target.groups[-1] - target.groups[0], float("nan")
     if not rows:
         return {"mae": nothing, "rmse": nothing, "r2": nothing, "loss": nothing, "num_examples": 0.0}

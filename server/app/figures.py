@@ -12,7 +12,7 @@ from fl_app.replica.tabular import counts_in, errors_in
 from fl_app.secagg.codec import Aggregate
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.evaluation import Counts
-from fl_app.tabular.intervals import intervals_of
+from fl_app.tabular.intervals import intervals_of, intervals_of_errors
 from fl_app.tabular.regression import NumericTarget
 from fl_app.tabular.score_cells import Edges, auc_error
 from fl_app.tabular.threshold import ThresholdRule, best_threshold, confusion_from
@@ -60,18 +60,21 @@ class NumberFigures:
 
     def final(self, sums: Aggregate, edges: Edges, why_not: Sequence[str]) -> dict[str, Any]:
         """See `Figures`."""
-        final, regression = self.metrics(sums, TEST_PREFIX), regression_of(self.encoding)
-        pairs = errors_in(sums, TEST_PREFIX).pairs.tolist()
+        errors, regression = errors_in(sums, TEST_PREFIX), regression_of(self.encoding)
+        final = metrics_from_errors(errors, self.numeric)
         return {
-            "final": final,
-            "regression": regression and regression.changed(pairs=pairs),
+            "final": final.changed(intervals=intervals_of_errors(errors, self.numeric)),
+            "regression": regression and regression.changed(pairs=errors.pairs.tolist()),
             "no_figures": no_figures(final, why_not),
         }
 
     def public(self, test_file: TestFile, arrays: Arrays, told: Results) -> dict[str, Any]:
         """See `Figures`."""
-        pairs = test_file.pairs(arrays).tolist()
-        return {"regression": told.regression and told.regression.changed(test_pairs=pairs)}
+        errors = test_file.errors(arrays)
+        return {
+            "test": told.test and told.test.changed(intervals=intervals_of_errors(errors, self.numeric)),
+            "regression": told.regression and told.regression.changed(test_pairs=errors.pairs.tolist()),
+        }
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from fl_app.tabular.cells import Table
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.evaluation import Counts, count, score, scored_classes
 from fl_app.tabular.label_counts import left_out
-from fl_app.tabular.regression import Errors, NumericTarget
+from fl_app.tabular.regression import Errors
 from fl_app.tabular.schema import CombinedSchema
 from fl_app.tabular.score_cells import Edges, fixed_edges
 from fl_app.tabular.settings import DataStructure
@@ -119,7 +119,7 @@ class TestFile:
     def score(self, arrays: Mapping[str, npt.NDArray[Any]]) -> Metrics:
         """Return the metrics of the model with these parameters; AUC and loss are exact."""
         if self._numeric:
-            return metrics_from_errors(self._errors(arrays, self._numeric), self._numeric)
+            return metrics_from_errors(self.errors(arrays), self._numeric)
         labels, scores = self._scores(arrays)
         return defined_metrics(score(labels, scores, self._positive), len(self._rows))
 
@@ -129,18 +129,15 @@ class TestFile:
         edges = fixed_edges(self._classes)
         return count(labels, scores, edges), edges
 
-    def pairs(self, arrays: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.int64]:
-        """Return the rows of a numeric target by the groups of value and prediction, see `Errors`."""
-        if self._numeric is None:
-            raise DataError("the target has classes, and no groups of values")
-        return self._errors(arrays, self._numeric).pairs
-
-    def _errors(self, arrays: Mapping[str, npt.NDArray[Any]], numeric: NumericTarget) -> Errors:
+    def errors(self, arrays: Mapping[str, npt.NDArray[Any]]) -> Errors:
+        """Return the errors of a numeric target by the model with these parameters, see `Errors`."""
         from fl_app.tabular.network import load_state
         from fl_app.tabular.training import evaluate_numbers
 
+        if self._numeric is None:
+            raise DataError("the target has classes, whose rows have no errors in a unit")
         load_state(self._network, arrays)
-        return evaluate_numbers(self._network, self._rows, numeric)
+        return evaluate_numbers(self._network, self._rows, self._numeric)
 
     def confusion(self, arrays: Mapping[str, npt.NDArray[Any]], threshold: float) -> npt.NDArray[np.int64]:
         """Return the confusion matrix, int64 [2, 2], of a model of two classes with these parameters at a threshold."""

@@ -151,7 +151,7 @@ def results_table(results: Results) -> Table:
             end_section=last and not noised,
         )
         if metrics.intervals:
-            table.add_row(INTERVAL, *ranges(metrics))
+            table.add_row(INTERVAL, *ranges(metrics, names))
         if noised:
             table.add_row(NOISE, *spreads(metrics), end_section=last)
     return table

@@ -44,15 +44,17 @@ def metrics_named(results: Results) -> tuple[str, ...]:
     return NUMERIC_METRICS if results.regression else METRICS
 
 
-def ranges(metrics: Metrics) -> list[str]:
-    """Return the confidence interval of each metric, "" where it has none, and for the rows counted."""
-    found = [metrics.intervals.get(name) for name in METRICS]
+def ranges(metrics: Metrics, names: Sequence[str]) -> list[str]:
+    """Return the confidence interval of each metric named, "" where it has none, and for the rows counted."""
+    found = [metrics.intervals.get(name) for name in names]
     return [*("" if ends is None else interval_told(ends) for ends in found), ""]
 
 
 def interval_told(ends: Sequence[float]) -> str:
-    """Return both ends of an interval between 0 and 1, as in ".829-.893"."""
-    return "-".join(f"{end:.3f}".removeprefix("0") for end in ends)
+    """Return both ends of an interval, as in ".829-.893" between 0 and 1, else as in "7.142 to 7.601"."""
+    if all(0 <= end <= 1 for end in ends):
+        return "-".join(f"{end:.3f}".removeprefix("0") for end in ends)
+    return " to ".join(f"{end:.3f}" if abs(end) < _LARGE else f"{end:,.1f}" for end in ends)
 
 
 class Scored(NamedTuple):

@@ -255,7 +255,7 @@ def _figures(results: Results, scored: Sequence[Scored]) -> list[tuple[str, list
         if metrics.deviations:
             rows.append((NOISE, [*spreads(metrics), "-", "-"]))
         if metrics.intervals:
-            rows.append((INTERVAL, [*ranges(metrics), "", ""]))
+            rows.append((INTERVAL, [*ranges(metrics, metrics_named(results)), "", ""]))
     return rows
 
 

@@ -7,7 +7,9 @@ import pytest
 from scipy import optimize, stats
 
 from fl_app.tabular.evaluation import Counts, count, metrics_of
-from fl_app.tabular.intervals import Z, intervals_of, of_auc, wilson
+from fl_app.tabular.intervals import FEWEST, Z, intervals_of, intervals_of_errors, of_auc, wilson
+from fl_app.tabular.regression import NumericTarget, errors_of
+from tests.support.intervals import of_numbers
 
 
 @pytest.mark.parametrize(("hits", "rows"), [(0, 1), (1, 1), (0, 40), (7, 9), (40, 40), (350, 464), (12_000, 16_281)])
@@ -77,3 +79,53 @@ def test_what_is_not_defined_has_no_interval() -> None:
     labels = np.arange(9) % 3
     assert set(intervals_of(count(labels, np.eye(3)[labels]), 1.0)) == {"accuracy"}
     assert set(intervals_of(count(labels, np.eye(3)[labels]), 1.0, 2)) == {"accuracy", "recall", "precision"}
+
+
+TARGET = NumericTarget(mean=3.0, std=10.0, groups=(-200.0, 200.0))
+
+
+def numbers(rng: np.random.Generator, rows: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return observed and predicted values, errors being normal, skewed, or the larger the farther out the rows are."""
+    x = rng.normal(size=rows)
+    noise = rng.exponential(8, rows) - 8 if kind == "skewed" else rng.normal(0, 8, rows)
+    return 3 + 12 * x + (np.abs(x) * noise if kind == "uneven" else noise), 2 + 11 * x
+
+
+@pytest.mark.parametrize("kind", ["normal", "skewed", "uneven"])
+def test_intervals_of_a_number_are_those_of_the_pooled_rows(kind: str) -> None:
+    rng = np.random.default_rng(4)
+    parts = [numbers(rng, rows, kind) for rows in (30, 70, 55)]
+    observed, predicted = (np.concatenate(both) for both in zip(*parts, strict=True))
+    sums = [errors_of(*part, TARGET) for part in parts]
+    found = intervals_of_errors(sums[0] + sums[1] + sums[2], TARGET)
+    for name, ends in of_numbers(observed, predicted).items():
+        assert found[name] == pytest.approx(ends, rel=1e-9), name
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows", "least"),
+    [("normal", 60, 0.9), ("normal", 1000, 0.93), ("skewed", 100, 0.84), ("skewed", 2000, 0.92)],
+)
+def test_intervals_of_a_number_hold_what_is_true_about_as_often_as_they_say(kind: str, rows: int, least: float) -> None:
+    many = numbers(np.random.default_rng(1), 2_000_000, kind)
+    error = many[0] - many[1]
+    mse = float((error * error).mean())
+    true = {"mae": float(np.abs(error).mean()), "rmse": mse**0.5, "r2": 1 - mse / float(many[0].var())}
+    rng, held, runs = np.random.default_rng(12), dict.fromkeys(true, 0), 1000
+    for _ in range(runs):
+        found = intervals_of_errors(errors_of(*numbers(rng, rows, kind), TARGET), TARGET)
+        for name, value in true.items():
+            held[name] += found[name][0] <= value <= found[name][1]
+    for name, times in held.items():
+        assert least <= times / runs <= 0.97, (name, times / runs)
+
+
+def test_errors_that_say_too_little_have_no_interval() -> None:
+    rng = np.random.default_rng(3)
+    few = numbers(rng, FEWEST - 1, "normal")
+    assert intervals_of_errors(errors_of(*few, TARGET), TARGET) == {}
+    observed, _ = numbers(rng, 300, "normal")
+    assert intervals_of_errors(errors_of(observed, observed + rng.normal(0, 0.5, 300), TARGET), TARGET) == {}
+    same = np.full(300, 3.0)
+    found = intervals_of_errors(errors_of(same, same + rng.normal(0, 20, 300), TARGET), TARGET)
+    assert set(found) == {"mae", "rmse"}

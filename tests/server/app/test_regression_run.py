@@ -28,9 +28,11 @@ from server.app.results import Metrics, Results
 from server.app.run_directory import RunDirectory
 from server.display.progress import Progress, results_table
 from server.display.report import write_report
+from server.display.words import interval_told
 from server.exports.formats import FORMATS, export, open_scorer
 from server.exports.model_card import card
 from server.modeller.launch import fit
+from tests.support.intervals import of_numbers
 from tests.support.small_federation import PODS, in_this_process, small_federation, write_pod
 
 LOW, HIGH = 0.0, 80.0
@@ -112,6 +114,9 @@ def test_every_figure_is_that_of_the_pooled_rows(run: Run) -> None:
         }
         for name, value in exact.items():
             assert_allclose(getattr(found, name), value, rtol=1e-6, err_msg=name)
+        if found is not run.results.rounds[-1]:
+            for name, ends in of_numbers(observed, predicted).items():
+                assert_allclose(found.intervals[name], ends, rtol=1e-6, err_msg=name)
         assert found.accuracy is None
         assert found.auc is None
     assert run.results.final is not None
@@ -155,11 +160,17 @@ def test_what_is_shown_names_the_metrics_of_numbers(run: Run) -> None:
     final = run.results.final
     assert final is not None
     assert f"{final.mae:.4f}" in text
+    assert run.results.test is not None
+    told = [interval_told(metrics.intervals[name]) for metrics in (final, run.results.test) for name in ("r2", "mae")]
+    assert all(ends in text for ends in told)
+    assert " to " in told[1]
+    assert "95% confidence intervals" in text
     page, pictures = write_report(run.directory)
     assert {picture.name for picture in pictures} == {"curves.png", "loss.png", "pairs.png"}
     written = page.read_text()
     assert "Predicted and observed" in written
     assert f"{final.r2:.4f}" in written
+    assert told[0] in written
     assert "ROC" not in written
 
 
@@ -178,7 +189,7 @@ def test_every_export_predicts_alike_and_its_card_says_what(run: Run, tmp_path: 
     assert "Predicts the number `hours`, in `h`, for each row" in written
     final = run.results.final
     assert final is not None
-    assert f"| r2 | {final.r2:.4f} |" in written
+    assert f"| r2 | {final.r2:.4f} ({interval_told(final.intervals['r2'])}) |" in written
     assert "auc" not in written
 
 
