@@ -15,10 +15,11 @@
                 .lock              held by the process that carries the run out
 """
 
+import errno
 import json
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -40,6 +41,8 @@ STOP_FILE = "stop"
 """Asks the run to end after the round under way; its text says why."""
 FLOWER_LOG = "flower.log"
 """File in the run directory with all that Flower and the ServerApp print."""
+_DRAWS = 20
+"""Names that a new run tries at most."""
 MODEL_SUFFIXES = (".pt", ".safetensors", ".onnx", ".pt2")
 
 
@@ -231,7 +234,14 @@ def request_for(federation: Federation, test_file: Path | None = None) -> RunReq
 
 
 def make_dated(runs: Path, now: datetime, prefix: str = "") -> Path:
-    """Make a directory under ``runs`` whose name says when, and return its path; raises `OSError` if it cannot."""
-    path = runs / f"{prefix}{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    path.mkdir(parents=True)
-    return path.resolve()
+    """Make a directory under ``runs`` whose name says when, and return its path; raises `OSError` if it cannot.
+
+    The name ends in two random bytes: short enough to be typed, and drawn again where another run of the same second
+    has them.
+    """
+    names = (f"{prefix}{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}" for _ in range(_DRAWS))
+    for name in names:
+        with suppress(FileExistsError):
+            (runs / name).mkdir(parents=True)
+            return (runs / name).resolve()
+    raise FileExistsError(errno.EEXIST, f"{_DRAWS} names of this second are taken")
