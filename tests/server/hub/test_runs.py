@@ -13,6 +13,7 @@ import pytest
 
 from server.app.description_result import ColumnDescription, DescriptionResult
 from server.app.document import Document
+from server.app.group_result import GroupResult, GroupRow
 from server.app.results import PodResult, Results, RoundResult, StepProgress, Stop
 from server.app.run_directory import RunDirectory
 from server.display import report
@@ -63,6 +64,24 @@ def test_a_run_that_failed_gives_no_model_and_no_command_that_needs_one(visitor:
     assert "fl-app export" not in text
     assert "--resume" not in text
     assert visitor.get("/modeller/runs/refused/files/model.safetensors").status_code == 404
+
+
+def test_figures_by_group_are_a_table(copied: Work) -> None:
+    run = RunDirectory(copied.runs / "completed")
+    red = GroupRow(value="red", rows=1204, accuracy=0.75, tpr=0.5, intervals={"accuracy": (0.7, 0.8)})
+    told = GroupResult(column="colour", positive="yes", groups=(red, GroupRow(rows=40)), not_told=("blue",))
+    run.write_results(run.results().changed(groups=told))
+    text = " ".join(Page(content(copied.visitor().page("/modeller/runs/completed")) + "</main>").text.split())
+    assert "Figures by colour" in text
+    assert "colour accuracy auc selection rate true positive rate false positive rate rows" in text
+    assert "red 0.7500 - - 0.5000 - 1,204" in text
+    assert "95% interval .700-.800" in text
+    assert "all others - - - - - 40" in text
+    assert "Too few pods have rows enough of 'blue'" in text
+    run.write_results(run.results().changed(groups=GroupResult(column="colour", why="of that")))
+    text = copied.visitor().page("/modeller/runs/completed")
+    assert "No figures by colour: of that." in text
+    assert 'id="group-table"' not in text
 
 
 def test_the_list_has_every_run_with_its_figures(work: Work, visitor: Visitor) -> None:
@@ -167,6 +186,7 @@ def hostile() -> Results:
         schema_differences=(EVIL,),
         classes=(EVIL, "no"),
         confusion=((1, 2), (3, 4)),
+        groups=GroupResult(column=EVIL, positive=EVIL, groups=(GroupRow(value=EVIL, rows=2),), not_told=(EVIL,)),
         description=DescriptionResult(
             target=EVIL,
             classes=(EVIL,),
