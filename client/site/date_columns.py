@@ -35,7 +35,7 @@ def dates_in(table: Table, name: str) -> Numeric | None:
     """Return how far a column consists of dates, in seconds; None where its first cells are none."""
     form = DateForm(unit="seconds")
     cells = table.columns[name]
-    first = type(cells)(np.zeros(0, np.int8), cells.distinct[:_SAMPLE])
+    first = type(cells)(np.zeros(0, np.int8), cells.distinct[:_SAMPLE], cells.dated)
     if np.isnan(first.dates(table.date_form(name, form))[0]).all():
         return None
     numeric = table.numeric(name, None, form)

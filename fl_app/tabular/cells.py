@@ -41,10 +41,13 @@ class Cells:
         more than the largest.
     distinct : pyarrow array
         Texts, or whole numbers or float64 as Parquet and pandas hold them.
+    dated : bool
+        Whether the texts are dates of Parquet or pandas, which are by ISO 8601 whatever format a file has.
     """
 
     codes: Codes
     distinct: pa.Array
+    dated: bool = False
 
     @cached_property
     def texts(self) -> pa.Array:
@@ -69,7 +72,7 @@ class Cells:
 
     def dates(self, form: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Read the distinct cells as dates, see `parse_dates`."""
-        return parse_dates(self.texts, form)
+        return parse_dates(self.texts, "" if self.dated else form)
 
 
 @dataclass(frozen=True)
@@ -396,7 +399,7 @@ def cells_of(chunks: pa.ChunkedArray, name: str) -> Cells:
         empty = np.append(np.isnan(distinct.to_numpy(zero_copy_only=False)), False)
         if empty.any():
             codes = np.where(empty[codes], codes.dtype.type(-1), codes)
-    return Cells(codes, distinct)
+    return Cells(codes, distinct, pa.types.is_timestamp(kind) or pa.types.is_date(kind))
 
 
 def _readable(chunks: pa.ChunkedArray, kind: pa.DataType, name: str) -> pa.ChunkedArray:

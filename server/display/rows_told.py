@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from fl_app.validation import first_of
 from server.app.results import RegressionResult, Results
+from server.display.words import measure, value_told
 
 _SHOWN = 12
 
@@ -40,11 +41,14 @@ def rows_told(results: Results) -> Iterator[str]:
 def _numbers(regression: RegressionResult, results: Results) -> str:
     """Return how the numbers of a target are spread."""
     rows = sum(results.label_counts.classes) if results.label_counts else 0
-    unit = f" {regression.unit}" if regression.unit else ""
+    unit = f" {measure(regression.unit)}" if regression.unit else ""
+    dates = measure(regression.unit) != regression.unit
+    mean = value_told(regression.mean, regression.unit) if dates else f"{regression.mean:.4g}{unit}"
+    low, high = (value_told(end, regression.unit) for end in (regression.low, regression.high))
     return (
-        f"rows of all pods with a number in {regression.target}, give or take the noise that hides single rows: "
-        f"{rows:,}; mean {regression.mean:.4g}{unit}, standard deviation {regression.std:.4g}{unit}, within "
-        f"{regression.low:g} to {regression.high:g}"
+        f"rows of all pods with a {'date' if dates else 'number'} in {regression.target}, give or take the noise that "
+        f"hides single rows: {rows:,}; mean {mean}, standard deviation {regression.std:.4g}{unit}, "
+        f"within {low} to {high}"
     )
 
 

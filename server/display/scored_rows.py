@@ -8,7 +8,7 @@ from fl_app.tabular.intervals import LEVEL
 from fl_app.validation import first_of
 from server.app.results import Metrics, Results
 from server.display.privacy_told import noise_told
-from server.display.words import number, test_rows
+from server.display.words import measure, number, test_rows, value_told
 
 _SHOWN = 6
 _AT_THRESHOLD = ("balanced_accuracy", "accuracy", "recall", "precision", "f1")
@@ -70,8 +70,8 @@ def figures_told(results: Results) -> Iterator[str]:
     elif len(results.classes) > 2:
         yield "f1, recall and precision are means over the classes (--positive names one)"
     if regression := results.regression:
-        unit = f"in {regression.unit}" if regression.unit else f"in the unit of {regression.target}"
-        bounds = f"{regression.low:g} to {regression.high:g}"
+        unit = f"in {measure(regression.unit)}" if regression.unit else f"in the unit of {regression.target}"
+        bounds = " to ".join(value_told(end, regression.unit) for end in (regression.low, regression.high))
         yield f"mae and rmse are {unit}; values and predictions beyond {bounds} count as the nearer of the two"
     yield from _decision(results)
     if results.no_figures:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from rich.filesize import decimal
 
+from fl_app.tabular.dates import shown, unit_in
 from fl_app.tabular.intervals import LEVEL
 from fl_app.validation import first_of
 from server.app.results import Metrics, Results, RoundResult
@@ -55,6 +56,17 @@ def interval_told(ends: Sequence[float]) -> str:
     if all(0 <= end <= 1 for end in ends):
         return "-".join(f"{end:.3f}".removeprefix("0") for end in ends)
     return " to ".join(f"{end:.3f}" if abs(end) < _LARGE else f"{end:,.1f}" for end in ends)
+
+
+def value_told(value: float, unit: str) -> str:
+    """Return a number in its unit, as a date where the unit is one of dates."""
+    date = unit_in(unit)
+    return shown(value, date) if date else f"{value:g}"
+
+
+def measure(unit: str) -> str:
+    """Return the unit of differences between numbers in a unit: of dates, in days since 1970-01-01, days."""
+    return unit_in(unit) or unit
 
 
 class Scored(NamedTuple):

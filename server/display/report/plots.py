@@ -17,6 +17,7 @@ from fl_app.system.printable import one_line
 from server.app.results import RegressionResult, Results, RoundResult
 from server.display.report.style import PALETTE
 from server.display.scored_rows import scored_rows
+from server.display.words import measure, value_told
 
 SIZE = (4.6, 3.3)
 GROUPS = 10
@@ -221,13 +222,14 @@ def _pairs(pairs: Sequence[Sequence[int]], regression: RegressionResult) -> Figu
     """Draw rows by the groups of observed and of predicted value, each group as wide as another."""
     counts = np.array(pairs)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    unit = f", {plain(regression.unit)}" if regression.unit else ""
+    labels = [value_told(edge, regression.unit) for edge in regression.groups]
+    dates = measure(regression.unit) != regression.unit
+    unit = f", {plain(regression.unit)}" if regression.unit and not dates else ""
     figure, axes = _figure(f"observed{unit}", f"predicted{unit}")
     axes.grid(visible=False)
     places = np.arange(len(regression.groups))
     axes.pcolormesh(places, places, shares.T, cmap="Blues", vmin=0, vmax=1)
     axes.plot(places[[0, -1]], places[[0, -1]], color=LIGHT["muted"], linewidth=1, linestyle="--")
-    labels = [f"{edge:g}" for edge in regression.groups]
     axes.set_xticks(places, labels, rotation=90 if max(map(len, labels)) > 3 else 0)
     axes.set_yticks(places, labels)
     return figure

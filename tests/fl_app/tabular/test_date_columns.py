@@ -45,6 +45,17 @@ def test_a_schema_holds_no_date_of_the_table() -> None:
     assert published(others).to_json() == published([*DAYS, None]).to_json()
 
 
+def test_dates_of_pandas_and_parquet_are_read_whatever_format_texts_have() -> None:
+    days = pd.Series(pd.to_datetime([*DAYS[:9], None]))
+    expected = (days - pd.Timestamp(0)) / pd.Timedelta(days=1)
+    for cells in (days, days.dt.date, days.dt.strftime("%d.%m.%Y")):
+        held = table(cells, date_format="%d.%m.%Y")
+        column = schema_of(held, name="a", dates={"day": DateSettings()}).column("day")
+        np.testing.assert_array_equal(present_numbers(held, column), expected)
+    with pytest.raises(DataError, match="text that is none in the format"):
+        present_numbers(table(days.dt.strftime("%Y-%m-%d"), date_format="%d.%m.%Y"), column)
+
+
 def test_dates_are_numbers_of_their_unit_and_missing_ones_are_none() -> None:
     cells = ["2021-01-02", "2021-01-02 12:00", "", "NA", "1900-01-01"]
     held = table(cells, missing=("", "NA", "1900-01-01"))
