@@ -36,12 +36,13 @@ class Described:
     numbers : tuple of Column
         Continuous columns.
     categories : tuple of Column
-        Categorical columns, the target first if there is one.
+        Categorical columns, the target first if there is one, and the parts of dates.
     target : Column or None
         As a categorical column.
     shared : mapping of str to sequence of str
         For each of the categorical columns, the values that enough pods publish for rows to be counted by them and by
-        class: others would show one pod's rows.
+        class: others would show one pod's rows. Parts of dates have none: every pod publishes all of the calendar's
+        values, whatever its rows hold.
     """
 
     numbers: tuple[Column, ...]
@@ -53,7 +54,7 @@ class Described:
     def of(cls, schema: Schema, datastructure: "DataStructure", shared: Mapping[str, Sequence[str]]) -> Self:
         """Return what the columns of a combined schema are described as; the target "" is none."""
         named = names_in(schema, datastructure)
-        columns = [schema.column(name) for name in named]
+        columns = [part for name in named for part in with_parts(schema, schema.column(name))]
         target = schema.column(datastructure.target).as_categories() if datastructure.target else None
         categories = tuple(column for column in columns if column.kind == "categorical")
         return cls(
@@ -114,6 +115,11 @@ def split(sums: NDArray[np.float64], sizes: "Iterator[int] | Sequence[int]") -> 
     """Cut a flat array into parts of these sizes."""
     ends = np.cumsum([0, *sizes]).tolist()
     return [sums[start:end] for start, end in itertools.pairwise(ends)]
+
+
+def with_parts(schema: Schema, column: Column) -> tuple[Column, ...]:
+    """Return a column, and the parts of a date behind it, but for those whose name is that of a column of the table."""
+    return column, *(part for part in column.parts if part.name not in schema.names)
 
 
 def names_in(schema: Schema, datastructure: "DataStructure") -> tuple[str, ...]:

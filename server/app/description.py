@@ -14,7 +14,7 @@ from fl_app.replica.description import described_in
 from fl_app.replica.state import Replica
 from fl_app.secagg.codec import Aggregate
 from fl_app.tabular.balance import balance_variance, stretches
-from fl_app.tabular.description import BALANCE, CATEGORIES, ROWS, ROWS_VARIANCE, Described, statistics_in
+from fl_app.tabular.description import BALANCE, CATEGORIES, ROWS, ROWS_VARIANCE, Described, statistics_in, with_parts
 from fl_app.tabular.encoding import FIRST_VALUE, MISSING
 from fl_app.tabular.label_counts import LabelCounts
 from fl_app.tabular.schema import Column
@@ -57,7 +57,13 @@ def description_of(replica: Replica, sums: Aggregate) -> DescriptionResult:
     categories = {column.name: _categories(column, counts[column.name], joint) for column in described.categories}
     known = {**numbers, **categories}
     held: Any = features
-    columns = [known[name].changed(pods=len(held[name])) for name in schema_of(replica).names if name in known]
+    schema = schema_of(replica)
+    columns = [
+        known[column.name].changed(pods=len(held[whole.name]))
+        for whole in schema.columns
+        for column in with_parts(schema, whole)
+        if column.name in known
+    ]
     target = described.target
     noise = {"rows": ROWS_VARIANCE, "categories": VARIANCE}
     if described.balanced:

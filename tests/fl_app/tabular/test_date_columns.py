@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from client.app.noised_sums import noised
 from fl_app.errors import DataError, UsageError
 from fl_app.host.column_file import columns_text, read_columns
+from fl_app.tabular.binning import mean_and_std
 from fl_app.tabular.cells import Table
 from fl_app.tabular.column_spec import Agreement, ColumnSpec, ProposedColumn, agree
 from fl_app.tabular.combining import SchemaMismatch, combine
@@ -16,7 +18,7 @@ from fl_app.tabular.dates import DateForm, DatePart, DateSettings, seconds_of
 from fl_app.tabular.encoding import codes_of, features_of
 from fl_app.tabular.schema import Column, Schema, schema_of
 from fl_app.tabular.settings import DataStructure
-from fl_app.tabular.statistics import GRID_CELLS, grid, present_numbers
+from fl_app.tabular.statistics import GRID_CELLS, HISTOGRAM, MOMENTS, Statistics, grid, present_numbers, statistics_of
 from server.app.schema_agreement import SchemaChanged, check_agreement
 from server.modeller.schema_verdicts import judge
 
@@ -260,3 +262,31 @@ def test_what_pods_publish_can_be_proposed_as_it_is(tmp_path: Any) -> None:
     assert ColumnSpec.from_json(spec.to_json()) == spec
     found = agreed(spec.columns["day"].model_dump())
     assert published(DAYS, date=found.dates["day"]).column("day") == schema.column("day")
+
+
+@pytest.mark.parametrize(
+    ("years", "rows", "middle", "one_in_twenty", "spread"),
+    [((2020, 2028), 300, 0.13, 0.43, 2.6), ((2022, 2023), 300, 0.02, 0.05, 1.0), ((2020, 2028), 3000, 0.02, 0.08, 1.0)],
+)
+def test_how_far_noise_puts_the_mean_off_is_as_the_page_says(
+    years: tuple[int, int], rows: int, middle: float, one_in_twenty: float, spread: float
+) -> None:
+    low, high = (seconds_of(f"{year}-01-01") / 86400 for year in years)
+    form = DateForm()
+    column = Column(name="day", kind="continuous", low=low, high=high, integer=True, unit=form.text, date=form)
+    off, ratio = [], []
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        days = seconds_of("2022-01-01") / 86400 + rng.integers(0, 365, rows)
+        texts = days.astype("datetime64[D]").astype(str)
+        found = [
+            noised(statistics_of(table(part), (column,)), (column,), np.zeros(0, np.int64), 2, rng.bytes)
+            for part in (texts[::2], texts[1::2])
+        ]
+        total = Statistics.from_sums({name: found[0][name] + found[1][name] for name in (MOMENTS, HISTOGRAM)}, 2)
+        (moments,), (levels,) = total.moments.tolist(), total.levels((column,))
+        mean, std = mean_and_std(column, moments, grid(column), levels, 2)
+        off.append(abs(mean - days.mean()) / days.std())
+        ratio.append(std / days.std())
+    np.testing.assert_allclose(np.quantile(off, [0.5, 0.95]), [middle, one_in_twenty], rtol=0.25, atol=0.005)
+    assert np.median(ratio) == pytest.approx(spread, rel=0.05)

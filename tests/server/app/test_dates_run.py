@@ -20,8 +20,9 @@ from fl_app.federation.kinds import read_federation
 from fl_app.tabular.model_file import TrainedModel
 from fl_app.tabular.settings import DataStructure, Optimizer
 from fl_app.tabular.table_file import read_rows
+from server.app.description_result import DescriptionResult
 from server.app.results import Results
-from server.display.description import numbers
+from server.display.description import categories, numbers
 from server.exports.formats import FORMATS, export, open_scorer
 from server.exports.model_card import card
 from server.exports.pt2 import loader
@@ -205,7 +206,9 @@ def test_a_date_that_is_none_is_an_error_with_its_row(
     assert "'2021-02-31 08:00' (in data row 2)" in said
 
 
-def test_quantiles_are_shown_as_dates(run: Run) -> None:
+@pytest.fixture(scope="module")
+def description(run: Run) -> DescriptionResult:
+    """Without noise."""
     config = description_config(PODS, target="outcome")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FL_APP_HOME", str(run.directory / "home"))
@@ -213,7 +216,29 @@ def test_quantiles_are_shown_as_dates(run: Run) -> None:
         made = read_federation(run.directory / "fl-app.toml", "small")
         found = described(config, made, run.directory / "descriptions").results().description
     assert found is not None
-    (row, _) = numbers(found)
+    return found
+
+
+def test_parts_of_a_date_are_counted_as_categories_and_by_no_class(description: DescriptionResult) -> None:
+    columns = {column.name: column for column in description.columns}
+    assert list(columns) == ["admitted", "admitted (month)", "admitted (hour)", "score", "outcome"]
+    frames = [moments(700, seed)["admitted"].dropna() for seed in range(len(PODS))]
+    for name, of, form in (("month", lambda at: at.dt.month, "{:02}"), ("hour", lambda at: at.dt.hour, "{:02}")):
+        column = columns[f"admitted ({name})"]
+        counts = sum(of(frame).value_counts().reindex(range(24), fill_value=0) for frame in frames)
+        assert {entry.value: entry.rows for entry in column.categories if entry.rows} == {
+            form.format(value): count for value, count in counts.items() if count
+        }
+        assert (column.kind, column.pods, column.rows, column.unpublished) == ("categorical", 2, 1364, 0)
+        assert column.missing == pytest.approx(36 / 1400, abs=1e-6)
+        assert not column.balance
+    assert columns["admitted"].balance
+    shown = {row[0]: row[3] for row in categories(description)}
+    assert shown["admitted (month)"].count("%") == 6
+
+
+def test_quantiles_are_shown_as_dates(run: Run, description: DescriptionResult) -> None:
+    (row, _) = numbers(description)
     hours = hours_of(run.train).dropna()
     assert row[0] == "admitted (hours)"
     for shown, share in zip(row[-3:], (0.5, 0.75, 0.95), strict=True):
