@@ -115,6 +115,7 @@ def declared_by(pod: Pod, config: RunConfig, home: Path | None) -> str:
         minimum_cohort=policy.minimum_cohort,
         least_rows=policy.minimum_bin_rows,
         honest_pods=policy.relies_on,
+        maximum_parameters=policy.maximum_parameters,
         validation=enough["validation"],
         test=enough["test"],
         **own_groups(pod, config, home),

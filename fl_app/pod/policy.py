@@ -101,6 +101,10 @@ class Policy(BaseModel):
             description="most folds of a cross-validation, whose runs train on and hold out all rows in turn; 1: none",
         ),
     ] = 10
+    maximum_parameters: Annotated[
+        int | None,
+        Field(ge=1, description="most parameters of a network of the modeller's own; each is a number in every answer"),
+    ] = 20_000_000
     maximum_runs_per_day: Annotated[int | None, Field(ge=0, description="most runs that may begin in a day (UTC)")] = (
         200
     )

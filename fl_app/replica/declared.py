@@ -15,6 +15,8 @@ class Declared(Frozen):
         Fewest rows of all pods that may show in a bin: its owner's ``minimum_bin_rows``.
     honest_pods : int
         Pods, this one included, whose noise its owner relies on in a private run.
+    maximum_parameters : int or None
+        Most parameters of a network of the modeller's own that its owner takes part with; None: any number.
     validation, test : bool
         Whether it has as many of those rows, and of each class that it publishes, as its owner asks for: then it adds
         to their evaluation.
@@ -27,6 +29,7 @@ class Declared(Frozen):
     minimum_cohort: int
     least_rows: int
     honest_pods: int = 1
+    maximum_parameters: int | None = None
     validation: bool
     test: bool
     groups: tuple[str, ...] = ()

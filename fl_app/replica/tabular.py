@@ -11,7 +11,7 @@ from fl_app.config import RunConfig, Settled
 from fl_app.errors import UsageError
 from fl_app.flower import names
 from fl_app.flower.records import Published
-from fl_app.replica import description, groups, private
+from fl_app.replica import description, groups, own_network, private
 from fl_app.replica.averaging import averaged, checked
 from fl_app.replica.columns import (
     DATASTRUCTURE,
@@ -107,6 +107,7 @@ class TabularRule:
                 **honest,
                 **fold,
                 **groups.begun(config, schemas, declared),
+                **own_network.begun(config, combined, datastructure, declared),
                 SCHEMA: combined.to_json(),
                 DATASTRUCTURE: datastructure.to_json(),
                 LEFT_OUT: list(few.values()),
@@ -221,6 +222,7 @@ class TabularRule:
         labels = () if plan else labels_in(sums, private=False).classes
         rows = sum(labels)
         run = Settled.of(config, regime_for(rows, encoding.outputs))
+        own_network.check_size(config, replica, encoding)
         model = state_of(build_network(encoding, run.architecture, run.seed, OwnNetwork.named(run.network)))
         scored = scored_classes(len(encoding.labels))
         ends = even_ends(scored) if plan else first_ends(scored)

@@ -782,6 +782,12 @@ ATTACKS: tuple[Attack, ...] = (
     _hostile(LINES[24], "why a network of the modeller's cannot be loaded",
              "test_own_network.py::test_what_a_network_fails_by_is_not_told",
              Check(APP, "check_network", "cannot load the network of this run")),
+    _hostile(CODE, "a network larger than an owner allows, before statistics",
+             "test_own_network.py::test_a_network_larger_than_an_owner_allows_is_not_built",
+             Check("fl_app/replica/own_network.py", "_check", "(maximum_parameters)")),
+    _hostile(CODE, "one whose size follows from the statistics",
+             "test_own_network.py::test_a_network_larger_than_an_owner_allows_is_not_built",
+             Check(RULES_OF_TABLES, "TabularRule._encoded", "own_network.check_size(config, replica, encoding)")),
     # -- private runs
     _private("half the noise, seen by an audit",
              "test_audit.py::test_what_a_run_tells_of_a_row_is_no_more_than_it_claims",

@@ -129,6 +129,7 @@ def test_the_default_policy_is_the_careful_one() -> None:
         "maximum_local_epochs": 100,
         "maximum_local_steps": 100_000,
         "maximum_folds": 10,
+        "maximum_parameters": 20_000_000,
         "maximum_runs_per_day": 200,
         "maximum_rounds_per_day": 20_000,
         "maximum_failed_steps_per_day": 20,

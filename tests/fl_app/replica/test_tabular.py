@@ -205,7 +205,7 @@ def test_an_evaluation_of_numbers_sums_errors_and_no_classes() -> None:
     assert {name: size for name, size in sizes.items() if size} == {
         f"evaluate.{prefix}{name}": size
         for prefix in ("", names.TEST_PREFIX)
-        for name, size in (("errors", 4), ("pairs", groups**2))
+        for name, size in (("errors", 9), ("pairs", groups**2))
     }
     for number in (1, 2):
         update = {name: np.zeros(size) for name, size in RULE.sizes(given, replica, names.TRAIN).items()}

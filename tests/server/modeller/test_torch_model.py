@@ -206,6 +206,27 @@ def test_the_server_finds_it_before_statistics_are_asked(small: SimulatedFederat
     assert results["step"]["name"] == "hello"
 
 
+BINNED = SMALL.replace("self.last =", "self.more = nn.Embedding(sum(inputs.bins), 1); self.last =")
+
+
+@pytest.mark.parametrize(("source", "limit", "step"), [(SMALL, 3, "hello"), (BINNED, 9, "statistics")])
+def test_a_network_larger_than_an_owner_allows_is_refused(
+    source: str, limit: int, step: str, small: SimulatedFederation
+) -> None:
+    north = small.pods[0]
+    north.write_text(north.read_text().replace("policy: {", f"policy: {{maximum_parameters: {limit}, "))
+    config = RunConfig(
+        pods=PODS, datastructure=OUTCOME, rounds=1, architecture=OWN_ARCHITECTURE, network=digest_of(source)
+    )
+    said = rf"pod 'north' takes part with networks of at most {limit} parameters \(maximum_parameters\); this run's own"
+    with pytest.raises(FitFailed, match=said) as caught:
+        carry_out_fit(config, small, network=source)
+    assert json.loads((caught.value.run.path / "results.json").read_text())["step"]["name"] == step
+    north.write_text(north.read_text().replace(f"maximum_parameters: {limit}", "maximum_parameters: null"))
+    if source == SMALL:
+        assert carry_out_fit(config, small, network=source).results().status == "completed"
+
+
 @pytest.mark.parametrize(
     ("given", "why"),
     [
