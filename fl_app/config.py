@@ -21,6 +21,7 @@ from fl_app.tabular.regime import MOST_LOCAL_EPOCHS, MOST_ROUNDS, Regime
 from fl_app.tabular.regression import Loss
 from fl_app.tabular.settings import (
     ARCHITECTURES,
+    AUTO_ARCHITECTURE,
     OWN_ARCHITECTURE,
     PRIVATE_ARCHITECTURE,
     DataStructure,
@@ -44,7 +45,8 @@ class Training(Frozen):
     pods : names of the pods that train together.
     datastructure : the target and the columns used.
     columns : what is proposed to the pods for their columns; None: nothing.
-    architecture : the network, by its name in `fl_app.tabular.settings`; None: it follows from the table.
+    architecture : the network, by its name in `fl_app.tabular.settings`; None: it follows from the table; "auto": the
+        best of some, by the pods' validation rows, see `fl_app.replica.comparison`.
     network : the SHA-256 of the source of a network of the modeller's own, which the bundle has; the architecture is
         "own" then. None: one of the product's.
     min_bin_rows : rows of all pods together in each bin of a number; bins are cut from secure sums, and fewer rows a
@@ -136,8 +138,13 @@ class Training(Frozen):
             )
         if (self.network is not None) != (self.architecture == OWN_ARCHITECTURE):
             raise UsageError("the architecture 'own' needs the file of a network of one's own, and that needs it")
-        if self.architecture is not None and self.architecture not in (*ARCHITECTURES, OWN_ARCHITECTURE):
-            raise UsageError(f"unknown architecture {self.architecture!r}; allowed are {', '.join(ARCHITECTURES)}")
+        if self.architecture not in (None, *ARCHITECTURES, AUTO_ARCHITECTURE, OWN_ARCHITECTURE):
+            allowed = ", ".join((AUTO_ARCHITECTURE, *ARCHITECTURES))
+            raise UsageError(f"unknown architecture {self.architecture!r}; allowed are {allowed}")
+        if self.architecture == AUTO_ARCHITECTURE and self.privacy:
+            raise UsageError("a run with privacy evaluates no round, so it cannot compare networks: name one")
+        if self.architecture == AUTO_ARCHITECTURE and self.rounds == 1:
+            raise UsageError("the architecture 'auto' needs two rounds: the first is evaluated in the second")
         if len(set(self.pods)) != len(self.pods):
             raise UsageError(f"a pod is named twice: {', '.join(self.pods)}")
         return self
@@ -165,6 +172,11 @@ class RunConfig(Aggregation, Training):
         if self.privacy and self.prime_q != FIELD_61.prime:
             raise UsageError("a run with privacy needs the field 2^61-1: in the small one noise would be rounded off")
         return self
+
+    @property
+    def left_open(self) -> frozenset[str]:
+        """The settings that follow from the table, or that nothing is said of."""
+        return frozenset(name for name, value in self if value is None or (name, value) == ("early_stopping", "auto"))
 
     @property
     def aggregation(self) -> Aggregation:
@@ -248,7 +260,8 @@ class Settled(RunConfig):
     @classmethod
     def of(cls, config: RunConfig, regime: Regime) -> Self:
         """Return the settings with those of the regime wherever they are left open."""
-        given = {name: value for name, value in config if value not in (None, "auto")}
+        left_open = config.left_open
+        given = {name: value for name, value in config if name not in left_open}
         if config.privacy:
             implied = {"architecture": PRIVATE_ARCHITECTURE, "rounds": config.most_rounds, "early_stopping": None}
         else:

@@ -12,6 +12,7 @@ from fl_app.flower.declared import Count, Declaration, Mean, Metric, Sum, fixed_
 from fl_app.flower.names import LOSS, TEST_PREFIX
 from fl_app.flower.protocol_settings import Dropouts
 from fl_app.privacy.plan import MAX_PRIVATE_LOSS, MOST_CLASSES, MOST_FEATURES, Plan
+from fl_app.replica.comparison import PART_LOSSES, compares
 from fl_app.tabular.balance import TAIL
 from fl_app.tabular.description import BALANCE, CATEGORIES, ROWS
 from fl_app.tabular.evaluation import MAX_BRIER, MAX_LOSS, Counts
@@ -30,6 +31,8 @@ def reported_metrics(config: RunConfig) -> dict[str, Sequence[Metric]]:
     if config.describes:
         return _description_metrics(float(config.max_weight))
     evaluate, noised = _evaluation_metrics(config.max_weight), float(config.max_weight + NOISE_TAIL)
+    # Of a numeric target it is a sum of errors of 1 a row at most.
+    parts = [Sum(PART_LOSSES, bound=MAX_LOSS * config.max_weight)] if compares(config) else []
     grouped = [Count(name) for name in (CONFUSIONS, HISTOGRAMS)] if config.group_by else []
     return {
         "statistics": [
@@ -38,7 +41,7 @@ def reported_metrics(config: RunConfig) -> dict[str, Sequence[Metric]]:
             Count(LABELS, bound=noised + NOISE_TAIL),
         ],
         "train_metrics": [Mean(LOSS, bound=MAX_LOSS)],
-        "evaluate_metrics": evaluate,
+        "evaluate_metrics": [*evaluate, *parts],
         "final_metrics": [*evaluate, *_evaluation_metrics(config.max_weight, TEST_PREFIX), *grouped],
     }
 

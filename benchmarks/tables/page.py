@@ -31,6 +31,28 @@ wine and digits spoke for a rate of 0.3, which was then tried for all tables bel
 0.3 had done worse on its held-out rows too, and is now for more than two classes only. Such tables were also to end
 early by their validation loss. By the held-out rows that made no difference, or a small gain for pbc; on its test file
 the run stopped in its second round, by 29 validation rows, at .865. They are trained to the last round since.
+
+That few rows of classes are learnt by a pair, the mean of `mlp` and `additive`, was chosen by held-out rows alone,
+before the test files were read once more. In splits of the pods' own rows the mean log loss on the fifth that was
+held out was:
+
+| table (splits, validation rows) | mlp | additive | pair | chosen after a third of the rounds |
+| --- | --- | --- | --- | --- |
+| wine (12, 11) | .120 | .121 | .116 | .126 |
+| digits (2, 109) | .152 | .140 | .144 | .143 |
+| breast (4, 32) | .068 | .070 | .069 | .067 |
+| attrition (3, 83) | .335 | .328 | .322 | .327 |
+| pbc (6, 24) | .749 | .740 | .739 | .749 |
+| loans (1, 602) | 1.193 | 1.199 | 1.190 | 1.190 |
+| club (2, 553) | .193 | .195 | .193 | .193 |
+| crash (1, 1,401) | .124 | .125 | .124 | .124 |
+
+Validation rows as few as those of wine and pbc choose no better network than `mlp`; of the tables with some hundreds
+the smallest loss was chosen each time. So `--architecture auto` asks for 200, below which the pair goes on. From
+2,000 rows on it gains little, and is left to whoever asks for it. A ridge penalty of one over the rows,
+scikit-learn's for logistic regression, made `additive` no better. On wine's held-out rows pooled logistic regression
+is right as often as the networks, .950: that it is right about all 54 rows of the test file is one row's difference.
+In one of pbc's splits a row that lies far out costs every network that has slopes more than a whole unit of loss.
 """
 
 

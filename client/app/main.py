@@ -7,7 +7,7 @@ validation rows, and trains it on the training rows.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +33,9 @@ from fl_app.pod.definition import Pod
 from fl_app.pod.pod_file import load_pod
 from fl_app.pod.policy import TrainingLimit
 from fl_app.privacy.cost import Cost
+from fl_app.replica.comparison import PART_LOSSES, compares
 from fl_app.replica.declared import Declared
-from fl_app.replica.tabular import CONTRIBUTORS_OF, WAYS_OF, TabularRule
+from fl_app.replica.tabular import CONTRIBUTORS_OF, WAYS_OF, TabularRule, arrays_of
 from fl_app.run_plan import implied_parameters
 from fl_app.secagg.errors import PolicyRefused, ValueRefused
 from fl_app.system.home import ENCODED_DIRECTORY, pod_home
@@ -44,7 +45,7 @@ from fl_app.tabular.evaluation import MAX_LOSS, Counts, scored_classes
 from fl_app.tabular.label_counts import label_sums
 from fl_app.tabular.network_source import find_source
 from fl_app.tabular.regime import regime_for
-from fl_app.tabular.regression import ERRORS, PAIRS, Errors
+from fl_app.tabular.regression import ERRORS, PAIRS, Errors, place_of_loss
 from fl_app.tabular.schema import CombinedSchema
 from fl_app.tabular.score_cells import Edges, checked_ends, edges_of, score_cells
 from fl_app.tabular.settings import DataStructure
@@ -220,7 +221,7 @@ def statistics(message: Message, context: Context) -> Message:
 @masked.train(evaluates=True)
 def train(message: Message, context: Context) -> Message:
     """Evaluate the network that came in on the pod's validation rows, then train it on the training rows."""
-    from fl_app.tabular.network import state_of
+    from fl_app.tabular.network import parts_of, state_of
     from fl_app.tabular.training import train as train_network
 
     pod, home = find_pod(context)
@@ -233,7 +234,12 @@ def train(message: Message, context: Context) -> Message:
         reply = RecordDict({names.UPDATE: ArrayRecord({names.UPDATE: Array(update)})})
         reply[names.METRICS_RECORD] = MetricRecord({names.NUM_EXAMPLES: 0})
         return Message(reply, reply_to=message)
-    evaluation = count_rows(task, "validation", pod, home)
+    evaluation = _metrics({"": count_rows(task, "validation", pod, home)})
+    if compares(task.config):
+        apart = (
+            [replace(task, network=part) for part in parts_of(task.network)] if task.settings[names.COMPARING] else []
+        )
+        evaluation[PART_LOSSES] = [loss_of(count_rows(one, "validation", pod, home), task) for one in apart]
     config, number = task.config, int(str(task.settings[names.SERVER_ROUND]))
     completed = int(str(task.settings.get(names.COMPLETED_ROUNDS, number - 1)))
     loss = train_network(
@@ -254,9 +260,9 @@ def train(message: Message, context: Context) -> Message:
     loss = max(-MAX_LOSS, min(loss, MAX_LOSS))
     content = RecordDict(
         {
-            names.ARRAYS_RECORD: ArrayRecord({name: Array(value) for name, value in state_of(task.network).items()}),
+            names.ARRAYS_RECORD: arrays_of(state_of(task.network)),
             names.METRICS_RECORD: MetricRecord({names.NUM_EXAMPLES: len(rows), names.LOSS: loss}),
-            names.EVALUATE: _metrics({"": evaluation}),
+            names.EVALUATE: evaluation,
         }
     )
     return Message(content, reply_to=message)
@@ -357,7 +363,7 @@ class Task:
         regime = regime_for(rows, encoding.outputs)
         config = Settled.of(RunConfig.from_json(str(settings[names.RUN])), regime)
         own = OwnNetwork.named(config.network)
-        network = build_network(encoding, config.architecture, own=own)
+        network = build_network(encoding, str(settings.get(names.NETWORK, config.architecture)), own=own)
         arrays = message.content.array_records[names.ARRAYS_RECORD]
         load_state(network, {name: array.numpy() for name, array in arrays.items()})
         given = settings[names.SCORE_EDGES]
@@ -388,6 +394,13 @@ def count_rows(task: Task, part: str, pod: Pod, home: Path | None) -> Counts | E
     if numeric:
         return evaluate_numbers(task.network, rows, numeric)
     return evaluate_network(task.network, rows, task.edges, task.ways(part))
+
+
+def loss_of(counts: Counts | Errors, task: Task) -> float:
+    """Return the loss of an evaluation, summed over its rows: of a numeric target the error that is learnt."""
+    if isinstance(counts, Counts):
+        return counts.loss_sum
+    return float(counts.sums[place_of_loss(task.encoding.numeric)]) if task.encoding.numeric else 0.0
 
 
 def lr_factor(place: int, rounds: int, last: float) -> float:

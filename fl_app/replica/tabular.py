@@ -11,7 +11,7 @@ from fl_app.config import RunConfig, Settled
 from fl_app.errors import UsageError
 from fl_app.flower import names
 from fl_app.flower.records import Published
-from fl_app.replica import description, groups, own_network, private
+from fl_app.replica import comparison, description, groups, own_network, private
 from fl_app.replica.averaging import averaged, checked
 from fl_app.replica.columns import (
     DATASTRUCTURE,
@@ -38,9 +38,10 @@ from fl_app.tabular.encoding import FIRST_VALUE, Encoding, features_of, summed_c
 from fl_app.tabular.evaluation import Counts, scored_classes
 from fl_app.tabular.label_counts import LABELS, LabelCounts
 from fl_app.tabular.regime import regime_for
-from fl_app.tabular.regression import DEFAULT_LOSS, ERRORS, PAIRS, Errors
+from fl_app.tabular.regression import DEFAULT_LOSS, ERRORS, PAIRS, Errors, place_of_loss
 from fl_app.tabular.schema import Column
 from fl_app.tabular.score_cells import Ends, even_ends, first_ends, refined, score_cells
+from fl_app.tabular.settings import PAIR
 from fl_app.tabular.statistics import Statistics
 from fl_app.tabular.thin_classes import Way, ways_of
 
@@ -151,6 +152,8 @@ class TabularRule:
         }
         if kind == names.EVALUATE:
             told |= groups.told(replica, minima_of(replica, "test"), pods)
+        if comparison.compares(config):
+            told |= comparison.told(replica)
         if config.class_weight:
             told[names.CLASS_WEIGHTS] = class_weights_of(replica).astype("<f8").tobytes()
         if config.strategy == "FedProx":
@@ -180,6 +183,8 @@ class TabularRule:
         if kind == names.EVALUATE:
             counts |= {names.TEST_PREFIX + name: size for name, size in counts.items()}
             counts |= groups.sizes(replica, classes)
+        elif comparison.compares(config):
+            counts[comparison.PART_LOSSES] = len(PAIR) * comparison.is_comparing(replica)
         sizes = {names.segment(names.EVALUATE, name): size for name, size in counts.items()}
         if kind == names.TRAIN:
             sizes[names.UPDATE] = sum(array.size for array in replica.model.values())
@@ -198,12 +203,14 @@ class TabularRule:
             return replica.moved()
         if kind == names.EVALUATE:
             return replica.moved(facts={**replica.facts, ENDS: _next_ends(replica, sums, names.TEST_PREFIX)})
+        facts: dict[str, Any] = {ENDS: b"" if _numeric(replica) else _next_ends(replica, sums)}
         update = sums.values[names.UPDATE]
-        model, carried = averaged(
-            config.strategy, config.strategy_params, replica.model, replica.carried, update, number
-        )
-        ends = b"" if _numeric(replica) else _next_ends(replica, sums)
-        return replica.trained(number, model, carried, **{ENDS: ends})
+        after = averaged(config.strategy, config.strategy_params, replica.model, replica.carried, update, number)
+        if comparison.is_comparing(replica) and comparison.is_due(settled(config, replica), replica):
+            best = compared_in(replica, sums).best
+            after = comparison.part_of(best, after)
+            facts |= {comparison.NETWORK: best, comparison.COMPARING: False}
+        return replica.trained(number, *after, **facts)
 
     def _encoded(self, config: RunConfig, replica: Replica, sums: Aggregate) -> Replica:
         # torch: only where the first network is built
@@ -223,7 +230,9 @@ class TabularRule:
         rows = sum(labels)
         run = Settled.of(config, regime_for(rows, encoding.outputs))
         own_network.check_size(config, replica, encoding)
-        model = state_of(build_network(encoding, run.architecture, run.seed, OwnNetwork.named(run.network)))
+        begins = comparison.begun(run)
+        first = begins.get(comparison.NETWORK, run.architecture)
+        model = state_of(build_network(encoding, str(first), run.seed, OwnNetwork.named(run.network)))
         scored = scored_classes(len(encoding.labels))
         ends = even_ends(scored) if plan else first_ends(scored)
         facts: dict[str, Any] = {
@@ -231,6 +240,7 @@ class TabularRule:
             ENCODING: encoding.to_json(),
             ROWS: rows,
             ENDS: ends.astype("<f4").tobytes(),
+            **begins,
         }
         if config.class_weight:
             facts[CLASS_ROWS] = list(labels)
@@ -366,6 +376,15 @@ def errors_in(sums: Aggregate, prefix: str = "") -> Errors:
     return Errors.from_arrays(
         {name: sums.values[names.segment(names.EVALUATE, prefix + name)] for name in (ERRORS, PAIRS)}
     )
+
+
+def compared_in(replica: Replica, sums: Aggregate) -> comparison.Losses:
+    """Return what is compared by the sums of a step for which pods were asked on this replica."""
+    if numeric := encoding_of(replica).numeric:
+        errors = errors_in(sums)
+        return comparison.losses_in(sums, float(errors.sums[place_of_loss(numeric)]), errors.rows)
+    counts = counts_in(sums)
+    return comparison.losses_in(sums, counts.loss_sum, counts.rows + int(counts.together.sum()))
 
 
 def arrays_of(model: Mapping[str, npt.NDArray[Any]]) -> ArrayRecord:

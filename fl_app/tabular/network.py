@@ -121,6 +121,19 @@ def _layers(inputs: int, hidden: Sequence[int], outputs: int, dropout: float) ->
     return nn.Sequential(*layers, nn.Linear(inputs, outputs))
 
 
+def _mean(logits: Tensor, *, numeric: bool) -> Tensor:
+    """Return the mean of members' predictions, float [n, members, C] to float [n, C]."""
+    if numeric:
+        return logits.mean(1)
+    # The mean of probabilities, as logits: a softmax of what is returned gives it exactly.
+    return logits.log_softmax(2).logsumexp(1) - math.log(logits.shape[1])
+
+
+def parts_of(network: nn.Module) -> Sequence[nn.Module]:
+    """Return the networks that are trained apart: those of a pair, else the network itself."""
+    return network.parts if isinstance(network, Pair) else (network,)
+
+
 def _normalised_edges(encoding: Encoding) -> list[NDArray[np.float64]]:
     normalisation = encoding.normalisation
     parts = zip(normalisation.bins, normalisation.mean, normalisation.std, strict=True)
@@ -202,12 +215,7 @@ class TabM(Columns):
         """Return each member's logits in training, float [n, members, C], else those of their mean, float [n, C]."""
         members = self.members(self.embed(numbers, bins, codes))
         logits: Tensor = self.output(self.layers(members)) + self.linear(numbers, codes).unsqueeze(1)
-        if self.training:
-            return logits
-        if self.numeric:
-            return logits.mean(1)
-        # The mean of probabilities, as logits: a softmax of what is returned gives it exactly.
-        return logits.log_softmax(2).logsumexp(1) - math.log(logits.shape[1])
+        return logits if self.training else _mean(logits, numeric=self.numeric)
 
 
 class Linear(nn.Module):
@@ -227,6 +235,50 @@ class Linear(nn.Module):
         """Return logits, float [n, C]."""
         logits: Tensor = self.bins.embed(bins).sum(1) + self.codes.embed(codes).sum(1) + self.bias
         return logits
+
+
+class Additive(nn.Module):
+    """A slope for each number beside what `Linear` has: so it holds logistic, or linear, regression too.
+
+    Few rows tell a slope where they do not tell the numbers of all bins. It starts at zero.
+    """
+
+    def __init__(self, encoding: Encoding) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(encoding.outputs))
+        self.bins = Categories(encoding.bin_counts, encoding.outputs)
+        self.linear = WideLinear(encoding)
+
+    def forward(self, numbers: Tensor, bins: Tensor, codes: Tensor) -> Tensor:
+        """Return logits, float [n, C]."""
+        logits: Tensor = self.linear(numbers, codes) + self.bins.embed(bins).sum(1) + self.bias
+        return logits
+
+
+class Pair(nn.Module):
+    """Two networks, each trained as if it were alone; what is predicted is the mean of both.
+
+    Attributes
+    ----------
+    parts : sequence of Module
+        In the order of `fl_app.tabular.settings.PAIR`, whose names they bear.
+    """
+
+    def __init__(self, encoding: Encoding) -> None:
+        super().__init__()
+        self.numeric = encoding.numeric is not None
+        self.mlp = Mlp(encoding)
+        self.additive = Additive(encoding)
+
+    @property
+    def parts(self) -> Sequence[nn.Module]:
+        """The two networks."""
+        return self.mlp, self.additive
+
+    def forward(self, numbers: Tensor, bins: Tensor, codes: Tensor) -> Tensor:
+        """Return both parts' logits in training, float [n, 2, C], else those of their mean, float [n, C]."""
+        logits = torch.stack([part(numbers, bins, codes) for part in self.parts], 1)
+        return logits if self.training else _mean(logits, numeric=self.numeric)
 
 
 class Tutorial(nn.Module):
@@ -279,6 +331,10 @@ def build_network(
                 network = Tutorial(encoding)
             case "linear":
                 network = Linear(encoding)
+            case "additive":
+                network = Additive(encoding)
+            case "pair":
+                network = Pair(encoding)
             case _:
                 network = Mlp(encoding, periodic=architecture == "periodic")
     draw(network, seed)

@@ -5,7 +5,7 @@ cross-validation over training rows of real tables, see docs/modeller.md.
 """
 
 from fl_app.tabular.early_stopping import EarlyStopping
-from fl_app.tabular.settings import DEFAULT_ARCHITECTURE, Optimizer
+from fl_app.tabular.settings import DEFAULT_ARCHITECTURE, PAIR_ARCHITECTURE, Optimizer
 from fl_app.validation import Frozen
 
 
@@ -60,6 +60,11 @@ def regime_for(rows: int, classes: int = 2) -> Regime:
             regime = _SMALL.model_copy(update={"local_epochs": epochs})
             if rows >= _FEW_ROWS:
                 return regime
-            optimizer = _LONG_STEPS if classes > 2 else regime.optimizer
-            return regime.model_copy(update={"optimizer": optimizer, "early_stopping": None})
+            return regime.model_copy(
+                update={
+                    "architecture": PAIR_ARCHITECTURE if classes > 1 else DEFAULT_ARCHITECTURE,
+                    "optimizer": _LONG_STEPS if classes > 2 else regime.optimizer,
+                    "early_stopping": None,
+                }
+            )
     return LARGE

@@ -164,6 +164,11 @@ def errors_of(values: NDArray[np.float64], predictions: NDArray[np.float64], tar
     return Errors(np.array([terms.sum() for terms in (*of_metrics, *of_intervals)]), pairs)
 
 
+def place_of_loss(target: NumericTarget) -> int:
+    """Return which of the sums of `Errors` training makes small."""
+    return 1 if target.loss == "squared" else 0
+
+
 def metrics_of_errors(errors: Errors, target: NumericTarget) -> dict[str, float]:
     """Compute metrics from (summed) errors.
 

@@ -10,8 +10,12 @@ from fl_app.errors import DataError, UsageError
 from fl_app.tabular.schema import Schema
 from fl_app.validation import Frozen
 
-ARCHITECTURES = ("mlp", "periodic", "tabm", "tutorial", "linear")
+ARCHITECTURES = ("mlp", "periodic", "tabm", "tutorial", "linear", "additive", "pair")
 """Names of the networks of `fl_app.tabular.network`; here, where commands and pods read them without loading torch."""
+PAIR_ARCHITECTURE, PAIR = "pair", ("mlp", "additive")
+"""A network of two parts, which are networks of these names."""
+AUTO_ARCHITECTURE = "auto"
+"""Of a run that compares the parts of a pair, and goes on with the best: see `fl_app.replica.comparison`."""
 DEFAULT_ARCHITECTURE = "mlp"
 OWN_ARCHITECTURE = "own"
 """Of a network of the modeller's own, which a run takes along: see `fl_app.tabular.network_source`."""

@@ -13,6 +13,7 @@ from fl_app.errors import DataError, RunFailed, UsageError
 from fl_app.tabular.eager import without_compiler
 from fl_app.tabular.encoding import Encoded
 from fl_app.tabular.evaluation import Counts
+from fl_app.tabular.network import parts_of
 from fl_app.tabular.own_module import OwnLoss
 from fl_app.tabular.regression import Errors, NumericTarget, errors_of
 from fl_app.tabular.score_cells import Edges
@@ -48,8 +49,8 @@ def train(
     ``proximal_mu`` penalises the distance to the parameters the network came with (FedProx, Li et al. 2020). A row's
     loss counts as many times as ``class_weights``, float64 [C], say of its class. A numeric target, ``numeric``, is
     learnt in its standard deviations. ``own_loss`` takes the place of the cross entropy or error, and is given what
-    each row counts. The same arguments and thread count give the same parameters; torch's own
-    generator is left alone.
+    each row counts. Each part of a pair takes its steps as if it were alone. The same arguments and thread count give
+    the same parameters; torch's own generator is left alone.
 
     Raises
     ------
@@ -67,7 +68,8 @@ def train(
     learnt = numeric.standardised(encoded.values) if numeric and encoded.values is not None else encoded.labels
     if learnt is None or not len(encoded):
         raise DataError("there is no labelled row to train on")
-    anchors = [parameter.detach().clone() for parameter in network.parameters()] if proximal_mu else []
+    parts = parts_of(network)
+    anchors = [[parameter.detach().clone() for parameter in part.parameters()] if proximal_mu else [] for part in parts]
     descent = _optimizer(network, optimizer, lr_factor)
     inputs, labels = _tensors(encoded), torch.from_numpy(learnt)
     rng = np.random.default_rng(seed)
@@ -79,21 +81,23 @@ def train(
         torch.manual_seed(seed)
         batches = max(1, min(-(-len(encoded) // batch_size), len(encoded) // min_batch_rows))
         for rows in _batches(rng, len(encoded), batches, epochs, steps):
-            outputs = network(*_widened(part[rows] for part in inputs))
+            batch = list(_widened(column[rows] for column in inputs))
             targets = labels[rows] if numeric else labels[rows].long()
-            if own_loss:
-                counts = torch.ones(len(rows)) if weights is None or numeric else weights[targets]
-                loss = own_loss(outputs, targets, counts)
-            else:
-                loss = _error(outputs, targets, numeric) if numeric else _loss(outputs, targets, weights)
-            loss_sum += loss.item() * len(rows)
-            rows_seen += len(rows)
-            for parameter, anchor in zip(network.parameters() if anchors else (), anchors, strict=True):
-                loss = loss + proximal_mu / 2 * (parameter - anchor).square().sum()
             descent.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            if optimizer.clip_norm is not None:
-                nn.utils.clip_grad_norm_(network.parameters(), optimizer.clip_norm)
+            for part, start in zip(parts, anchors, strict=True):
+                outputs = part(*batch)
+                if own_loss:
+                    counts = torch.ones(len(rows)) if weights is None or numeric else weights[targets]
+                    loss = own_loss(outputs, targets, counts)
+                else:
+                    loss = _error(outputs, targets, numeric) if numeric else _loss(outputs, targets, weights)
+                loss_sum += loss.item() * len(rows) / len(parts)
+                for parameter, anchor in zip(part.parameters() if start else (), start, strict=True):
+                    loss = loss + proximal_mu / 2 * (parameter - anchor).square().sum()
+                loss.backward()  # type: ignore[no-untyped-call]
+                if optimizer.clip_norm is not None:
+                    nn.utils.clip_grad_norm_(part.parameters(), optimizer.clip_norm)
+            rows_seen += len(rows)
             descent.step()
     # One NaN among the updates would spoil the sum of all pods, and behind the masks nobody could tell whose it was.
     if not math.isfinite(loss_sum):

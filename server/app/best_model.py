@@ -17,7 +17,8 @@ _NONE: Arrays = MappingProxyType({})
 class Stopping:
     """Follows the metrics of the rounds' models and remembers the best model.
 
-    A metric that the pods' validation rows do not define is that of the public test file.
+    A metric that the pods' validation rows do not define is that of the public test file. Rounds in which networks are
+    compared have no part: their models are of another network than the run's may be.
 
     Parameters
     ----------
@@ -44,7 +45,9 @@ class Stopping:
         self._strict = strict
         if asked:
             done = (
-                entry for entry in rounds if entry.evaluated and (strict or _value(entry, asked.metric) is not None)
+                entry
+                for entry in rounds
+                if entry.evaluated and not entry.part_losses and (strict or _value(entry, asked.metric) is not None)
             )
             self.standing = Standing.after(
                 asked, ({"round": entry.round, asked.metric: _value(entry, asked.metric)} for entry in done)
@@ -53,7 +56,7 @@ class Stopping:
 
     def evaluated(self, entry: RoundResult, arrays: Arrays, why: Sequence[str] = ()) -> None:
         """Take in a round whose metrics have become known, and the model it made; ``why`` keeps pods' rows out."""
-        if self.standing is None:
+        if self.standing is None or entry.part_losses:
             return
         metric = self.standing.settings.metric
         value = _value(entry, metric)

@@ -1,7 +1,7 @@
 """How the sums of an evaluation become figures, for a target of classes and for one that is a number."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +13,7 @@ from fl_app.secagg.codec import Aggregate
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.evaluation import Counts
 from fl_app.tabular.intervals import intervals_of, intervals_of_errors
-from fl_app.tabular.regression import NumericTarget
+from fl_app.tabular.regression import NumericTarget, place_of_loss
 from fl_app.tabular.score_cells import Edges, auc_error
 from fl_app.tabular.threshold import ThresholdRule, best_threshold, confusion_from
 from server.app.best_model import Arrays
@@ -32,6 +32,9 @@ class Figures(Protocol):
 
     def error(self, sums: Aggregate, edges: Edges) -> float:
         """Return the largest error of a metric of theirs, whose scores were counted in these cells."""
+
+    def loss_of(self, total: float, sums: Aggregate) -> float | None:
+        """Return the loss of another network on an evaluation's rows, where it is ``total`` summed as the own is."""
 
     def final(self, sums: Aggregate, edges: Edges, why_not: Sequence[str]) -> dict[str, Any]:
         """Return the fields of `Results` that say how the run's model does on the pods' test rows.
@@ -57,6 +60,13 @@ class NumberFigures:
     def error(self, sums: Aggregate, edges: Edges) -> float:
         """See `Figures`."""
         return 0.0
+
+    def loss_of(self, total: float, sums: Aggregate) -> float | None:
+        """See `Figures`."""
+        errors = errors_in(sums)
+        changed = errors.sums.copy()
+        changed[place_of_loss(self.numeric)] = total
+        return metrics_from_errors(replace(errors, sums=changed), self.numeric).loss
 
     def final(self, sums: Aggregate, edges: Edges, why_not: Sequence[str]) -> dict[str, Any]:
         """See `Figures`."""
@@ -104,6 +114,10 @@ class ClassFigures:
     def error(self, sums: Aggregate, edges: Edges) -> float:
         """See `Figures`."""
         return auc_error(edges, counts_in(sums).histograms)
+
+    def loss_of(self, total: float, sums: Aggregate) -> float | None:
+        """See `Figures`."""
+        return metrics_from(replace(counts_in(sums), loss_sum=total)).loss
 
     def final(self, sums: Aggregate, edges: Edges, why_not: Sequence[str]) -> dict[str, Any]:
         """See `Figures`."""

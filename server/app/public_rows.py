@@ -107,14 +107,18 @@ class TestFile:
         positive: int | None = None,
         network: str | None = None,
     ) -> None:
-        from fl_app.tabular.network import build_network
-        from fl_app.tabular.own_module import OwnNetwork
-
-        self._rows = encoding.encode(rows)
-        self._network = build_network(encoding, architecture, own=OwnNetwork.named(network))
+        self._rows, self._encoding, self._own = encoding.encode(rows), encoding, network
+        self.use(architecture)
         self._classes = scored_classes(len(encoding.labels))
         self._positive = positive
         self._numeric = encoding.numeric
+
+    def use(self, architecture: str) -> None:
+        """Score models of this architecture from now on."""
+        from fl_app.tabular.network import build_network
+        from fl_app.tabular.own_module import OwnNetwork
+
+        self._network = build_network(self._encoding, architecture, own=OwnNetwork.named(self._own))
 
     def score(self, arrays: Mapping[str, npt.NDArray[Any]]) -> Metrics:
         """Return the metrics of the model with these parameters; AUC and loss are exact."""

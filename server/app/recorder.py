@@ -3,10 +3,11 @@
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from flwr.app import ArrayRecord
@@ -16,9 +17,11 @@ from fl_app.errors import DataError, FlAppError
 from fl_app.flower.names import EVALUATE, LOSS, STATISTICS, TRAIN
 from fl_app.flower.records import array_from, array_of
 from fl_app.replica.columns import datastructure_of, differences_of, schema_of
+from fl_app.replica.comparison import compares, is_comparing, network_of
 from fl_app.replica.state import Replica
 from fl_app.replica.tabular import (
     CONTRIBUTORS_OF,
+    compared_in,
     encoding_of,
     ends_of,
     evaluates,
@@ -31,6 +34,7 @@ from fl_app.tabular.encoding import Encoding, features_of
 from fl_app.tabular.evaluation import Counts
 from fl_app.tabular.schema import CombinedSchema
 from fl_app.tabular.score_cells import AUC_BOUND, Edges, edges_of
+from fl_app.tabular.settings import PAIR
 from server.app.best_model import Arrays, Stopping
 from server.app.checkpoint import Checkpoint
 from server.app.counted_rows import counted_rows
@@ -56,6 +60,7 @@ from server.app.results import (
 from server.app.run_directory import RunDirectory
 from server.app.summaries import (
     aggregation_of,
+    comparison_of,
     finite,
     losses_of,
     pods_of,
@@ -113,9 +118,13 @@ class Recorder:
     @cached_property
     def _settled(self) -> Settled:
         """The settings with what follows from the pods' sums; first asked for once these are there."""
+        return settled(self._config, self._replica)
+
+    @property
+    def _replica(self) -> Replica:
         if self._strategy is None:
             raise FlAppError("no step has been asked yet")
-        return settled(self._config, self._strategy.replica)
+        return self._strategy.replica
 
     @cached_property
     def _stopping(self) -> Stopping:
@@ -191,11 +200,12 @@ class Recorder:
         self._figures = self._figures_of(encoding, positive)
         chosen = training_of(self._config, self._settled, rows_of(replica))
         self._note(schema_differences=differences_of(replica), classes=tuple(encoding.labels), training=chosen)
+        self._note_compared()
         if regression := regression_of(encoding):
             self._note(regression=regression)
         if self._public_rows:
             rows, run = self._public_rows.rows, self._settled
-            self._test_file = TestFile(rows, encoding, run.architecture, positive, run.network)
+            self._test_file = TestFile(rows, encoding, network_of(run, replica), positive, run.network)
             self._public_rows = None
 
     def statistics(self, replica: Replica, sums: Aggregate) -> None:
@@ -228,9 +238,10 @@ class Recorder:
         if self._figures and evaluates(done.aggregate):
             self._note_counted("validation", done.step)
             if self._results.rounds:
-                self._evaluated(self._figures.metrics(done.aggregate))
+                self._evaluated(self._figures.metrics(done.aggregate), self._part_losses(done.aggregate))
             self._last_error = self._figures.error(done.aggregate, self._asked_edges())
         self._arrays = {name: array_of(array) for name, array in done.arrays.items()}  # read-only, and no copy
+        self._note_compared()
         entry = RoundResult(
             round=done.number,
             train_loss=finite(done.train.get(LOSS)),
@@ -359,13 +370,30 @@ class Recorder:
             "decision": self._results.decision.document() if self._results.decision else None,
         }
         source = find_source(self._config.network) if self._config.network else None
-        model = TrainedModel(encoding, self._settled.architecture, dict(self._arrays), origin, source)
+        model = TrainedModel(encoding, network_of(self._settled, self._replica), dict(self._arrays), origin, source)
         for suffix in SUFFIXES:
             model.save(self._run.path / f"model{suffix}")
 
-    def _evaluated(self, metrics: Metrics) -> None:
+    def _part_losses(self, sums: Aggregate) -> dict[str, float | None]:
+        """Return what is compared beside the loss of a round's model; nothing where no choice is left."""
+        if not (self._strategy and self._figures and is_comparing(self._strategy.asked)):
+            return {}
+        totals = compared_in(self._strategy.asked, sums).by_network
+        return {network: self._figures.loss_of(totals[network], sums) for network in PAIR}
+
+    def _note_compared(self) -> None:
+        """Record which of the compared networks goes on, once it is known, and score its models from then on."""
+        training = self._results.training
+        if not (compares(self._config) and training) or training.compared or is_comparing(self._replica):
+            return
+        network = network_of(self._settled, self._replica)
+        self._note(training=training.changed(compared=comparison_of(network, self._results.rounds)))
+        if self._test_file:
+            self._test_file.use(network)
+
+    def _evaluated(self, metrics: Metrics, compared: Mapping[str, float | None] = MappingProxyType({})) -> None:
         """Record the metrics of the last completed round's model."""
-        last = self._results.rounds[-1].changed(**metrics.document())
+        last = self._results.rounds[-1].changed(**metrics.document(), **({"part_losses": compared} if compared else {}))
         self._replace_last(last)
         self._stopping.evaluated(last, self._arrays, self._results.counted.get("validation", CountedRows()).why)
 

@@ -104,6 +104,9 @@ class RoundResult(Metrics, Training):
 
     model_config = written("round", "train_loss", "clipped", "weight", "seconds", "pods", "lost")
 
+    part_losses: Mapping[str, Number] = Field(default_factory=dict)
+    """While networks are compared: the loss of either part of the pair on the same rows, by its architecture."""
+
     @property
     def evaluated(self) -> bool:
         """Whether the metrics have come in."""
@@ -290,6 +293,20 @@ class Stop(Document):
     why: str = ""
 
 
+class ComparisonResult(Document):
+    """What came of the architecture "auto": the networks that were compared, and the one that was trained on."""
+
+    round: int = 0
+    """The round whose models were compared."""
+    losses: Mapping[str, Number] = Field(default_factory=dict)
+    """The mean loss of each on the same validation rows, by its architecture; null where no pod adds any."""
+    rows: int = 0
+    """How many rows these are, of all pods."""
+    chosen: str = ""
+    """The architecture that was trained on."""
+    why: str = ""
+
+
 class TrainingResult(Document):
     """How the pods train, of which a part follows from their table unless the modeller has said it."""
 
@@ -300,6 +317,8 @@ class TrainingResult(Document):
     settings: Mapping[str, Any] = Field(default_factory=dict)
     """Those of config.json that say how is trained: architecture, rounds, local_epochs, local_steps,
     batch_size, optimizer, lr_decay, early_stopping. There are fewer rounds than these where training ends early."""
+    compared: ComparisonResult | None = None
+    """Of the architecture "auto", once the networks have been compared."""
 
     @property
     def rounds(self) -> int:

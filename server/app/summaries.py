@@ -6,16 +6,20 @@ from dataclasses import asdict
 
 from fl_app.config import RunConfig, Settled
 from fl_app.errors import DataError
+from fl_app.replica.comparison import LEAST_ROWS
 from fl_app.secagg.crypto import fingerprint
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.evaluation import Counts, metrics_of
 from fl_app.tabular.regression import Errors, NumericTarget, metrics_of_errors
+from fl_app.tabular.settings import PAIR_ARCHITECTURE
 from server.app.results import (
     AggregationResult,
+    ComparisonResult,
     Loss,
     Metrics,
     PodResult,
     RegressionResult,
+    RoundResult,
     StepCost,
     TrainingResult,
 )
@@ -91,11 +95,23 @@ TRAINING = (
 _UNFIT_OF_PRIVACY = ("local_epochs", "local_steps", "batch_size", "optimizer", "lr_decay", "early_stopping")
 
 
+def comparison_of(chosen: str, rounds: Sequence[RoundResult]) -> ComparisonResult | None:
+    """Return what came of comparing networks, of which ``chosen`` goes on; None where none were compared."""
+    last = next((entry for entry in reversed(rounds) if entry.part_losses), None)
+    if last is None:
+        return None
+    rows, losses = last.num_examples or 0, {**last.part_losses, PAIR_ARCHITECTURE: last.loss}
+    why = f"its loss is the smallest on {rows:,} validation rows"
+    if rows < LEAST_ROWS:
+        why = f"{rows:,} validation rows are too few to choose by, fewer than {LEAST_ROWS}"
+    return ComparisonResult(round=last.round, losses=losses, rows=rows, chosen=chosen, why=why)
+
+
 def training_of(config: RunConfig, run: Settled, rows: int) -> TrainingResult:
     """Return how a run trains, once the pods' table is known to have so many labelled rows."""
     names = [name for name in TRAINING if not (config.privacy and name in _UNFIT_OF_PRIVACY)]
     values = run.model_dump(mode="json", include=set(names))
-    left_open = [name for name in names if getattr(config, name) in (None, "auto") and getattr(run, name) is not None]
+    left_open = [name for name in names if name in config.left_open and getattr(run, name) is not None]
     return TrainingResult(rows=rows, follows=tuple(left_open), settings={name: values[name] for name in names})
 
 

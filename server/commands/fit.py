@@ -27,7 +27,7 @@ from fl_app.tabular.folds import FOLD_COUNTS
 from fl_app.tabular.network_source import digest_of, read_source
 from fl_app.tabular.regime import LARGE
 from fl_app.tabular.regression import LOSSES, Loss
-from fl_app.tabular.settings import ARCHITECTURES, OWN_ARCHITECTURE, DataStructure, Optimizer
+from fl_app.tabular.settings import ARCHITECTURES, AUTO_ARCHITECTURE, OWN_ARCHITECTURE, DataStructure, Optimizer
 from fl_app.tabular.threshold import ThresholdRule
 from fl_app.validation import counted, names_in
 from server.app.results import Results
@@ -99,7 +99,7 @@ class TrainingOptions:
     optimizer: str | None
     lr: float | None
     lr_decay: float | None
-    architecture: str
+    architecture: str | None
     network: Path | None
     positive: str | None
     loss: Loss | None
@@ -164,10 +164,9 @@ def training_options(command: _Command) -> _Command:
             click.option("--lr-decay", type=float, help=f"What is left of --lr in the last round.  {_FOLLOWS}"),
             click.option(
                 "--architecture",
-                default="auto",
-                show_default=True,
-                type=click.Choice(["auto", *ARCHITECTURES]),
-                help="The network; auto: it follows from the table.",
+                type=click.Choice([AUTO_ARCHITECTURE, *ARCHITECTURES]),
+                help="The network; auto: mlp, additive or the mean of both (pair), whichever has the smallest loss on"
+                f" the pods' validation rows after a third of the rounds.  {_FOLLOWS}",
             ),
             click.option(
                 "--network",
@@ -331,8 +330,8 @@ def run_config(
 
 def _architecture(options: TrainingOptions) -> str | None:
     if not options.network:
-        return None if options.architecture == "auto" else options.architecture
-    if options.architecture != "auto":
+        return options.architecture
+    if options.architecture:
         raise UsageError("--architecture and --network: give one of the two; a network of your own has no other name")
     return OWN_ARCHITECTURE
 

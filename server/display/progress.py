@@ -12,7 +12,7 @@ from server.display.privacy_told import NOISE, privacy_line, spreads
 from server.display.rows_told import differences_told, rows_told
 from server.display.run_status import Clock
 from server.display.scored_rows import figures_told
-from server.display.training_told import training_told
+from server.display.training_told import comparison_told, training_told
 from server.display.words import INTERVAL, metrics_by_rows, metrics_named, number, ranges, traffic
 
 _BARE_LINES = 10
@@ -35,7 +35,7 @@ class Progress:
         self._display = display_for(console)
         self._clock = Clock()
         self._shown = self._of = self._noted = self._skipped = 0
-        self._ended = False
+        self._compared = self._ended = False
 
     def __enter__(self) -> Self:
         self._display.start()
@@ -61,6 +61,10 @@ class Progress:
         for left_out in skipped[self._skipped :]:
             self._display.line(f"round {left_out.round:>3}/{self._of}  skipped: {left_out.why}")
         self._skipped = len(skipped)
+        compared = results.training and results.training.compared
+        if compared and not self._compared:
+            self._display.line(comparison_told(compared))
+            self._compared = True
         if self._shown or not results.rounds or results.status == "completed":  # after the round that a note is about
             for note in results.notes[self._noted :]:
                 self._display.line(f"note: {note}")

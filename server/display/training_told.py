@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from fl_app.tabular.settings import AUTO_ARCHITECTURE, PAIR
 from fl_app.validation import counted
-from server.app.results import Results
+from server.app.results import ComparisonResult, Results
+from server.display.words import number
 
 
 def training_told(results: Results) -> str:
@@ -16,9 +18,17 @@ def training_told(results: Results) -> str:
     return f"training: {text}{_why(training.rows, training.follows)}"
 
 
+def comparison_told(compared: ComparisonResult) -> str:
+    """Return one sentence with what came of comparing networks."""
+    losses = ", ".join(f"{network} {number(loss)}" for network, loss in compared.losses.items())
+    return f"network: {compared.chosen} goes on after round {compared.round}, since {compared.why} (loss: {losses})"
+
+
 def in_words(settings: Mapping[str, Any], *, private: bool = False) -> str:
     """Return settings as they stand in `server.app.results.TrainingResult`, in words."""
     network = f"{settings['architecture']} network"
+    if settings["architecture"] == AUTO_ARCHITECTURE:
+        network = f"{' and '.join(PAIR)} networks, of which the better one or both go on after a third of the rounds"
     if private:
         return f"{network}, {counted(settings['rounds'], 'round')} of one step over all rows each"
     unit = "epoch" if settings["local_epochs"] else "step"

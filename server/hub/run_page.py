@@ -13,7 +13,7 @@ from fl_app.hub.role import Content, NotThere, Parameters
 from server.app.results import Results, RoundResult
 from server.display.privacy_told import privacy_line
 from server.display.run_status import Clock
-from server.display.training_told import training_told
+from server.display.training_told import comparison_told, training_told
 from server.display.words import number
 from server.hub.run_files import KeptRun, RunFiles, stamp_of
 
@@ -156,7 +156,8 @@ def _figures(results: Results) -> Mapping[str, Any]:
 
 def _training(results: Results) -> str:
     try:
-        return training_told(results)
+        compared = results.training and results.training.compared
+        return "; ".join(filter(None, [training_told(results), comparison_told(compared) if compared else ""]))
     except _OTHER_VERSIONS:
         return ""
 

@@ -84,8 +84,10 @@ class PyTorchTabularClassifier:
         The pods' optimizer; by default it follows from the table. Not with privacy.
     architecture
         "mlp" (numbers in piecewise-linear encoding), "periodic" (in periodic encoding), "tabm" (an ensemble, about ten
-        times slower), "tutorial" (hidden layers of 1000 and 500), or "linear" (a number for each bin and category, and
-        their sum). By default it follows from the table, and is "linear" with privacy.
+        times slower), "tutorial" (hidden layers of 1000 and 500), "linear" (a number for each bin and category, and
+        their sum), "additive" (a slope for each number as well), "pair" (the mean of "mlp" and "additive"), or "auto"
+        (one of these three, by the pods' validation rows). By default it follows from the table, and is "linear" with
+        privacy.
     seed
         Seed of the network's first parameters and of the order of rows.
     min_bin_rows

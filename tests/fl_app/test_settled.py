@@ -43,6 +43,14 @@ def test_more_classes_take_longer_steps_where_there_are_few_rows() -> None:
     assert all(rates[rows, 1] == rates[rows, 2] for rows in SIZES)
 
 
+def test_few_rows_of_classes_are_learnt_by_a_pair() -> None:
+    networks = {(rows, classes): regime_for(rows, classes).architecture for rows in SIZES for classes in (1, 2, 3)}
+    assert {place for place, network in networks.items() if network == "pair"} == {
+        (rows, classes) for rows in SIZES if rows < 2000 for classes in (2, 3)
+    }
+    assert set(networks.values()) == {"pair", "mlp"}
+
+
 def test_few_validation_rows_end_no_training() -> None:
     assert {rows for rows in SIZES if regime_for(rows).early_stopping} == {2000, 19_999}
 

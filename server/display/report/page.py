@@ -20,7 +20,7 @@ from server.display.report.style import PALETTE
 from server.display.rows_told import rows_told
 from server.display.scored_rows import figures_told, scored_rows
 from server.display.templates import render
-from server.display.training_told import optimizer_told
+from server.display.training_told import comparison_told, optimizer_told
 from server.display.words import INTERVAL, Scored, metrics_by_rows, metrics_named, number, ranges
 
 CAPTIONS = {
@@ -143,7 +143,7 @@ def contents(settings: Mapping[str, Any], results: Results) -> dict[str, Any]:
         "messages": _messages(aggregation, _answers(results)) if aggregation else [],
         "summary": _summary(results),
         "traffic": _traffic(aggregation) if aggregation else [],
-        "settings": _settings(settings, aggregation) if settings else [],
+        "settings": [*(_settings(settings, aggregation) if settings else []), *_compared(results)],
     }
 
 
@@ -355,6 +355,11 @@ def _settings(settings: Mapping[str, Any], aggregation: AggregationResult | None
         ("field", f"integers modulo 2^{(settings['prime_q'] + 1).bit_length() - 1} - 1"),
         ("answers that make a sum", threshold or "-"),
     ]
+
+
+def _compared(results: Results) -> list[tuple[str, Any]]:
+    compared = results.training and results.training.compared
+    return [("networks compared", comparison_told(compared))] if compared else []
 
 
 def _network(settings: Mapping[str, Any]) -> str:

@@ -213,16 +213,16 @@ class Run:
             self.replica = self.rule.after(self.settings, self.replica, kind, round, total)
         return Outcome(total, refusals)
 
-    def forge(self, update: NDArray[np.float64]) -> None:
-        """Show another mean update as that of the last round, all else as it was, and follow that."""
+    def forge(self, values: NDArray[np.float64], name: str = names.UPDATE) -> None:
+        """Show another mean update, or another segment, as that of the last round, all else as it was; follow that."""
         if self.proof is None:
             return
         (proof, words), layout, prime = self.proof, self.layout, self.layout.field.prime
         forged, start = np.array(words), 0
         for segment in layout.segments:
-            if segment.name == names.UPDATE:
-                scale = layout.scales[segment.name] * int(words[_place(0)])  # the weights' sum comes first
-                whole = np.rint(update * scale).astype(np.int64)
+            if segment.name == name:
+                weights = int(words[_place(0)]) if name == names.UPDATE else 1  # the weights' sum comes first
+                whole = np.rint(values * layout.scales[segment.name] * weights).astype(np.int64)
                 forged[_place(np.arange(start, start + segment.size))] = np.where(whole < 0, whole + prime, whole)
             start += segment.size
         self.proof = proof, forged
