@@ -47,12 +47,12 @@ held out was:
 | club (2, 553) | .193 | .195 | .193 | .193 |
 | crash (1, 1,401) | .124 | .125 | .124 | .124 |
 
-Validation rows as few as those of wine and pbc choose no better network than `mlp`; of the tables with some hundreds
-the smallest loss was chosen each time. So `--architecture auto` asks for 200, below which the pair goes on. From
-2,000 rows on it gains little, and is left to whoever asks for it. A ridge penalty of one over the rows,
-scikit-learn's for logistic regression, made `additive` no better. On wine's held-out rows pooled logistic regression
-is right as often as the networks, .950: that it is right about all 54 rows of the test file is one row's difference.
-In one of pbc's splits a row that lies far out costs every network that has slopes more than a whole unit of loss.
+Validation rows as few as those of wine and pbc choose no better network than `mlp`; with some hundreds what was
+chosen did as well as the best. So `--architecture auto` asks for 200, below which the pair goes on. From 2,000 rows
+on it gains little, and is left to whoever asks for it. A ridge penalty of one over the rows, scikit-learn's for
+logistic regression, made `additive` no better. On wine's held-out rows pooled logistic regression is right as often
+as the networks, .950: that it is right about all 54 rows of the test file is one row's difference. In one of pbc's
+splits a row that lies far out costs every network that has slopes more than a whole unit of loss.
 """
 
 
