@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# What is compiled once, of the code and of the tests, is not compiled by each process that the tests start.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := test
 .PHONY: demo setup test lint types unit processes fmt bench study study-tables schema vectors fuzz mutate faults flower-latest counts version dist docs notebook outputs clean
 
@@ -15,7 +18,7 @@ setup: $(READY)  ## make .venv and lay the demonstration out
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e ".[dev]"
-	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # on all cores; some packages hold files that are no Python
+	$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true  # on all cores; some packages hold files that are no Python
 	$(BIN)/fl-app demo --prepare
 	touch $(READY)
 

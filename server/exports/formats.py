@@ -54,6 +54,8 @@ def export(model: TrainedModel, path: Path) -> None:
     if form not in ("onnx", "pt2"):
         model.save(path)
         return
+    if not path.parent.is_dir():  # told before the export, which takes seconds
+        raise UsageError(f"{path}: cannot be written: there is no directory {path.parent}")
     if form == "onnx":
         from server.exports.onnx import to_onnx
 

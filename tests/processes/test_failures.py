@@ -10,7 +10,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-import ray._private.services as ray_services
 
 from fl_app.config import RunConfig
 from fl_app.federation.kinds import DeployedFederation, Federation, SimulatedFederation
@@ -70,9 +69,19 @@ def script(directory: Path, name: str, text: str) -> Path:
     return path
 
 
+@pytest.fixture
+def raylet() -> str:
+    """Ray's own program; imported where it is needed, as that takes seconds."""
+    from ray._private.services import RAYLET_EXECUTABLE
+
+    return str(RAYLET_EXECUTABLE)
+
+
 @pytest.mark.simulation
-def test_ray_takes_longer_to_start_than_it_would_wait_itself(simulated: SimulatedFederation, tmp_path: Path) -> None:
-    slow = script(tmp_path, "slow-raylet", f'sleep 35; exec {ray_services.RAYLET_EXECUTABLE} "$@"')
+def test_ray_takes_longer_to_start_than_it_would_wait_itself(
+    simulated: SimulatedFederation, raylet: str, tmp_path: Path
+) -> None:
+    slow = script(tmp_path, "slow-raylet", f'sleep 35; exec {raylet} "$@"')
     in_every_child(tmp_path, f"import ray._private.services as s; s.RAYLET_EXECUTABLE = {str(slow)!r}")
     run = RunDirectory.create(Path("runs"), settings(1), request_for(simulated))
     carry_out(run, simulated, 300)
@@ -80,9 +89,9 @@ def test_ray_takes_longer_to_start_than_it_would_wait_itself(simulated: Simulate
 
 
 @pytest.mark.simulation
-def test_ray_starts_at_the_second_attempt_only(simulated: SimulatedFederation, tmp_path: Path) -> None:
+def test_ray_starts_at_the_second_attempt_only(simulated: SimulatedFederation, raylet: str, tmp_path: Path) -> None:
     first = tmp_path / "first"
-    once = f'[ -e {first} ] || {{ : >{first}; exit 3; }}; exec {ray_services.RAYLET_EXECUTABLE} "$@"'
+    once = f'[ -e {first} ] || {{ : >{first}; exit 3; }}; exec {raylet} "$@"'
     flaky = script(tmp_path, "flaky-raylet", once)
     in_every_child(tmp_path, f"import ray._private.services as s; s.RAYLET_EXECUTABLE = {str(flaky)!r}")
     run = RunDirectory.create(Path("runs"), settings(1), request_for(simulated))

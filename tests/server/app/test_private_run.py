@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from jsonschema import Draft202012Validator
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
@@ -83,6 +82,8 @@ def test_a_private_run_trains_evaluates_once_and_tells_no_round_of_the_pods_rows
 
 @pytest.mark.usefixtures("here")
 def test_its_results_say_what_was_promised_and_how_much_noise_is_in_them(small: SimulatedFederation) -> None:
+    from jsonschema import Draft202012Validator  # slow to import
+
     config = settings(rounds=5)
     run = fit(config, small)
     results, plan = run.results(), config.plan

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator, ValidationError
 from pydantic import ValidationError as Refused
 
 from fl_app.config import RunConfig
@@ -34,6 +33,13 @@ def settings() -> RunConfig:
     return RunConfig(pods=PODS, datastructure=structure, rounds=3, local_epochs=1, batch_size=64)
 
 
+def validator_of(schema: Any) -> Any:
+    from jsonschema import Draft202012Validator  # takes a second to import, which every collection of tests would pay
+
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema)
+
+
 def strict(node: Any) -> Any:
     """Return a schema that allows only the keys it describes."""
     if isinstance(node, list):
@@ -47,8 +53,8 @@ def strict(node: Any) -> Any:
 def check(run: RunDirectory) -> Mapping[str, Any]:
     """Check the file against the schema, that every key in it is described, and that it survives reading."""
     document: dict[str, Any] = json.loads((run.path / "results.json").read_text("utf-8"))
-    Draft202012Validator(json.loads(SCHEMA.read_text("utf-8"))).validate(document)
-    Draft202012Validator(strict(json.loads(SCHEMA.read_text("utf-8")))).validate(document)
+    validator_of(json.loads(SCHEMA.read_text("utf-8"))).validate(document)
+    validator_of(strict(json.loads(SCHEMA.read_text("utf-8")))).validate(document)
     assert run.results().document() == document
     config = json.loads((run.path / "config.json").read_text("utf-8"))
     assert run.request().document() == config
@@ -58,7 +64,7 @@ def check(run: RunDirectory) -> Mapping[str, Any]:
 
 def test_the_published_schema_is_current() -> None:
     assert SCHEMA.read_text("utf-8") == schema(), "run `make schema`"
-    Draft202012Validator.check_schema(json.loads(schema()))
+    validator_of(json.loads(schema()))
 
 
 def test_a_run_that_failed_and_was_resumed_fits_the_schema(
@@ -106,12 +112,11 @@ def test_a_discovery_fits_the_schema(small: SimulatedFederation, tmp_path: Path)
 
 
 def test_the_schema_tells_a_wrong_file() -> None:
-    validator = Draft202012Validator(json.loads(schema()))
+    validator = validator_of(json.loads(schema()))
     right = {"run_id": "r", "status": "failed", "rounds": []}
     validator.validate(right)
     for wrong in ({}, {**right, "status": "fine"}, {**right, "rounds": 3}):
-        with pytest.raises(ValidationError):
-            validator.validate(wrong)
+        assert not validator.is_valid(wrong)
 
 
 def test_what_another_version_wrote_is_read_and_written_back() -> None:

@@ -88,11 +88,17 @@ def model() -> TrainedModel:
 
 
 @pytest.fixture(scope="module")
-def scorers(model: TrainedModel, tmp_path_factory: pytest.TempPathFactory) -> dict[str, formats.Scorer]:
+def files(model: TrainedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the model in every format."""
     directory = tmp_path_factory.mktemp("models")
     for form in formats.FORMATS:
         formats.export(model, directory / f"model.{form}")
-    return {form: formats.open_scorer(directory / f"model.{form}") for form in formats.FORMATS}
+    return directory
+
+
+@pytest.fixture(scope="module")
+def scorers(files: Path) -> dict[str, formats.Scorer]:
+    return {form: formats.open_scorer(files / f"model.{form}") for form in formats.FORMATS}
 
 
 def written(path: Path, rows: Sequence[Sequence[str]]) -> Path:
@@ -133,23 +139,38 @@ def test_every_format_carries_how_to_read(form: str, scorers: dict[str, formats.
     assert encoding.numbers.decimal == "."
 
 
-def recipe(directory: Path, rows: Path) -> NDArray[np.float64]:
-    """The ONNX example of the quick start, as it stands there, with a table of ours."""
+ONE_BY_ONE = """\
+import sys
+program, model, *tables = sys.argv[1:]
+for table in tables:
+    sys.argv = ["", model, table]
+    exec(program, {})
+    print("---")
+assert "fl_app" not in sys.modules
+"""
+
+
+def recipe(directory: Path, *tables: Path) -> list[NDArray[np.float64]]:
+    """The ONNX example of the quick start, as it stands there, with each table of ours."""
     (block,) = (block for block in blocks_of("docs/quickstart.md") if "onnxruntime" in block.text)
-    program = block.text.replace("fl_app/demo/data/adult.test.csv.gz", str(rows))
-    assert program != block.text
-    (directory / "recipe.py").write_text(program, "utf-8")
-    with contextlib.chdir(directory):
-        return np.array(runpy.run_path("recipe.py")["probabilities"], dtype=np.float64)
+    scores = []
+    for table in tables:
+        program = block.text.replace("fl_app/demo/data/adult.test.csv.gz", str(table))
+        assert program != block.text
+        (directory / "recipe.py").write_text(program, "utf-8")
+        with contextlib.chdir(directory):
+            scores.append(np.array(runpy.run_path("recipe.py")["probabilities"], dtype=np.float64))
+    return scores
 
 
-def loader(directory: Path, rows: Path) -> NDArray[np.float64]:
-    """The ten lines that `fl-app export` prints, in a process of their own."""
+def loader(directory: Path, *tables: Path) -> list[NDArray[np.float64]]:
+    """The ten lines that `fl-app export` prints, once for each table, in one process that knows nothing of ours."""
     done = subprocess.run(
-        [sys.executable, "-c", LOADER, "model.pt2", str(rows)],
+        [sys.executable, "-c", ONE_BY_ONE, LOADER, "model.pt2", *map(str, tables)],
         cwd=directory, capture_output=True, text=True, check=True, timeout=100,
     )  # fmt: skip
-    return np.array([line.split(",") for line in done.stdout.split()[1:]], dtype=np.float64)
+    answers = done.stdout.split("---")[:-1]
+    return [np.array([line.split(",") for line in answer.split()[1:]], dtype=np.float64) for answer in answers]
 
 
 PLAIN = {
@@ -164,28 +185,28 @@ PLAIN = {
 
 @pytest.mark.parametrize("program", [recipe, loader])
 def test_programs_that_know_nothing_of_ours_give_the_same_scores(
-    program: Any, scorers: dict[str, formats.Scorer], tmp_path: Path
+    program: Any, files: Path, scorers: dict[str, formats.Scorer], tmp_path: Path
 ) -> None:
-    for form in ("onnx", "pt2"):
-        formats.export(model_behind(scorers), tmp_path / f"model.{form}")
     rows = list(zip(*PLAIN.values(), strict=True))
     path = written(tmp_path / "r.csv", rows)
     expected = scorers["safetensors"].predict_proba(read_rows(path))
-    assert_allclose(program(tmp_path, path), expected, atol=1e-6)
-    for place in (0, 3):  # alone, 007 is not 7, and a ward NA is not missing
-        assert_allclose(program(tmp_path, written(path, [rows[place]]))[0], expected[place], atol=1e-6)
-    path.write_text(" lab ,code,ward , flag,ratio,extra\n" + "".join(f"{','.join(row)}\n" for row in rows), "utf-8")
-    assert_allclose(program(tmp_path, path), expected, atol=1e-6)
+    alone = [written(tmp_path / f"{place}.csv", [rows[place]]) for place in (0, 3)]
+    padded = tmp_path / "padded.csv"
+    padded.write_text(" lab ,code,ward , flag,ratio,extra\n" + "".join(f"{','.join(row)}\n" for row in rows), "utf-8")
+    plain, first, fourth, with_spaces = program(files, path, *alone, padded)
+    assert_allclose(plain, expected, atol=1e-6)
+    assert_allclose(first, expected[[0]], atol=1e-6)  # alone, 007 is not 7, and a ward NA is not missing
+    assert_allclose(fourth, expected[[3]], atol=1e-6)
+    assert_allclose(with_spaces, expected, atol=1e-6)
 
 
 def test_the_loader_takes_an_absent_optional_column_for_missing(
-    scorers: dict[str, formats.Scorer], tmp_path: Path
+    files: Path, scorers: dict[str, formats.Scorer], tmp_path: Path
 ) -> None:
-    formats.export(model_behind(scorers), tmp_path / "model.pt2")
     path = tmp_path / "r.csv"
     path.write_text("\ufeffflag;code;ward;ratio\nTrue;1;007;0.5;\nFalse;2;7;;\n", "utf-8")
     expected = scorers["safetensors"].predict_proba(read_rows(path, scorers["safetensors"].encoding))
-    assert_allclose(loader(tmp_path, path), expected, atol=1e-6)
+    assert_allclose(loader(files, path)[0], expected, atol=1e-6)
 
 
 def test_a_model_of_files_with_decimal_commas_reads_such_files_everywhere(tmp_path: Path) -> None:
@@ -212,9 +233,9 @@ def test_a_model_of_files_with_decimal_commas_reads_such_files_everywhere(tmp_pa
         formats.export(made, tmp_path / f"model.{form}")
         scorer = formats.open_scorer(tmp_path / f"model.{form}")
         assert_allclose(scorer.predict_proba(read_rows(path, scorer.encoding)), expected, atol=1e-6)
-    assert_allclose(loader(tmp_path, path), expected, atol=1e-6)
+    assert_allclose(loader(tmp_path, path)[0], expected, atol=1e-6)
     path.write_text("\n".join(["x,ratio,y", *(",".join(f'"{cell}"' for cell in row.split(";")) for row in rows)]))
-    assert_allclose(recipe(tmp_path, path), expected, atol=1e-6)
+    assert_allclose(recipe(tmp_path, path)[0], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -237,9 +258,3 @@ def test_what_a_list_of_texts_knows_and_what_only_our_reader_does(value: str, sp
     assert (words.get(spelling) == words[value]) is is_known
     encoded = Table.of(pd.DataFrame({"x": [value, spelling]}))
     assert codes_of(encoded, column).tolist() == [2, 2]
-
-
-def model_behind(scorers: dict[str, formats.Scorer]) -> TrainedModel:
-    made = scorers["safetensors"]
-    assert isinstance(made, TrainedModel)
-    return made
