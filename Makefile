@@ -36,7 +36,7 @@ types: $(READY)
 
 unit: $(READY)  ## tests that start no Flower process
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not processes and not mutations" -n 2 --dist loadfile
-	$(BIN)/python -m pytest -m mutations tests/adversary
+	$(BIN)/python -m pytest -m mutations tests/adversary/test_mutations.py
 
 # Three at a time on two cores: these tests wait, for each other's processes and for time limits, a third of their time.
 processes: $(READY)  ## tests on real Flower processes

@@ -167,7 +167,7 @@ def loader(directory: Path, *tables: Path) -> list[NDArray[np.float64]]:
     """The ten lines that `fl-app export` prints, once for each table, in one process that knows nothing of ours."""
     done = subprocess.run(
         [sys.executable, "-c", ONE_BY_ONE, LOADER, "model.pt2", *map(str, tables)],
-        cwd=directory, capture_output=True, text=True, check=True, timeout=100,
+        cwd=directory, capture_output=True, text=True, check=True, timeout=250,
     )  # fmt: skip
     answers = done.stdout.split("---")[:-1]
     return [np.array([line.split(",") for line in answer.split()[1:]], dtype=np.float64) for answer in answers]
