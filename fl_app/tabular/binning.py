@@ -107,7 +107,7 @@ def mean_and_std(
     # The noise of the variance has at most sqrt(6) times the deviation of each moment's, over the rows.
     error = 2.5 * noise / count
     if pods and variance < 4 * error:
-        # The moments tell of rows that no block certainly holds, as of a number that is zero in most rows and not in all.
+        # The moments tell of rows that no block certainly holds, as of a number that is zero in most rows, not in all.
         least = half * math.sqrt(max(variance - 2 * error, 0.0))
         variance = max(variance, error)
         if (blocks := _bulk(edges, levels, pods, 0.97 * count)) is not None:
