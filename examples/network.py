@@ -38,3 +38,10 @@ def build(inputs):
 def loss(outputs, targets, weights):
     losses = nn.functional.cross_entropy(outputs, targets, reduction="none", label_smoothing=0.05)
     return (losses * weights).mean()
+
+
+METRICS = {"confidence": (0, 1)}
+
+
+def metrics(outputs, targets):
+    return {"confidence": outputs.softmax(1).amax(1)}

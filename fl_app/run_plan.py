@@ -9,7 +9,7 @@ from typing import Any
 
 from fl_app.config import RunConfig
 from fl_app.flower.declared import Count, Declaration, Mean, Metric, Sum, fixed_parameters
-from fl_app.flower.names import LOSS, TEST_PREFIX
+from fl_app.flower.names import LOSS, OWN, TEST_PREFIX
 from fl_app.flower.protocol_settings import Dropouts
 from fl_app.privacy.plan import MAX_PRIVATE_LOSS, MOST_CLASSES, MOST_FEATURES, Plan
 from fl_app.replica.comparison import PART_LOSSES, compares
@@ -30,7 +30,8 @@ def reported_metrics(config: RunConfig) -> dict[str, Sequence[Metric]]:
         return _private_metrics(plan, float(config.max_weight))
     if config.describes:
         return _description_metrics(float(config.max_weight))
-    evaluate, noised = _evaluation_metrics(config.max_weight), float(config.max_weight + NOISE_TAIL)
+    own, noised = config.network is not None, float(config.max_weight + NOISE_TAIL)
+    evaluate = _evaluation_metrics(config.max_weight, own=own)
     # Of a numeric target it is a sum of errors of 1 a row at most.
     parts = [Sum(PART_LOSSES, bound=MAX_LOSS * config.max_weight)] if compares(config) else []
     grouped = [Count(name) for name in (CONFUSIONS, HISTOGRAMS)] if config.group_by else []
@@ -42,7 +43,7 @@ def reported_metrics(config: RunConfig) -> dict[str, Sequence[Metric]]:
         ],
         "train_metrics": [Mean(LOSS, bound=MAX_LOSS)],
         "evaluate_metrics": [*evaluate, *parts],
-        "final_metrics": [*evaluate, *_evaluation_metrics(config.max_weight, TEST_PREFIX), *grouped],
+        "final_metrics": [*evaluate, *_evaluation_metrics(config.max_weight, TEST_PREFIX, own=own), *grouped],
     }
 
 
@@ -120,13 +121,14 @@ def _description_metrics(most: float) -> dict[str, Sequence[Metric]]:
     }
 
 
-def _evaluation_metrics(max_weight: int, prefix: str = "") -> list[Metric]:
+def _evaluation_metrics(max_weight: int, prefix: str = "", *, own: bool) -> list[Metric]:
     """Return the metrics of one set of rows: the arrays of `Counts` and of `Errors`, their sizes still to be declared.
 
-    Which of the two are empty depends on the target, whose kind is not known yet.
+    Which of the two are empty depends on the target, whose kind is not known yet. With ``own``, those of a network of
+    the modeller's own come last.
     """
-    bounds = {"loss_sum": MAX_LOSS, "brier_sum": MAX_BRIER, ERRORS: 1.0}
+    bounds = {"loss_sum": MAX_LOSS, "brier_sum": MAX_BRIER, ERRORS: 1.0, OWN: 1.0}
     return [
         Sum(prefix + name, bound=bounds[name] * max_weight) if name in bounds else Count(prefix + name)
-        for name in (*Counts.zeros(2).arrays(), ERRORS, PAIRS)
+        for name in (*Counts.zeros(2).arrays(), ERRORS, PAIRS, *((OWN,) if own else ()))
     ]

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -239,7 +239,7 @@ def train(message: Message, context: Context) -> Message:
         apart = (
             [replace(task, network=part) for part in parts_of(task.network)] if task.settings[names.COMPARING] else []
         )
-        evaluation[PART_LOSSES] = [loss_of(count_rows(one, "validation", pod, home), task) for one in apart]
+        evaluation[PART_LOSSES] = [loss_of(count_rows(one, "validation", pod, home).counts, task) for one in apart]
     config, number = task.config, int(str(task.settings[names.SERVER_ROUND]))
     completed = int(str(task.settings.get(names.COMPLETED_ROUNDS, number - 1)))
     loss = train_network(
@@ -381,19 +381,28 @@ def encoded_rows(task: Task, part: str, pod: Pod, home: Path | None) -> Encoded:
     return rows
 
 
-def count_rows(task: Task, part: str, pod: Pod, home: Path | None) -> Counts | Errors:
+class Evaluated(NamedTuple):
+    """How a network does on some rows; ``own`` are the sums of its own metrics, if it is the modeller's own."""
+
+    counts: Counts | Errors
+    own: list[float] | None
+
+
+def count_rows(task: Task, part: str, pod: Pod, home: Path | None) -> Evaluated:
     """Return how the network does on a part's rows; zeros where they are not counted, in a session of these pods."""
     from fl_app.tabular.training import evaluate as evaluate_network
-    from fl_app.tabular.training import evaluate_numbers
+    from fl_app.tabular.training import evaluate_numbers, own_sums
 
-    classes, numeric = len(task.encoding.labels), task.encoding.numeric
+    classes, numeric, metrics = len(task.encoding.labels), task.encoding.numeric, task.own and task.own.metrics
+    nothing = None if task.own is None else [0.0] * (len(metrics.bounds) if metrics else 0)
     # As the pod has declared; asked again, since the table or the owner's terms may have changed since.
     if not (task.adds(pod.name, part) and enough_rows(pod, task.config, home)[part]):
-        return Errors.zeros(numeric) if numeric else Counts.zeros(classes)
-    rows = encoded_rows(task, part, pod, home)
+        return Evaluated(Errors.zeros(numeric) if numeric else Counts.zeros(classes), nothing)
+    rows, ways = encoded_rows(task, part, pod, home), None if numeric else task.ways(part)
+    own = own_sums(task.network, rows, metrics, numeric, ways).tolist() if metrics else nothing
     if numeric:
-        return evaluate_numbers(task.network, rows, numeric)
-    return evaluate_network(task.network, rows, task.edges, task.ways(part))
+        return Evaluated(evaluate_numbers(task.network, rows, numeric), own)
+    return Evaluated(evaluate_network(task.network, rows, task.edges, ways), own)
 
 
 def loss_of(counts: Counts | Errors, task: Task) -> float:
@@ -420,12 +429,13 @@ def _seed(config: Settled, number: int, pod: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{config.seed}/{cut}/{number}/{pod}".encode()).digest()[:6], "big")
 
 
-def _metrics(counts: Mapping[str, Counts | Errors]) -> MetricRecord:
+def _metrics(counts: Mapping[str, Evaluated]) -> MetricRecord:
     """Return counts as metrics, each name behind the prefix of its part; the examples are those of the first."""
     nothing: dict[str, list[float]] = {name: [] for name in (*Counts.zeros(2).arrays(), ERRORS, PAIRS)}
     metrics: dict[str, Any] = {}
     for prefix, part in counts.items():
-        arrays = {name: array.tolist() for name, array in part.arrays().items()}
+        arrays = {name: array.tolist() for name, array in part.counts.arrays().items()}
+        arrays |= {} if part.own is None else {names.OWN: part.own}
         metrics |= {f"{prefix}{name}": values for name, values in {**nothing, **arrays}.items()}
     first = next(iter(counts.values()))
-    return MetricRecord({**metrics, names.NUM_EXAMPLES: first.rows})
+    return MetricRecord({**metrics, names.NUM_EXAMPLES: first.counts.rows})

@@ -53,6 +53,8 @@ GROUP_COLUMN, GROUP_WAYS = "group-column", "group-ways"
 # Metrics and segments. An evaluation's mean travels as a sum over its examples, beside their count.
 NUM_EXAMPLES, LOSS = "num-examples", "loss"
 UPDATE, EVALUATE_MEAN = "update", "evaluate-mean"
+OWN = "own"
+"""Sums of the metrics of a network of the modeller's own, see `fl_app.tabular.own_metrics`."""
 TEST_PREFIX = "test_"
 """In front of the names of metrics of test rows; those of validation rows have none."""
 

@@ -180,6 +180,8 @@ class TabularRule:
             update = {names.UPDATE: sum(array.size for array in replica.model.values())}
             return update if kind == names.TRAIN else private.evaluation_sizes(classes)
         counts = sizes_of(encoding)
+        if (own := own_network.metrics_in(replica)) is not None:
+            counts[names.OWN] = len(own)
         if kind == names.EVALUATE:
             counts |= {names.TEST_PREFIX + name: size for name, size in counts.items()}
             counts |= groups.sizes(replica, classes)
@@ -385,6 +387,11 @@ def compared_in(replica: Replica, sums: Aggregate) -> comparison.Losses:
         return comparison.losses_in(sums, float(errors.sums[place_of_loss(numeric)]), errors.rows)
     counts = counts_in(sums)
     return comparison.losses_in(sums, counts.loss_sum, counts.rows + int(counts.together.sum()))
+
+
+def own_in(sums: Aggregate, prefix: str = "") -> list[float]:
+    """Return the sums of a network's own metrics in an evaluation, in the order of `own_network.metrics_in`."""
+    return [float(value) for value in np.atleast_1d(sums.values[names.segment(names.EVALUATE, prefix + names.OWN)])]
 
 
 def arrays_of(model: Mapping[str, npt.NDArray[Any]]) -> ArrayRecord:

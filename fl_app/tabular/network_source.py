@@ -7,6 +7,7 @@ directory. Nothing here runs it.
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from fl_app.errors import UsageError
@@ -16,6 +17,8 @@ BUNDLED = "fl_app/tabular/own_network.py"
 VARIABLE = "FL_APP_NETWORK"
 """Environment variable that names the file where no bundle has it: the ServerApp and simulated pods are given it."""
 MOST_BYTES = 1 << 18
+Bounds = Mapping[str, tuple[float, float]]
+"""Of the metrics of a network's file, by name; see `fl_app.tabular.own_metrics`."""
 _SHOWN = 12
 
 

@@ -1,12 +1,15 @@
 """A network of the modeller's own: from the source of one file to a torch module that can be trained over pods.
 
-The file defines ``build``, and may define ``loss``::
+The file defines ``build``, and may define ``loss``, and metrics with their bounds::
 
     def build(inputs):                       # NetworkInputs
         return MyModule(...)                 # forward(numbers, bins, codes) -> float [n, outputs]
 
     def loss(outputs, targets, weights):     # what training makes small: a mean over the rows
         ...
+
+    METRICS = {"margin": (-1, 1)}            # means over rows, see `fl_app.tabular.own_metrics`
+    def metrics(outputs, targets): return {"margin": ...}
 
 What is made of it must average well: so only float32 parameters, no counters beside them, and the same first values at
 every pod. To load a source is to run it: whoever calls this has read it, or has approved the bundle that it came in.
@@ -25,6 +28,7 @@ from fl_app.errors import UsageError
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.first_values import draw_all_but
 from fl_app.tabular.network_source import find_source
+from fl_app.tabular.own_metrics import OwnMetrics
 
 _MODULE = "own_network"
 _ROWS = 3
@@ -88,10 +92,13 @@ class OwnNetwork:
         Makes the module from `NetworkInputs`.
     loss : callable or None
         What training makes small; None: as for the product's own networks.
+    metrics : OwnMetrics or None
+        What evaluations tell beside the product's own.
     """
 
     build: Callable[[NetworkInputs], Any]
     loss: OwnLoss | None = None
+    metrics: OwnMetrics | None = None
 
     @classmethod
     def of(cls, source: str) -> Self:
@@ -113,7 +120,7 @@ class OwnNetwork:
             raise UsageError("the network's file defines no build(inputs), which returns a torch.nn.Module")
         if loss is not None and not callable(loss):
             raise UsageError("the network's file defines a loss that is no function of outputs, targets and weights")
-        return cls(build, loss)
+        return cls(build, loss, OwnMetrics.of(getattr(module, "METRICS", None), getattr(module, "metrics", None)))
 
     @classmethod
     def named(cls, digest: str | None) -> Self | None:
@@ -180,6 +187,13 @@ class OwnNetwork:
                     f"forward returned {list(outputs.shape)} for {_ROWS} rows, expected {list(expected)}: "
                     "a logit for each class, or one number"
                 )
+            targets = torch.zeros(_ROWS, dtype=torch.float32 if encoding.numeric else torch.int64)
+            try:
+                _ = self.metrics and self.metrics.shares(outputs.detach(), targets)
+            except UsageError:
+                raise
+            except Exception as error:
+                raise UsageError(f"metrics(outputs, targets) raised an error: {_told(error)}") from error
             if self.loss is None:
                 if taught.ndim not in (2, 3) or (taught.shape[0], taught.shape[-1]) != expected:
                     raise UsageError(
@@ -187,7 +201,6 @@ class OwnNetwork:
                         f"[{_ROWS}, members, {encoding.outputs}]"
                     )
                 return
-            targets = torch.zeros(_ROWS, dtype=torch.float32 if encoding.numeric else torch.int64)
             try:
                 value = self.loss(taught, targets, torch.ones(_ROWS))
                 value.backward()  # type: ignore[no-untyped-call]

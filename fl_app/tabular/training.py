@@ -14,11 +14,12 @@ from fl_app.tabular.eager import without_compiler
 from fl_app.tabular.encoding import Encoded
 from fl_app.tabular.evaluation import Counts
 from fl_app.tabular.network import parts_of
+from fl_app.tabular.own_metrics import OwnMetrics
 from fl_app.tabular.own_module import OwnLoss
 from fl_app.tabular.regression import Errors, NumericTarget, errors_of
 from fl_app.tabular.score_cells import Edges
 from fl_app.tabular.settings import Optimizer
-from fl_app.tabular.thin_classes import APART, count_by
+from fl_app.tabular.thin_classes import APART, TOGETHER, count_by
 
 EVALUATION_ROWS = 8192
 """Rows scored at once, which bounds the memory that an ensemble's activations take."""
@@ -144,6 +145,36 @@ def evaluate_numbers(network: nn.Module, encoded: Encoded, numeric: NumericTarge
     if encoded.values is None:
         raise DataError("these rows were encoded without their target and cannot be evaluated")
     return errors_of(encoded.values, predict_numbers(network, encoded, numeric), numeric)
+
+
+def own_sums(
+    network: nn.Module,
+    encoded: Encoded,
+    metrics: OwnMetrics,
+    numeric: NumericTarget | None = None,
+    ways: Sequence[str] | None = None,
+) -> NDArray[np.float64]:
+    """Sum a network's own metrics over the rows that are counted by ``ways``, float64 [metrics], in units of bounds.
+
+    Raises
+    ------
+    DataError
+        The rows were encoded without the target.
+    """
+    if numeric is not None and encoded.values is not None:
+        targets, kept = torch.from_numpy(numeric.standardised(encoded.values)), None
+    elif encoded.labels is not None:
+        targets = torch.from_numpy(encoded.labels)
+        kept = torch.from_numpy(np.isin(np.array(ways)[encoded.labels], (APART, TOGETHER))) if ways else None
+    else:
+        raise DataError("these rows were encoded without their target and cannot be evaluated")
+    total, start = torch.zeros(len(metrics.bounds), dtype=torch.float64), 0
+    for outputs in _outputs(network, encoded):
+        part = slice(start, start := start + len(outputs))
+        shares = metrics.shares(outputs, targets[part])
+        total += shares.sum(0) if kept is None else shares[kept[part]].sum(0)
+    sums: NDArray[np.float64] = total.numpy()
+    return sums
 
 
 def _outputs(network: nn.Module, encoded: Encoded) -> Iterator[Tensor]:

@@ -1,7 +1,7 @@
 """How the sums of an evaluation become figures, for a target of classes and for one that is a number."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ from fl_app.secagg.codec import Aggregate
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.evaluation import Counts
 from fl_app.tabular.intervals import intervals_of, intervals_of_errors
+from fl_app.tabular.network_source import Bounds
 from fl_app.tabular.regression import NumericTarget, place_of_loss
 from fl_app.tabular.score_cells import Edges, auc_error
 from fl_app.tabular.threshold import ThresholdRule, best_threshold, confusion_from
@@ -21,7 +22,7 @@ from server.app.decision import metrics_at
 from server.app.noised_metrics import shown
 from server.app.public_rows import TestFile
 from server.app.results import Decision, Metrics, Results
-from server.app.summaries import metrics_from, metrics_from_errors, no_figures, regression_of
+from server.app.summaries import metrics_from, metrics_from_errors, no_figures, regression_of, with_own
 
 
 class Figures(Protocol):
@@ -48,14 +49,15 @@ class Figures(Protocol):
 
 @dataclass(frozen=True)
 class NumberFigures:
-    """Figures of a target that is a number, all of them exact."""
+    """Figures of a target that is a number, all of them exact; ``own`` are the bounds of metrics of a network's own."""
 
     encoding: Encoding
     numeric: NumericTarget
+    own: Bounds = field(default_factory=dict)
 
     def metrics(self, sums: Aggregate, prefix: str = "") -> Metrics:
         """See `Figures`."""
-        return metrics_from_errors(errors_in(sums, prefix), self.numeric)
+        return with_own(metrics_from_errors(errors_in(sums, prefix), self.numeric), self.own, sums, prefix)
 
     def error(self, sums: Aggregate, edges: Edges) -> float:
         """See `Figures`."""
@@ -71,7 +73,7 @@ class NumberFigures:
     def final(self, sums: Aggregate, edges: Edges, why_not: Sequence[str]) -> dict[str, Any]:
         """See `Figures`."""
         errors, regression = errors_in(sums, TEST_PREFIX), regression_of(self.encoding)
-        final = metrics_from_errors(errors, self.numeric)
+        final = self.metrics(sums, TEST_PREFIX)
         return {
             "final": final.changed(intervals=intervals_of_errors(errors, self.numeric)),
             "regression": regression and regression.changed(pairs=errors.pairs.tolist()),
@@ -99,17 +101,22 @@ class ClassFigures:
         How the decision threshold is chosen.
     noised : callable or None
         In a private run, what returns the metrics of noised counts that so many pods have added to.
+    own : mapping of str to (float, float)
+        The bounds of metrics of a network's own.
     """
 
     encoding: Encoding
     positive: int | None = None
     rule: ThresholdRule = "0.5"
     noised: Callable[[Counts, int], Metrics] | None = None
+    own: Bounds = field(default_factory=dict)
 
     def metrics(self, sums: Aggregate, prefix: str = "") -> Metrics:
         """See `Figures`."""
         counts = counts_in(sums, prefix)
-        return self.noised(counts, sums.pods) if self.noised else metrics_from(counts, self.positive)
+        if self.noised:
+            return self.noised(counts, sums.pods)
+        return with_own(metrics_from(counts, self.positive), self.own, sums, prefix)
 
     def error(self, sums: Aggregate, edges: Edges) -> float:
         """See `Figures`."""

@@ -118,14 +118,28 @@ class TestFile:
         from fl_app.tabular.network import build_network
         from fl_app.tabular.own_module import OwnNetwork
 
-        self._network = build_network(self._encoding, architecture, own=OwnNetwork.named(self._own))
+        own = OwnNetwork.named(self._own)
+        self._network, self._metrics = (
+            build_network(self._encoding, architecture, own=own),
+            own.metrics if own else None,
+        )
 
     def score(self, arrays: Mapping[str, npt.NDArray[Any]]) -> Metrics:
         """Return the metrics of the model with these parameters; AUC and loss are exact."""
         if self._numeric:
-            return metrics_from_errors(self.errors(arrays), self._numeric)
+            return self._with_own(metrics_from_errors(self.errors(arrays), self._numeric))
         labels, scores = self._scores(arrays)
-        return defined_metrics(score(labels, scores, self._positive), len(self._rows))
+        return self._with_own(defined_metrics(score(labels, scores, self._positive), len(self._rows)))
+
+    def _with_own(self, metrics: Metrics) -> Metrics:
+        """Return the metrics with those of a network's own, of the model that was scored last."""
+        if self._metrics is None:
+            return metrics
+        from fl_app.tabular.own_metrics import means
+        from fl_app.tabular.training import own_sums
+
+        sums = own_sums(self._network, self._rows, self._metrics, self._numeric)
+        return metrics.changed(own=means(self._metrics.bounds, sums.tolist(), len(self._rows)))
 
     def counts(self, arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[Counts, Edges]:
         """Return the counts of the model with these parameters, and the edges of their score cells."""

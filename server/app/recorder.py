@@ -18,6 +18,7 @@ from fl_app.flower.names import EVALUATE, LOSS, STATISTICS, TRAIN
 from fl_app.flower.records import array_from, array_of
 from fl_app.replica.columns import datastructure_of, differences_of, schema_of
 from fl_app.replica.comparison import compares, is_comparing, network_of
+from fl_app.replica.own_network import metrics_in
 from fl_app.replica.state import Replica
 from fl_app.replica.tabular import (
     CONTRIBUTORS_OF,
@@ -32,6 +33,7 @@ from fl_app.replica.tabular import (
 from fl_app.secagg.codec import Aggregate
 from fl_app.tabular.encoding import Encoding, features_of
 from fl_app.tabular.evaluation import Counts
+from fl_app.tabular.network_source import Bounds
 from fl_app.tabular.schema import CombinedSchema
 from fl_app.tabular.score_cells import AUC_BOUND, Edges, edges_of
 from fl_app.tabular.settings import PAIR
@@ -197,7 +199,7 @@ class Recorder:
         self._encoding = encoding = encoding_of(replica)
         self._run.write_encoding(schema_of(replica).to_json(), encoding.to_json())
         positive = position_of(self._config.positive, encoding)
-        self._figures = self._figures_of(encoding, positive)
+        self._figures = self._figures_of(encoding, positive, metrics_in(replica) or {})
         chosen = training_of(self._config, self._settled, rows_of(replica))
         self._note(schema_differences=differences_of(replica), classes=tuple(encoding.labels), training=chosen)
         self._note_compared()
@@ -305,7 +307,7 @@ class Recorder:
             self._note_standing()
         else:  # the last round's model has not been evaluated
             told = set(self._results.rounds[0].document()) if len(self._results.rounds) > 1 else set[str]()
-            unknown = told & (set(Metrics.model_fields) - {"num_examples", "deviations", "intervals"})
+            unknown = told & (set(Metrics.model_fields) - {"num_examples", "deviations", "intervals", "own"})
             self._replace_last(last.changed(**dict.fromkeys(unknown)))
         why_not = self._results.counted.get("test", CountedRows()).why
         self._note(kept=kept.round, **self._figures.final(sums, self._asked_edges(), why_not))
@@ -343,13 +345,13 @@ class Recorder:
             counted = counted_rows(self._strategy.asked, part, step)
             self._note(counted={**self._results.counted, part: counted})
 
-    def _figures_of(self, encoding: Encoding, positive: int | None) -> Figures:
+    def _figures_of(self, encoding: Encoding, positive: int | None, own: Bounds) -> Figures:
         """Return how sums become figures; raises `DataError` if a threshold is to be chosen that the target has not."""
         check_rule(self._config.decision, encoding)
         if encoding.numeric:
-            return NumberFigures(encoding, encoding.numeric)
+            return NumberFigures(encoding, encoding.numeric, own)
         noised = partial(self._noised, positive) if self._config.plan else None
-        return ClassFigures(encoding, positive, self._config.decision, noised)
+        return ClassFigures(encoding, positive, self._config.decision, noised, own)
 
     def _noised(self, positive: int | None, counts: Counts, pods: int) -> Metrics:
         if (plan := self._config.plan) is None:

@@ -45,6 +45,8 @@ class Metrics(Document):
     """Root of the mean squared error, in the target's unit."""
     r2: Number = None
     """Share of the variance of these rows' values that the model explains; null where they are all the same."""
+    own: Mapping[str, Number] = Field(default_factory=dict)
+    """Means over the rows of what a network of the modeller's own computes of each, by name."""
     num_examples: int | None = None
     """Rows counted."""
     deviations: Mapping[str, float] = Field(default_factory=dict)

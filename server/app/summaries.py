@@ -7,9 +7,12 @@ from dataclasses import asdict
 from fl_app.config import RunConfig, Settled
 from fl_app.errors import DataError
 from fl_app.replica.comparison import LEAST_ROWS
+from fl_app.replica.tabular import own_in
+from fl_app.secagg.codec import Aggregate
 from fl_app.secagg.crypto import fingerprint
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.evaluation import Counts, metrics_of
+from fl_app.tabular.network_source import Bounds
 from fl_app.tabular.regression import Errors, NumericTarget, metrics_of_errors
 from fl_app.tabular.settings import PAIR_ARCHITECTURE
 from server.app.results import (
@@ -37,6 +40,15 @@ def metrics_from(counts: Counts, positive: int | None = None) -> Metrics:
 def metrics_from_errors(errors: Errors, numeric: NumericTarget) -> Metrics:
     """Return the metrics of summed errors of a numeric target."""
     return defined_metrics(metrics_of_errors(errors, numeric), errors.rows)
+
+
+def with_own(metrics: Metrics, bounds: Bounds, sums: Aggregate, prefix: str = "") -> Metrics:
+    """Return the metrics of an evaluation with those that a network's own file computes, if it has any."""
+    if not bounds:
+        return metrics
+    from fl_app.tabular.own_metrics import means  # torch
+
+    return metrics.changed(own=means(bounds, own_in(sums, prefix), metrics.num_examples or 0))
 
 
 def position_of(positive: str | None, encoding: Encoding) -> int | None:

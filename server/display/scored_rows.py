@@ -73,6 +73,10 @@ def figures_told(results: Results) -> Iterator[str]:
         unit = f"in {measure(regression.unit)}" if regression.unit else f"in the unit of {regression.target}"
         bounds = " to ".join(value_told(end, regression.unit) for end in (regression.low, regression.high))
         yield f"mae and rmse are {unit}; values and predictions beyond {bounds} count as the nearer of the two"
+    for where, metrics in ((test_rows(results), results.final), ("public test file", results.test)):
+        if metrics and metrics.own:
+            means = ", ".join(f"{name} {number(value)}" for name, value in metrics.own.items())
+            yield f"means of the network's own metrics, {where}: {means}"
     yield from _decision(results)
     if results.no_figures:
         help_ = "" if results.test else "; a test file of your own (--test-file) gives figures without any pod's rows"

@@ -18,7 +18,7 @@ from typing import Any
 
 from fl_app.errors import UsageError
 from fl_app.system.files import replace_file
-from server.app.results import Results, RoundResult
+from server.app.results import Metrics, Results, RoundResult
 from server.app.run_directory import STOP_FILE
 
 
@@ -159,10 +159,17 @@ def check_callbacks(callbacks: Sequence[Callback]) -> None:
             raise UsageError(f"callbacks: {given!r:.60} is no Callback{hint}")
 
 
+def _flat(metrics: Metrics) -> dict[str, Any]:
+    return {**metrics.document(), **{f"own_{name}": value for name, value in metrics.own.items()}}
+
+
 def figures(entry: RoundResult) -> dict[str, float]:
-    """Return the numbers in one round's results, those of the test file as ``test_...``; undefined ones are NaN."""
-    test = entry.test.document() if entry.test else {}
-    flat = {**entry.document(), **{f"test_{name}": value for name, value in test.items()}}
+    """Return the numbers in one round's results; undefined ones are NaN.
+
+    Those of the test file begin with ``test_``, those that a network's own file computes with ``own_``.
+    """
+    test = _flat(entry.test) if entry.test else {}
+    flat = {**_flat(entry), **{f"test_{name}": value for name, value in test.items()}}
     return {
         name: math.nan if value is None else value
         for name, value in flat.items()

@@ -15,9 +15,11 @@ from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.evaluation import metrics_of
 from fl_app.tabular.network import build_network, load_state, state_of
 from fl_app.tabular.network_source import MOST_BYTES, VARIABLE, check_source, digest_of, find_source, read_source
+from fl_app.tabular.own_metrics import means
 from fl_app.tabular.own_module import NetworkInputs, OwnNetwork, parameters_of
 from fl_app.tabular.settings import OWN_ARCHITECTURE, DataStructure, Optimizer
-from fl_app.tabular.training import evaluate, train
+from fl_app.tabular.thin_classes import APART, NOT
+from fl_app.tabular.training import evaluate, own_sums, train
 
 from .tables import encoding_of, shop
 
@@ -233,6 +235,60 @@ def test_a_network_without_parameters_or_that_is_none_is_refused() -> None:
         built(OwnNetwork.of("def build(inputs): return 3"))
     with pytest.raises(UsageError, match="its source was not given"):
         build_network(ENCODING, OWN_ARCHITECTURE)
+
+
+def metric(bounds: str, values: str) -> str:
+    return f"METRICS = {bounds}\ndef metrics(outputs, targets): return {values}"
+
+
+def test_own_metrics_are_sums_of_what_rows_have_within_their_bounds() -> None:
+    first = "'first': outputs[:, 0], 'large': outputs[:, 0] + 9"
+    values = f"{{'sure': outputs.softmax(1).amax(1), {first}, 'odd': targets / 0 * 0}}"
+    own = made(after=metric("{'first': (-0.25, 0.5), 'sure': (0, 1), 'odd': (2, 3), 'large': (-1, 4)}", values))
+    own.try_out(ENCODING)
+    assert own.metrics is not None
+    network = built(own, seed=3)
+    with torch.no_grad():
+        outputs = network(*(torch.from_numpy(part) for part in (ROWS.numbers, ROWS.bins, ROWS.codes))).double().numpy()
+    sums = own_sums(network, ROWS, own.metrics)
+    assert (sums / len(ROWS)).min() > 0 or sums[2] == 0
+    found = means(own.metrics.bounds, sums.tolist(), len(ROWS))
+    chances = np.exp(outputs) / np.exp(outputs).sum(axis=1, keepdims=True)
+    assert found == {
+        "first": pytest.approx(outputs[:, 0].clip(-0.25, 0.5).mean(), abs=1e-6),
+        "sure": pytest.approx(chances.max(axis=1).mean(), abs=1e-6),
+        "odd": 2.0,  # which is no number of any row
+        "large": 4.0,
+    }
+    assert outputs[:, 0].min() < -0.25
+    assert outputs[:, 0].max() > 0.5
+    assert ROWS.labels is not None
+    some = own_sums(network, ROWS, own.metrics, ways=[APART, NOT])
+    kept = ROWS.labels == 0
+    assert some[0] * 0.75 - 0.25 * kept.sum() == pytest.approx(outputs[kept, 0].clip(-0.25, 0.5).sum(), abs=1e-4)
+    assert means(own.metrics.bounds, [0.0] * 4, 0)["first"] is None
+
+
+@pytest.mark.parametrize(
+    ("after", "why"),
+    [
+        ("METRICS = {'a': (0, 1)}", "needs both, METRICS"),
+        ("def metrics(outputs, targets): ...", "needs both, METRICS"),
+        (metric("{f'm{i}': (0, 1) for i in range(9)}", "{}"), "declares 9 METRICS, expected 1 to 8"),
+        (metric("{}", "{}"), "declares 0 METRICS"),
+        (metric("{'A': (0, 1)}", "{}"), "small letters"),
+        (metric("{'a': (1, 1)}", "{}"), "two finite numbers"),
+        (metric("{'a': (0, float('inf'))}", "{}"), "two finite numbers"),
+        (metric("{'a': 3}", "{}"), "two finite numbers"),
+        (metric("{'a': (0, 1)}", "{}"), "returns a dictionary of a"),
+        (metric("{'a': (0, 1)}", "{'a': outputs}"), "gives no tensor"),
+        (metric("{'a': (0, 1)}", "{'a': outputs[0, 0]}"), "gives no tensor"),
+        (metric("{'a': (0, 1)}", "1 / 0"), "raised an error: ZeroDivisionError"),
+    ],
+)
+def test_own_metrics_that_cannot_be_summed_are_refused(after: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        made(after=after).try_out(ENCODING)
 
 
 @pytest.mark.parametrize(

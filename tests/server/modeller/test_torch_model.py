@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from flwr.app import Message
 
+from client.app.row_split import split_rows
 from fl_app import (
     DataStructure,
     EarlyStopping,
@@ -27,6 +28,7 @@ from fl_app.tabular.model_file import TrainedModel, source_in
 from fl_app.tabular.network_source import digest_of
 from fl_app.tabular.settings import OWN_ARCHITECTURE
 from server.app.run_directory import RunDirectory
+from server.display.scored_rows import figures_told
 from server.exports import formats
 from server.exports.model_card import card
 from server.modeller.launch import FitFailed
@@ -132,6 +134,43 @@ def test_no_code_in_a_model_file_is_run(small: SimulatedFederation, capsys: pyte
     assert called("predict", "own.safetensors", "public.csv", "--network", "read.py", "-o", "scores.csv") == 0
     assert Path("marker").exists()
     assert len(pd.read_csv("scores.csv")) == 300
+
+
+def test_own_metrics_are_means_over_the_rows_that_are_counted(
+    small: SimulatedFederation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = model_of(small)
+    rounds = model.fit(federation=small)
+    run = RunDirectory(model.run_directory or Path())
+    results = run.results()
+    frames = {name: pd.read_csv(f"{name}.csv", na_values=["?"]) for name in PODS}
+    parts = {name: split_rows(len(frame), name) for name, frame in frames.items()}
+    rows = {
+        place: pd.concat([frames[name].iloc[parts[name][index]] for name in PODS])
+        for place, index in (("validation", 1), ("test", 2))
+    }
+    for metrics, scored in (
+        (results.rounds[-1], rows["validation"]),
+        (results.final, rows["test"]),
+        (results.test, pd.read_csv("public.csv", na_values=["?"])),
+    ):
+        assert metrics is not None
+        assert metrics.own["confidence"] == pytest.approx(model.predict(scored).to_numpy().max(axis=1).mean(), abs=1e-5)
+    assert rounds[-1]["own_confidence"] == results.rounds[-1].own["confidence"]
+    told = list(figures_told(results))
+    assert any(
+        text.startswith("means of the network's own metrics, pods' test rows: confidence 0.") for text in told
+    ), told
+    # Where too few rows are held out at the pods, as little is told of these metrics as of all others.
+    for path in map(Path, ("north.yaml", "south.yaml")):
+        path.write_text(path.read_text().replace("policy: {", "policy: {minimum_evaluation_rows: 500, "))
+    final = model_of(small)
+    final.fit(federation=small)
+    found = RunDirectory(final.run_directory or Path()).results()
+    assert found.final is not None
+    assert found.final.own == {"confidence": None}
+    assert found.test is not None
+    assert (found.test.own["confidence"] or 0) > 0.5
 
 
 def test_a_number_is_learnt_by_a_network_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
