@@ -1,19 +1,36 @@
-"""Optimisers of torch without its compiler, which nothing here uses and which takes as long to import as torch itself.
+"""Torch without its compiler, which nothing here uses and which takes as long to import as torch itself.
 
-An optimiser imports it when it is made, to tell it what not to compile. No setting of torch's prevents that.
+An optimiser imports it when it is made, and a gradient of `torch.func` when it is taken, to tell it what not to
+compile. No setting of torch's prevents that.
 """
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import ModuleType
 from typing import Any
 
 _COMPILER = "torch._dynamo"
 
 
+class _NoAutograd:
+    """In the place of the compiler's own automatic differentiation, which is not in use."""
+
+    _disable = nullcontext
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        _take_back(sys.modules.get(_COMPILER))
+        from torch._dynamo import compiled_autograd
+
+        return getattr(compiled_autograd, name)
+
+
 class _NoCompiler(ModuleType):
     """In the compiler's place: compiles nothing, so there is nothing to keep it from. Else it is the compiler."""
+
+    compiled_autograd = _NoAutograd()
 
     @staticmethod
     def disable(function: Callable[..., Any], *_: object, **__: object) -> Callable[..., Any]:
@@ -34,7 +51,7 @@ class _NoCompiler(ModuleType):
 
 @contextmanager
 def without_compiler() -> Iterator[None]:
-    """Have optimisers that are made and used in this context not import torch's compiler."""
+    """Have optimisers that are made and used, and gradients that are taken, in this context not import the compiler."""
     place = sys.modules.setdefault(_COMPILER, _NoCompiler(_COMPILER))
     try:
         yield
@@ -42,6 +59,6 @@ def without_compiler() -> Iterator[None]:
         _take_back(place)
 
 
-def _take_back(place: ModuleType) -> None:
+def _take_back(place: ModuleType | None) -> None:
     if isinstance(place, _NoCompiler) and sys.modules.get(_COMPILER) is place:
         del sys.modules[_COMPILER]

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from fl_app.tabular.eager import without_compiler
 from fl_app.tabular.encoding import Encoded
 
 _ELEMENTS = 1 << 24
@@ -53,15 +54,17 @@ def sum_of_clipped(
 
     def loss(own: dict[str, Tensor], numbers: Tensor, bins: Tensor, codes: Tensor, label: Tensor) -> Tensor:
         row = (numbers.unsqueeze(0), bins.unsqueeze(0), codes.unsqueeze(0))
-        logits = functional_call(network, {**own, **buffers}, row)
-        return nn.functional.cross_entropy(logits, label.unsqueeze(0))
+        logits = functional_call(network, {**own, **buffers}, row).squeeze(0)
+        # Not `cross_entropy`: torch takes such gradients of it by a detour, which imports half a second of its compiler.
+        return -nn.functional.log_softmax(logits, dim=0).gather(0, label.unsqueeze(0)).squeeze(0)
 
     gradients = vmap(grad(loss), in_dims=(None, 0, 0, 0, 0))
     at_once = max(1, min(_MOST_ROWS, _ELEMENTS // max(1, len(scales))))
     for start in range(0, len(whole), at_once):
         part = slice(start, start + at_once)
         codes = (torch.from_numpy(array[part]).long() for array in (whole.bins, whole.codes, whole.labels))
-        rows = gradients(parameters, torch.from_numpy(whole.numbers[part]), *codes)
+        with without_compiler():
+            rows = gradients(parameters, torch.from_numpy(whole.numbers[part]), *codes)
         flat = torch.cat([rows[name].flatten(1) for name in parameters], dim=1).numpy().astype(np.float64)
         total += clipped(flat * scales, clip, grains)[there[part]].sum(axis=0)
     return total

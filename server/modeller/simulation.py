@@ -17,8 +17,9 @@ from types import ModuleType
 
 from fl_app.errors import FlAppError, RunFailed
 from fl_app.host.processes import GuardedProcess, flower_environment, same_path
-from server.app.run_directory import FLOWER_LOG, RUN_DIRECTORY_VARIABLE
+from server.app.run_directory import FLOWER_LOG, RUN_DIRECTORY_VARIABLE, RunDirectory
 from server.modeller.ray_start import start_ray, without_slow_imports
+from server.modeller.worker_nursery import FORKS, open_nursery
 
 SERVER_APP = "server.app.main:app"
 CLIENT_APP = "client.app.main:app"
@@ -120,15 +121,19 @@ def _child(server_ref: str, client_ref: str, num_pods: int, scratch: str) -> Non
     from flwr.app import Context
     from flwr.clientapp import ClientApp
     from flwr.serverapp import Grid, ServerApp
-    from flwr.simulation import run_simulation
-    from flwr.simulation.ray_transport import ray_actor
     from flwr.supercore.object_ref import load_app
-    from ray import cloudpickle
 
     try:
         # Of this copy of the packages, not of one that lies in the current directory.
         installed = Path(__file__).resolve().parents[2]
         server, client = (load_app(app, ImportError, installed) for app in (server_ref, client_ref))
+        _preload(client_ref)
+        nursery = open_nursery(Path(scratch))
+
+        from flwr.simulation import run_simulation
+        from flwr.simulation.ray_transport import ray_actor
+        from ray import cloudpickle
+
         watched = ServerApp()
 
         @watched.main()
@@ -139,7 +144,7 @@ def _child(server_ref: str, client_ref: str, num_pods: int, scratch: str) -> Non
                 _leave(error)
             _leave()
 
-        start_ray(Path(scratch), min(num_pods, os.cpu_count() or 1))  # Flower uses the Ray it finds
+        start_ray(Path(scratch), min(num_pods, os.cpu_count() or 1), nursery)  # Flower uses the Ray it finds
         # Flower sends the app with every message; its name will do, and is written and read much faster.
         copyreg.pickle(ClientApp, lambda app: (load_app, (client_ref, ImportError, installed)))
         # By its name, a worker's class would have each worker import Flower's simulation engine.
@@ -154,6 +159,13 @@ def _child(server_ref: str, client_ref: str, num_pods: int, scratch: str) -> Non
         # The ServerApp's thread would keep this process alive, waiting for answers that nobody will give.
         _leave(error)
     _leave(RunFailed("the simulation ended before the ServerApp did"))
+
+
+def _preload(client_ref: str) -> None:
+    """Import what the handlers of an app that knows it will import; to tell what a pod publishes it needs nothing."""
+    preload = getattr(sys.modules[client_ref.partition(":")[0]], "preload", None)
+    if FORKS and preload and RunDirectory(Path(os.environ[RUN_DIRECTORY_VARIABLE])).request().discovery is None:
+        preload()
 
 
 def _leave_out_databases() -> None:

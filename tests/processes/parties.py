@@ -1,4 +1,8 @@
-"""Operator, pods and modeller as real processes on loopback, each with a directory and a HOME of its own."""
+"""Operator, pods and modeller as real processes on loopback, each with a directory and a HOME of its own.
+
+What they have of each other before anything runs (keys, cards, approvals) is made here by the library, as the commands
+make it: those are carried out by `test_tls`, by `test_guard` and by who follows the documentation, `page`.
+"""
 
 import contextlib
 import json
@@ -10,8 +14,15 @@ import sysconfig
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
+from client.site.approved_apps import Apps
+from fl_app.host.bundle import build
+from fl_app.host.party_keys import modeller_card, pod_card
+from fl_app.identity.known_pods import Keyring, known_pods
+from fl_app.system.home import pod_home
+from server.superlink.directory import SuperLinkDirectory
 from tests.support.ports import free_port
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
@@ -107,27 +118,41 @@ class Parties:
     pods: dict[str, Party]
     address: str
     since: float = 0.0
-    database: bool = False
+    insecure: bool = False
 
-    def start_superlink(self) -> subprocess.Popen[bytes]:
-        """Start the operator's SuperLink, anew or again; with a database it knows its runs and pods still."""
-        port = self.address.rpartition(":")[2]
-        kept = ["--database", str(self.operator.directory / "state.db")] if self.database else []
-        options = ["--insecure", "--host", "127.0.0.1", "--port", port, "--isolation", "process", *kept]
-        started = self.operator.start("flower-superlink", *options)
-        wait_for("the SuperLink", 120, lambda: _answers(int(port)))
-        return started
+    def start_superlink(self) -> None:
+        """Start the operator's SuperLink, anew or again; one with a gate knows its runs and pods still."""
+        if self.insecure:
+            port = self.address.rpartition(":")[2]
+            options = ["--insecure", "--host", "127.0.0.1", "--port", port, "--isolation", "process"]
+            self.operator.start("flower-superlink", *options)
+            wait_for("the SuperLink", 120, lambda: _answers(int(port)))
+        else:
+            before = self.operator.log().count("SuperLink serves")
+            self.operator.start("fl-app", "superlink", "run", "superlink")
+            wait_for("the SuperLink", 120, lambda: self.operator.log().count("SuperLink serves") > before)
 
-    def start_pod(self, name: str) -> subprocess.Popen[bytes]:
-        party = self.pods[name]
-        before = party.log().count("is online")
-        started = party.start("fl-app", "pod", "run", pod_file(party, name), "--superlink", self.address, "--insecure")
-        wait_for(f"pod {name}", 60, lambda: party.log().count("is online") > before)
-        return started
+    def kill_superlink(self) -> None:
+        """SIGKILL everything of the operator."""
+        self._kill(self.operator)
+        self.operator.processes[-1].wait(10)
+
+    def start_pods(self, *names: str) -> None:
+        """Start pods (default all), and wait until they are online."""
+        before = {name: self.pods[name].log().count("is online") for name in names or self.pods}
+        where = ("--superlink", self.address, "--insecure") if self.insecure else ("--federation", "federation.toml")
+        for name in before:
+            self.pods[name].start("fl-app", "pod", "run", pod_file(self.pods[name], name), *where)
+        for name, times in before.items():
+            party = self.pods[name]
+            wait_for(f"pod {name}", 60, lambda party=party, times=times: party.log().count("is online") > times)
 
     def kill_pod(self, name: str) -> None:
         """SIGKILL everything of a pod: its SuperNode, and whatever process of the app it has running."""
-        for line in self.left_behind(self.pods[name].directory):
+        self._kill(self.pods[name])
+
+    def _kill(self, party: Party) -> None:
+        for line in self.left_behind(party.directory):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(line.split()[0]), signal.SIGKILL)
 
@@ -179,10 +204,13 @@ def parties(
     furnish: Callable[["Parties"], None] = census_pods,
     *,
     audit: bool = False,
-    database: bool = False,
+    insecure: bool = False,
 ) -> Iterator[Parties]:
-    """Start an operator's SuperLink; pods have keys, know each other, and are started by the test."""
-    port = free_port()
+    """Start an operator's SuperLink; pods have keys, know each other, and are started by the test.
+
+    The SuperLink is the product's, over TLS and with its gate; ``insecure``, it is Flower's own, without either.
+    """
+    address = f"127.0.0.1:{free_port()}"
     extra: dict[str, str] = {}
     if audit:
         hooks = root / "hooks"
@@ -191,28 +219,44 @@ def parties(
         (root / "opened").mkdir()
         extra = {"PYTHONPATH": str(hooks), "FL_APP_TEST_AUDIT": str(root / "opened")}
     operator, modeller = Party(root / "operator"), Party(root / "modeller", extra)
-    made = Parties(
-        root, operator, modeller, {n: Party(root / n) for n in names}, f"127.0.0.1:{port}", database=database
-    )
+    made = Parties(root, operator, modeller, {n: Party(root / n) for n in names}, address, insecure=insecure)
     try:
         furnish(made)
-        for name, party in made.pods.items():
-            (party.directory / "key.pub").write_text(party.run("fl-app", "pod", "keygen", name).stdout)
-            party.run("fl-app", "pod", "approve-app", name, "--yes")
-        for name, party in made.pods.items():
-            for other, sender in made.pods.items():
-                if other != name:
-                    party.run("fl-app", "pod", "approve", other, str(sender.directory / "key.pub"))
-        listed = ", ".join(f'"{name}"' for name in made.pods)
-        (modeller.directory / "fl-app.toml").write_text(
-            f'[federation.test]\nkind = "deployment"\nsuperlink = "{made.address}"\n'
-            f"insecure = true\npods = [{listed}]\n"
-        )
+        _introduce(made)
         made.start_superlink()
         yield made
     finally:
         for party in (*made.pods.values(), made.operator, made.modeller):
             party.stop()
+
+
+@cache
+def _bundle() -> bytes:
+    return build()
+
+
+def _introduce(made: Parties) -> None:
+    """Have the pods know and approve each other and the app, and the operator and the modeller know the pods."""
+    homes = {name: party.directory / ".fl-app" for name, party in made.pods.items()}
+    cards = {name: pod_card(name, home) for name, home in homes.items()}
+    for name, home in homes.items():
+        Apps(pod_home(name, home)).approve(_bundle())
+        for other, card in cards.items():
+            Keyring.load(known_pods(home)).add(other, card.key)
+    if made.insecure:
+        listed = ", ".join(f'"{name}"' for name in made.pods)
+        joined = (
+            f'[federation.test]\nkind = "deployment"\nsuperlink = "{made.address}"\n'
+            f"insecure = true\npods = [{listed}]\n"
+        )
+    else:
+        superlink = SuperLinkDirectory.provision(made.operator.directory / "superlink", made.address, "test")
+        superlink.registry.add([*cards.values(), modeller_card("ada", made.modeller.directory / ".fl-app")])
+        superlink.write_join_file()
+        joined = superlink.join_file.read_text()
+        for party in made.pods.values():
+            (party.directory / "federation.toml").write_text(joined)
+    (made.modeller.directory / "fl-app.toml").write_text(joined)
 
 
 def _answers(port: int) -> bool:

@@ -20,9 +20,8 @@ QUICK = ("--rounds", "2", "--local-steps", "20", "--optimizer", "SGD", "--lr", "
 
 @pytest.mark.simulation
 def test_a_deployment_trains_the_model_of_the_simulation(tmp_path: Path) -> None:
-    with parties(tmp_path / "dep", audit=True) as made:
-        for name in CENSUS:
-            made.start_pod(name)
+    with parties(tmp_path / "dep", audit=True, insecure=True) as made:
+        made.start_pods()
         made.fit(*QUICK)
         results = made.results()
         assert results["status"] == "completed"
@@ -93,8 +92,7 @@ def _check_files(made: Parties) -> None:
 def test_an_unapproved_pod_and_a_swapped_key_end_the_run_at_once(tmp_path: Path) -> None:
     with parties(tmp_path / "dep") as made:
         first, second = CENSUS
-        for name in CENSUS:
-            made.start_pod(name)
+        made.start_pods()
         # The second owner knows the first pod by another key: what a swapped key looks like from there.
         stranger = Party(tmp_path / "stranger")
         key = stranger.run("fl-app", "pod", "keygen", first).stdout.splitlines(keepends=True)[0]

@@ -62,6 +62,19 @@ def in_every_child(directory: Path, code: str) -> None:
     (directory / "sitecustomize.py").write_text(text + textwrap.indent(textwrap.dedent(code), "    "))
 
 
+def with_raylet(raylet: Path) -> str:
+    """Return code for every child that has it start this program in the place of Ray's raylet."""
+    return f"""
+        import server.modeller.ray_start as start
+        patience = start._patience
+        def with_another(*arguments):
+            import ray._private.services as services  # only now: where Ray is imported early, its workers are no forks
+            services.RAYLET_EXECUTABLE = {str(raylet)!r}
+            return patience(*arguments)
+        start._patience = with_another
+        """
+
+
 def script(directory: Path, name: str, text: str) -> Path:
     path = directory / name
     path.write_text(f"#!/bin/sh\n{text}\n")
@@ -82,7 +95,7 @@ def test_ray_takes_longer_to_start_than_it_would_wait_itself(
     simulated: SimulatedFederation, raylet: str, tmp_path: Path
 ) -> None:
     slow = script(tmp_path, "slow-raylet", f'sleep 35; exec {raylet} "$@"')
-    in_every_child(tmp_path, f"import ray._private.services as s; s.RAYLET_EXECUTABLE = {str(slow)!r}")
+    in_every_child(tmp_path, with_raylet(slow))
     run = RunDirectory.create(Path("runs"), settings(1), request_for(simulated))
     carry_out(run, simulated, 300)
     assert run.results().status == "completed"
@@ -93,7 +106,7 @@ def test_ray_starts_at_the_second_attempt_only(simulated: SimulatedFederation, r
     first = tmp_path / "first"
     once = f'[ -e {first} ] || {{ : >{first}; exit 3; }}; exec {raylet} "$@"'
     flaky = script(tmp_path, "flaky-raylet", once)
-    in_every_child(tmp_path, f"import ray._private.services as s; s.RAYLET_EXECUTABLE = {str(flaky)!r}")
+    in_every_child(tmp_path, with_raylet(flaky))
     run = RunDirectory.create(Path("runs"), settings(1), request_for(simulated))
     carry_out(run, simulated, 300)
     assert run.results().status == "completed"
@@ -103,13 +116,8 @@ def test_ray_starts_at_the_second_attempt_only(simulated: SimulatedFederation, r
 @pytest.mark.simulation
 def test_ray_never_starts(simulated: SimulatedFederation, tmp_path: Path) -> None:
     hangs = script(tmp_path, "hanging-raylet", "sleep 1000")
-    in_every_child(
-        tmp_path,
-        f"""
-        import ray._private.services as s; s.RAYLET_EXECUTABLE = {str(hangs)!r}
-        import server.modeller.ray_start as start; start.start_ray.__defaults__ = ((1.0, 2.0),)
-        """,
-    )
+    limits = "import server.modeller.ray_start as start; start.start_ray.__defaults__ = (None, (1.0, 2.0))"
+    in_every_child(tmp_path, f"{textwrap.dedent(with_raylet(hangs))}\n{limits}")
     error = failure(simulated, settings())
     assert "Ray, which carries out simulations, did not start" in error
     assert "try again" in error
@@ -120,7 +128,7 @@ def test_ray_never_starts(simulated: SimulatedFederation, tmp_path: Path) -> Non
 def test_ray_s_own_last_words_are_told(simulated: SimulatedFederation, tmp_path: Path) -> None:
     says = "for word; do case $word in --stderr_filepath=*) echo 'libnothing.so: no such file' >${word#*=};; esac; done"
     broken = script(tmp_path, "broken-raylet", f"{says}; exit 127")
-    in_every_child(tmp_path, f"import ray._private.services as s; s.RAYLET_EXECUTABLE = {str(broken)!r}")
+    in_every_child(tmp_path, with_raylet(broken))
     assert "Ray's raylet ended while it started: libnothing.so" in failure(simulated, settings())
 
 

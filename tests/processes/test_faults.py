@@ -34,8 +34,7 @@ def furnish(made: Parties) -> None:
 
 def test_killed_pods(tmp_path: Path) -> None:
     with parties(tmp_path / "dep", PODS, furnish) as made:
-        for name in PODS:
-            made.start_pod(name)
+        made.start_pods()
 
         # Killed while it trains: the round is the exact sum of the other three, and they go on without it.
         code, results = fit_and_kill(made, PODS, rounds=2, when=lambda: entered(made, "west", "begin"), victim="west")
@@ -48,7 +47,7 @@ def test_killed_pods(tmp_path: Path) -> None:
         assert results["secure_aggregation"]["sessions"] == 2
 
         # Killed between its vector and the unmasking: its vector counts, the others open its self mask.
-        made.start_pod("west")
+        made.start_pods("west")
         code, results = fit_and_kill(made, PODS, rounds=1, when=lambda: sent(made, VICTIM), victim=VICTIM)
         assert code == 0
         (only,) = results["rounds"]

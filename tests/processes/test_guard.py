@@ -33,8 +33,7 @@ def fit(made: Parties, check: bool = True) -> str:
 
 def test_a_changed_app_is_refused_unread_until_its_owner_approves_it(tmp_path: Path) -> None:
     with parties(tmp_path / "dep", PODS, furnish) as made:
-        for name in PODS:
-            made.start_pod(name)
+        made.start_pods()
         fit(made)
         assert made.results()["status"] == "completed"
 

@@ -35,8 +35,7 @@ def ledger(made: Parties, pod: str) -> Path:
 
 def test_runs_spend_an_owners_budget_and_no_more(tmp_path: Path) -> None:
     with parties(tmp_path / "dep", PODS, furnish) as made:
-        for name in PODS:
-            made.start_pod(name)
+        made.start_pods()
 
         assert "private runs only" in fit(made, "--rounds", "1", check=False)
 
@@ -57,9 +56,9 @@ def test_runs_spend_an_owners_budget_and_no_more(tmp_path: Path) -> None:
         made.kill_pod("east")
         with closing(sqlite3.connect(ledger(made, "east"))) as database, database:
             database.execute("DELETE FROM entries WHERE seq > 2")
-        made.start_pod("east")
+        made.start_pods("east")
         made.kill_pod("north")
-        made.start_pod("north")
+        made.start_pods("north")
         refused = fit(made, "--privacy", "epsilon=3", "--rounds", "20", check=False)
         assert "than the owner's privacy budget leaves" in refused
         assert made.results()["rounds"] == []

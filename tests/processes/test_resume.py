@@ -31,9 +31,8 @@ def furnish(made: Parties) -> None:
 
 
 def test_runs_that_ended_too_early_are_resumed(tmp_path: Path) -> None:
-    with parties(tmp_path / "dep", PODS, furnish, database=True) as made:
-        for name in PODS:
-            made.start_pod(name)
+    with parties(tmp_path / "dep", PODS, furnish) as made:
+        made.start_pods()
 
         # An undisturbed run, to compare with.
         code, said, undisturbed = fit(made, lambda process, run: None)
@@ -43,9 +42,7 @@ def test_runs_that_ended_too_early_are_resumed(tmp_path: Path) -> None:
         def kill_superlink(process: subprocess.Popen[bytes], run: Path) -> None:
             wait_for("round 1", 240, lambda: rounds_done(run) >= 1)
             wait_for("round 2", 60, lambda: (run.name, 2) in begun(made))
-            superlink = made.operator.processes[-1]
-            os.kill(superlink.pid, signal.SIGKILL)
-            superlink.wait(10)
+            made.kill_superlink()
 
         code, said, results = fit(made, kill_superlink)
         assert code == 1

@@ -98,8 +98,7 @@ def furnish(made: Parties) -> None:
 
 def test_over_a_deployment(tmp_path: Path) -> None:
     with parties(tmp_path / "dep", PODS, furnish) as made:
-        for name in PODS:
-            made.start_pod(name)
+        made.start_pods()
         place = made.modeller.directory
         (place / "space.yaml").write_text(SPACE)
         done = made.modeller.run("fl-app", "tune", "--federation", "test", *TUNE, "--json", timeout=400)
