@@ -55,7 +55,7 @@ def sum_of_clipped(
     def loss(own: dict[str, Tensor], numbers: Tensor, bins: Tensor, codes: Tensor, label: Tensor) -> Tensor:
         row = (numbers.unsqueeze(0), bins.unsqueeze(0), codes.unsqueeze(0))
         logits = functional_call(network, {**own, **buffers}, row).squeeze(0)
-        # Not `cross_entropy`: torch takes such gradients of it by a detour, which imports half a second of its compiler.
+        # Not `cross_entropy`: torch takes such gradients of it by a detour that imports half a second of its compiler.
         return -nn.functional.log_softmax(logits, dim=0).gather(0, label.unsqueeze(0)).squeeze(0)
 
     gradients = vmap(grad(loss), in_dims=(None, 0, 0, 0, 0))

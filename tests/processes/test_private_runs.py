@@ -53,12 +53,11 @@ def test_runs_spend_an_owners_budget_and_no_more(tmp_path: Path) -> None:
         assert "is left" in refused
 
         # Neither a restart nor a ledger without its end gives anything back.
-        made.kill_pod("east")
+        for name in ("east", "north"):
+            made.kill_pod(name)
         with closing(sqlite3.connect(ledger(made, "east"))) as database, database:
             database.execute("DELETE FROM entries WHERE seq > 2")
-        made.start_pods("east")
-        made.kill_pod("north")
-        made.start_pods("north")
+        made.start_pods("east", "north")
         refused = fit(made, "--privacy", "epsilon=3", "--rounds", "20", check=False)
         assert "than the owner's privacy budget leaves" in refused
         assert made.results()["rounds"] == []
