@@ -6,7 +6,9 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.processes.parties import Party, left_behind, wait_for
+from client.site.approved_apps import Apps
+from fl_app.system.home import pod_home
+from tests.processes.parties import Party, bundle, left_behind, wait_for
 from tests.support.ports import free_port
 from tests.support.small_federation import table
 
@@ -43,7 +45,7 @@ class Federation:
             "approved_pods: []\npolicy: {minimum_cohort: 2, minimum_rows_per_class: 1}\n"
         )
         party.run("fl-app", "pod", "keygen", name, "-o", f"{name}.card")
-        party.run("fl-app", "pod", "approve-app", name, "--yes")
+        Apps(pod_home(name, party.directory / ".fl-app")).approve(bundle())
 
     def card(self, name: str) -> Path:
         return self.pods[name].directory / f"{name}.card"

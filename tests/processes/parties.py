@@ -231,7 +231,8 @@ def parties(
 
 
 @cache
-def _bundle() -> bytes:
+def bundle() -> bytes:
+    """Return the app's bundle, as `fl-app pod approve-app` approves it."""
     return build()
 
 
@@ -240,7 +241,7 @@ def _introduce(made: Parties) -> None:
     homes = {name: party.directory / ".fl-app" for name, party in made.pods.items()}
     cards = {name: pod_card(name, home) for name, home in homes.items()}
     for name, home in homes.items():
-        Apps(pod_home(name, home)).approve(_bundle())
+        Apps(pod_home(name, home)).approve(bundle())
         for other, card in cards.items():
             Keyring.load(known_pods(home)).add(other, card.key)
     if made.insecure:

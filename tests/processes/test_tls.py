@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes.parties import Party, left_behind, wait_for
+from client.site.approved_apps import Apps
+from fl_app.system.home import pod_home
+from tests.processes.parties import Party, bundle, left_behind, wait_for
 from tests.support.ports import free_port
 from tests.support.small_federation import table
 
@@ -31,7 +33,7 @@ class Deployment:
                 "approved_pods: []\npolicy: {minimum_cohort: 2, minimum_rows_per_class: 1}\n"
             )
             party.run("fl-app", "pod", "keygen", name, "-o", f"{name}.card")
-            party.run("fl-app", "pod", "approve-app", name, "--yes")
+            Apps(pod_home(name, party.directory / ".fl-app")).approve(bundle())
         self.modeller.run("fl-app", "modeller", "keygen", "ada", "-o", "ada.card")
         self.guest.run("fl-app", "modeller", "keygen", "guest")
 

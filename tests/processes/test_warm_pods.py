@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import time
 from pathlib import Path
@@ -14,8 +15,8 @@ from tests.processes.parties import Party, left_behind, wait_for
 from tests.processes.test_tls import FIT, PODS, Deployment
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(900)]
-# Seeing that both pods train takes 1.4 s; 3000 steps take 1.5 s where nothing else runs, and these five.
-LONG = (*FIT[:-1], "10000", "--batch-size", "8", "--optimizer", "SGD", "--lr", "0.01")
+# 4000 steps take two seconds where nothing else runs, and seeing in the ledgers that both pods train a moment.
+LONG = (*FIT[:-1], "4000", "--batch-size", "8", "--optimizer", "SGD", "--lr", "0.01")
 NODE, WAITING = "client.site.node", "app_process.py"
 
 
@@ -94,19 +95,21 @@ def _fits(made: Deployment) -> None:
 
 def _trains(made: Deployment, *options: str) -> subprocess.Popen[bytes]:
     """Start a run whose pods train for seconds, and return once both do."""
+    pods = [made.pods[name] for name in PODS]
+    before = [begun(party) for party in pods]
     run = made.modeller.start(*LONG, *options)
-    for party in made.pods.values():
-        if party.directory.name in PODS:
-            wait_for("it trains", 120, lambda party=party: run.poll() is not None or busy(party))
+    for party, times in zip(pods, before, strict=True):
+        wait_for("it trains", 120, lambda party=party, times=times: run.poll() is not None or begun(party) > times)
     assert run.poll() is None, made.modeller.log()
     return run
 
 
-def busy(party: Party) -> bool:
-    """Say whether a fork has been at work for longer than any message but training takes."""
-    first = forks(party)
-    time.sleep(0.7)
-    return bool(set(first) & set(forks(party)))
+def begun(party: Party) -> int:
+    """Return how often the pod has begun to train, by its ledger."""
+    ledger = party.directory / ".fl-app" / "pods" / party.directory.name / "ledger.db"
+    query = "SELECT count(*) FROM entries WHERE kind = 'train' AND event = 'begin'"
+    with contextlib.closing(sqlite3.connect(ledger, timeout=20)) as database:
+        return int(database.execute(query).fetchone()[0])
 
 
 def forks(party: Party) -> list[int]:

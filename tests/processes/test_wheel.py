@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.processes.parties import SCRIPTS, Party
+from tests.support.slots import slot
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
@@ -26,13 +28,21 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory that `make dist` leaves in a copy of the project, which has these tests' environment."""
-    project = copy_of_the_project(tmp_path_factory.mktemp("release"))
-    environment = SCRIPTS.parent
-    make = ["make", "-o", f"{environment}/.ready", f"VENV={environment}", "dist"]
-    done = subprocess.run(make, cwd=project, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return project / "dist"
+    """The directory that `make dist` leaves in a copy of the project, which has these tests' environment.
+
+    Where these tests run in several processes, the first one makes it for all.
+    """
+    place = tmp_path_factory.getbasetemp()
+    place = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / "release"
+    with slot("release", 1):
+        if not (done := place / "done").exists():
+            project = copy_of_the_project(place)
+            environment = SCRIPTS.parent
+            make = ["make", "-o", f"{environment}/.ready", f"VENV={environment}", "dist"]
+            made = subprocess.run(make, cwd=project, capture_output=True, text=True, timeout=500)
+            assert made.returncode == 0, made.stdout + made.stderr
+            done.touch()
+    return place / "project" / "dist"
 
 
 def test_a_release_has_a_wheel_a_source_distribution_a_bill_of_materials_and_checksums(dist: Path) -> None:
