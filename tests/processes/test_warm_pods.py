@@ -15,8 +15,8 @@ from tests.processes.parties import Party, left_behind, wait_for
 from tests.processes.test_tls import FIT, PODS, Deployment
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(900)]
-# 4000 steps take two seconds where nothing else runs, and seeing in the ledgers that both pods train a moment.
-LONG = (*FIT[:-1], "4000", "--batch-size", "8", "--optimizer", "SGD", "--lr", "0.01")
+# 2000 steps take a second where nothing else runs, and seeing in the ledgers that both pods train a moment.
+LONG = (*FIT[:-1], "2000", "--batch-size", "8", "--optimizer", "SGD", "--lr", "0.01")
 NODE, WAITING = "client.site.node", "app_process.py"
 
 
