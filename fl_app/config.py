@@ -75,6 +75,8 @@ class Training(Frozen):
         before it are the validation rows then. None: the shares that each owner's file says.
     group_by : the column by whose categories the counts of the final evaluation on test rows are told apart, where each
         owner allows it; it need not be learnt from. None: none.
+    importance : whether the final evaluation also sums how much worse the model is on test rows once the values of a
+        column are shuffled among those of each pod, for each column that is learnt from, where each owner allows it.
     privacy : how much all that leaves the pods may tell of any one row; None: nothing is promised. A private round is
         one step of gradient descent over all rows: batches, optimiser and averaging strategy have no part in it.
     """
@@ -103,6 +105,7 @@ class Training(Frozen):
     describes: bool = False
     fold: Fold | None = None
     group_by: str | None = Field(default=None, min_length=1)
+    importance: bool = False
     privacy: Privacy | None = None
 
     @model_validator(mode="after")
@@ -130,6 +133,8 @@ class Training(Frozen):
             raise UsageError(
                 f"group_by: nothing may be proposed for {self.group_by!r}: pods read it as their owners say"
             )
+        if self.importance and (self.privacy or self.describes or self.fold):
+            raise UsageError("importance: no part of a run with privacy or a fold, nor of a description")
         if self.privacy and not self.secure:
             raise UsageError("a run with privacy needs secure aggregation: each pod adds its share of the noise alone")
         if self.privacy and self.network:

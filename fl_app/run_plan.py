@@ -17,6 +17,7 @@ from fl_app.tabular.balance import TAIL
 from fl_app.tabular.description import BALANCE, CATEGORIES, ROWS
 from fl_app.tabular.evaluation import MAX_BRIER, MAX_LOSS, Counts
 from fl_app.tabular.groups import CONFUSIONS, HISTOGRAMS
+from fl_app.tabular.importance import IMPORTANCE
 from fl_app.tabular.label_counts import LABELS
 from fl_app.tabular.marginals import MARGINALS
 from fl_app.tabular.regression import ERRORS, PAIRS
@@ -34,7 +35,8 @@ def reported_metrics(config: RunConfig) -> dict[str, Sequence[Metric]]:
     evaluate = _evaluation_metrics(config.max_weight, own=own)
     # Of a numeric target it is a sum of errors of 1 a row at most.
     parts = [Sum(PART_LOSSES, bound=MAX_LOSS * config.max_weight)] if compares(config) else []
-    grouped = [Count(name) for name in (CONFUSIONS, HISTOGRAMS)] if config.group_by else []
+    more: list[Metric] = [Count(name) for name in (CONFUSIONS, HISTOGRAMS)] if config.group_by else []
+    more += [Sum(IMPORTANCE, bound=float(config.max_weight))] if config.importance else []
     return {
         "statistics": [
             Sum(MOMENTS, bound=noised),
@@ -43,7 +45,7 @@ def reported_metrics(config: RunConfig) -> dict[str, Sequence[Metric]]:
         ],
         "train_metrics": [Mean(LOSS, bound=MAX_LOSS)],
         "evaluate_metrics": [*evaluate, *parts],
-        "final_metrics": [*evaluate, *_evaluation_metrics(config.max_weight, TEST_PREFIX, own=own), *grouped],
+        "final_metrics": [*evaluate, *_evaluation_metrics(config.max_weight, TEST_PREFIX, own=own), *more],
     }
 
 

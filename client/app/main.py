@@ -23,6 +23,7 @@ from client.app.masked_app import MaskedApp
 from client.app.owner import Owner, owner_of
 from client.app.pod_table import PodTable
 from client.app.repeated_noise import noise_secret, repeatedly_noised
+from client.app.shuffled import check_importance, importance_sums
 from fl_app.config import RunConfig, Settled
 from fl_app.errors import UsageError
 from fl_app.federation.kinds import SimulatedFederation, find_federation
@@ -111,6 +112,7 @@ def declared_by(pod: Pod, config: RunConfig, home: Path | None) -> str:
         enough = dict.fromkeys(enough, False)
     elif not config.privacy:
         enough = enough_rows(pod, config, home)
+    check_importance(pod, config)
     policy = pod.policy
     return Declared(
         minimum_cohort=policy.minimum_cohort,
@@ -284,9 +286,9 @@ def evaluate(message: Message, context: Context) -> Message:
         return _replied(message, {**metrics, names.NUM_EXAMPLES: 0})
     counts = {"": count_rows(task, "validation", pod, home), names.TEST_PREFIX: count_rows(task, "test", pod, home)}
     adds = task.adds(pod.name, "test") and enough_rows(pod, task.config, home)["test"]
-    rows = encoded_rows(task, "test", pod, home) if adds and task.config.group_by else None
-    told = MetricRecord({**_metrics(counts), **counts_by_group(task, pod, home, rows)})
-    return Message(RecordDict({names.METRICS_RECORD: told}), reply_to=message)
+    rows = encoded_rows(task, "test", pod, home) if adds and (task.config.group_by or task.config.importance) else None
+    more = {**counts_by_group(task, pod, home, rows), **importance_sums(task, pod, home, rows)}
+    return _replied(message, {**_metrics(counts), **more})
 
 
 def _honest(config: ConfigRecord, pod: Pod) -> int:

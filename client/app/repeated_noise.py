@@ -90,6 +90,11 @@ def count_sums(
     return counts + share_of_noise(variance, counts.size, minimum_cohort, stream).reshape(counts.shape)
 
 
+def repeated_order(rows: int, secret: bytes, *about: str | bytes) -> NDArray[np.int64]:
+    """Return an order of rows, int64 [rows], each as likely as another, and always the same of what it is about."""
+    return np.argsort(np.frombuffer(_stream(secret, *about)(8 * rows), "<u8"), kind="stable")
+
+
 def joined(parts: Sequence[NoisedSums]) -> NoisedSums:
     """Join the sums of several columns, in their order, by name."""
     names = dict.fromkeys(name for part in parts for name in part)

@@ -67,6 +67,12 @@ class Policy(BaseModel):
             description="columns by whose categories final counts may be told apart; their rows keep to the terms",
         ),
     ] = ()
+    evaluation_importance: Annotated[
+        bool,
+        Field(
+            description="false: no run may sum how much worse its final model is with a column shuffled among the rows",
+        ),
+    ] = True
     minimum_category_count: Annotated[
         int,
         Field(

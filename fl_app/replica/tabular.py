@@ -36,6 +36,7 @@ from fl_app.tabular.combining import Columns, check_numbers, check_target, combi
 from fl_app.tabular.early_stopping import NUMERIC_METRICS, EarlyStopping
 from fl_app.tabular.encoding import FIRST_VALUE, Encoding, features_of, summed_columns
 from fl_app.tabular.evaluation import Counts, scored_classes
+from fl_app.tabular.importance import IMPORTANCE, MOST_COLUMNS, Rises, no_rises
 from fl_app.tabular.label_counts import LABELS, LabelCounts
 from fl_app.tabular.regime import regime_for
 from fl_app.tabular.regression import DEFAULT_LOSS, ERRORS, PAIRS, Errors, place_of_loss
@@ -88,6 +89,10 @@ class TabularRule:
         few = thin(held, declared, datastructure.selected_cols or ())
         datastructure = datastructure.model_copy(update={"ignore_cols": (*datastructure.ignore_cols, *few)})
         features = {name: held[name] for name in datastructure.features(combined)}
+        if config.importance and len(features) > MOST_COLUMNS:
+            raise UsageError(
+                f"importance: {len(features):,} columns are learnt from, and at most {MOST_COLUMNS} are shuffled"
+            )
         parts = {
             part: {pod: terms.minimum_cohort for pod, terms in declared.items() if getattr(terms, part)}
             for part in CONTRIBUTORS_OF
@@ -185,6 +190,7 @@ class TabularRule:
         if kind == names.EVALUATE:
             counts |= {names.TEST_PREFIX + name: size for name, size in counts.items()}
             counts |= groups.sizes(replica, classes)
+            counts |= {IMPORTANCE: no_rises(encoding).size} if config.importance else {}
         elif comparison.compares(config):
             counts[comparison.PART_LOSSES] = len(PAIR) * comparison.is_comparing(replica)
         sizes = {names.segment(names.EVALUATE, name): size for name, size in counts.items()}
@@ -392,6 +398,11 @@ def compared_in(replica: Replica, sums: Aggregate) -> comparison.Losses:
 def own_in(sums: Aggregate, prefix: str = "") -> list[float]:
     """Return the sums of a network's own metrics in an evaluation, in the order of `own_network.metrics_in`."""
     return [float(value) for value in np.atleast_1d(sums.values[names.segment(names.EVALUATE, prefix + names.OWN)])]
+
+
+def rises_in(sums: Aggregate, encoding: Encoding) -> Rises:
+    """Return how much worse the model is with each column shuffled, in the sums of a final evaluation."""
+    return sums.values[names.segment(names.EVALUATE, IMPORTANCE)].reshape(no_rises(encoding).shape)
 
 
 def arrays_of(model: Mapping[str, npt.NDArray[Any]]) -> ArrayRecord:

@@ -5,6 +5,8 @@ Shares of rows (accuracy, recall, precision) have the interval of Wilson (1927),
 figures of classes have none: of them the sums do not tell how unlike the rows are. So have means over classes, since
 one row is in the counts of every class.
 
+What a column is worth is a mean over rows of either sign; squares are summed beside it.
+
 The errors of a number are means over rows, so near a normal distribution once rows are many (`FEWEST`). Their standard
 errors come from sums of higher powers, that of R2 as the variance of a ratio of means (Cochran, "Sampling Techniques",
 1977, chapter 6). The delta method carries them over to logarithms (Wasserman, "All of Statistics", 2004, section 5.5):
@@ -50,6 +52,15 @@ def of_auc(auc: float, inside: int, outside: int) -> Interval:
         return abs(auc - true) > Z * float(np.sqrt(true * (1 - true) * spread / (inside * outside)))
 
     return _edge(beyond, 0.0, auc), _edge(beyond, 1.0, auc)
+
+
+def of_rise(total: float, squares: float, rows: int) -> Interval | None:
+    """Return the interval of a mean of either sign, from sums of values and of squares; None below `FEWEST` rows."""
+    if rows < FEWEST:
+        return None
+    mean = total / rows
+    half = Z * float(np.sqrt(max(squares / rows - mean * mean, 0.0) / rows))
+    return mean - half, mean + half
 
 
 def intervals_of(counts: Counts, auc: float | None, positive: int | None = None) -> dict[str, Interval]:

@@ -125,6 +125,15 @@ class Errors:
         """How many rows are counted."""
         return int(self.pairs.sum())
 
+    @property
+    def variance(self) -> float | None:
+        """The values' variance, in squared units of the sums; None without a row, or where it may be rounding alone."""
+        if not self.rows:
+            return None
+        _, _, apart, squared = self.sums[:4].tolist()
+        variance: float = squared / self.rows - (apart / self.rows) ** 2
+        return variance if variance > _LEAST_VARIANCE else None
+
     def arrays(self) -> dict[str, NDArray[np.int64] | NDArray[np.float64]]:
         """Give flat arrays in a fixed order."""
         return {ERRORS: self.sums, PAIRS: self.pairs.ravel()}
@@ -179,16 +188,16 @@ def metrics_of_errors(errors: Errors, target: NumericTarget) -> dict[str, float]
         ``loss``, the mean of the errors in standard deviations of the training rows, squared or absolute;
         ``num_examples``. What the rows do not define is NaN, as R2 is where all their values are the same.
     """
-    absolute, squared, apart, apart_squared = errors.sums[:4].tolist()
+    absolute, squared = errors.sums[:2].tolist()
     rows, unit, nothing = errors.rows, target.groups[-1] - target.groups[0], float("nan")
     if not rows:
         return {"mae": nothing, "rmse": nothing, "r2": nothing, "loss": nothing, "num_examples": 0.0}
-    variance = apart_squared / rows - (apart / rows) ** 2
+    variance = errors.variance
     mae, mse = unit * max(absolute, 0.0) / rows, unit * unit * max(squared, 0.0) / rows
     return {
         "mae": mae,
         "rmse": math.sqrt(mse),
-        "r2": 1 - squared / rows / variance if variance > _LEAST_VARIANCE else nothing,
+        "r2": nothing if variance is None else 1 - squared / rows / variance,
         "loss": mse / target.std**2 if target.loss == "squared" else mae / target.std,
         "num_examples": float(rows),
     }

@@ -45,6 +45,7 @@ from server.app.description import description_of
 from server.app.few_steps import advised
 from server.app.figures import ClassFigures, Figures, NumberFigures
 from server.app.group_figures import groups_of
+from server.app.importance_figures import importance_of
 from server.app.noised_metrics import noised_metrics
 from server.app.promises import honest_in, promise_of
 from server.app.public_rows import PublicRows, TestFile
@@ -315,6 +316,8 @@ class Recorder:
             session = (*strategy.final.pods, *strategy.final.lost)
             asked, place = self._strategy.asked, position_of(self._config.positive, self._encoding)
             self._note(groups=groups_of(asked, sums, self._asked_edges(), session, place))
+        if self._config.importance:
+            self._note(importance=importance_of(sums, self._encoding, self._results.no_figures))
         if self._test_file:
             self._note(test=kept.test)
             self._note(**self._figures.public(self._test_file, self._arrays, self._results))

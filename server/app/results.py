@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field
 from server.app.description_result import DescriptionResult
 from server.app.document import Document, written
 from server.app.group_result import GroupResult
+from server.app.importance_result import ImportanceResult
 from server.app.privacy_result import PrivacyResult
 
 Status = Literal["running", "completed", "failed", "interrupted"]
@@ -409,6 +410,8 @@ class Results(Document):
     """The class that f1, recall and precision are of; null: the mean over the classes."""
     groups: GroupResult | None = None
     """The run's model on the pods' test rows by group, where a column was named and all owners allow it."""
+    importance: ImportanceResult | None = None
+    """What each column is worth to the run's model on the pods' test rows, where that was asked for."""
     decision: Decision | None = None
     """The decision threshold, where one was asked for; all other figures are of the most probable class."""
     no_figures: str = ""

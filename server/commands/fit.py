@@ -49,6 +49,7 @@ from server.commands.output import (
     threshold_option,
 )
 from server.display.groups import show_groups
+from server.display.importance import show_importance
 from server.display.progress import Progress, matrix_table, results_table
 from server.modeller.folds.carry_out import plan
 from server.modeller.folds.directory import FoldsDirectory
@@ -79,6 +80,7 @@ _UNFIT_FOR_PRIVACY = {
     "folds": "each of its runs would cost epsilon again",
     "network": "the noise is for gradients of fl-app's own networks",
     "group_by": "its counts are too few for the noise",
+    "importance": "the sums of each column would cost epsilon",
     "compact": "in the small field noise would be rounded off",
     "plain": "it takes secure sums to hide a pod in its share of the noise",
 }
@@ -118,6 +120,7 @@ class TrainingOptions:
     seed: int
     timeout: float
     step_timeout: float
+    importance: bool
     verbose: bool
     runs: str
     as_json: bool
@@ -261,6 +264,12 @@ def training_options(command: _Command) -> _Command:
                 show_default=True,
                 help="Seconds to wait for replies in a step.",
             ),
+            click.option(
+                "--importance",
+                is_flag=True,
+                help="Also tell how much worse the model is on the pods' test rows once a column is shuffled, for each"
+                " column, if each pod's owner allows it (evaluation_importance).",
+            ),
             click.option("--verbose", is_flag=True, help="List every difference between the pods' tables."),
             runs_option,
             json_option,
@@ -302,6 +311,7 @@ def run_config(
         datastructure=datastructure,
         columns=columns,
         group_by=group_by,
+        importance=options.importance,
         architecture=_architecture(options),
         network=digest_of(read_source(options.network)) if options.network else None,
         positive=options.positive,
@@ -388,6 +398,8 @@ def fit(
     if folds:
         if group_by:
             raise UsageError("--group-by has no part in a cross-validation: it is of the usual test rows alone")
+        if options.importance:
+            raise UsageError("--importance has no part in a cross-validation: it is of one model alone")
         if test_file:
             raise UsageError("--test-file has no part in a cross-validation: its figures are of the pods' rows")
         config = run_config(
@@ -490,6 +502,7 @@ def _show(run: RunDirectory, results: Results) -> None:
     out = console()
     out.print(results_table(results))
     show_groups(out, results.groups)
+    show_importance(out, results.importance)
     if results.secure_aggregation and results.secure_aggregation.enabled and not results.private:
         out.print(
             "Only sums over all pods left them. A pod alone on the public test file is not shown:"

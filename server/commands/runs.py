@@ -183,6 +183,7 @@ def _list(summaries: list[dict[str, Any]], runs: str) -> None:
 def _show(results: "Results") -> None:
     from server.commands.describe import show_description
     from server.display.groups import show_groups
+    from server.display.importance import show_importance
     from server.display.privacy_told import privacy_line
     from server.display.progress import matrix_table, results_table
 
@@ -190,6 +191,7 @@ def _show(results: "Results") -> None:
     if results.rounds:
         out.print(results_table(results))
     show_groups(out, results.groups)
+    show_importance(out, results.importance)
     show_description(results)
     out.say(f"status   {results.status or 'starting'}")
     if told := privacy_line(results.privacy):

@@ -16,6 +16,7 @@ from fl_app.tabular.schema import Column
 from fl_app.validation import counted
 from server.app.privacy_result import PrivacyResult
 from server.app.results import Results
+from server.display import importance
 from server.display.groups import groups_told, heads, rows
 from server.display.rows_told import rows_told
 from server.display.scored_rows import figures_told, scored_rows
@@ -119,6 +120,9 @@ def card(model: TrainedModel, path: Path, results: Mapping[str, Any] | None = No
         group_heads=heads(found.groups) if found.groups else [],
         group_rows=list(rows(found.groups)) if found.groups else [],
         groups_told=list(groups_told(found.groups)) if found.groups else [],
+        importance_heads=importance.heads(found.importance) if found.importance else [],
+        importance_rows=list(importance.rows(found.importance)) if found.importance else [],
+        importance_told=list(importance.importance_told(found.importance)) if found.importance else [],
         rows_told=list(rows_told(found)),
         schema_differences=known.get("schema_differences"),
         figure_names=NUMERIC_FIGURES if model.encoding.numeric else FIGURES,

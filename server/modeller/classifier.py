@@ -167,6 +167,7 @@ class PyTorchTabularClassifier:
         callbacks: Sequence[Callback] = (),
         columns: ColumnSpec | None = None,
         group_by: str | None = None,
+        importance: bool = False,
         test_file: str | Path | None = None,
         runs: str | Path = "runs",
         hello_timeout: float = Timing.hello,
@@ -208,6 +209,9 @@ class PyTorchTabularClassifier:
         group_by
             The column by whose categories the figures on the pods' test rows are told apart too, in
             ``results["groups"]``; each pod's owner must allow it. It need not be learnt from. Not with privacy.
+        importance
+            Whether to tell too how much worse the model is on the pods' test rows once a column's values are shuffled
+            among them, for each column, in ``results["importance"]``; each pod's owner must allow it. Not with privacy.
         test_file
             Your own public rows on which every round is scored; None: the federation's, if it has any.
         runs
@@ -240,6 +244,7 @@ class PyTorchTabularClassifier:
             early_stopping=early_stopping,
             columns=columns,
             group_by=group_by,
+            importance=importance,
             timeouts=(hello_timeout, step_timeout),
         )
         with Progress(progress_console()) as progress:
@@ -631,6 +636,7 @@ class PyTorchTabularClassifier:
         columns: ColumnSpec | None,
         timeouts: tuple[float, float],
         group_by: str | None = None,
+        importance: bool = False,
     ) -> RunConfig:
         """Return the settings of a run; raises `UsageError` if they are wrong. Arguments are those of `fit`."""
         epochs_between, steps_between = extent
@@ -653,6 +659,7 @@ class PyTorchTabularClassifier:
             datastructure=self.datastructure,
             columns=columns,
             group_by=group_by,
+            importance=importance,
             architecture=self.architecture,
             network=digest_of(self._source) if self._source is not None else None,
             positive=self.positive,

@@ -22,6 +22,7 @@ PLAN, GRADIENTS, ANSWERS = "fl_app/privacy/plan.py", "fl_app/tabular/row_gradien
 RELIED, RUN_PLAN, CONFIG = "fl_app/replica/private.py", "fl_app/run_plan.py", "fl_app/config.py"
 DESCRIBED = "fl_app/replica/description.py"
 RULES_OF_TABLES = "fl_app/replica/tabular.py"
+SHUFFLED = "client/app/shuffled.py"
 SOURCE, ADMISSION = "fl_app/tabular/network_source.py", "client/site/app_admission.py"
 APP, FOLLOWER, RULE = "client/app/main.py", "client/app/follower.py", "fl_app/replica/rule.py"
 
@@ -740,6 +741,37 @@ ATTACKS: tuple[Attack, ...] = (
     _hostile(FEW, "a group that is proposed to be read otherwise",
              "test_groups.py::test_nothing_is_proposed_for_a_column_by_which_rows_are_told_apart",
              Check(CONFIG, "Training._consistent", "nothing may be proposed for")),
+    # -- importance of columns
+    _hostile(FEW, "the importance of columns, which an owner does not allow",
+             "test_importance.py::test_an_owner_who_does_not_allow_it_refuses_before_anything_is_computed",
+             Check(SHUFFLED, "check_importance", "not pod.policy.evaluation_importance", "False")),
+    _hostile(FEW, "the importance of columns, once an owner no longer allows it",
+             "test_importance.py::test_an_owner_who_withdraws_it_tells_no_importance",
+             Check(SHUFFLED, "importance_sums", "check_importance(")),
+    _hostile(FEW, "the importance of columns, beside settings that do not name it",
+             "test_importance.py::test_it_is_not_asked_for_beside_settings_that_do_not_name_it",
+             Check(RUN_PLAN, "reported_metrics", "config.importance", "True")),
+    _hostile(FEW, "the importance of other columns than those learnt from",
+             "test_importance.py::test_of_other_columns_than_those_learnt_from_nothing_is_told",
+             Check(FOLLOWER, "Follower.prepare", "not of the size that follows from the run")),
+    _hostile(FEW, "the importance of columns at pods with few held-out rows",
+             "test_importance.py::test_pods_with_few_held_out_rows_add_none",
+             Check(APP, "evaluate", "adds and (task.config.group_by or task.config.importance)", "True")),
+    _hostile(FEW, "the importance of columns in a private run or a fold",
+             "test_importance.py::test_no_private_run_and_no_fold_has_it",
+             Check(CONFIG, "Training._consistent", "importance: no part of")),
+    _hostile(FEW, "the importance of columns again and again, for the mean of all orders",
+             "test_importance.py::test_asked_twice_or_in_another_run_it_tells_no_more",
+             Check("client/app/repeated_noise.py", "repeated_order", "_stream(secret, *about)",
+                   "__import__('os').urandom")),
+    _hostile(FEW, "an order of the rows that others can compute",
+             "test_importance.py::test_the_order_is_one_that_nobody_else_can_compute_and_another_for_each_table",
+             Check(SHUFFLED, "order_of", "repeated_order(len(places), secret, IMPORTANCE, column, frame, counted)",
+                   "repeated_order(len(places), b'', IMPORTANCE, column, frame, counted)")),
+    _hostile(FEW, "an order of the rows that stays when one of them changes",
+             "test_importance.py::test_the_order_is_one_that_nobody_else_can_compute_and_another_for_each_table",
+             Check(SHUFFLED, "order_of", "repeated_order(len(places), secret, IMPORTANCE, column, frame, counted)",
+                   "repeated_order(len(places), secret, IMPORTANCE, column, '', counted)")),
     # -- descriptions
     _hostile(FEW, "a description of what training asks too, for other noise",
              "test_description.py::test_what_training_asks_too_has_the_same_noise",

@@ -27,6 +27,7 @@ from fl_app.tabular.schema import Column, Schema
 from fl_app.tabular.settings import DEFAULT_ARCHITECTURE, DataStructure
 from fl_app.tabular.statistics import Statistics
 from server.app.description_result import BalanceRows, CategoryRows, ColumnDescription, DescriptionResult
+from server.app.importance_result import ColumnImportance, ImportanceResult
 from server.app.results import Metrics, PodResult, Results, RoundResult, Stop
 from server.app.run_directory import RunDirectory
 from server.commands import pods as pods_command
@@ -78,6 +79,9 @@ def results(run_id: str = "run") -> Results:
         approvals=[["", *HOSTILE], *([name, *HOSTILE] for name in HOSTILE)],  # type: ignore[arg-type]
         schema_differences=HOSTILE,
         notes=HOSTILE,
+        importance=ImportanceResult(
+            columns=tuple(ColumnImportance(column=name, loss_rise=0.1) for name in HOSTILE), rows=40
+        ),
         classes=HOSTILE[6:8],
         confusion=((1, 2), (3, 4)),
     )

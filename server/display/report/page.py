@@ -13,7 +13,7 @@ from rich.filesize import decimal
 from fl_app.privacy.plan import CLIP
 from fl_app.validation import counted
 from server.app.results import AggregationResult, Metrics, PodResult, Results
-from server.display import description
+from server.display import description, importance
 from server.display.groups import groups_told, heads, rows
 from server.display.privacy_told import NOISE, spreads
 from server.display.report.style import PALETTE
@@ -36,6 +36,10 @@ CAPTIONS = {
         "Predicted and observed",
         "Test rows in groups of about as many training rows each, by predicted and by observed value; the darker, the "
         "larger the share of the observed group.",
+    ),
+    "importance": (
+        "Importance of columns",
+        "Rise of the loss on the pods' test rows once a column is shuffled among each pod's, with its 95% interval.",
     ),
     "calibration": ("Calibration", "Test rows in ten groups by score; a dot's area grows with its rows."),
 }
@@ -134,6 +138,10 @@ def contents(settings: Mapping[str, Any], results: Results) -> dict[str, Any]:
         "group_heads": heads(results.groups) if results.groups else [],
         "group_rows": list(rows(results.groups)) if results.groups else [],
         "groups_told": list(groups_told(results.groups)) if results.groups else [],
+        "importance": results.importance,
+        "importance_heads": importance.heads(results.importance) if results.importance else [],
+        "importance_rows": list(importance.rows(results.importance)) if results.importance else [],
+        "importance_told": list(importance.importance_told(results.importance)) if results.importance else [],
         "clipped": _clipped(results),
         "privacy": results.privacy,
         "costs": _costs(results),

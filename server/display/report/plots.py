@@ -14,7 +14,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from fl_app.system.printable import one_line
+from server.app.importance_result import ImportanceResult
 from server.app.results import RegressionResult, Results, RoundResult
+from server.display.importance import most_important
 from server.display.report.style import PALETTE
 from server.display.scored_rows import scored_rows
 from server.display.words import measure, value_told
@@ -88,6 +90,8 @@ def _figures(results: Results) -> Iterator[tuple[str, Figure]]:
         yield "confusion", _confusion(shown.confusion, results.classes)
     if (regression := results.regression) and shown.pairs:
         yield "pairs", _pairs(shown.pairs, regression)
+    if results.importance and results.importance.columns:
+        yield "importance", _importance(results.importance)
 
 
 def _figure(xlabel: str, ylabel: str = "") -> tuple[Figure, Axes]:
@@ -232,6 +236,24 @@ def _pairs(pairs: Sequence[Sequence[int]], regression: RegressionResult) -> Figu
     axes.plot(places[[0, -1]], places[[0, -1]], color=LIGHT["muted"], linewidth=1, linestyle="--")
     axes.set_xticks(places, labels, rotation=90 if max(map(len, labels)) > 3 else 0)
     axes.set_yticks(places, labels)
+    return figure
+
+
+def _importance(result: ImportanceResult) -> Figure:
+    """Draw the rise of the loss with each column shuffled, the most important on top."""
+    columns = most_important(result)
+    figure = Figure(figsize=(2 * SIZE[0], 0.3 * len(columns) + 0.8), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(columns))
+    rises = [column.loss_rise for column in columns]
+    axes.barh(places, rises, height=0.7, color=LIGHT["first"], alpha=0.6)
+    for place, column in enumerate(columns):
+        if ends := column.intervals.get("loss_rise"):
+            axes.plot(ends, [place, place], color=LIGHT["ink"], linewidth=1.2, marker="|", markersize=6)
+    axes.axvline(0, color=LIGHT["muted"], linewidth=1)
+    axes.set_yticks(places, [plain(column.column) for column in columns])
+    axes.set(xlabel="rise of the loss", ylim=(len(columns) - 0.5, -0.5))
+    axes.grid(visible=False, axis="y")
     return figure
 
 

@@ -87,8 +87,8 @@ def test_a_runs_settings_are_written_flat_and_in_one_order() -> None:
     keys = (
         "pods datastructure columns architecture network min_bin_rows rounds local_epochs local_steps batch_size "
         "optimizer lr_decay seed strategy strategy_params positive loss class_weight decision early_stopping "
-        "secure describes fold group_by privacy prime_q update_bound max_weight weighting threshold hello_timeout "
-        "rejoin_timeout step_timeout"
+        "secure describes fold group_by importance privacy prime_q update_bound max_weight weighting threshold "
+        "hello_timeout rejoin_timeout step_timeout"
     )
     assert list(run_config().model_dump()) == keys.split()
     assert RunConfig.from_json(run_config().to_json()) == run_config()

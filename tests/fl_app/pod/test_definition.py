@@ -122,6 +122,7 @@ def test_the_default_policy_is_the_careful_one() -> None:
         "minimum_rows_per_class": 0,
         "minimum_evaluation_rows": 5,
         "evaluation_groups": (),
+        "evaluation_importance": True,
         "minimum_category_count": 10,
         "minimum_bin_rows": 5,
         "minimum_batch_rows": 32,
