@@ -277,7 +277,10 @@ class Settled(RunConfig):
             follows["early_stopping"] = stopping.model_copy(update={"metric": "auc"})
         if config.local_steps is not None:
             del follows["local_epochs"]
-        return cls(**{**follows, **given})
+        run = {**follows, **given}
+        if "optimizer" not in given and config.local_steps is None and not config.privacy:
+            run["optimizer"] = regime.optimizer_over(run["rounds"] * run["local_epochs"])
+        return cls(**run)
 
 
 class SecureAggregator(Aggregation):

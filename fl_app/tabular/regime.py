@@ -8,6 +8,9 @@ from fl_app.tabular.early_stopping import EarlyStopping
 from fl_app.tabular.settings import DEFAULT_ARCHITECTURE, PAIR_ARCHITECTURE, Optimizer
 from fl_app.validation import Frozen
 
+_RATE = 0.003
+"""AdamW's, on large tables. At 0.001 pods that make few steps, in few rounds or of few rows, do not get far."""
+
 
 class Regime(Frozen):
     """What is trained and how, in the words of `fl_app.config.Training`.
@@ -22,9 +25,20 @@ class Regime(Frozen):
     rounds: int = 10
     local_epochs: int = 1
     batch_size: int = 256
-    optimizer: Optimizer = Optimizer(name="AdamW", params={"lr": 0.001})
+    optimizer: Optimizer = Optimizer(name="AdamW", params={"lr": _RATE})
     lr_decay: float = 0.02
     early_stopping: EarlyStopping | None = None
+
+    def optimizer_over(self, epochs: int) -> Optimizer:
+        """Return the optimiser for so many epochs in all, which the modeller may have said.
+
+        Adam's steps are as long however small the gradient is. Where there are more of them than the regime has, each
+        is shorter, so that all together go as far: else training goes on to learn single rows by heart.
+        """
+        usual = self.rounds * self.local_epochs
+        if self.optimizer.name != "AdamW" or epochs <= usual:
+            return self.optimizer
+        return Optimizer(name="AdamW", params={"lr": _RATE * usual / epochs})
 
 
 LARGE = Regime()

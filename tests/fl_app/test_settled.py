@@ -71,8 +71,21 @@ def test_what_the_modeller_says_stays(rows: int) -> None:
     for name, value in said.items():
         one = Settled.of(config(**{name: value}), regime_for(rows))
         others = {other: getattr(regime_for(rows), other) for other in said if other != name}
+        if name in ("rounds", "local_epochs") and regime_for(rows) == LARGE:
+            assert one.optimizer.params["lr"] == pytest.approx(0.003 / (7.7 if name == "rounds" else 9))
+            del others["optimizer"]
         assert {other: getattr(one, other) for other in others} == others
         assert getattr(one, name) == value
+
+
+def test_more_epochs_than_usual_take_shorter_steps_of_adam() -> None:
+    def rate(**said: Any) -> float:
+        return float(str(Settled.of(config(**said), LARGE).optimizer.params["lr"]))
+
+    assert rate() == rate(rounds=3) == rate(rounds=5, local_epochs=2) == rate(rounds=500, local_steps=1) == 0.003
+    assert rate(rounds=30) == rate(rounds=10, local_epochs=3) == pytest.approx(0.001)
+    assert rate(rounds=30, optimizer=Optimizer(name="AdamW", params={"lr": 0.003})) == 0.003
+    assert Settled.of(config(rounds=100), regime_for(5000)).optimizer == regime_for(5000).optimizer
 
 
 def test_batches_that_are_counted_leave_no_room_for_epochs() -> None:
