@@ -14,6 +14,7 @@ import pytest
 from server.app.description_result import ColumnDescription, DescriptionResult
 from server.app.document import Document
 from server.app.group_result import GroupResult, GroupRow
+from server.app.importance_result import ColumnImportance, ImportanceResult
 from server.app.results import PodResult, Results, RoundResult, StepProgress, Stop
 from server.app.run_directory import RunDirectory
 from server.display import report
@@ -82,6 +83,21 @@ def test_figures_by_group_are_a_table(copied: Work) -> None:
     text = copied.visitor().page("/modeller/runs/completed")
     assert "No figures by colour: of that." in text
     assert 'id="group-table"' not in text
+
+
+def test_the_importance_of_columns_is_a_table(copied: Work) -> None:
+    run = RunDirectory(copied.runs / "completed")
+    age = ColumnImportance(column="age", loss_rise=0.5, accuracy_drop=-0.25, intervals={"loss_rise": (0.4, 0.6)})
+    run.write_results(run.results().changed(importance=ImportanceResult(columns=(age,), rows=1204)))
+    text = " ".join(Page(content(copied.visitor().page("/modeller/runs/completed")) + "</main>").text.split())
+    assert "Importance of columns" in text
+    assert "column rise of the loss 95% interval drop of accuracy 95% interval" in text
+    assert "age 0.5000 0.4000 to 0.6000 -0.2500 -" in text
+    assert "Of 1,204 test rows of the pods" in text
+    run.write_results(run.results().changed(importance=ImportanceResult(why="of that")))
+    text = copied.visitor().page("/modeller/runs/completed")
+    assert "No importance of columns: of that." in text
+    assert 'id="importance-table"' not in text
 
 
 def test_the_list_has_every_run_with_its_figures(work: Work, visitor: Visitor) -> None:
@@ -187,6 +203,7 @@ def hostile() -> Results:
         classes=(EVIL, "no"),
         confusion=((1, 2), (3, 4)),
         groups=GroupResult(column=EVIL, positive=EVIL, groups=(GroupRow(value=EVIL, rows=2),), not_told=(EVIL,)),
+        importance=ImportanceResult(columns=(ColumnImportance(column=EVIL, loss_rise=0.1),), rows=2),
         description=DescriptionResult(
             target=EVIL,
             classes=(EVIL,),
