@@ -17,6 +17,10 @@ MAX_DEPTH = 16
 MAX_DIGITS = 40
 _LENGTH = struct.Struct(">Q")
 _FLOAT = struct.Struct(">d")
+# Plain types first, by which almost every value is known at once.
+_BYTES = (bytes, bytearray, memoryview)
+_MAPPINGS = (dict, Mapping)
+_SEQUENCES = (list, tuple, Sequence)
 
 
 def encode(value: Value) -> bytes:
@@ -34,7 +38,7 @@ def decode(data: bytes) -> Value:
     MalformedMessage
         For anything ``encode`` would not have written, whatever the bytes.
     """
-    value, end = _read(memoryview(data), 0, 0)
+    value, end = _read(bytes(data), 0, 0)
     if end != len(data):
         raise MalformedMessage("malformed message: bytes after its end")
     return value
@@ -48,35 +52,35 @@ def digest(purpose: str, *parts: Value) -> bytes:
 def _write(value: Value, out: bytearray, depth: int) -> None:
     if depth > MAX_DEPTH:
         raise MalformedMessage(f"malformed message: nested deeper than {MAX_DEPTH}")
-    if value is None:
+    if isinstance(value, str):
+        content = _utf8(value)
+        out += b"s" + _LENGTH.pack(len(content)) + content
+    elif isinstance(value, _BYTES):
+        content = bytes(value)
+        out += b"b" + _LENGTH.pack(len(content)) + content
+    elif value is None:
         out += b"N"
     elif isinstance(value, bool):
         out += b"T" if value else b"F"
     elif isinstance(value, int):
-        _write_sized(b"i", _digits(value), out)
+        content = _digits(value)
+        out += b"i" + _LENGTH.pack(len(content)) + content
     elif isinstance(value, float):
         out += b"f" + _FLOAT.pack(value)
-    elif isinstance(value, str):
-        _write_sized(b"s", _utf8(value), out)
-    elif isinstance(value, bytes | bytearray | memoryview):
-        _write_sized(b"b", bytes(value), out)
-    elif isinstance(value, Mapping):
+    elif isinstance(value, _MAPPINGS):
         out += b"d" + _LENGTH.pack(len(value))
         if not all(isinstance(key, str) for key in value):
             raise MalformedMessage("malformed message: a key is not text")
         for key in sorted(value):
-            _write_sized(b"s", _utf8(key), out)
+            content = _utf8(key)
+            out += b"s" + _LENGTH.pack(len(content)) + content
             _write(value[key], out, depth + 1)
-    elif isinstance(value, Sequence):
+    elif isinstance(value, _SEQUENCES):
         out += b"l" + _LENGTH.pack(len(value))
         for item in value:
             _write(item, out, depth + 1)
     else:
         raise MalformedMessage(f"malformed message: cannot write a {type(value).__name__}")
-
-
-def _write_sized(tag: bytes, content: bytes, out: bytearray) -> None:
-    out += tag + _LENGTH.pack(len(content)) + content
 
 
 def _digits(number: int) -> bytes:
@@ -92,23 +96,23 @@ def _utf8(text: str) -> bytes:
         raise MalformedMessage("malformed message: text that is not Unicode") from error
 
 
-def _take(data: memoryview, at: int, size: int) -> tuple[bytes, int]:
+def _take(data: bytes, at: int, size: int) -> tuple[bytes, int]:
     if size > len(data) - at:
         raise MalformedMessage("malformed message: it ends too early")
-    return bytes(data[at : at + size]), at + size
+    return data[at : at + size], at + size
 
 
-def _read_sized(data: memoryview, at: int) -> tuple[bytes, int]:
+def _read_sized(data: bytes, at: int) -> tuple[bytes, int]:
     size, at = _read_length(data, at)
     return _take(data, at, size)
 
 
-def _read_length(data: memoryview, at: int) -> tuple[int, int]:
+def _read_length(data: bytes, at: int) -> tuple[int, int]:
     raw, at = _take(data, at, _LENGTH.size)
     return int(_LENGTH.unpack(raw)[0]), at
 
 
-def _read_text(data: memoryview, at: int) -> tuple[str, int]:
+def _read_text(data: bytes, at: int) -> tuple[str, int]:
     raw, at = _read_sized(data, at)
     try:
         return raw.decode(), at
@@ -116,7 +120,7 @@ def _read_text(data: memoryview, at: int) -> tuple[str, int]:
         raise MalformedMessage("malformed message: text that is not UTF-8") from error
 
 
-def _read_int(data: memoryview, at: int) -> tuple[int, int]:
+def _read_int(data: bytes, at: int) -> tuple[int, int]:
     raw, at = _read_sized(data, at)
     if len(raw) > MAX_DIGITS + raw.startswith(b"-"):
         raise MalformedMessage(f"malformed message: a number of more than {MAX_DIGITS} digits")
@@ -129,7 +133,7 @@ def _read_int(data: memoryview, at: int) -> tuple[int, int]:
     return value, at
 
 
-def _read_dict(data: memoryview, at: int, depth: int) -> tuple[dict[str, Value], int]:
+def _read_dict(data: bytes, at: int, depth: int) -> tuple[dict[str, Value], int]:
     count, at = _read_length(data, at)
     result: dict[str, Value] = {}
     previous: str | None = None
@@ -145,7 +149,7 @@ def _read_dict(data: memoryview, at: int, depth: int) -> tuple[dict[str, Value],
     return result, at
 
 
-def _read_list(data: memoryview, at: int, depth: int) -> tuple[list[Value], int]:
+def _read_list(data: bytes, at: int, depth: int) -> tuple[list[Value], int]:
     count, at = _read_length(data, at)
     items: list[Value] = []
     for _ in range(count):
@@ -154,26 +158,26 @@ def _read_list(data: memoryview, at: int, depth: int) -> tuple[list[Value], int]
     return items, at
 
 
-def _read(data: memoryview, at: int, depth: int) -> tuple[Value, int]:
+def _read(data: bytes, at: int, depth: int) -> tuple[Value, int]:
     if depth > MAX_DEPTH:
         raise MalformedMessage(f"malformed message: nested deeper than {MAX_DEPTH}")
     tag, at = _take(data, at, 1)
     match tag:
-        case b"N":
-            return None, at
-        case b"T" | b"F":
-            return tag == b"T", at
-        case b"i":
-            return _read_int(data, at)
-        case b"f":
-            raw, at = _take(data, at, _FLOAT.size)
-            return float(_FLOAT.unpack(raw)[0]), at
         case b"s":
             return _read_text(data, at)
         case b"b":
             return _read_sized(data, at)
+        case b"i":
+            return _read_int(data, at)
         case b"d":
             return _read_dict(data, at, depth)
         case b"l":
             return _read_list(data, at, depth)
+        case b"f":
+            raw, at = _take(data, at, _FLOAT.size)
+            return float(_FLOAT.unpack(raw)[0]), at
+        case b"T" | b"F":
+            return tag == b"T", at
+        case b"N":
+            return None, at
     raise MalformedMessage("malformed message: an unknown tag")

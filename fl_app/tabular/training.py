@@ -79,7 +79,7 @@ def train(
     network.train()
     # Batches are drawn by numpy and dropout by torch: both from ``seed``, so that a run can be repeated exactly.
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # the processor's alone: others keep each call's stack to tell of it
         batches = max(1, min(-(-len(encoded) // batch_size), len(encoded) // min_batch_rows))
         for rows in _batches(rng, len(encoded), batches, epochs, steps):
             batch = list(_widened(column[rows] for column in inputs))
