@@ -25,7 +25,7 @@ $(READY): pyproject.toml constraints.txt
 test:  ## everything that CI runs
 	$(MAKE) -j2 lint types docs
 	$(MAKE) unit
-	$(MAKE) -j2 processes notebook
+	$(MAKE) -j3 processes mutate notebook
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -36,7 +36,6 @@ types: $(READY)
 
 unit: $(READY)  ## tests that start no Flower process
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not processes and not mutations" -n 2 --dist loadfile
-	$(BIN)/python -m pytest -m mutations tests/adversary/test_mutations.py
 
 # Three at a time on two cores: these tests wait, for each other's processes and for time limits, a third of their time.
 processes: $(READY)  ## tests on real Flower processes
@@ -75,7 +74,7 @@ fuzz: $(READY)  ## 100,000 malformed messages
 	$(BIN)/python scripts/fuzz.py --inputs 100000
 
 mutate: $(READY)  ## take each security check out and see a test fail
-	$(BIN)/python -m tests.adversary.mutations
+	$(BIN)/python -m pytest -m mutations tests/adversary/test_mutations.py
 
 flower-latest: $(READY)  ## what touches Flower, under the oldest and the newest release of it that is supported
 	$(BIN)/python scripts/flower_releases.py

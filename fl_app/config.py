@@ -135,6 +135,10 @@ class Training(Frozen):
             )
         if self.importance and (self.privacy or self.describes or self.fold):
             raise UsageError("importance: no part of a run with privacy or a fold, nor of a description")
+        target = self.columns and self.columns.columns.get(self.datastructure.target)
+        if self.importance and target and target.missing is not None:
+            # Each set of texts would count other rows, and shuffle them in another order.
+            raise UsageError("importance: no spellings of missing values may be proposed for the target")
         if self.privacy and not self.secure:
             raise UsageError("a run with privacy needs secure aggregation: each pod adds its share of the noise alone")
         if self.privacy and self.network:
@@ -176,6 +180,8 @@ class RunConfig(Aggregation, Training):
     def _whole(self) -> Self:
         if self.privacy and self.prime_q != FIELD_61.prime:
             raise UsageError("a run with privacy needs the field 2^61-1: in the small one noise would be rounded off")
+        if self.architecture == AUTO_ARCHITECTURE and self.prime_q != FIELD_61.prime:
+            raise UsageError("compact: in the small field the losses by which 'auto' chooses would be rounded off")
         return self
 
     @property

@@ -200,10 +200,11 @@ class SecureAggregation(Strategy):
         train_config: ConfigRecord | None = None,
         evaluate_config: ConfigRecord | None = None,
         evaluate_fn: EvaluateFn | None = None,
+        final_timeout: float | None = None,
     ) -> Result:
         """Run until ``num_rounds`` rounds are completed, or a hook ends it; see `Strategy.start`.
 
-        ``timeout`` is for each step.
+        ``timeout`` is for each step, but for the final evaluation where it has a ``final_timeout`` of its own.
 
         A round that cannot be completed, or that pods have answered in the run that this one resumes, is skipped.
 
@@ -250,7 +251,7 @@ class SecureAggregation(Strategy):
         # With the last one that was declared, pods forget the session.
         for turn in range(self.evaluations if self.hooks.is_certain() else 1, self.evaluations + 1):
             config = ConfigRecord({**(evaluate_config or {})})
-            if (metrics := self._evaluate(grid, (number, turn), arrays, config, timeout)) is not None:
+            if (metrics := self._evaluate(grid, (number, turn), arrays, config, final_timeout or timeout)) is not None:
                 result.evaluate_metrics_clientapp[number] = metrics
         return result
 

@@ -1,5 +1,6 @@
 """Settings and fixtures that all tests share."""
 
+import gc
 import os
 from collections.abc import Generator
 from contextlib import nullcontext
@@ -18,6 +19,12 @@ if place := place_in_memory():
 # No deadline, for machines of any speed; in CI the same examples each time, elsewhere new ones.
 settings.register_profile("fl-app", deadline=None, max_examples=60, derandomize="CI" in os.environ)
 settings.load_profile("fl-app")
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector leave alone thousands of tests and all that they import."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # before the test's time-out begins

@@ -6,6 +6,7 @@ validation rows, and trains it on the training rows.
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -125,6 +126,18 @@ def declared_by(pod: Pod, config: RunConfig, home: Path | None) -> str:
     ).to_json()
 
 
+def check_own_size(pod: Pod, size: int) -> None:
+    """Raise `PolicyRefused` if a network of the modeller's own has more parameters than the pod's owner allows.
+
+    Who was there when the series began has told its limit to all; others, or after a change of the terms, have not.
+    """
+    if (most := pod.policy.maximum_parameters) is not None and size > most:
+        raise PolicyRefused(
+            f"pod '{pod.name}' takes part with networks of at most {most:,} parameters (maximum_parameters); "
+            f"this run's own has {size:,}"
+        )
+
+
 def requested_training(settings: str) -> Mapping[TrainingLimit, int | None]:
     """Return how much training a run's settings, a `RunConfig` as JSON, ask for under each limit of the policy."""
     config = RunConfig.from_json(settings)
@@ -227,7 +240,7 @@ def train(message: Message, context: Context) -> Message:
     from fl_app.tabular.training import train as train_network
 
     pod, home = find_pod(context)
-    task = Task.of(message)
+    task = Task.of(message, pod)
     rows = encoded_rows(task, "train", pod, home)
     if plan := task.config.plan:
         told = task.settings[names.SCALES]
@@ -274,7 +287,7 @@ def train(message: Message, context: Context) -> Message:
 def evaluate(message: Message, context: Context) -> Message:
     """Count how the final network does on the pod's validation and test rows."""
     pod, home = find_pod(context)
-    task = Task.of(message)
+    task = Task.of(message, pod)
     if plan := task.config.plan:
         sums = {
             prefix: private_answers.evaluation(
@@ -351,8 +364,14 @@ class Task:
         return str(self.settings[WAYS_OF[part]]).split(",")
 
     @classmethod
-    def of(cls, message: Message) -> "Task":
-        """Build the network of a request, its parameters as they came."""
+    def of(cls, message: Message, pod: Pod) -> "Task":
+        """Build the network of a request, its parameters as they came.
+
+        Raises
+        ------
+        PolicyRefused
+            If it is the modeller's own, and larger than the pod's owner allows by now.
+        """
         import torch
 
         from fl_app.tabular.network import build_network, load_state
@@ -364,9 +383,11 @@ class Task:
         encoding = Encoding.from_json(str(settings[names.ENCODING]))
         regime = regime_for(rows, encoding.outputs)
         config = Settled.of(RunConfig.from_json(str(settings[names.RUN])), regime)
+        arrays = message.content.array_records[names.ARRAYS_RECORD]
+        if config.network:
+            check_own_size(pod, sum(math.prod(array.shape) for array in arrays.values()))
         own = OwnNetwork.named(config.network)
         network = build_network(encoding, str(settings.get(names.NETWORK, config.architecture)), own=own)
-        arrays = message.content.array_records[names.ARRAYS_RECORD]
         load_state(network, {name: array.numpy() for name, array in arrays.items()})
         given = settings[names.SCORE_EDGES]
         cells, scored = score_cells(private=config.privacy is not None), scored_classes(len(encoding.labels))

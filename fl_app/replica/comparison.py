@@ -17,8 +17,9 @@ from fl_app.tabular.settings import AUTO_ARCHITECTURE, PAIR, PAIR_ARCHITECTURE
 
 LEAST_ROWS = 200
 """Fewest validation rows that choose: of fewer, the pair goes on. See docs/tables.md for how it was found."""
-NETWORK, COMPARING = "network", "comparing"
-"""The facts of a replica that say which network is trained, and whether it is still compared with its parts."""
+NETWORK, COMPARING, COMPARED = "network", "comparing", "compared-rounds"
+"""The facts of a replica that say which network is trained, whether it is still compared with its parts, and after how
+many rounds that ends. The last is a third of those that the run began with: a resumed one may take more."""
 PART_LOSSES = "part_losses"
 """The metric of an evaluation that has the loss of either part of a pair, summed over the rows."""
 
@@ -40,9 +41,11 @@ def compares(config: RunConfig) -> bool:
     return config.architecture == AUTO_ARCHITECTURE
 
 
-def begun(config: RunConfig) -> dict[str, Value]:
+def begun(run: Settled) -> dict[str, Value]:
     """Return the facts with which a run begins: none where its network is known."""
-    return {NETWORK: PAIR_ARCHITECTURE, COMPARING: True} if compares(config) else {}
+    if not compares(run):
+        return {}
+    return {NETWORK: PAIR_ARCHITECTURE, COMPARING: True, COMPARED: max(1, run.rounds // 3)}
 
 
 def told(replica: Replica) -> dict[str, str | bool]:
@@ -50,9 +53,9 @@ def told(replica: Replica) -> dict[str, str | bool]:
     return {names.NETWORK: str(replica.facts[NETWORK]), names.COMPARING: is_comparing(replica)}
 
 
-def is_due(run: Settled, replica: Replica) -> bool:
-    """Say whether the round at hand evaluates what the first third of the run's rounds, two or more, have made."""
-    return replica.completed >= max(1, run.rounds // 3)
+def is_due(replica: Replica) -> bool:
+    """Say whether the round at hand evaluates what the rounds that compare have made."""
+    return replica.completed >= int(str(replica.facts[COMPARED]))
 
 
 def network_of(run: Settled, replica: Replica) -> str:

@@ -214,7 +214,7 @@ class TabularRule:
         facts: dict[str, Any] = {ENDS: b"" if _numeric(replica) else _next_ends(replica, sums)}
         update = sums.values[names.UPDATE]
         after = averaged(config.strategy, config.strategy_params, replica.model, replica.carried, update, number)
-        if comparison.is_comparing(replica) and comparison.is_due(settled(config, replica), replica):
+        if comparison.is_comparing(replica) and comparison.is_due(replica):
             best = compared_in(replica, sums).best
             after = comparison.part_of(best, after)
             facts |= {comparison.NETWORK: best, comparison.COMPARING: False}

@@ -74,9 +74,9 @@ def shuffled(rows: Encoded, encoding: Encoding, column: str, order: NDArray[np.i
     def mixed(part: NDArray[Any], places: list[int]) -> Any:
         if not places:
             return part
-        part = part.copy()
-        part[:, places] = part[order][:, places]
-        return part
+        taken = part.copy()
+        taken[:, places] = part[order[:, None], places]
+        return taken
 
     return replace(
         rows,

@@ -7,6 +7,7 @@ no row adds more than 1 to a sum, and sums are declared, added and hidden as all
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -54,13 +55,10 @@ class OwnMetrics:
             )
         if not 1 <= len(declared) <= MOST:
             raise UsageError(f"the network's file declares {len(declared)} METRICS, expected 1 to {MOST}")
-        for name, ends in declared.items():
+        for name in declared:
             if not isinstance(name, str) or not _NAME.fullmatch(name):
                 raise UsageError("a name among METRICS is up to 24 small letters, digits and underscores")
-            known = isinstance(ends, tuple | list) and len(ends) == 2 and all(isinstance(e, int | float) for e in ends)
-            if not known or not all(map(math.isfinite, ends)) or not ends[0] < ends[1]:
-                raise UsageError(f"METRICS: the bounds of {name!r} are two finite numbers, the least first")
-        return cls({name: (float(low), float(high)) for name, (low, high) in declared.items()}, compute)
+        return cls({name: _bounds(name, ends) for name, ends in declared.items()}, compute)
 
     def shares(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the values of rows in units of their bounds, float64 [n, metrics] between 0 and 1.
@@ -88,3 +86,13 @@ def means(bounds: Bounds, sums: Sequence[float], rows: float) -> dict[str, float
     """Return the mean of each metric over so many rows, from sums of `OwnMetrics.shares`; None of no rows."""
     parts = zip(bounds.items(), sums, strict=True)
     return {name: low + (high - low) * total / rows if rows else None for (name, (low, high)), total in parts}
+
+
+def _bounds(name: str, ends: object) -> tuple[float, float]:
+    """Return the bounds of a metric; raises UsageError where they are none, or too far apart for a float."""
+    if isinstance(ends, tuple | list) and len(ends) == 2 and all(isinstance(end, int | float) for end in ends):
+        with suppress(OverflowError):
+            low, high = map(float, ends)
+            if low < high and math.isfinite(high - low):
+                return low, high
+    raise UsageError(f"METRICS: the bounds of {name!r} are two finite numbers, the least first")

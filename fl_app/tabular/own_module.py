@@ -189,7 +189,8 @@ class OwnNetwork:
                 )
             targets = torch.zeros(_ROWS, dtype=torch.float32 if encoding.numeric else torch.int64)
             try:
-                _ = self.metrics and self.metrics.shares(outputs.detach(), targets)
+                with torch.inference_mode():
+                    _ = self.metrics and self.metrics.shares(outputs.detach(), targets)
             except UsageError:
                 raise
             except Exception as error:

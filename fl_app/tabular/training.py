@@ -164,7 +164,7 @@ def own_sums(
     if numeric is not None and encoded.values is not None:
         targets, kept = torch.from_numpy(numeric.standardised(encoded.values)), None
     elif encoded.labels is not None:
-        targets = torch.from_numpy(encoded.labels)
+        targets = torch.from_numpy(encoded.labels).long()  # as a loss has them
         kept = torch.from_numpy(np.isin(np.array(ways)[encoded.labels], (APART, TOGETHER))) if ways else None
     else:
         raise DataError("these rows were encoded without their target and cannot be evaluated")

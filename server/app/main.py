@@ -13,9 +13,10 @@ from fl_app.errors import DataError, FlAppError
 from fl_app.federation.kinds import find_federation
 from fl_app.flower.names import STATISTICS
 from fl_app.replica.columns import schema_of
-from fl_app.replica.tabular import settled
+from fl_app.replica.tabular import encoding_of, settled
 from fl_app.system.memory import free_large_blocks_at_once
 from fl_app.tabular.combining import SchemaMismatch, combine, learnt
+from fl_app.tabular.importance import table_columns
 from fl_app.tabular.schema import CombinedSchema, Schema
 from server.app.checkpoint import Checkpoint
 from server.app.own_network import try_named
@@ -116,7 +117,10 @@ def train(grid: Grid, run: RunDirectory, recorder: Recorder, checkpoint: Checkpo
 
     # --- TRAINING AND EVALUATION -------------------------------------------------
     recorder.begin(strategy)
-    strategy.start(grid, strategy.model(), settled(config, strategy.replica).rounds, timeout=config.step_timeout)
+    rounds, longest = settled(config, strategy.replica).rounds, config.step_timeout
+    if config.importance:  # scores the test rows once more for each column: a small part of a step that trains
+        longest *= 1 + len(table_columns(encoding_of(strategy.replica))) / 10
+    strategy.start(grid, strategy.model(), rounds, timeout=config.step_timeout, final_timeout=longest)
 
     # --- MODEL AND RESULTS -------------------------------------------------------
     recorder.finish(strategy)

@@ -240,8 +240,9 @@ def make_dated(runs: Path, now: datetime, prefix: str = "") -> Path:
     has them.
     """
     names = (f"{prefix}{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}" for _ in range(_DRAWS))
+    runs.mkdir(parents=True, exist_ok=True)
     for name in names:
         with suppress(FileExistsError):
-            (runs / name).mkdir(parents=True)
+            (runs / name).mkdir()
             return (runs / name).resolve()
     raise FileExistsError(errno.EEXIST, f"{_DRAWS} names of this second are taken")

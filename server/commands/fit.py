@@ -158,7 +158,10 @@ def training_options(command: _Command) -> _Command:
             click.option("--local-epochs", type=int, help=f"Epochs that each pod trains in a round.  {_FOLLOWS}"),
             click.option("--local-steps", type=int, help="Batches that each pod trains in a round, instead of epochs."),
             click.option("--batch-size", type=int, help=f"Rows in a batch.  {_FOLLOWS}"),
-            click.option("--optimizer", help=f"An optimizer in torch.optim.  {_FOLLOWS}"),
+            click.option(
+                "--optimizer",
+                help=f"An optimizer in torch.optim; with any of its options, the rest is AdamW at 0.003.  {_FOLLOWS}",
+            ),
             click.option(
                 "--lr",
                 type=float,

@@ -23,7 +23,7 @@ def rows(result: ImportanceResult) -> Iterator[list[str]]:
     """Yield the cells of each column, as far as they are shown."""
     for column in most_important(result):
         cells = [(getattr(column, name), column.intervals.get(name)) for name in _shown(result)]
-        yield [column.column, *(text for value, ends in cells for text in (_signed(value), _interval(ends)))]
+        yield [column.column, *(text for value, ends in cells for text in (_number(value), _interval(ends)))]
 
 
 def most_important(result: ImportanceResult) -> Sequence[ColumnImportance]:
@@ -69,9 +69,9 @@ def _shown(result: ImportanceResult) -> list[str]:
     return [name for name in _FIGURES if any(getattr(column, name) is not None for column in result.columns)]
 
 
-def _signed(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{round(value, 4) + 0.0:.4f}"  # zero has no sign
 
 
 def _interval(ends: tuple[float, float] | None) -> str:
-    return "-" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
+    return "-" if ends is None else f"{_number(ends[0])} to {_number(ends[1])}"

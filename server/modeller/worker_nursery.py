@@ -3,7 +3,7 @@
 Ray starts each worker as a new Python, which imports Ray twice and then torch, pandas and the app: three seconds of a
 processor, of which a pod of a short run needs a tenth. So before a simulation imports Ray, it forks a *nursery*, which
 waits in its scratch directory. Ray's raylet is given this file as the command of its workers: a script that hands what
-it was started with to the nursery, whose fork carries on as Ray's worker, and stays for as long as that one does.
+it was started with to the nursery, whose fork carries on as Ray's worker. Script and worker end together, and alike.
 
 Ray itself the forks import, each for itself: at that moment it reads what the raylet has told the worker, and seeds the
 generator of its identifiers, of which two forks would otherwise make the same.
@@ -17,6 +17,8 @@ import os
 import signal
 import socket
 import sys
+import threading
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -76,17 +78,28 @@ def _wait(listener: socket.socket) -> NoReturn:
             continue
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         listener.close()
-        code = 1
-        try:
-            _be(link)
-            code = 0
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 1
-        finally:
-            with contextlib.suppress(OSError):
-                sys.stdout.flush()
-                sys.stderr.flush()
-            os._exit(code)  # not through the exit handlers of what was imported before the fork
+        code = _how_it_ends(link)
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            link.send(bytes([code]))
+        os._exit(code)  # not through the exit handlers of what was imported before the fork
+
+
+def _how_it_ends(link: socket.socket) -> int:
+    """Be the worker, and return the code that Python would end with, having printed what it would print."""
+    try:
+        _be(link)
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return (end.code or 0) & 0xFF
+        print(end.code, file=sys.stderr)
+        return 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
 
 
 def _be(link: socket.socket) -> None:
@@ -99,6 +112,7 @@ def _be(link: socket.socket) -> None:
     os.environ.update(said["environment"])
     os.chdir(said["directory"])
     _forget_randomness()
+    threading.Thread(target=_end_with, args=(link,), daemon=True).start()
     from ray._private.workers import setup_worker  # only now: see above
 
     parser: Any = setup_worker.parser
@@ -107,6 +121,13 @@ def _be(link: socket.socket) -> None:
     import runpy
 
     runpy.run_path(script, run_name="__main__")
+
+
+def _end_with(link: socket.socket) -> None:
+    """End this process once the one that stands for it has been ended."""
+    with contextlib.suppress(OSError):
+        link.recv(1)
+    os._exit(1)
 
 
 def _received(link: socket.socket) -> tuple[dict[str, Any], list[int]]:
@@ -137,7 +158,8 @@ def _knock(nursery: str, command: list[str]) -> None:
         except OSError:
             os.execv(command[0], command)  # noqa: S606 - Ray's own command
         link.sendall(message[sent:])
-        link.recv(1)  # nothing ever comes; it ends with the worker
+        code = link.recv(1)  # nothing, if the worker was killed
+    sys.exit(code[0] if code else 1)
 
 
 if __name__ == "__main__":

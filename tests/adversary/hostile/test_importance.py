@@ -20,6 +20,7 @@ from fl_app.pod.pod_file import load_pod
 from fl_app.privacy.settings import Privacy
 from fl_app.replica.tabular import counts_in, encoding_of, rises_in
 from fl_app.system.home import pod_home
+from fl_app.tabular.column_spec import ColumnSpec, ProposedColumn
 from fl_app.tabular.folds import Fold
 from fl_app.tabular.importance import IMPORTANCE, Rises
 from fl_app.tabular.settings import DataStructure, Optimizer
@@ -113,6 +114,13 @@ def test_no_private_run_and_no_fold_has_it() -> None:
     for other in ({"privacy": Privacy(epsilon=1.0)}, {"fold": Fold(number=1, of=2)}):
         with pytest.raises(UsageError, match="importance: no part of"):
             RunConfig(pods=PODS, datastructure=DataStructure(target=TARGET), importance=True, **other)
+
+
+def test_nobody_proposes_which_rows_are_shuffled() -> None:
+    given: Any = {"pods": PODS, "datastructure": DataStructure(target=TARGET), "importance": True}
+    RunConfig(**given, columns=ColumnSpec(columns={TARGET: ProposedColumn(kind="categorical")}))
+    with pytest.raises(UsageError, match="importance: no spellings of missing values"):
+        RunConfig(**given, columns=ColumnSpec(columns={TARGET: ProposedColumn(missing=("yes",))}))
 
 
 def test_asked_twice_or_in_another_run_it_tells_no_more(tmp_path: Path) -> None:

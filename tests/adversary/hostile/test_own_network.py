@@ -106,6 +106,16 @@ def test_a_network_larger_than_an_owner_allows_is_not_built(
         assert f"pod 'west' takes part with networks of at most {most} parameters (maximum_parameters)" in refusal.text
 
 
+def test_a_network_larger_than_an_owner_allows_by_now_is_not_built(pods: Pods) -> None:
+    run = Run(pods, settings(architecture=OWN_ARCHITECTURE, network=digest_of(APPROVED))).join()
+    assert run.honest(names.STATISTICS).total is not None
+    file = pods.directory / "west.yaml"
+    file.write_text(file.read_text().replace("policy: {", "policy: {maximum_parameters: 11"))
+    outcome = run.honest(names.TRAIN)
+    assert outcome.total is None
+    assert "at most 11 parameters (maximum_parameters)" in outcome.refusals["west"].text
+
+
 def test_a_bundle_with_another_network_than_the_approved_one_is_refused(tmp_path: Path) -> None:
     name = PODS[0]
     keygen(name, tmp_path)

@@ -243,8 +243,10 @@ def metric(bounds: str, values: str) -> str:
 
 def test_own_metrics_are_sums_of_what_rows_have_within_their_bounds() -> None:
     first = "'first': outputs[:, 0], 'large': outputs[:, 0] + 9"
-    values = f"{{'sure': outputs.softmax(1).amax(1), {first}, 'odd': targets / 0 * 0}}"
-    own = made(after=metric("{'first': (-0.25, 0.5), 'sure': (0, 1), 'odd': (2, 3), 'large': (-1, 4)}", values))
+    loss = "'loss': torch.nn.functional.cross_entropy(outputs, targets, reduction='none')"
+    values = f"{{'sure': outputs.softmax(1).amax(1), {first}, 'odd': targets / 0 * 0, {loss}}}"
+    bounds = "{'first': (-0.25, 0.5), 'sure': (0, 1), 'odd': (2, 3), 'large': (-1, 4), 'loss': (0, 9)}"
+    own = made(after=metric(bounds, values))
     own.try_out(ENCODING)
     assert own.metrics is not None
     network = built(own, seed=3)
@@ -253,20 +255,21 @@ def test_own_metrics_are_sums_of_what_rows_have_within_their_bounds() -> None:
     sums = own_sums(network, ROWS, own.metrics)
     assert (sums / len(ROWS)).min() > 0 or sums[2] == 0
     found = means(own.metrics.bounds, sums.tolist(), len(ROWS))
+    assert ROWS.labels is not None
     chances = np.exp(outputs) / np.exp(outputs).sum(axis=1, keepdims=True)
     assert found == {
         "first": pytest.approx(outputs[:, 0].clip(-0.25, 0.5).mean(), abs=1e-6),
         "sure": pytest.approx(chances.max(axis=1).mean(), abs=1e-6),
         "odd": 2.0,  # which is no number of any row
         "large": 4.0,
+        "loss": pytest.approx(-np.log(chances[np.arange(len(ROWS)), ROWS.labels]).mean(), abs=1e-6),
     }
     assert outputs[:, 0].min() < -0.25
     assert outputs[:, 0].max() > 0.5
-    assert ROWS.labels is not None
     some = own_sums(network, ROWS, own.metrics, ways=[APART, NOT])
     kept = ROWS.labels == 0
     assert some[0] * 0.75 - 0.25 * kept.sum() == pytest.approx(outputs[kept, 0].clip(-0.25, 0.5).sum(), abs=1e-4)
-    assert means(own.metrics.bounds, [0.0] * 4, 0)["first"] is None
+    assert means(own.metrics.bounds, [0.0] * 5, 0)["first"] is None
 
 
 @pytest.mark.parametrize(
@@ -279,6 +282,8 @@ def test_own_metrics_are_sums_of_what_rows_have_within_their_bounds() -> None:
         (metric("{'A': (0, 1)}", "{}"), "small letters"),
         (metric("{'a': (1, 1)}", "{}"), "two finite numbers"),
         (metric("{'a': (0, float('inf'))}", "{}"), "two finite numbers"),
+        (metric("{'a': (0, 10**400)}", "{}"), "two finite numbers"),
+        (metric("{'a': (-1e308, 1e308)}", "{}"), "two finite numbers"),
         (metric("{'a': 3}", "{}"), "two finite numbers"),
         (metric("{'a': (0, 1)}", "{}"), "returns a dictionary of a"),
         (metric("{'a': (0, 1)}", "{'a': outputs}"), "gives no tensor"),

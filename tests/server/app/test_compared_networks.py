@@ -15,6 +15,7 @@ from fl_app.errors import UsageError
 from fl_app.flower.names import MASKED_TRAIN
 from fl_app.privacy.settings import Privacy
 from fl_app.replica import comparison
+from fl_app.secagg.field import FIELD_31
 from fl_app.tabular.early_stopping import EarlyStopping
 from fl_app.tabular.model_file import TrainedModel
 from fl_app.tabular.settings import DataStructure
@@ -126,11 +127,11 @@ def test_early_stopping_counts_from_the_choice_on(work: Path) -> None:
     assert TrainedModel.load(run.model_path()).architecture == compared(results).chosen
 
 
-@pytest.mark.parametrize("number", [2, 4])
+@pytest.mark.parametrize(("number", "rounds"), [(2, None), (4, None), (3, 12), (4, 12)])
 def test_a_resumed_run_chooses_what_the_undisturbed_one_does(
-    work: Path, number: int, monkeypatch: pytest.MonkeyPatch
+    work: Path, number: int, rounds: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before the round that chooses, and after it."""
+    """Before the round that chooses, right after it, and later; also where it is to take more rounds than before."""
     undisturbed = trained(work)
     send, sent = InProcessGrid.push_messages, list[str]()
 
@@ -145,9 +146,12 @@ def test_a_resumed_run_chooses_what_the_undisturbed_one_does(
     with pytest.raises(FitFailed) as failed:
         trained(work)
     monkeypatch.setattr(InProcessGrid, "push_messages", send)
-    run = resume(failed.value.run)
+    run = resume(failed.value.run, rounds=rounds)
     assert compared(run.results()) == compared(undisturbed.results())
-    same_model(run, undisturbed)
+    if rounds:
+        assert run.results().rounds[-1].round == rounds
+    else:
+        same_model(run, undisturbed)
 
 
 def test_a_number_is_learnt_by_the_network_with_the_smaller_error(work: Path) -> None:
@@ -165,3 +169,5 @@ def test_what_cannot_be_compared_is_refused() -> None:
         RunConfig(**given, privacy=Privacy(epsilon=3))
     with pytest.raises(UsageError, match="needs two rounds"):
         RunConfig(**given, rounds=1)
+    with pytest.raises(UsageError, match="compact: in the small field"):
+        RunConfig(**given, prime_q=FIELD_31.prime)

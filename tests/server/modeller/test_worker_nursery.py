@@ -5,9 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from server.modeller.ray_start import with_nursery
@@ -21,7 +23,7 @@ told = {"arguments": sys.argv, "name": __name__, "variable": os.environ.get("RAY
     "forked": hasattr(sys, "marker"),
     "there": os.getcwd(), "home": os.environ.get("HOME"), "drawn": [random.random(), float(np.random.random())]}
 print(json.dumps(told), flush=True)
-sys.exit(3 if "fail" in sys.argv else 0)
+sys.exit({"fail": 3, "say why": "why"}.get(sys.argv[-1], 0))
 """
 NURSERY = """
 import sys
@@ -54,7 +56,9 @@ def start(place: Path, *arguments: str) -> "subprocess.Popen[str]":
     environment = {**os.environ, "RAY_JOB_ID": "of the worker"}
     environment.pop("HOME")
     command = command_of_workers(place, [*own, *arguments])
-    return subprocess.Popen(command, cwd="/", env=environment, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd="/", env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 @pytest.mark.skipif(not FORKS, reason="no process with libraries loaded is forked here")
@@ -73,7 +77,25 @@ def test_a_worker_has_what_it_was_started_with_and_everything_imported(nursery: 
 
 
 @pytest.mark.skipif(not FORKS, reason="no process with libraries loaded is forked here")
-def test_what_stands_for_a_worker_ends_with_it(nursery: Path) -> None:
+@pytest.mark.parametrize(("last", "code", "words"), [("", 0, ""), ("fail", 3, ""), ("say why", 1, "why\n")])
+def test_a_worker_ends_as_a_python_would(nursery: Path, last: str, code: int, words: str) -> None:
+    with start(nursery, last) as process:
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (code, words)
+
+
+@pytest.mark.skipif(not FORKS, reason="no process with libraries loaded is forked here")
+def test_what_a_worker_fails_by_is_printed(nursery: Path) -> None:
+    (nursery / "fails.py").write_text("raise ValueError('no such thing')")
+    command = command_of_workers(nursery, [sys.executable, "setup_worker.py", str(nursery / "fails.py")])
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "ValueError: no such thing" in done.stderr
+
+
+@pytest.mark.skipif(not FORKS, reason="no process with libraries loaded is forked here")
+@pytest.mark.parametrize("killed", ["worker", "stand-in"])
+def test_a_worker_and_what_stands_for_it_end_together(nursery: Path, killed: str) -> None:
     (nursery / "waits.py").write_text("import os, time; print(os.getpid(), flush=True); time.sleep(300)")
     command = command_of_workers(nursery, [sys.executable, "setup_worker.py", str(nursery / "waits.py")])
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -81,8 +103,12 @@ def test_what_stands_for_a_worker_ends_with_it(nursery: Path) -> None:
         worker = int(process.stdout.readline())
         assert worker != process.pid
         assert process.poll() is None
-        os.kill(worker, signal.SIGKILL)
-        assert process.wait(20) == 0
+        os.kill(worker if killed == "worker" else process.pid, signal.SIGKILL)
+        assert process.wait(20) == (1 if killed == "worker" else -signal.SIGKILL)
+    until = time.monotonic() + 20
+    while psutil.pid_exists(worker):
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def test_without_a_nursery_a_worker_starts_as_ray_would_start_it(tmp_path: Path) -> None:
