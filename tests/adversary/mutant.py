@@ -70,6 +70,7 @@ class _Forks:
             return True
         for module in {check.module for each in self._tries for check in (*each.anew, each.without) if check}:
             import_module(module.removesuffix(".py").replace("/", "."))  # some are imported where they are needed
+        gc.unfreeze()  # what tests/conftest.py has frozen is in no list
         functions = [thing for thing in gc.get_objects() if type(thing) is FunctionType]
         gc.freeze()  # no fork looks through what is there already
         running = 0
