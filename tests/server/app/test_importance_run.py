@@ -142,6 +142,11 @@ def test_each_figure_of_classes_is_that_of_the_pooled_rows(work: Path, field: Fi
     shows_all(run, result)
 
 
+def shown(value: float) -> str:
+    """Return a figure as it is shown, where a zero has no sign."""
+    return "0.0000" if abs(value) < 0.00005 else f"{value:.4f}"
+
+
 def shows_all(run: RunDirectory, result: ImportanceResult) -> None:
     """Look for the figures on the terminal, in the report, in the model card and in results.json."""
     out = io.StringIO()
@@ -154,8 +159,8 @@ def shows_all(run: RunDirectory, result: ImportanceResult) -> None:
         for column in result.columns:
             ends = column.intervals["loss_rise"]
             assert column.column in text
-            assert f"{column.loss_rise:.4f}" in text
-            assert f"{ends[0]:.4f} to {ends[1]:.4f}" in text
+            assert shown(column.loss_rise) in text
+            assert f"{shown(ends[0])} to {shown(ends[1])}" in text
     assert (run.path / "importance.png").exists()
     assert "Importance of columns" in page
     assert [column["column"] for column in results["importance"]["columns"]] == [c.column for c in result.columns]
