@@ -37,6 +37,7 @@ from fl_app.pod.policy import TrainingLimit
 from fl_app.privacy.cost import Cost
 from fl_app.replica.comparison import PART_LOSSES, compares
 from fl_app.replica.declared import Declared
+from fl_app.replica.own_network import check_limit
 from fl_app.replica.tabular import CONTRIBUTORS_OF, WAYS_OF, TabularRule, arrays_of
 from fl_app.run_plan import implied_parameters
 from fl_app.secagg.errors import PolicyRefused, ValueRefused
@@ -124,18 +125,6 @@ def declared_by(pod: Pod, config: RunConfig, home: Path | None) -> str:
         test=enough["test"],
         **own_groups(pod, config, home),
     ).to_json()
-
-
-def check_own_size(pod: Pod, size: int) -> None:
-    """Raise `PolicyRefused` if a network of the modeller's own has more parameters than the pod's owner allows.
-
-    Who was there when the series began has told its limit to all; others, or after a change of the terms, have not.
-    """
-    if (most := pod.policy.maximum_parameters) is not None and size > most:
-        raise PolicyRefused(
-            f"pod '{pod.name}' takes part with networks of at most {most:,} parameters (maximum_parameters); "
-            f"this run's own has {size:,}"
-        )
 
 
 def requested_training(settings: str) -> Mapping[TrainingLimit, int | None]:
@@ -385,7 +374,8 @@ class Task:
         config = Settled.of(RunConfig.from_json(str(settings[names.RUN])), regime)
         arrays = message.content.array_records[names.ARRAYS_RECORD]
         if config.network:
-            check_own_size(pod, sum(math.prod(array.shape) for array in arrays.values()))
+            size = sum(math.prod(array.shape) for array in arrays.values())
+            check_limit(pod.name, pod.policy.maximum_parameters, size)
         own = OwnNetwork.named(config.network)
         network = build_network(encoding, str(settings.get(names.NETWORK, config.architecture)), own=own)
         load_state(network, {name: array.numpy() for name, array in arrays.items()})

@@ -33,7 +33,7 @@ from fl_app.tabular.importance import (
     rises_of,
     table_columns,
 )
-from fl_app.tabular.thin_classes import NOT
+from fl_app.tabular.thin_classes import counted
 
 
 def check_importance(pod: Pod, config: RunConfig) -> None:
@@ -58,17 +58,17 @@ def importance_sums(task: Scored, pod: Pod, home: Path | None, rows: Encoded | N
     check_importance(pod, task.config)
     rises = no_rises(task.encoding)
     if rows is not None:
-        counted = _counted(task, rows)
-        orders = _orders(task, counted, pod, home)
-        rises = rises_of(counted, task.encoding, lambda part: _errors(task, part), orders)
+        held = _held(task, rows)
+        orders = _orders(task, held, pod, home)
+        rises = rises_of(held, task.encoding, lambda part: _errors(task, part), orders)
     return {IMPORTANCE: rises.ravel().tolist()}
 
 
-def _counted(task: Scored, rows: Encoded) -> Encoded:
+def _held(task: Scored, rows: Encoded) -> Encoded:
     """Return the rows that are counted in the loss of an evaluation."""
     if rows.labels is None:
         return rows
-    held = np.array(task.ways("test"))[rows.labels] != NOT
+    held = counted(rows.labels, task.ways("test"))
     return replace(
         rows,
         numbers=rows.numbers[held],
@@ -101,8 +101,8 @@ def order_of(secret: bytes, frame: str, column: str, places: NDArray[np.integer[
     places : integers [n]
         Which rows of the part these are.
     """
-    counted = hashlib.sha256(places.astype("<i8").tobytes()).digest()
-    return repeated_order(len(places), secret, IMPORTANCE, column, frame, counted)
+    which = hashlib.sha256(places.astype("<i8").tobytes()).digest()
+    return repeated_order(len(places), secret, IMPORTANCE, column, frame, which)
 
 
 def _orders(task: Scored, rows: Encoded, pod: Pod, home: Path | None) -> Iterator[NDArray[np.int64]]:

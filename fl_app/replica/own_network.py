@@ -1,6 +1,7 @@
 """What all parties of a run know of a network of the modeller's own: how large it may be, and its metrics.
 
-It may be as large as every owner allows who was there when the run's series began.
+It may be as large as every owner allows who was there when the run's series began. With each message a pod asks for its
+own owner's term again: it may have joined since, or the term may have changed.
 """
 
 import json
@@ -75,8 +76,13 @@ def _check(digest: str, encoding: Encoding, limits: Mapping[str, int]) -> None:
     if not limits:
         return
     pod = min(limits, key=lambda name: (limits[name], name))
-    if (size := parameters_of(find_source(digest), encoding)) > limits[pod]:
+    check_limit(pod, limits[pod], parameters_of(find_source(digest), encoding))
+
+
+def check_limit(pod: str, most: int | None, size: int) -> None:
+    """Raise `PolicyRefused` if a network of the modeller's own has more parameters than the pod's owner allows."""
+    if most is not None and size > most:
         raise PolicyRefused(
-            f"pod '{pod}' takes part with networks of at most {limits[pod]:,} parameters (maximum_parameters); "
+            f"pod '{pod}' takes part with networks of at most {most:,} parameters (maximum_parameters); "
             f"this run's own has {size:,}"
         )

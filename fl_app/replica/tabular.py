@@ -392,7 +392,7 @@ def compared_in(replica: Replica, sums: Aggregate) -> comparison.Losses:
         errors = errors_in(sums)
         return comparison.losses_in(sums, float(errors.sums[place_of_loss(numeric)]), errors.rows)
     counts = counts_in(sums)
-    return comparison.losses_in(sums, counts.loss_sum, counts.rows + int(counts.together.sum()))
+    return comparison.losses_in(sums, counts.loss_sum, counts.scored)
 
 
 def own_in(sums: Aggregate, prefix: str = "") -> list[float]:

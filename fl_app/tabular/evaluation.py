@@ -64,8 +64,13 @@ class Counts:
 
     @property
     def rows(self) -> int:
-        """How many rows are counted."""
+        """How many rows are counted by their class."""
         return int(self.confusion.sum())
+
+    @property
+    def scored(self) -> int:
+        """How many rows loss and accuracy are over: those that are counted together too."""
+        return int(self.confusion.sum() + self.together.sum())
 
     def arrays(self) -> Arrays:
         """Give flat arrays in a fixed order: integer counts, then the two float sums of one element."""

@@ -76,7 +76,7 @@ def intervals_of(counts: Counts, auc: float | None, positive: int | None = None)
         As for `fl_app.tabular.evaluation.metrics_of`.
     """
     confusion = counts.confusion
-    hits, rows = int(np.trace(confusion) + counts.together[0]), int(confusion.sum() + counts.together.sum())
+    hits, rows = int(np.trace(confusion) + counts.together[0]), counts.scored
     found = {"accuracy": wilson(hits, rows)} if rows else {}
     two = len(confusion) == 2
     if two or positive is not None:

@@ -39,6 +39,11 @@ def ways_of(publishers: Sequence[Collection[str]], adding: Collection[str], leas
     return tuple(APART if adding and len(pods) >= least else rest for pods in inside)
 
 
+def counted(labels: NDArray[np.signedinteger[Any]], ways: Sequence[str]) -> NDArray[np.bool_]:
+    """Say of rows with these labels, integers [n], which are counted in any way, bool [n]."""
+    return np.isin(np.array(ways)[labels], (APART, TOGETHER))
+
+
 def count_by(
     labels: NDArray[np.signedinteger[Any]], probabilities: NDArray[np.float64], edges: Edges | None, ways: Sequence[str]
 ) -> Counts:

@@ -19,7 +19,7 @@ from fl_app.tabular.own_module import OwnLoss
 from fl_app.tabular.regression import Errors, NumericTarget, errors_of
 from fl_app.tabular.score_cells import Edges
 from fl_app.tabular.settings import Optimizer
-from fl_app.tabular.thin_classes import APART, TOGETHER, count_by
+from fl_app.tabular.thin_classes import APART, count_by, counted
 
 EVALUATION_ROWS = 8192
 """Rows scored at once, which bounds the memory that an ensemble's activations take."""
@@ -165,7 +165,7 @@ def own_sums(
         targets, kept = torch.from_numpy(numeric.standardised(encoded.values)), None
     elif encoded.labels is not None:
         targets = torch.from_numpy(encoded.labels).long()  # as a loss has them
-        kept = torch.from_numpy(np.isin(np.array(ways)[encoded.labels], (APART, TOGETHER))) if ways else None
+        kept = torch.from_numpy(counted(encoded.labels, ways)) if ways else None
     else:
         raise DataError("these rows were encoded without their target and cannot be evaluated")
     total, start = torch.zeros(len(metrics.bounds), dtype=torch.float64), 0

@@ -9,7 +9,7 @@ from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.evaluation import MAX_LOSS
 from fl_app.tabular.importance import Rises, table_columns
 from fl_app.tabular.intervals import of_rise
-from fl_app.tabular.regression import NumericTarget
+from fl_app.tabular.regression import NumericTarget, place_of_loss
 from server.app.importance_result import ColumnImportance, ImportanceResult
 
 Figures = Mapping[str, tuple[int, float]]
@@ -34,16 +34,15 @@ def importance_of(sums: Aggregate, encoding: Encoding, why_not: str) -> Importan
 
 def _of_classes(sums: Aggregate) -> tuple[int, Figures]:
     """Return how many rows are counted, and what is told of them."""
-    counts = counts_in(sums, TEST_PREFIX)
-    return counts.rows + int(counts.together.sum()), {"loss_rise": (0, MAX_LOSS), "accuracy_drop": (1, 1.0)}
+    return counts_in(sums, TEST_PREFIX).scored, {"loss_rise": (0, MAX_LOSS), "accuracy_drop": (1, 1.0)}
 
 
 def _of_numbers(sums: Aggregate, target: NumericTarget) -> tuple[int, Figures]:
     """Return the same of a target that is a number."""
     errors, deviations = errors_in(sums, TEST_PREFIX), (target.groups[-1] - target.groups[0]) / target.std
-    loss = (1, deviations**2) if target.loss == "squared" else (0, deviations)
-    variance = errors.variance
-    return errors.rows, {"loss_rise": loss, **({} if variance is None else {"r2_drop": (1, 1 / variance)})}
+    loss, variance = place_of_loss(target), errors.variance
+    figures = {"loss_rise": (loss, deviations**2 if target.loss == "squared" else deviations)}
+    return errors.rows, {**figures, **({} if variance is None else {"r2_drop": (1, 1 / variance)})}
 
 
 def _column(name: str, rises: Rises, rows: int, figures: Figures) -> ColumnImportance:

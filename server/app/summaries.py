@@ -33,8 +33,7 @@ from strategies.steps import Loss as PodLoss
 
 def metrics_from(counts: Counts, positive: int | None = None) -> Metrics:
     """Return the metrics of summed counts; ``positive`` as for `metrics_of`."""
-    rows = counts.confusion.sum() + counts.together.sum()
-    return defined_metrics(metrics_of(counts, positive), max(int(rows), 0))
+    return defined_metrics(metrics_of(counts, positive), max(counts.scored, 0))
 
 
 def metrics_from_errors(errors: Errors, numeric: NumericTarget) -> Metrics:

@@ -160,7 +160,8 @@ def training_options(command: _Command) -> _Command:
             click.option("--batch-size", type=int, help=f"Rows in a batch.  {_FOLLOWS}"),
             click.option(
                 "--optimizer",
-                help=f"An optimizer in torch.optim; with any of its options, the rest is AdamW at 0.003.  {_FOLLOWS}",
+                help="An optimizer in torch.optim. With it, or one of its options alone, what is not said is"
+                f" {LARGE.optimizer.name} at {LARGE.optimizer.params['lr']}.  {_FOLLOWS}",
             ),
             click.option(
                 "--lr",

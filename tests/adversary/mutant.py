@@ -125,11 +125,16 @@ class _Record:
         report = yield
         if call.excinfo is None:
             self.outcome.passed += call.when == "call"
-        elif call.when == "call" and call.excinfo.errisinstance((AssertionError, pytest.fail.Exception)):
+        elif call.when == "call" and _is_assertion(call.excinfo):
             self.outcome.asserted += 1
         else:
             self.outcome.errors.append(f"{item.name}: {call.excinfo.exconly()}"[:300])
         return report
+
+
+def _is_assertion(failure: "pytest.ExceptionInfo[BaseException]") -> bool:
+    """Say whether a test failed by what it asserts: not because it hung, which pytest-timeout ends as a failure too."""
+    return failure.errisinstance((AssertionError, pytest.fail.Exception)) and "Timeout" not in failure.exconly()[:20]
 
 
 def _replace(functions: list[FunctionType], check: Check, source: str) -> None:
