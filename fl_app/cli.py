@@ -1,5 +1,7 @@
 """The command line: a group that imports a command only when it is called."""
 
+import atexit
+import gc
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -45,6 +47,8 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
 )
 """Every command, in the order in which a newcomer meets them; each is a click command of its own name."""
 
+_COLLECT_AFTER = 10_000
+"""Objects after which the garbage collector looks for young garbage, in a process of the command line; Python's 700."""
 _EPILOG = """\b
 Exit codes:
   0    success
@@ -101,6 +105,10 @@ def main(arguments: Sequence[str] | None = None, *, command: click.Command = gro
         echo(continued(f"{name}: {text}"), err=True)
         sys.exit(code)
 
+    if arguments is None:
+        # What the commands import is most of their time: nothing of it is garbage, now or at the end.
+        gc.set_threshold(_COLLECT_AFTER)
+        atexit.register(gc.freeze)
     try:
         code = command.main(args=arguments, prog_name=name, standalone_mode=False)
     except click.exceptions.Abort:

@@ -101,6 +101,7 @@ class Waiting:
             self._log(traceback.format_exc())
             return False
         gc.collect()
+        gc.enable()
         gc.freeze()  # what a fork's garbage collector never visits stays shared memory
         return True
 
@@ -186,6 +187,7 @@ def _import_libraries() -> None:
 
 def main(directory: str, descriptor: str, how: str) -> None:
     """Import what apps need, and wait."""
+    gc.disable()  # nothing that is imported is garbage; until an app is loaded nothing else is made
     _import_libraries()
     with socket.socket(fileno=int(descriptor)) as control:
         Waiting(Path(directory), control, forks=how == "fork").serve()

@@ -27,6 +27,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
+from fl_app.system.memory import uncollected
 from server.deployed.superlink_client import NotAdmitted, SuperLinkClient, Unreachable
 from server.deployed.superlink_monitor import PATIENCE
 
@@ -72,7 +73,8 @@ class TaskProcess:
         signal.signal(signal.SIGTERM, self._stop)
         # Flower's HTTP client sends this process a SIGINT when the SuperLink knows the task no longer.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        self.import_ahead()
+        with uncollected():
+            self.import_ahead()
         with os.fdopen(handover) as pipe:
             told = pipe.read().strip()
         if not told:  # whoever started this process has not started a run

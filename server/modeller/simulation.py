@@ -17,6 +17,7 @@ from types import ModuleType
 
 from fl_app.errors import FlAppError, RunFailed
 from fl_app.host.processes import GuardedProcess, flower_environment, same_path
+from fl_app.system.memory import uncollected
 from server.app.run_directory import FLOWER_LOG, RUN_DIRECTORY_VARIABLE, RunDirectory
 from server.modeller.ray_start import start_ray, without_slow_imports
 from server.modeller.worker_nursery import FORKS, open_nursery
@@ -126,8 +127,9 @@ def _child(server_ref: str, client_ref: str, num_pods: int, scratch: str) -> Non
     try:
         # Of this copy of the packages, not of one that lies in the current directory.
         installed = Path(__file__).resolve().parents[2]
-        server, client = (load_app(app, ImportError, installed) for app in (server_ref, client_ref))
-        _preload(client_ref)
+        with uncollected():
+            server, client = (load_app(app, ImportError, installed) for app in (server_ref, client_ref))
+            _preload(client_ref)
         nursery = open_nursery(Path(scratch))
 
         from flwr.simulation import run_simulation

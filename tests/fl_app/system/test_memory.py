@@ -1,12 +1,15 @@
-"""What is freed goes back to the system, where glibc is the allocator."""
+"""What is freed goes back to the system, where glibc is the allocator; what is imported is left alone."""
 
+import gc
 import platform
 import subprocess
 import sys
 
 import pytest
 
-pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator is not glibc's")
+from fl_app.system.memory import uncollected
+
+of_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator is not glibc's")
 _HEAD = """
 from pathlib import Path
 from fl_app.system.memory import free_large_blocks_at_once, give_back
@@ -39,9 +42,21 @@ def printed(code: str) -> float:
     return float(done.stdout)
 
 
+@of_glibc
 def test_large_blocks_leave_no_holes() -> None:
     assert printed(_LARGE) < 100 + 30
 
 
+@of_glibc
 def test_free_pages_between_others_are_given_back() -> None:
     assert printed(_SMALL) < -70
+
+
+def test_what_is_imported_without_the_collector_is_left_alone_by_it_afterwards() -> None:
+    before = gc.get_freeze_count()
+    with pytest.raises(ImportError), uncollected():
+        assert not gc.isenabled()
+        kept = [[number] for number in range(1000)]
+        raise ImportError
+    assert gc.isenabled()
+    assert gc.get_freeze_count() >= before + len(kept)
