@@ -239,8 +239,8 @@ class RunConfig(Aggregation, Training):
         }
         try:
             params = json.loads(settings.pop("optimizer_params", "{}"))
-            if "optimizer" in settings:
-                settings["optimizer"] = Optimizer(name=settings["optimizer"], params=params)
+            if "optimizer" in settings or params:
+                settings["optimizer"] = Optimizer(name=settings.get("optimizer"), params=params)
             datastructure = DataStructure(
                 target=settings.pop("target"), ignore_cols=names_in(settings.pop("ignore", ""))
             )
@@ -284,9 +284,10 @@ class Settled(RunConfig):
         if config.local_steps is not None:
             del follows["local_epochs"]
         run = {**follows, **given}
-        if "optimizer" not in given and config.local_steps is None and not config.privacy:
-            run["optimizer"] = regime.optimizer_over(run["rounds"] * run["local_epochs"])
-        return cls(**run)
+        usual = regime.optimizer
+        if config.local_steps is None and not config.privacy:
+            usual = regime.optimizer_over(run["rounds"] * run["local_epochs"])
+        return cls(**run | {"optimizer": config.optimizer.over(usual) if config.optimizer else usual})
 
 
 class SecureAggregator(Aggregation):

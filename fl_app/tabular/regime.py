@@ -10,6 +10,7 @@ from fl_app.validation import Frozen
 
 _RATE = 0.003
 """AdamW's, on large tables. At 0.001 pods that make few steps, in few rounds or of few rows, do not get far."""
+_RATE_OF_SGD = 0.1
 
 
 class Regime(Frozen):
@@ -45,7 +46,7 @@ LARGE = Regime()
 _SMALL = Regime(
     rounds=30,
     batch_size=32,
-    optimizer=Optimizer(name="SGD", params={"lr": 0.1}, clip_norm=1.0),
+    optimizer=Optimizer(name="SGD", params={"lr": _RATE_OF_SGD}, clip_norm=1.0),
     # Patience is long because a falling rate still lowers a loss that has been flat for some rounds.
     early_stopping=EarlyStopping(metric="loss", patience=10),
 )
@@ -57,6 +58,11 @@ _LONG_STEPS = Optimizer(name="SGD", params={"lr": 0.3}, clip_norm=1.0)
 """For few rows of more than two classes, each of which a step tells less; two are learnt as well by shorter ones."""
 MOST_ROUNDS, MOST_LOCAL_EPOCHS = _SMALL.rounds, max(_BELOW.values())
 """The most that any regime takes: what pods are asked to agree to where a number is left open."""
+
+
+def usual_rate(optimizer: str) -> float:
+    """Return the learning rate of an optimiser of which nothing but the name is said."""
+    return _RATE_OF_SGD if optimizer == "SGD" else _RATE
 
 
 def regime_for(rows: int, classes: int = 2) -> Regime:

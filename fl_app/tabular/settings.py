@@ -104,20 +104,24 @@ OPTIMIZERS: dict[str, tuple[str, ...]] = {
     "RMSprop": ("lr", "alpha", "eps", "weight_decay", "momentum", "centered"),
 }
 
+_OF_ALL = ("lr", "weight_decay")
+
 
 class Optimizer(Frozen):
     """The optimiser with which each pod trains; it begins afresh in every round.
 
     Attributes
     ----------
-    name : str
-        Its name in torch.optim: SGD, Adam, AdamW, NAdam, RAdam, Adamax, Adagrad, Adadelta or RMSprop.
+    name : str or None
+        Its name in torch.optim: SGD, Adam, AdamW, NAdam, RAdam, Adamax, Adagrad, Adadelta or RMSprop. None: the one
+        that follows from the table, of which what is given here replaces a part.
     params : dict
         Its parameters by torch's names, finite and not negative, for example ``{"lr": 0.001}``; those left out are
-        torch's defaults.
+        torch's defaults. Without a name only those that every optimiser has: lr and weight_decay.
     clip_norm : float or None
-        The largest norm of a batch's gradient, and longer ones are shortened to it; None: they stay. Without it one row
-        that lies far out, squared by its own gradient, can throw plain descent off.
+        The largest norm of a batch's gradient, and longer ones are shortened to it; None: they stay, or without a name
+        whatever follows from the table. Where they stay, one row that lies far out, squared by its own gradient, can
+        throw plain descent off.
 
     Raises
     ------
@@ -125,19 +129,26 @@ class Optimizer(Frozen):
         If there is no such optimiser or parameter, or a value cannot be one; it names what is allowed.
     """
 
-    name: str
+    name: str | None = None
     params: dict[str, bool | int | float | tuple[float, float]] = Field(default_factory=dict)
     clip_norm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        if self.name not in OPTIMIZERS:
+        if self.name not in (None, *OPTIMIZERS):
             raise UsageError(f"unknown optimizer {self.name!r}; allowed are {', '.join(OPTIMIZERS)}")
-        allowed = OPTIMIZERS[self.name]
+        allowed, named = (OPTIMIZERS[self.name], self.name) if self.name else (_OF_ALL, "an optimizer without a name")
         if unknown := sorted(set(self.params) - set(allowed)):
-            raise UsageError(f"{self.name} has no parameter {unknown[0]!r}; allowed are {', '.join(allowed)}")
+            raise UsageError(f"{named} has no parameter {unknown[0]!r}; allowed are {', '.join(allowed)}")
         for key, value in self.params.items():
             numbers = value if isinstance(value, tuple) else (value,)
             if not all(math.isfinite(number) and number >= 0 for number in numbers):
-                raise UsageError(f"{self.name}: {key} must be a finite number, zero or more")
+                raise UsageError(f"{named}: {key} must be a finite number, zero or more")
         return self
+
+    def over(self, usual: Self) -> Self:
+        """Return the optimiser for a table whose ``usual`` one has a name: itself, if it has one too."""
+        if self.name:
+            return self
+        clip_norm = usual.clip_norm if self.clip_norm is None else self.clip_norm
+        return usual.model_copy(update={"params": {**usual.params, **self.params}, "clip_norm": clip_norm})

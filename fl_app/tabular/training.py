@@ -217,7 +217,9 @@ def _widened(parts: Iterable[Tensor]) -> Iterator[Tensor]:
 
 def _optimizer(network: nn.Module, optimizer: Optimizer, lr_factor: float) -> torch.optim.Optimizer:
     try:
-        made: torch.optim.Optimizer = getattr(torch.optim, optimizer.name)(network.parameters(), **optimizer.params)
+        made: torch.optim.Optimizer = getattr(torch.optim, str(optimizer.name))(
+            network.parameters(), **optimizer.params
+        )
     except ValueError as error:
         raise UsageError(f"{optimizer.name} refuses its parameters: {error}") from None
     for group in made.param_groups:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Self, TypeVar, get_args
+from typing import Any, Self, TypeVar, get_args
 
 import click
 from click.core import ParameterSource
@@ -25,7 +25,7 @@ from fl_app.tabular.column_spec import ColumnSpec
 from fl_app.tabular.early_stopping import stopping_from_text
 from fl_app.tabular.folds import FOLD_COUNTS
 from fl_app.tabular.network_source import digest_of, read_source
-from fl_app.tabular.regime import LARGE
+from fl_app.tabular.regime import usual_rate
 from fl_app.tabular.regression import LOSSES, Loss
 from fl_app.tabular.settings import ARCHITECTURES, AUTO_ARCHITECTURE, OWN_ARCHITECTURE, DataStructure, Optimizer
 from fl_app.tabular.threshold import ThresholdRule
@@ -160,8 +160,8 @@ def training_options(command: _Command) -> _Command:
             click.option("--batch-size", type=int, help=f"Rows in a batch.  {_FOLLOWS}"),
             click.option(
                 "--optimizer",
-                help="An optimizer in torch.optim. With it, or one of its options alone, what is not said is"
-                f" {LARGE.optimizer.name} at {LARGE.optimizer.params['lr']}.  {_FOLLOWS}",
+                help="An optimizer in torch.optim; without its options it is torch's, at a rate of"
+                f" {usual_rate('SGD')} for SGD, else {usual_rate('AdamW')}.  {_FOLLOWS}",
             ),
             click.option(
                 "--lr",
@@ -195,7 +195,8 @@ def training_options(command: _Command) -> _Command:
             click.option(
                 "--clip-norm",
                 type=float,
-                help="The norm to which the optimizer shortens longer gradients.  [default: none is shortened]",
+                help="The norm to which the optimizer shortens longer gradients.  [default: follows from the table;"
+                " with --optimizer none is shortened]",
             ),
             click.option(
                 "--positive",
@@ -304,12 +305,9 @@ def run_config(
     decay = {} if options.weight_decay is None else {"weight_decay": options.weight_decay}
     optimizer = None
     if options.optimizer or options.lr is not None or decay or options.clip_norm is not None:
-        rate = LARGE.optimizer.params["lr"] if options.lr is None else options.lr
-        optimizer = Optimizer(
-            name=options.optimizer or LARGE.optimizer.name,
-            params={"lr": rate, **decay},
-            clip_norm=options.clip_norm,
-        )
+        rate = usual_rate(options.optimizer) if options.optimizer and options.lr is None else options.lr
+        params: dict[str, Any] = decay if rate is None else {"lr": rate, **decay}
+        optimizer = Optimizer(name=options.optimizer, params=params, clip_norm=options.clip_norm)
     return RunConfig(
         pods=pods,
         datastructure=datastructure,

@@ -46,11 +46,11 @@ def in_words(settings: Mapping[str, Any], *, private: bool = False) -> str:
 
 
 def optimizer_told(optimizer: Mapping[str, Any]) -> str:
-    """Return an optimizer as it stands in settings, in words."""
+    """Return an optimizer as it stands in settings, in words; one without a name follows from the table else."""
     params = [f"{name} {value}" for name, value in optimizer["params"].items()]
     norm = optimizer.get("clip_norm")
     clipped = [] if norm is None else [f"gradients of norm {norm:g} at most"]
-    return ", ".join([optimizer["name"], *params, *clipped])
+    return ", ".join([optimizer["name"] or "the table's", *params, *clipped])
 
 
 def _why(rows: int, follows: tuple[str, ...]) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from fl_app.config import RunConfig, Settled
+from fl_app.errors import UsageError
 from fl_app.privacy.settings import Privacy
 from fl_app.tabular.early_stopping import EarlyStopping
 from fl_app.tabular.regime import LARGE, MOST_LOCAL_EPOCHS, MOST_ROUNDS, Regime, regime_for
@@ -86,6 +87,29 @@ def test_more_epochs_than_usual_take_shorter_steps_of_adam() -> None:
     assert rate(rounds=30) == rate(rounds=10, local_epochs=3) == pytest.approx(0.001)
     assert rate(rounds=30, optimizer=Optimizer(name="AdamW", params={"lr": 0.003})) == 0.003
     assert Settled.of(config(rounds=100), regime_for(5000)).optimizer == regime_for(5000).optimizer
+
+
+@pytest.mark.parametrize("rows", SIZES)
+def test_an_option_of_the_optimizer_replaces_that_of_the_tables_own(rows: int) -> None:
+    usual = regime_for(rows).optimizer
+    changed = {
+        "lr": Optimizer(params={"lr": 0.07}),
+        "weight_decay": Optimizer(params={"weight_decay": 0.2}),
+        "clip_norm": Optimizer(clip_norm=3.0),
+    }
+    for option, given in changed.items():
+        run = Settled.of(config(optimizer=given), regime_for(rows))
+        assert run.optimizer.name == usual.name
+        assert run.optimizer.params == {**usual.params, **given.params}
+        assert run.optimizer.clip_norm == (3.0 if option == "clip_norm" else usual.clip_norm)
+        assert Settled.from_json(run.to_json()) == run == Settled.of(run, LARGE)
+    decayed = Settled.of(config(rounds=30, optimizer=changed["weight_decay"]), LARGE).optimizer
+    assert decayed.params == {"lr": pytest.approx(0.001), "weight_decay": 0.2}  # the rate of 30 rounds, as without it
+    assert Settled.of(config(local_steps=3, optimizer=changed["lr"]), LARGE).optimizer.params == {"lr": 0.07}
+    given = {"target": "t", "optimizer-params": '{"lr": 0.07}'}
+    assert RunConfig.from_flower(given, ["a", "b"]).optimizer == changed["lr"]
+    with pytest.raises(UsageError, match=r"without a name has no parameter 'momentum'; allowed are lr, weight_decay"):
+        Optimizer(params={"momentum": 0.9})
 
 
 def test_batches_that_are_counted_leave_no_room_for_epochs() -> None:

@@ -11,7 +11,7 @@ from fl_app.cli import main
 from fl_app.config import RunConfig
 from fl_app.federation.kinds import SimulatedFederation
 from fl_app.tabular.schema import Column, Schema
-from fl_app.tabular.settings import DataStructure
+from fl_app.tabular.settings import DataStructure, Optimizer
 from tests.support.small_federation import PODS
 
 SCHEMA = Schema(
@@ -55,6 +55,25 @@ def test_the_command_and_python(of_python: RunConfig, monkeypatch: pytest.Monkey
     with pytest.raises(Captured) as caught:
         main(["fit", "--target", "outcome"])
     assert different(of_python, caught.value.args[0]) == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "meant"),
+    [
+        (("--lr", "0.05"), Optimizer(params={"lr": 0.05})),
+        (("--weight-decay", "0.1", "--clip-norm", "2"), Optimizer(params={"weight_decay": 0.1}, clip_norm=2.0)),
+        (("--optimizer", "SGD"), Optimizer(name="SGD", params={"lr": 0.1})),
+        (("--optimizer", "NAdam"), Optimizer(name="NAdam", params={"lr": 0.003})),
+        (("--optimizer", "SGD", "--lr", "0.5"), Optimizer(name="SGD", params={"lr": 0.5})),
+    ],
+)
+def test_options_of_the_optimizer_without_its_name_are_of_the_tables_own(
+    small: SimulatedFederation, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], meant: Optimizer
+) -> None:
+    monkeypatch.setattr("server.commands.fit.carry_out_fit", capture)
+    with pytest.raises(Captured) as caught:
+        main(["fit", "--target", "outcome", *options])
+    assert caught.value.args[0].optimizer == meant
 
 
 def test_flwr_run_and_python(of_python: RunConfig) -> None:
