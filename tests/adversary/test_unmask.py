@@ -94,7 +94,7 @@ def test_a_late_vector_stays_masked_by_its_own_mask(server: Server) -> None:
     bare.add(vector)
     seeds = [collection._reveals[name].pair_seeds[0] for name in first]
     bare.remove([], seeds)  # the last of the roster subtracts all its pair masks
-    assert (np.abs(bare.centred()) > 1 << 40).all()
+    assert (np.abs(bare.centred()) > 1 << 30).all()  # by chance each is not once in 2^30
 
 
 def test_a_second_unmask_with_other_survivors_is_refused(server: Server) -> None:

@@ -12,7 +12,6 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
-from flwr.common.serde import message_to_proto
 from flwr.serverapp.strategy import FedAvg
 
 from client.app.ledger import Ledger
@@ -33,14 +32,10 @@ from tests.fl_app.secagg.randomness import uncorrelated, uniform
 from tests.strategies.linear_pods import EXAMPLES, LinearPods, config, initial, strategy
 from tests.support.in_process import InProcessGrid, refusals
 from tests.support.small_federation import PODS, small_federation
+from tests.support.wire import shows, wire_bytes
 
 PLACE, RARE_NUMBER, RARE_VALUE = "directory-5519-of-the-owner", 77.7712345, "Zanzibar-7731"
 Words = npt.NDArray[Any]
-
-
-def wire_bytes(message: Message) -> bytes:
-    """Return a message as Flower puts it on the network, metadata included."""
-    return message_to_proto(message).SerializeToString()
 
 
 def forms(number: float) -> list[bytes]:
@@ -58,9 +53,12 @@ MARKERS = {
 
 
 def found_in(replies: list[Message]) -> set[str]:
-    """Return which markers occur in any of the bytes that reached the server."""
-    sent = [wire_bytes(reply) for reply in replies]
-    return {what for what, all_forms in MARKERS.items() if any(form in data for form in all_forms for data in sent)}
+    """Return which markers occur in any of the messages that reached the server."""
+    return {
+        what
+        for what, all_forms in MARKERS.items()
+        if any(shows(reply, form) for form in all_forms for reply in replies)
+    }
 
 
 def allowed(message: Message, pods: tuple[str, ...]) -> Words | None:

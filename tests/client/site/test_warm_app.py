@@ -192,7 +192,7 @@ def test_a_message_that_nobody_waits_for_is_given_up(
     try:
         app = unpacked(home)
         over = why == "its run is over"
-        goes_on = (lambda: not asleep.exists()) if over else (lambda: True)
+        goes_on = (lambda: not (asleep.exists() and asleep.read_text())) if over else (lambda: True)
         fails(LATE, warm, app, "sleeps", seconds=60.0 if over else 3.0, go_on=goes_on)
         process = int(asleep.read_text())
         assert not Path(f"/proc/{process}").exists()

@@ -216,7 +216,7 @@ def test_what_noise_does_to_rows_and_categories(noised: Described) -> None:
         counts = noised.counts(column.name)
         off += [entry.rows - counts.get((entry.value,), 0) for entry in column.categories]
     assert max(map(abs, off)) < 6 * noise["categories"]
-    assert any(off)
+    assert any(off) or len(off) < 10  # two counts have no noise once in a hundred times, the census' counts never
 
 
 def test_what_noise_does_to_numbers(noised: Described) -> None:

@@ -122,23 +122,22 @@ def test_each_figure_of_classes_is_that_of_the_pooled_rows(work: Path, field: Fi
 
     loss, right = errors(pooled)
     assert result.rows == len(pooled)
-    assert {column.column for column in result.columns} == {"age", "colour", "seen", "noise"}
+    rises = {}
     for column in result.columns:
         loss_now, right_now = errors(shuffled(work, parts, column.column))
-        assert column.loss_rise == pytest.approx((loss_now - loss).mean(), abs=1e-6)
+        rises[column.column] = (loss_now - loss).mean()
+        assert column.loss_rise == pytest.approx(rises[column.column], abs=1e-6)
         assert column.accuracy_drop == pytest.approx((right - right_now).mean())
         assert column.r2_drop is None
         assert_allclose(column.intervals["loss_rise"], interval(loss_now - loss), atol=1e-5)
         assert_allclose(column.intervals["accuracy_drop"], interval(right - right_now), atol=1e-6)
-    order = [column.column for column in result.columns]
-    assert [column.loss_rise for column in result.columns] == sorted(
-        (column.loss_rise for column in result.columns), reverse=True
-    )
-    assert order[0] == "age"
-    assert order[-1] == "noise"
-    low, high = result.columns[-1].intervals["loss_rise"]
-    assert low < 0.01
-    assert result.columns[0].intervals["loss_rise"][0] > high
+    assert rises.keys() == {"age", "colour", "seen", "noise"}
+    assert [column.column for column in result.columns] == sorted(rises, key=lambda name: -rises[name])
+    # In 600 draws of the orders the first of these was 5 and the second 8 standard deviations off; of the other
+    # columns' places no more can be said: "seen" is below "noise" in one draw of 50.
+    intervals = {column.column: column.intervals["loss_rise"] for column in result.columns}
+    assert intervals["age"][0] > intervals["noise"][1]
+    assert intervals["noise"][0] < 0.01
     shows_all(run, result)
 
 

@@ -185,7 +185,9 @@ def test_without_noise_a_run_counts_exactly_and_can_be_repeated_to_the_bit(small
 def test_noise_is_fresh_in_each_run(small: SimulatedFederation) -> None:
     once, again = (fit(settings(), small) for _ in range(2))
     assert model_of(once).tobytes() != model_of(again).tobytes()
-    assert once.results().label_counts != again.results().label_counts
+    # Of the counts by value, which are some hundred: the two by class alone are alike once in 300 times.
+    scales = [TrainedModel.load(run.model_path()).encoding.normalisation for run in (once, again)]
+    assert scales[0] != scales[1]
     assert once.results().final != again.results().final
 
 

@@ -100,7 +100,7 @@ def test_pods_shows_keys_columns_and_approvals(project: Path, call: Call, report
     assert code == 0
     assert "3 categories" in out
     assert "0 to 128, whole" in out
-    assert out.count("yes") == 2
+    assert out.split().count("yes") == 2  # words: fingerprints of keys may have the letters
 
 
 def test_pods_judges_every_column_and_says_what_to_set(
