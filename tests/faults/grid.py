@@ -1,7 +1,7 @@
 """An in-process grid on which pods die, answer late or get things twice."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from flwr.app import Message
@@ -30,6 +30,8 @@ class FaultyGrid(InProcessGrid):
         first, or whose second does.
     restarted : dict of node to message type
         Nodes that have lost their memory when such a message reaches them.
+    before : callable
+        Is called before each message is delivered, with its type and the node.
     """
 
     dead: set[int] = field(default_factory=set)
@@ -41,6 +43,7 @@ class FaultyGrid(InProcessGrid):
     doubled_request: dict[int, str] = field(default_factory=dict)
     doubled_reversed: dict[int, str] = field(default_factory=dict)
     restarted: dict[int, str] = field(default_factory=dict)
+    before: Callable[[str, int], None] = lambda kind, node: None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,6 +55,7 @@ class FaultyGrid(InProcessGrid):
         identifier = f"message-{self._sent}"
         message.metadata.__dict__["_message_id"] = identifier
         node, kind = message.metadata.dst_node_id, message.metadata.message_type
+        self.before(kind, node)
         replies = self._answers(message, node, kind)
         if replies and self._first(self.late, node, kind):
             self._held[identifier] = (-1, replies)

@@ -1,19 +1,11 @@
-"""The fault matrix: which pods fail, at which moment, in which way; what must come of it, and what does.
-
-::
-
-    python -m tests.faults.matrix
-"""
+"""The fault matrix: which pods fail, at which moment, in which way; what must come of it, and what does."""
 
 import itertools
-import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +30,7 @@ HELLO, ROSTER, TRAIN, UNMASK = HELLO_MESSAGE, ROSTER_MESSAGE, MASKED_TRAIN, UNMA
 DEATHS = ("before hello", "after hello", "after roster", "while training", "after its vector", "at unmask")
 MIXED = "one while training, one at unmask"
 MESSAGES = {"hello": HELLO, "roster": ROSTER, "vector": TRAIN, "unmask": UNMASK}
+_BEGINS = MESSAGES | dict(zip((*DEATHS, MIXED), (HELLO, HELLO, ROSTER, TRAIN, TRAIN, UNMASK, TRAIN), strict=True))
 DELAYS = ("late", "slow", "reply twice", "request twice", "request twice, second answer first")
 
 
@@ -54,6 +47,17 @@ class Cell:
     def rounds(self) -> int:
         """Rounds to complete: two, and an evaluation, where what comes after a loss is not seen in another cell."""
         return 2 if self.pods < 10 and len(self.who) == 1 and self.fault in ("killed", "late") else 1
+
+    @property
+    def begins(self) -> tuple[str, str | None]:
+        """The first message that its fault may change: its type, and the pod; None: whoever is asked first."""
+        kind = _BEGINS[self.when]
+        return kind, None if kind == UNMASK else NAMES[min(self.who)]  # not everyone is asked to unmask
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which the server waits, beside the few hundredths without which no reply can come."""
+        return 10.0 if self.fault == "slow" else 0.0
 
 
 @dataclass(frozen=True)
@@ -133,11 +137,13 @@ def _on(
 def run(cell: Cell) -> Outcome:
     """Run a cell in this process."""
     with tempfile.TemporaryDirectory(dir=place_in_memory()) as directory:
-        return _Trial(cell, Path(directory)).outcome()
+        trial = Trial(cell, Path(directory))
+        trial.disturb(cell)
+        return trial.outcome()
 
 
-class _Trial:
-    """One run with faults, and the account of it."""
+class Trial:
+    """A run in as many rounds as a cell has, and with its time limits; and the account of it."""
 
     def __init__(self, cell: Cell, directory: Path) -> None:
         self.cell = cell
@@ -145,10 +151,12 @@ class _Trial:
         self.rounds: list[tuple[str, ...] | str] = []
         self.wrong: list[str] = []
         self.model = np.zeros(SIZE)
-        self._break()
+        self.started = time.monotonic()
 
-    def _break(self) -> None:
-        grid, cell = self.pods.grid, self.cell
+    def disturb(self, cell: Cell) -> None:
+        """Let the cell's fault happen from now on."""
+        self.cell, self.started = cell, time.monotonic()
+        grid = self.pods.grid
         moments = ("while training", "at unmask") if cell.when == MIXED else (cell.when,) * len(cell.who)
         for name, moment in zip((NAMES[place] for place in cell.who), moments, strict=True):
             node = self.pods.nodes[name]
@@ -168,8 +176,7 @@ class _Trial:
 
     def outcome(self) -> Outcome:
         """Run, and check everything that can be checked independently of what is expected."""
-        started = time.monotonic()
-        patience = 10.0 if self.cell.fault == "slow" else 0.0
+        patience = self.cell.patience
         strategy = SecureAggregation(
             FedAvg(fraction_evaluate=1.0),
             self.pods.names,
@@ -191,7 +198,7 @@ class _Trial:
         if (last := strategy.final) and last.aggregate.values["evaluate.hits"].tolist() != [7 * len(last.pods)]:
             self.wrong.append("the final evaluation is wrong")
         self._check_ledgers()
-        seconds = time.monotonic() - started
+        seconds = time.monotonic() - self.started
         if seconds > LONGEST + 2 * patience:
             self.wrong.append(f"took {seconds:.0f} seconds")
         return Outcome(tuple(self.rounds), tuple(self.wrong), seconds)
@@ -229,28 +236,3 @@ class _Trial:
 
 def _dies(size: int) -> np.ndarray:
     raise Killed
-
-
-def run_all(chosen: Iterable[Cell], jobs: int = 2) -> list[tuple[Cell, Outcome]]:
-    """Run cells in processes of their own, and return them with their outcomes."""
-    listed = list(chosen)
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        return list(zip(listed, pool.map(run, listed, chunksize=8), strict=True))
-
-
-def main() -> None:
-    """Run the whole matrix and print the counts."""
-    started = time.monotonic()
-    results = run_all(cells())
-    bad = [(cell, outcome) for cell, outcome in results if outcome.wrong or outcome.rounds != expected(cell)]
-    for cell, outcome in bad:
-        print(cell, outcome, "expected", expected(cell))
-    counts = Counter((cell.pods, cell.fault) for cell, _ in results)
-    for (pods, fault), count in sorted(counts.items()):
-        print(f"{pods:3} pods  {fault:40} {count:4} cells")
-    print(f"{len(results)} cells, {len(bad)} wrong, in {time.monotonic() - started:.0f} s")
-    sys.exit(bool(bad))
-
-
-if __name__ == "__main__":
-    main()

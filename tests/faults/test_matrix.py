@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from tests.faults.forks import run_all
 from tests.faults.matrix import (
     COHORTS,
     DEATHS,
@@ -17,7 +18,6 @@ from tests.faults.matrix import (
     cells,
     expected,
     run,
-    run_all,
 )
 from tests.support.pods_in_process import NAMES
 
