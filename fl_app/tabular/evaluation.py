@@ -234,14 +234,20 @@ def score(
     positive : int or None
         As for `metrics_of`.
     """
-    from sklearn.metrics import log_loss, roc_auc_score
-
     if not len(labels):
         raise DataError("no row has a label that the model knows")
     metrics = metrics_of(count(labels, probabilities), positive)
-    classes = list(range(probabilities.shape[1]))
-    metrics["loss"] = float(log_loss(labels, probabilities, labels=classes))
-    if len(np.unique(labels)) == len(classes):
-        chosen = probabilities[:, 1] if len(classes) == 2 else probabilities
-        metrics["auc"] = float(roc_auc_score(labels, chosen, multi_class="ovr", labels=classes))
+    smallest = np.finfo(probabilities.dtype).eps
+    found = probabilities[np.arange(len(labels)), labels].clip(smallest, 1 - smallest)
+    metrics["loss"] = float(-np.log(found).mean())
+    classes = probabilities.shape[1]
+    if len(np.unique(labels)) == classes:
+        chosen = [1] if classes == 2 else range(classes)
+        metrics["auc"] = float(np.mean([_exact_area(labels == index, probabilities[:, index]) for index in chosen]))
     return metrics
+
+
+def _exact_area(inside: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
+    """Area under the ROC curve of single scores, of which each has a cell of its own."""
+    values, cells = np.unique(scores, return_inverse=True)
+    return area(np.stack([np.bincount(cells[chosen], minlength=len(values)) for chosen in (~inside, inside)]))

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from sklearn import metrics as sk
 
 from fl_app.errors import RunFailed
-from fl_app.tabular.evaluation import MAX_BRIER, MAX_LOSS, Counts, count, metrics_of
+from fl_app.tabular.evaluation import MAX_BRIER, MAX_LOSS, Counts, count, metrics_of, score
 
 
 def rows_of(n: int, classes: int, seed: int, signal: float = 1.5) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -90,6 +90,20 @@ def test_more_classes_agree_with_scikit_learn() -> None:
             "num_examples": 3000,
         }
     )
+
+
+@given(seeds, classes, st.integers(5, 200), st.sampled_from([1, 3, 17]))
+def test_single_rows_are_scored_as_scikit_learn_scores_them(seed: int, classes: int, n: int, digits: int) -> None:
+    """Exactly so, also where rows share a score, and where a row's class has a probability of nothing."""
+    labels, scores = rows_of(n, classes, seed, signal=8.0)
+    labels[:classes] = range(classes)
+    scores = scores.round(digits)
+    scores /= scores.sum(axis=1, keepdims=True)
+    found = score(labels, scores)
+    assert found["loss"] == pytest.approx(sk.log_loss(labels, scores, labels=range(classes)), rel=1e-12)
+    chosen = scores[:, 1] if classes == 2 else scores
+    assert found["auc"] == pytest.approx(sk.roc_auc_score(labels, chosen, multi_class="ovr"), rel=1e-12)
+    assert found["accuracy"] == sk.accuracy_score(labels, scores.argmax(axis=1))
 
 
 def test_rows_that_share_a_score_count_half() -> None:
