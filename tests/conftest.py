@@ -29,7 +29,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # before the test's time-out begins
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Let two simulations start at a time: Ray gives up where its helpers take more than 15 seconds to start."""
+    """Let two simulations start at a time: on a busy machine Ray, which some start, gives its helpers up."""
     with slot("simulation", 2) if item.get_closest_marker("simulation") else nullcontext():
         return (yield)
 

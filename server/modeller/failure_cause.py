@@ -27,8 +27,8 @@ _KNOWN: Mapping[str, str] = {
     r"OutOfMemoryError|killed due to the node running low on memory|MemoryError|Cannot allocate memory": _NO_MEMORY,
     r"No space left on device": "the disk is full: make room for the run directory and in /tmp",
     r"Too many open files": "too many files were open: raise the limit, as with `ulimit -n 4096`",
-    r"ActorDiedError|worker process has died|LocalRayletDiedError": "a pod's process crashed or was killed, as the "
-    "system does when memory runs short: look at the free memory and at the system's own log",
+    r"WorkerDied|ActorDiedError|worker process has died|LocalRayletDiedError": "a pod's process crashed or was killed, "
+    "as the system does when memory runs short: look at the free memory and at the system's own log",
 }
 """What a log says -> what it means, and what to do; the first that is found counts."""
 _ADVICE: Mapping[str, str] = {
@@ -36,7 +36,7 @@ _ADVICE: Mapping[str, str] = {
 }
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _WORKER = re.compile(r"^\((?P<worker>\w+ pid=\d+)[^)]*\) ?")
-"""How Ray marks a line that one of its workers has printed."""
+"""How a line is marked that a worker has printed, by Ray too."""
 _TRACEBACK = "Traceback (most recent call last):"
 _UNIMPORTANT = re.compile(r"^(INFO|WARNING|DEBUG) *:|^\s|^\W*$")
 _SILENT_POD = re.compile(r"pod '(?P<name>[^']+)' could not answer; its own log says why")

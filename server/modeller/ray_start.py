@@ -8,13 +8,12 @@ Of Ray's servers four serve clusters, browsers and packages to be installed alon
 dashboard, of which a part runs even without the dashboard, and two agents beside the raylet. No setting leaves them
 out, so they are replaced as well: starting them takes as much of the processor as two pods of a short run do.
 
-Ray's workers are forks of a process that has imported everything (`server.modeller.worker_nursery`).
+Ray is not started at all where a simulation's workers can be forks (`server.modeller.worker_nursery`).
 """
 
 import logging
 import os
-import shlex
-import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,8 +23,9 @@ from typing import Any
 import psutil
 
 from fl_app.errors import RunFailed
-from server.modeller.worker_nursery import command_of_workers
 
+NEEDED = sys.platform != "linux"
+"""Where a process with libraries loaded cannot be forked safely."""
 FIRST_LIMIT, SECOND_LIMIT = 60.0, 240.0
 """Seconds that each of Ray's servers is given at the first attempt, and at the second."""
 _OBJECT_STORE = 256 * 2**20
@@ -45,12 +45,7 @@ class RayNotStarted(RunFailed):
     """Ray's servers did not come up; the text says which, and why where that is known."""
 
 
-def start_ray(
-    scratch: Path,
-    num_cpus: int,
-    nursery: int | None = None,
-    limits: tuple[float, ...] = (FIRST_LIMIT, SECOND_LIMIT),
-) -> None:
+def start_ray(scratch: Path, num_cpus: int, limits: tuple[float, ...] = (FIRST_LIMIT, SECOND_LIMIT)) -> None:
     """Start Ray in this process, if need be a second time with a longer limit.
 
     Parameters
@@ -60,8 +55,6 @@ def start_ray(
         started, so it is started in this one.
     num_cpus
         Most workers at a time.
-    nursery
-        The process in ``scratch`` of which the workers are to be forks, if any.
     limits
         Seconds for each of its servers to start, for each attempt.
 
@@ -78,7 +71,7 @@ def start_ray(
     os.chdir(scratch)
     for limit in limits:
         try:
-            with _patience(scratch, limit), _needed_servers_only(None if nursery is None else scratch):
+            with _patience(scratch, limit), _needed_servers_only():
                 ray.init(
                     num_cpus=num_cpus,
                     object_store_memory=_OBJECT_STORE,
@@ -88,7 +81,7 @@ def start_ray(
                 )
             break
         except Exception as error:
-            _end_children(nursery)
+            _end_children()
             if limit == limits[-1]:
                 raise
             print(f"Ray did not start, and is started again: {error}", flush=True)
@@ -119,11 +112,8 @@ def _patience(scratch: Path, limit: float) -> Iterator[None]:
 
 
 @contextmanager
-def _needed_servers_only(nursery: Path | None) -> Iterator[None]:
-    """Have Ray start neither the monitor of its autoscaler, nor what is left of its dashboard, nor agents.
-
-    Its workers come from the nursery in that directory, if there is one.
-    """
+def _needed_servers_only() -> Iterator[None]:
+    """Have Ray start neither the monitor of its autoscaler, nor what is left of its dashboard, nor agents."""
     from ray._private import node, services
 
     internals: Any = (node.Node, services)
@@ -132,8 +122,7 @@ def _needed_servers_only(nursery: Path | None) -> Iterator[None]:
     start_process = services_module.start_ray_process
 
     def start_without_agents(command: list[str], *arguments: Any, **more: Any) -> Any:
-        changed = without_agents(command)
-        return start_process(with_nursery(changed, nursery) if nursery else changed, *arguments, **more)
+        return start_process(without_agents(command), *arguments, **more)
 
     head.start_monitor = lambda self: None
     services_module.start_api_server = lambda *arguments, **more: (None, None)  # as where it could not be started
@@ -162,19 +151,6 @@ def without_agents(command: list[str]) -> list[str]:
         ray.persist_port(options["session_dir"], options["node_id"], name, port)
     replaced = {f"--{agent}_agent_command": _NO_AGENT for agent in ("dashboard", "runtime_env")}
     return [f"{name}={replaced[name]}" if (name := word.partition("=")[0]) in replaced else word for word in command]
-
-
-def with_nursery(command: list[str], scratch: Path) -> list[str]:
-    """Return the command of one of Ray's servers, whose workers come from the nursery in ``scratch``."""
-    option = "--python_worker_command="
-
-    def changed(word: str) -> str:
-        if not word.startswith(option):
-            return word
-        workers = command_of_workers(scratch, shlex.split(word.removeprefix(option)))
-        return option + subprocess.list2cmdline(workers)  # as Ray has written it
-
-    return [changed(word) for word in command]
 
 
 def without_slow_imports(scratch: Path) -> str:
@@ -222,9 +198,9 @@ def _command(process: psutil.Process) -> list[str]:
         return []
 
 
-def _end_children(nursery: int | None) -> None:
-    """End what an attempt has left behind, which on a busy machine would be in the way of the next; not the nursery."""
-    left = [child for child in psutil.Process().children(recursive=True) if child.pid != nursery]
+def _end_children() -> None:
+    """End what an attempt has left behind, which on a busy machine would be in the way of the next."""
+    left = psutil.Process().children(recursive=True)
     for child in left:
         try:
             child.kill()

@@ -1,4 +1,4 @@
-"""A run in simulation: the ServerApp, Flower's simulation engine and its Ray, all in a child process.
+"""A run in simulation: the ServerApp, Flower's simulation engine and its workers, all in a child process.
 
 Nothing of them touches the caller: no event loop, no log line, no process or file that stays. Run as a module, this
 file is that child.
@@ -19,8 +19,7 @@ from fl_app.errors import FlAppError, RunFailed
 from fl_app.host.processes import GuardedProcess, flower_environment, same_path
 from fl_app.system.memory import uncollected
 from server.app.run_directory import FLOWER_LOG, RUN_DIRECTORY_VARIABLE, RunDirectory
-from server.modeller.ray_start import start_ray, without_slow_imports
-from server.modeller.worker_nursery import FORKS, open_nursery
+from server.modeller import ray_start
 
 SERVER_APP = "server.app.main:app"
 CLIENT_APP = "client.app.main:app"
@@ -47,7 +46,7 @@ _DATABASES: Mapping[str, str] = {
 }
 """Modules of Flower's with what others import of them: they take as long as torch, and no simulation uses them."""
 _LAST_LINES = 1.0
-"""Seconds that a failed run waits for what its workers have printed: Ray brings it from their files."""
+"""Seconds that a failed run waits for what Ray's workers have printed, which Ray brings from their files."""
 
 
 class Simulation:
@@ -85,7 +84,7 @@ class Simulation:
             # Whoever may talk to Ray may run any code as this user, and this machine may have others.
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
-            "PYTHONPATH": os.pathsep.join([without_slow_imports(scratch), same_path(environment)]),
+            "PYTHONPATH": os.pathsep.join([ray_start.without_slow_imports(scratch), same_path(environment)]),
             RUN_DIRECTORY_VARIABLE: str(run_dir.resolve()),
             "FLWR_HOME": str(scratch / "flwr"),
         }
@@ -127,14 +126,17 @@ def _child(server_ref: str, client_ref: str, num_pods: int, scratch: str) -> Non
     try:
         # Of this copy of the packages, not of one that lies in the current directory.
         installed = Path(__file__).resolve().parents[2]
+        workers = min(num_pods, os.cpu_count() or 1)
         with uncollected():
             server, client = (load_app(app, ImportError, installed) for app in (server_ref, client_ref))
-            _preload(client_ref)
-        nursery = open_nursery(Path(scratch))
+            if not ray_start.NEEDED:
+                from server.modeller.worker_nursery import ForkedWorkers, open_nursery
+
+                _preload(client_ref)
+        if not ray_start.NEEDED:
+            ForkedWorkers(open_nursery(client), workers).take_rays_place()
 
         from flwr.simulation import run_simulation
-        from flwr.simulation.ray_transport import ray_actor
-        from ray import cloudpickle
 
         watched = ServerApp()
 
@@ -146,11 +148,15 @@ def _child(server_ref: str, client_ref: str, num_pods: int, scratch: str) -> Non
                 _leave(error)
             _leave()
 
-        start_ray(Path(scratch), min(num_pods, os.cpu_count() or 1), nursery)  # Flower uses the Ray it finds
-        # Flower sends the app with every message; its name will do, and is written and read much faster.
-        copyreg.pickle(ClientApp, lambda app: (load_app, (client_ref, ImportError, installed)))
-        # By its name, a worker's class would have each worker import Flower's simulation engine.
-        cloudpickle.register_pickle_by_value(ray_actor)  # type: ignore[no-untyped-call]
+        if ray_start.NEEDED:
+            from flwr.simulation.ray_transport import ray_actor
+            from ray import cloudpickle
+
+            ray_start.start_ray(Path(scratch), workers)  # Flower uses the Ray it finds
+            # Flower sends the app with every message; its name will do, and is written and read much faster.
+            copyreg.pickle(ClientApp, lambda app: (load_app, (client_ref, ImportError, installed)))
+            # By its name, a worker's class would have each worker import Flower's simulation engine.
+            cloudpickle.register_pickle_by_value(ray_actor)  # type: ignore[no-untyped-call]
         run_simulation(
             server_app=watched,
             client_app=client,
@@ -166,7 +172,7 @@ def _child(server_ref: str, client_ref: str, num_pods: int, scratch: str) -> Non
 def _preload(client_ref: str) -> None:
     """Import what the handlers of an app that knows it will import; to tell what a pod publishes it needs nothing."""
     preload = getattr(sys.modules[client_ref.partition(":")[0]], "preload", None)
-    if FORKS and preload and RunDirectory(Path(os.environ[RUN_DIRECTORY_VARIABLE])).request().discovery is None:
+    if preload and RunDirectory(Path(os.environ[RUN_DIRECTORY_VARIABLE])).request().discovery is None:
         preload()
 
 
@@ -180,7 +186,8 @@ def _leave_out_databases() -> None:
 
 def _leave(error: BaseException | None = None) -> None:
     if error is not None:
-        time.sleep(_LAST_LINES)
+        if ray_start.NEEDED:
+            time.sleep(_LAST_LINES)
         traceback.print_exception(error)
     sys.stdout.flush()
     sys.stderr.flush()

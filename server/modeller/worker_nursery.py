@@ -1,143 +1,191 @@
-"""Ray's workers as forks of one process that has everything imported.
+"""The processes of simulated pods, as forks of one that has everything imported.
 
-Ray starts each worker as a new Python, which imports Ray twice and then torch, pandas and the app: three seconds of a
-processor, of which a pod of a short run needs a tenth. So before a simulation imports Ray, it forks a *nursery*, which
-waits in its scratch directory. Ray's raylet is given this file as the command of its workers: a script that hands what
-it was started with to the nursery, whose fork carries on as Ray's worker. Script and worker end together, and alike.
+Flower's simulation engine has Ray start them: behind two servers of Ray's own and a third that reads what they print,
+each as a new Python that imports Ray and the app. In a short run that takes as much as all that is computed. So before
+the engine starts a thread, the simulation forks a *nursery*, which forks a worker whenever it is asked for one, and
+gives the engine a backend that hands each message to a worker at rest. What workers print goes where the simulation's
+own words go, each line with its worker's mark. A worker that is killed, as where memory runs out, costs its message;
+the next message has a new one. All end with the simulation, whose end of their sockets closes.
 
-Ray itself the forks import, each for itself: at that moment it reads what the raylet has told the worker, and seeds the
-generator of its identifiers, of which two forks would otherwise make the same.
-
-Where a fork is not safe (`FORKS`), and where no nursery answers, the worker starts as Ray would have started it.
+Where a fork is not safe, Ray starts the workers (`server.modeller.ray_start`).
 """
 
 import contextlib
-import json
+import io
 import os
+import queue
 import signal
 import socket
 import sys
-import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NoReturn
+from types import ModuleType
+from typing import NoReturn, TextIO
 
-FORKS = sys.platform == "linux"
-"""Where a process with libraries loaded can be forked safely."""
-_SOCKET = "nursery"
-_MOST_BYTES = 1 << 20
-"""Of a worker's arguments and environment, in one message; Linux allows 128 KiB in each of the strings."""
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+from flwr.clientapp.client_app import ClientAppException
+from flwr.server.superlink.fleet.vce.backend.backend import Backend
 
-
-def open_nursery(scratch: Path) -> int | None:
-    """Fork a nursery that listens in ``scratch``, and return its process id; None where nothing should be forked.
-
-    What this process has imported, the workers will have; it must not have done anything yet that needs threads, nor
-    have imported Ray.
-    """
-    if not FORKS or "ray" in sys.modules:
-        return None
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(str(scratch / _SOCKET))
-    listener.listen(os.cpu_count() or 1)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()  # or each fork would print it again
-    process = os.fork()
-    if process:
-        listener.close()
-        return process
-    _wait(listener)
+_RAYS_BACKEND = "flwr.server.superlink.fleet.vce.backend.raybackend"
+"""The module from which the engine takes its backend, whose name there is ``RayBackend``."""
 
 
-def command_of_workers(scratch: Path, command: Sequence[str]) -> list[str]:
-    """Return how a worker is started that comes from the nursery in ``scratch``.
+class WorkerDied(Exception):
+    """A worker ended before it had answered."""
+
+
+class ForkedWorkers(Backend):
+    """Workers of a nursery, for Flower's simulation engine.
 
     Parameters
     ----------
-    scratch
-        The directory of the nursery.
-    command
-        How Ray starts one: the Python, the script that sets it up, and its arguments.
+    nursery
+        What `open_nursery` has returned.
+    most
+        How many messages are worked on at a time.
     """
-    python, *rest = command
-    return [python, "-I", "-S", str(Path(__file__).resolve()), str(scratch / _SOCKET), python, *rest]
+
+    def __init__(self, nursery: socket.socket, most: int) -> None:
+        self._nursery, self._most = nursery, most
+        self._at_rest: queue.SimpleQueue[Connection] = queue.SimpleQueue()
+
+    def take_rays_place(self) -> None:
+        """Have the engine use these workers, and not import Ray."""
+        module = ModuleType(_RAYS_BACKEND)
+        module.RayBackend = lambda config: self  # type: ignore[attr-defined]
+        sys.modules[_RAYS_BACKEND] = module
+
+    def build(self, app_fn: Callable[[], ClientApp]) -> None:
+        """Do nothing: the nursery has the app."""
+
+    @property
+    def num_workers(self) -> int:
+        """How many threads of the engine hand messages over."""
+        return self._most
+
+    def is_worker_idle(self) -> bool:
+        """Say that there is one, if need be a new one."""
+        return True
+
+    def process_message(self, message: Message, context: Context) -> tuple[Message, Context]:
+        """Return the app's reply and its context then; raises what the app raised, or `WorkerDied`."""
+        worker = self._worker()
+        try:
+            worker.send((message, context))
+            done = worker.recv()
+        except (EOFError, OSError) as error:
+            worker.close()
+            raise WorkerDied("a worker process has died") from error
+        self._at_rest.put(worker)
+        if isinstance(done, Exception):
+            raise done
+        reply: tuple[Message, Context] = done
+        return reply
+
+    def terminate(self) -> None:
+        """Have the nursery and all workers at rest end."""
+        self._nursery.close()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._at_rest.get_nowait().close()
+
+    def _worker(self) -> Connection:
+        with contextlib.suppress(queue.Empty):
+            return self._at_rest.get_nowait()
+        ours, theirs = socket.socketpair()
+        with theirs:
+            socket.send_fds(self._nursery, [b"1"], [theirs.fileno()])
+        return Connection(ours.detach())
 
 
-def _wait(listener: socket.socket) -> NoReturn:
-    """Fork a worker for whoever knocks, for as long as this process is let live."""
+class _Marked(io.TextIOBase):
+    """A stream that says of each line which worker has printed it, as Ray does."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._mark, self._rest = stream, f"(worker pid={os.getpid()}) ", ""
+
+    def write(self, text: str) -> int:
+        *lines, self._rest = (self._rest + text).split("\n")
+        if lines:
+            self._stream.write("".join(f"{self._mark}{line}\n" for line in lines))
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+
+def open_nursery(app: ClientApp) -> socket.socket:
+    """Fork a nursery whose workers answer with ``app``, and return the end of a socket to ask it for workers.
+
+    What this process has imported, the workers will have; it must not have done anything yet that needs threads.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()  # or each fork would print it again
+    if os.fork():
+        theirs.close()
+        return ours
+    ours.close()
+    _wait(theirs, app)
+
+
+def _wait(asked: socket.socket, app: ClientApp) -> NoReturn:
+    """Fork a worker whenever one is asked for, until nobody can ask any more."""
     import gc
 
     gc.collect()
     gc.freeze()  # what a fork's garbage collector never visits stays shared memory
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a worker has ended
     while True:
-        link, _ = listener.accept()
+        _, descriptors, _, _ = socket.recv_fds(asked, 1, 1)
+        if not descriptors:
+            os._exit(0)
         if os.fork():
-            link.close()
+            os.close(descriptors[0])
             continue
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        listener.close()
-        code = _how_it_ends(link)
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        with contextlib.suppress(OSError):
-            link.send(bytes([code]))
-        os._exit(code)  # not through the exit handlers of what was imported before the fork
+        asked.close()
+        code = 1
+        sys.stdout, sys.stderr = _Marked(sys.stdout), _Marked(sys.stderr)
+        try:
+            _work(Connection(descriptors[0]), app)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            with contextlib.suppress(OSError):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(code)  # not through the exit handlers of what was imported before the fork
 
 
-def _how_it_ends(link: socket.socket) -> int:
-    """Be the worker, and return the code that Python would end with, having printed what it would print."""
-    try:
-        _be(link)
-    except SystemExit as end:
-        if end.code is None or isinstance(end.code, int):
-            return (end.code or 0) & 0xFF
-        print(end.code, file=sys.stderr)
-        return 1
-    except BaseException:
-        traceback.print_exc()
-        return 1
-    return 0
-
-
-def _be(link: socket.socket) -> None:
-    """Be the worker that has knocked: with its arguments, environment, directory and files."""
-    said, descriptors = _received(link)
-    for number, descriptor in enumerate(descriptors):
-        os.dup2(descriptor, number)
-        os.close(descriptor)
-    os.environ.clear()
-    os.environ.update(said["environment"])
-    os.chdir(said["directory"])
+def _work(link: Connection, app: ClientApp) -> None:
+    """Answer messages until the simulation has ended."""
     _forget_randomness()
-    threading.Thread(target=_end_with, args=(link,), daemon=True).start()
-    from ray._private.workers import setup_worker  # only now: see above
-
-    parser: Any = setup_worker.parser
-    _, (script, *arguments) = parser.parse_known_args(said["command"][2:])
-    sys.argv = [script, *arguments]
-    import runpy
-
-    runpy.run_path(script, run_name="__main__")
-
-
-def _end_with(link: socket.socket) -> None:
-    """End this process once the one that stands for it has been ended."""
     with contextlib.suppress(OSError):
-        link.recv(1)
-    os._exit(1)
-
-
-def _received(link: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    message, descriptors, _, _ = socket.recv_fds(link, _MOST_BYTES, 3)
-    while not message.endswith(b"\n"):
-        if not (more := link.recv(_MOST_BYTES)):
-            raise ConnectionError("a worker was ended before it was begun")
-        message += more
-    said: dict[str, Any] = json.loads(message)
-    return said, descriptors
+        Path("/proc/self/oom_score_adj").write_text(
+            "1000"
+        )  # without memory, a worker goes before anything of the user's
+    while True:
+        try:
+            message, context = link.recv()
+        except EOFError:
+            return
+        done: object
+        try:
+            done = app(message, context), context
+        except Exception as error:
+            traceback.print_exc()
+            done = ClientAppException(str(error))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        link.send(done)
 
 
 def _forget_randomness() -> None:
@@ -145,22 +193,3 @@ def _forget_randomness() -> None:
     for name, seed in (("numpy.random", "seed"), ("torch", "seed")):
         if module := sys.modules.get(name):
             getattr(module, seed)()
-
-
-def _knock(nursery: str, command: list[str]) -> None:
-    """Have the nursery's fork go on in the place of this process, and stay until it has ended."""
-    said = {"command": command, "environment": dict(os.environ), "directory": os.getcwd()}
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
-        try:
-            link.connect(nursery)
-            message = json.dumps(said).encode() + b"\n"
-            sent = socket.send_fds(link, [message], [0, 1, 2])
-        except OSError:
-            os.execv(command[0], command)  # noqa: S606 - Ray's own command
-        link.sendall(message[sent:])
-        code = link.recv(1)  # nothing, if the worker was killed
-    sys.exit(code[0] if code else 1)
-
-
-if __name__ == "__main__":
-    _knock(sys.argv[1], sys.argv[2:])

@@ -66,9 +66,10 @@ def with_raylet(raylet: Path) -> str:
     """Return code for every child that has it start this program in the place of Ray's raylet."""
     return f"""
         import server.modeller.ray_start as start
+        start.NEEDED = True
         patience = start._patience
         def with_another(*arguments):
-            import ray._private.services as services  # only now: where Ray is imported early, its workers are no forks
+            import ray._private.services as services  # only now: no other process needs it
             services.RAYLET_EXECUTABLE = {str(raylet)!r}
             return patience(*arguments)
         start._patience = with_another
@@ -116,7 +117,7 @@ def test_ray_starts_at_the_second_attempt_only(simulated: SimulatedFederation, r
 @pytest.mark.simulation
 def test_ray_never_starts(simulated: SimulatedFederation, tmp_path: Path) -> None:
     hangs = script(tmp_path, "hanging-raylet", "sleep 1000")
-    limits = "import server.modeller.ray_start as start; start.start_ray.__defaults__ = (None, (1.0, 2.0))"
+    limits = "import server.modeller.ray_start as start; start.start_ray.__defaults__ = ((1.0, 2.0),)"
     in_every_child(tmp_path, f"{textwrap.dedent(with_raylet(hangs))}\n{limits}")
     error = failure(simulated, settings())
     assert "Ray, which carries out simulations, did not start" in error
@@ -133,7 +134,18 @@ def test_ray_s_own_last_words_are_told(simulated: SimulatedFederation, tmp_path:
 
 
 @pytest.mark.simulation
-def test_a_machine_without_memory(simulated: SimulatedFederation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pod_whose_process_is_killed(simulated: SimulatedFederation, tmp_path: Path) -> None:
+    killed = "nursery._work = lambda link, app: (link.recv(), os.kill(os.getpid(), signal.SIGKILL))"
+    in_every_child(tmp_path, f"import os, signal\nimport server.modeller.worker_nursery as nursery\n{killed}")
+    error = failure(simulated, settings())
+    assert "a pod's process crashed or was killed, as the system does when memory runs short" in error
+
+
+@pytest.mark.simulation
+def test_a_machine_without_memory(
+    simulated: SimulatedFederation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_every_child(tmp_path, "import server.modeller.ray_start as start; start.NEEDED = True")
     monkeypatch.setenv("RAY_memory_usage_threshold", "0.001")
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
     error = failure(simulated, settings())

@@ -255,8 +255,20 @@ def simulate(toy: Path, run_dir: Path, **config: Any) -> Simulation:
     return simulation
 
 
+@pytest.fixture(params=["forks", "ray"])
+def workers(request: pytest.FixtureRequest, toy: Path) -> str:
+    """What carries the pods of a simulation out: forks, or Ray as where no process can be forked."""
+    if request.param == "ray":
+        needed = "import server.modeller.ray_start; server.modeller.ray_start.NEEDED = True"
+        (toy / "sitecustomize.py").write_text(
+            f"import sys\nif 'server.modeller.simulation' in sys.orig_argv:\n    {needed}\n"
+        )
+    return str(request.param)
+
+
 @pytest.mark.processes
 @pytest.mark.simulation
+@pytest.mark.usefixtures("workers")
 def test_a_simulation(
     toy: Path, run_dir: Path, marked: Callable[[], list[int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,14 +300,20 @@ def command_of(process: int) -> list[str]:
 @pytest.mark.processes
 @pytest.mark.simulation
 def test_a_simulation_that_is_stopped(
-    toy: Path, run_dir: Path, marked: Callable[[], list[int]], capfd: pytest.CaptureFixture[str]
+    toy: Path, run_dir: Path, workers: str, marked: Callable[[], list[int]], capfd: pytest.CaptureFixture[str]
 ) -> None:
     simulation = simulate(toy, run_dir, linger=True)
     wait_until((run_dir / "results.json").exists)
     programs = {Path(word).name for process in marked() for word in command_of(process)}
-    assert "raylet" in programs
-    assert not programs & {"monitor.py", "dashboard.py", "agent.py", "main.py"}, "servers that no simulation needs"
-    assert sum(command_of(process)[:2] == ["sleep", "infinity"] for process in marked()) == 2, "in the place of agents"
+    if workers == "ray":
+        assert "raylet" in programs
+        assert not programs & {"monitor.py", "dashboard.py", "agent.py", "main.py"}, "servers that no simulation needs"
+        stand_ins = [process for process in marked() if command_of(process)[:2] == ["sleep", "infinity"]]
+        assert len(stand_ins) == 2, "in the place of agents"
+    else:
+        assert not programs & {"raylet", "gcs_server", "log_monitor.py"}
+        simulations = [process for process in marked() if "server.modeller.simulation" in command_of(process)]
+        assert len(simulations) == 5, "the guard, the simulation, the nursery, and a worker for each pod"
     scratches = (Path(word) for process in marked() for word in command_of(process) if "/fl-app-" in word[:16])
     (scratch,) = {Path(*path.parts[:3]) for path in scratches}
     simulation.stop()

@@ -1,4 +1,4 @@
-"""Ray's workers, as forks of a process that has everything imported."""
+"""The processes of simulated pods, as forks of one that has everything imported."""
 
 import json
 import os
@@ -7,120 +7,157 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import contextmanager
 
 import psutil
 import pytest
 
-from server.modeller.ray_start import with_nursery
-from server.modeller.worker_nursery import FORKS, command_of_workers
+from server.modeller.ray_start import NEEDED
 
-# In the place of Ray's script that sets a worker up, and of the worker: what it was given, and what it has already.
-WORKER = """
-import json, os, random, sys
+pytestmark = pytest.mark.skipif(NEEDED, reason="no process with libraries loaded is forked here")
+
+# A simulation: for each line, that many messages at once, each of which tells what its worker is, or ends otherwise.
+SIMULATION = """
+import json, os, random, signal, sys, time
+from concurrent.futures import ThreadPoolExecutor
 import numpy as np
-told = {"arguments": sys.argv, "name": __name__, "variable": os.environ.get("RAY_JOB_ID"),
-    "forked": hasattr(sys, "marker"),
-    "there": os.getcwd(), "home": os.environ.get("HOME"), "drawn": [random.random(), float(np.random.random())]}
-print(json.dumps(told), flush=True)
-sys.exit({"fail": 3, "say why": "why"}.get(sys.argv[-1], 0))
+from server.modeller.worker_nursery import ForkedWorkers, open_nursery
+
+def app(message, context):
+    print("asked:", message)
+    if message == "fail":
+        raise ValueError("no such thing")
+    if message == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if message == "together":
+        time.sleep(0.5)
+    return {"process": os.getpid(), "marker": sys.marker, "seen": context,
+        "drawn": [random.random(), float(np.random.random())]}
+
+sys.marker = "imported before"
+workers = ForkedWorkers(open_nursery(app), 2)
+sys.marker = "imported after"
+
+def ask(message):
+    try:
+        return workers.process_message(message, "a context")
+    except Exception as error:
+        return [type(error).__name__, str(error)]
+
+for line in sys.stdin:
+    with ThreadPoolExecutor() as pool:
+        print(json.dumps(list(pool.map(ask, json.loads(line)))), flush=True)
+workers.terminate()
 """
-NURSERY = """
-import sys
-from pathlib import Path
-import numpy.random
-from server.modeller.worker_nursery import open_nursery
-sys.marker = True
-print(open_nursery(Path(sys.argv[1])), flush=True)
-sys.stdin.read()
-"""
+
+
+class Simulated:
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+
+    def ask(self, *messages: str) -> list[list[object]]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(messages) + "\n")
+        self.process.stdin.flush()
+        while (line := self.process.stdout.readline()).startswith("("):
+            self.printed.append(line)
+        answers: list[list[object]] = json.loads(line)
+        return answers
+
+    @property
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    printed: list[str]
 
 
 @pytest.fixture
-def nursery(tmp_path: Path) -> Iterator[Path]:
-    with subprocess.Popen(
-        [sys.executable, "-c", NURSERY, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as parent:
-        assert parent.stdout is not None
-        process = int(parent.stdout.readline())
-        yield tmp_path
-        os.kill(process, signal.SIGKILL)
-        parent.kill()
+def simulated() -> Iterator[Simulated]:
+    with simulation() as made:
+        yield made
 
 
-def start(place: Path, *arguments: str) -> "subprocess.Popen[str]":
-    """Start a worker as the raylet would."""
-    script = place / "worker.py"
-    script.write_text(WORKER)
-    own = [sys.executable, "setup_worker.py", str(script), "--language=PYTHON", "--serialized-runtime-env-context={}"]
-    environment = {**os.environ, "RAY_JOB_ID": "of the worker"}
-    environment.pop("HOME")
-    command = command_of_workers(place, [*own, *arguments])
-    return subprocess.Popen(
-        command, cwd="/", env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+@contextmanager
+def simulation() -> Iterator[Simulated]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SIMULATION],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
+    with process:
+        made = Simulated(process)
+        made.printed = []
+        left = [process.pid]
+        try:
+            yield made
+            left += [child.pid for child in made.children] if process.poll() is None else []
+            assert process.stdin is not None
+            process.stdin.close()
+            assert process.wait(20) == 0 or process.returncode == -signal.SIGKILL
+        finally:
+            process.kill()
+        assert gone(*left)
 
 
-@pytest.mark.skipif(not FORKS, reason="no process with libraries loaded is forked here")
-def test_a_worker_has_what_it_was_started_with_and_everything_imported(nursery: Path) -> None:
-    told = []
-    for _ in range(2):
-        with start(nursery, "--worker-id=7") as process:
-            output, _ = process.communicate(timeout=60)
-            told.append(json.loads(output))
-    for one in told:
-        assert one["forked"]
-        assert one["name"] == "__main__"
-        assert one["arguments"] == [str(nursery / "worker.py"), "--worker-id=7"]
-        assert (one["there"], one["variable"], one["home"]) == ("/", "of the worker", None)
-    assert not set(told[0]["drawn"]) & set(told[1]["drawn"])
-
-
-@pytest.mark.skipif(not FORKS, reason="no process with libraries loaded is forked here")
-@pytest.mark.parametrize(("last", "code", "words"), [("", 0, ""), ("fail", 3, ""), ("say why", 1, "why\n")])
-def test_a_worker_ends_as_a_python_would(nursery: Path, last: str, code: int, words: str) -> None:
-    with start(nursery, last) as process:
-        _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (code, words)
-
-
-@pytest.mark.skipif(not FORKS, reason="no process with libraries loaded is forked here")
-def test_what_a_worker_fails_by_is_printed(nursery: Path) -> None:
-    (nursery / "fails.py").write_text("raise ValueError('no such thing')")
-    command = command_of_workers(nursery, [sys.executable, "setup_worker.py", str(nursery / "fails.py")])
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1
-    assert "ValueError: no such thing" in done.stderr
-
-
-@pytest.mark.skipif(not FORKS, reason="no process with libraries loaded is forked here")
-@pytest.mark.parametrize("killed", ["worker", "stand-in"])
-def test_a_worker_and_what_stands_for_it_end_together(nursery: Path, killed: str) -> None:
-    (nursery / "waits.py").write_text("import os, time; print(os.getpid(), flush=True); time.sleep(300)")
-    command = command_of_workers(nursery, [sys.executable, "setup_worker.py", str(nursery / "waits.py")])
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        worker = int(process.stdout.readline())
-        assert worker != process.pid
-        assert process.poll() is None
-        os.kill(worker if killed == "worker" else process.pid, signal.SIGKILL)
-        assert process.wait(20) == (1 if killed == "worker" else -signal.SIGKILL)
-    until = time.monotonic() + 20
-    while psutil.pid_exists(worker):
-        assert time.monotonic() < until
+def gone(*processes: int, seconds: float = 20) -> bool:
+    until = time.monotonic() + seconds
+    while any(map(runs, processes)):
+        if time.monotonic() > until:
+            return False
         time.sleep(0.02)
+    return True
 
 
-def test_without_a_nursery_a_worker_starts_as_ray_would_start_it(tmp_path: Path) -> None:
-    command = command_of_workers(tmp_path, [sys.executable, "-c", "print('as ever')"])
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout == "as ever\n"
+def runs(process: int) -> bool:
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
-def test_only_the_command_of_the_workers_is_changed() -> None:
-    command = ["raylet", "--head", '--python_worker_command=python "a b/setup.py" worker.py --x=1']
-    changed = with_nursery(command, Path("/scratch"))
-    assert changed[:2] == command[:2]
-    (option,) = changed[2:]
-    assert option.startswith("--python_worker_command=python -I -S ")
-    assert option.endswith('worker_nursery.py /scratch/nursery python "a b/setup.py" worker.py --x=1')
+def test_workers_have_everything_imported_and_nothing_drawn(simulated: Simulated) -> None:
+    told = [answer for answer, _ in simulated.ask("together", "together")]
+    first, second = told
+    assert isinstance(first, dict)
+    assert isinstance(second, dict)
+    assert {one["marker"] for one in (first, second)} == {"imported before"}
+    assert len({first["process"], second["process"], simulated.process.pid}) == 3
+    assert not set(first["drawn"]) & set(second["drawn"])
+    assert first["seen"] == "a context"
+
+
+def test_a_worker_at_rest_is_asked_before_a_new_one(simulated: Simulated) -> None:
+    workers = [simulated.ask("one by one")[0][0]["process"] for _ in range(3)]  # type: ignore[index, call-overload]
+    assert len(set(workers)) == 1
+    assert len(simulated.children) == 2, "the nursery and one worker"
+
+
+def test_what_the_app_raises_is_raised_and_printed_with_the_worker_s_mark(simulated: Simulated) -> None:
+    (answer,) = simulated.ask("fail")
+    assert answer[0] == "ClientAppException"
+    assert "no such thing" in str(answer[1])
+    ((worker, _),) = simulated.ask("well")
+    mark = f"(worker pid={worker['process']}) "  # type: ignore[index, call-overload]
+    assert all(line.startswith(mark) for line in simulated.printed)
+    assert f"{mark}ValueError: no such thing\n" in simulated.printed
+    assert f"{mark}asked: fail\n" in simulated.printed
+
+
+def test_a_worker_that_was_killed_is_replaced(simulated: Simulated) -> None:
+    ((first, _),) = simulated.ask("well")
+    assert simulated.ask("die") == [["WorkerDied", "a worker process has died"]]
+    ((second, _),) = simulated.ask("well")
+    assert first["process"] != second["process"]  # type: ignore[index, call-overload]
+
+
+def test_nothing_outlives_a_simulation_that_is_killed() -> None:
+    with simulation() as made:
+        made.ask("together", "together")
+        left = [child.pid for child in made.children]
+        assert len(left) == 3
+        os.kill(made.process.pid, signal.SIGKILL)
+        made.process.wait(20)
+        assert gone(*left)
