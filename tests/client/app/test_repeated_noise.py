@@ -54,8 +54,8 @@ def test_the_same_sums_have_the_same_noise_whatever_else_is_asked() -> None:
     ],
 )
 def test_other_sums_have_other_noise(other: dict) -> None:  # type: ignore[type-arg]
-    columns = other.pop("columns", (GAIN,))
-    one, another = noise(GAIN)[HISTOGRAM], noise(*columns, **other)[HISTOGRAM]
+    given = {"columns": (GAIN,), **other}
+    one, another = noise(GAIN)[HISTOGRAM], noise(*given.pop("columns"), **given)[HISTOGRAM]
     assert (one[: len(another)] != another[: len(one)]).mean() > 0.5
 
 

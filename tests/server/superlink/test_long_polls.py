@@ -25,8 +25,10 @@ def database(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def told(superlink: Any, tmp_path: Path) -> Callable[[Story], None]:
-    """Runs a story of a pod that has activated its node and a ServerApp."""
+def told(superlink: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Story], None]:
+    """Runs a story of a pod that has activated its node and a ServerApp, whose pulls end by themselves in none of it."""
+    monkeypatch.setattr(long_polls, "POD_SECONDS", 1000.0)
+    monkeypatch.setattr(long_polls, "SERVERAPP_SECONDS", 1000.0)
 
     def tell(story: Story) -> None:
         async def whole() -> None:
@@ -109,17 +111,18 @@ def test_who_has_nothing_is_answered_within_the_bound(
     told: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(long_polls, "POD_SECONDS", 0.5)
-    monkeypatch.setattr(long_polls, "SERVERAPP_SECONDS", 0.5)
+    monkeypatch.setattr(long_polls, "SERVERAPP_SECONDS", 0.4)
 
     async def story(pod: PodCaller, app: ServerAppCaller) -> None:
-        pull = pod.pull()
-        assert await pull.is_held()
-        assert await pod.received(pull) is None
+        now = asyncio.get_running_loop().time
+        began = now()
+        assert await pod.received(pod.pull()) is None
+        assert now() - began > 0.49
         parcel = app.message(pod.node)
         await app.push(parcel)
-        pull = app.pull(parcel)
-        assert await pull.is_held()
-        assert await app.received(pull) == []
+        began = now()
+        assert await app.received(app.pull(parcel)) == []
+        assert now() - began > 0.39
         assert await app.received(app.pull()) == []
 
     told(story)

@@ -109,7 +109,7 @@ def test_a_long_path_is_no_obstacle(place: Path) -> None:
 
 
 def test_a_reader_that_does_not_read_holds_nobody_and_is_dropped(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(status, "DEADLINE", 1.0)
+    monkeypatch.setattr(status, "DEADLINE", 0.5)
     source = Source("x" * BIG)
 
     async def story() -> tuple[int, bytes]:
@@ -118,8 +118,9 @@ def test_a_reader_that_does_not_read_holds_nobody_and_is_dropped(place: Path, mo
             await asyncio.get_running_loop().sock_connect(slow, str(place / SOCKET))
             while not source.asked:
                 await asyncio.sleep(0.01)
+            monkeypatch.setattr(status, "DEADLINE", 50.0)  # of those who come later
             whole = len(await reading(place / SOCKET))
-            await asyncio.sleep(1.5)
+            await asyncio.sleep(1)
             got = bytearray()
             while part := await asyncio.get_running_loop().sock_recv(slow, 1 << 20):
                 got += part
