@@ -32,6 +32,7 @@ from fl_app.secagg.errors import AlreadyAnswered, LedgerRefused
 from fl_app.secagg.ledger_protocol import Account
 from fl_app.secagg.messages import Hello, Parameters, StepPlan, Witness
 from tests.adversary.server import PLANS, Server, assert_refused, refusal_of, state_of, vector_in
+from tests.support.one_day import on_one_day
 from tests.support.pods_in_process import NAMES, identity
 
 A, B, C = NAMES[:3]
@@ -39,7 +40,8 @@ LABEL = b"L" * 32
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Server:
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
+    on_one_day(monkeypatch)
     return Server(tmp_path, 3)
 
 

@@ -21,6 +21,7 @@ from fl_app.identity.known_pods import keygen
 from server.app.main import app as server_app
 from server.app.run_directory import RUN_DIRECTORY_VARIABLE
 from tests.support.in_process import InProcessGrid
+from tests.support.one_day import on_one_day
 
 PODS = ("north", "south")
 POLICY = "{minimum_cohort: 2, minimum_rows_per_class: 1, minimum_category_count: 3, require_secure_aggregation: %s}"
@@ -79,7 +80,8 @@ class InThread(InProcess):
 
 
 def in_this_process(patch: pytest.MonkeyPatch) -> None:
-    """Have `InProcess` carry out all runs, whose pods draw no noise, so that they can be repeated and compared."""
+    """Have `InProcess` carry out all runs, on one day and without noise, so that they can be repeated and compared."""
+    on_one_day(patch)
     patch.setattr("server.modeller.launch.launcher_for", lambda federation: InProcess())
     patch.setattr("client.app.noised_sums.discrete_gaussian", lambda variance, size, randomness: np.zeros(size, int))
 

@@ -26,7 +26,7 @@ def database(tmp_path: Path) -> str:
 
 @pytest.fixture
 def told(superlink: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Story], None]:
-    """Runs a story of a pod that has activated its node and a ServerApp, whose pulls end by themselves in none of it."""
+    """Runs a story of a pod that has activated its node and a ServerApp; their pulls do not end by themselves."""
     monkeypatch.setattr(long_polls, "POD_SECONDS", 1000.0)
     monkeypatch.setattr(long_polls, "SERVERAPP_SECONDS", 1000.0)
 
