@@ -33,6 +33,7 @@ class PodTable:
 
     pod: Pod
     _encoded: dict[tuple[str, str, str], Encoded] = field(default_factory=dict)
+    _schemas: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, pod: Pod) -> "PodTable":
@@ -157,6 +158,11 @@ class PodTable:
         return json.dumps([[groups.values[place] for place in large], rest])
 
     def _described(self, proposal: str) -> str:
+        if proposal not in self._schemas:
+            self._schemas = {proposal: self._describe(proposal)}  # of the last proposal, and no more
+        return self._schemas[proposal]
+
+    def _describe(self, proposal: str) -> str:
         config, least = self.pod.data_config, self.pod.policy.minimum_category_count
         agreed = agree(
             self.cells,

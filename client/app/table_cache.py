@@ -13,8 +13,9 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -41,12 +42,12 @@ def identity_of(path: Path) -> Identity:
     return str(path), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def code_of(*modules: str) -> Iterator[bytes]:
-    """Yield the text of the code that reads tables, and of more modules of `fl_app.tabular`."""
+@cache
+def code_of(*modules: str) -> tuple[bytes, ...]:
+    """Return the text of the code that reads tables, and of more modules of `fl_app.tabular`."""
     tabular = Path(str(cell_text.__file__)).parent  # Arrow is imported where a table is read, and not to find its cache
-    yield version("pyarrow").encode()
-    for name in (*_READING, *modules):
-        yield (tabular / f"{name}.py").read_bytes()
+    texts = ((tabular / f"{name}.py").read_bytes() for name in (*_READING, *modules))
+    return version("pyarrow").encode(), *texts
 
 
 class TableCache:

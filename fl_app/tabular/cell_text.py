@@ -7,6 +7,7 @@ and from how the file is written, and from no other cell.
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Literal
 
 from pydantic import Field
@@ -108,4 +109,9 @@ def key_of(category: str) -> str:
 
 def missing_set(texts: Iterable[str]) -> frozenset[str]:
     """Return spellings of missing values as `canonical` gives them; the empty cell is always one."""
+    return _missing_set(tuple(texts))
+
+
+@lru_cache(maxsize=256)
+def _missing_set(texts: tuple[str, ...]) -> frozenset[str]:
     return frozenset({"", *map(canonical, texts)})

@@ -9,7 +9,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -429,11 +429,12 @@ def _refuse_nested(name: str, series: "pd.Series[Any]") -> None:
         )
 
 
-def absent_numbers(missing: Iterable[str], date: DateForm | None = None) -> NDArray[np.float64]:
+@lru_cache(maxsize=256)
+def absent_numbers(missing: frozenset[str] | tuple[str, ...], date: DateForm | None = None) -> tuple[float, ...]:
     """Return those spellings of missing values that are numbers, or dates as numbers, ascending."""
     texts = pa.array(sorted(missing), pa.string())
     numbers = parse_dates(texts, date.format)[0] / date.seconds if date else parse(texts, STANDARD)[0]
-    return np.unique(numbers[~np.isnan(numbers)])
+    return tuple(np.unique(numbers[~np.isnan(numbers)]).tolist())
 
 
 def parse(texts: pa.Array, numbers: NumberFormat) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

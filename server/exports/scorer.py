@@ -108,7 +108,7 @@ def _absent_numbers(encoding: Encoding) -> Tensor:
     found = [absent_numbers(column.missing, column.date) for column in encoding.continuous]
     absent = torch.full((len(found), max(map(len, found), default=0)), torch.nan, dtype=torch.float64)
     for row, numbers in enumerate(found):
-        absent[row, : len(numbers)] = torch.from_numpy(numbers)
+        absent[row, : len(numbers)] = torch.tensor(numbers, dtype=torch.float64)
     return absent
 
 

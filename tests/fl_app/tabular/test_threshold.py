@@ -24,15 +24,21 @@ def test_no_other_threshold_is_better_but_for_the_width_of_a_cell(rule: str, pos
     labels, scores = rows_of(2000, 0.15)
 
     def figure(threshold: float) -> float:
-        named = chosen(scores, threshold)
+        named, true = chosen(scores, threshold) == positive, labels == positive
         if rule == "youden":
-            return float(sk.balanced_accuracy_score(labels, named))
-        return float(sk.f1_score(labels, named, pos_label=positive))
+            return float((named[true].mean() + (~named[~true]).mean()) / 2)
+        return float(2 * (named & true).sum() / (named.sum() + true.sum()))
 
     found = best_threshold(count(labels, scores, EDGES).histograms[0], EDGES[0], rule, positive)  # type: ignore[arg-type]
     assert found is not None
     best = max(figure(threshold) for threshold in np.unique(scores[:, 1]))
     assert best - 0.005 <= figure(found) <= best
+    named = chosen(scores, found)
+    of_sklearn = {
+        "youden": sk.balanced_accuracy_score(labels, named),
+        "f1": sk.f1_score(labels, named, pos_label=positive),
+    }
+    assert figure(found) == pytest.approx(of_sklearn[rule])
     assert figure(found) == max(figure(edge) for edge in EDGES[0][:-1])
     if positive == 1 or rule == "youden":
         assert figure(found) > figure(0.5) + 0.05

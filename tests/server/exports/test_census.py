@@ -1,6 +1,7 @@
-"""All formats on all test rows of the census, each in a process of its own: the graphs without any code of ours."""
+"""All formats on all test rows of the census: by `fl-app predict`, and the graphs without any code of ours."""
 
 import gzip
+import io
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
@@ -22,6 +24,7 @@ from fl_app.tabular.schema import schema_of
 from fl_app.tabular.settings import DataStructure, Optimizer
 from fl_app.tabular.table_file import read_rows
 from fl_app.tabular.training import train
+from server.commands.predict import predict
 from server.exports import formats
 from server.exports.pt2 import LOADER
 
@@ -73,12 +76,8 @@ def census(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def scores_of(arguments: list[str], directory: Path) -> NDArray[np.float64]:
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=directory, capture_output=True, text=True, check=True, timeout=200
-    )
-    (directory / "scores.csv").write_text(done.stdout)
-    scores = pd.read_csv(directory / "scores.csv")
+def scores_in(printed: str) -> NDArray[np.float64]:
+    scores = pd.read_csv(io.StringIO(printed))
     assert list(scores.columns) == ["<=50K", ">50K"]
     return scores.to_numpy()
 
@@ -89,30 +88,36 @@ def alone(program: str) -> Callable[[Path], NDArray[np.float64]]:
 
     def run(directory: Path) -> NDArray[np.float64]:
         suffix = "onnx" if program is ONNX else "pt2"
-        return scores_of(["-I", "-S", "-c", start + program, f"model.{suffix}", "rows.csv"], directory)
+        arguments = [sys.executable, "-I", "-S", "-c", start + program, f"model.{suffix}", "rows.csv"]
+        done = subprocess.run(arguments, cwd=directory, capture_output=True, text=True, check=True, timeout=200)
+        return scores_in(done.stdout)
 
     return run
 
 
-def predict(form: str) -> Callable[[Path], NDArray[np.float64]]:
-    return lambda directory: scores_of(
-        ["-c", "from fl_app.cli import main; main()", "predict", f"model.{form}", "rows.csv"], directory
-    )
-
-
-@pytest.mark.parametrize(
-    "way",
-    [alone(ONNX), alone(LOADER), *map(predict, formats.FORMATS)],
-    ids=["onnx alone", "pt2 alone", *(f"predict {form}" for form in formats.FORMATS)],
-)
-def test_fresh_processes_agree_on_all_test_rows(census: Path, way: Callable[[Path], NDArray[np.float64]]) -> None:
+@pytest.fixture(scope="module")
+def expected(census: Path) -> NDArray[np.float64]:
+    """The scores of the model as it was saved."""
     rows = read_rows(census / "rows.csv")
     assert (rows.texts("workclass")[0] < 0).any()
-    expected = TrainedModel.load(census / "model.safetensors").predict_proba(rows)
-    found = way(census)
-    assert found.shape == expected.shape == (16_281, 2)
-    assert np.ptp(expected[:, 1]) > 0.9
-    assert_allclose(found, expected, atol=1e-5)
+    scores = TrainedModel.load(census / "model.safetensors").predict_proba(rows)
+    assert scores.shape == (16_281, 2)
+    assert np.ptp(scores[:, 1]) > 0.9
+    return scores
+
+
+@pytest.mark.parametrize("way", [alone(ONNX), alone(LOADER)], ids=["onnx alone", "pt2 alone"])
+def test_fresh_processes_agree_on_all_test_rows(
+    census: Path, expected: NDArray[np.float64], way: Callable[[Path], NDArray[np.float64]]
+) -> None:
+    assert_allclose(way(census), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", formats.FORMATS)
+def test_predict_agrees_on_all_test_rows(census: Path, expected: NDArray[np.float64], form: str) -> None:
+    done = CliRunner().invoke(predict, [str(census / f"model.{form}"), str(census / "rows.csv")])
+    assert done.exit_code == 0, done.output
+    assert_allclose(scores_in(done.stdout), expected, atol=1e-5)
 
 
 def test_the_loader_has_ten_lines() -> None:
