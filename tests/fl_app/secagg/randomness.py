@@ -1,4 +1,4 @@
-"""Statistical tests of masked words, on thresholds that honest words miss once in a million runs."""
+"""Statistical tests of masked words, some fifty of them; honest words miss their thresholds once in a billion times."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-P_VALUE = 1e-6
+P_VALUE = 1e-9
 
 
 def uniform(words: npt.NDArray[Any], bits: int) -> bool:
