@@ -16,6 +16,7 @@ from fl_app.errors import DataError, UsageError
 from fl_app.system.files import replacing
 from fl_app.tabular.encoding import Encoding
 from fl_app.tabular.evaluation import score
+from fl_app.tabular.model_errors import check_kind, not_a_model
 from fl_app.tabular.network import build_network, load_state
 from fl_app.tabular.network_source import check_source, digest_of
 from fl_app.tabular.own_module import OwnNetwork
@@ -174,27 +175,6 @@ def source_in(path: str | Path) -> str | None:
     """
     source = _read(Path(path))[1].get(_SOURCE)
     return source if isinstance(source, str) else None
-
-
-def check_kind(encoding: Encoding, *, numeric: bool) -> None:
-    """Raise `UsageError`, saying what to call instead, unless a model's target is a number, or has classes."""
-    if numeric and encoding.numeric is None:
-        raise UsageError(f"the model tells classes of {encoding.target.name!r} apart: use predict_proba")
-    if encoding.numeric and not numeric:
-        raise UsageError(f"the model's target {encoding.target.name!r} is a number: use predict")
-
-
-def not_a_model(path: Path, error: Exception) -> DataError:
-    """Return what to say of a model file that could not be opened.
-
-    Unpicklers and unpackers raise errors of many kinds for a file that is not theirs, which tell a user nothing.
-    """
-    if isinstance(error, OSError):
-        return DataError(f"{path}: cannot be read: {error.strerror or error}")
-    return DataError(
-        f"{path} is no {path.suffix} model file ({type(error).__name__}): give one that `fl-app export` or a run has "
-        "written, and has written whole"
-    )
 
 
 def _check_source(path: Path, metadata: Mapping[str, str], source: str | None) -> None:

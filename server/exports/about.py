@@ -3,13 +3,15 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fl_app.errors import DataError, FlAppError
 from fl_app.tabular.cell_text import missing_set
 from fl_app.tabular.encoding import Encoding
-from fl_app.tabular.model_file import TrainedModel
 from fl_app.tabular.threshold import threshold_of
+
+if TYPE_CHECKING:
+    from fl_app.tabular.model_file import TrainedModel
 
 FORMAT = "fl-app scoring graph 1"
 TEXT_RULE = (
@@ -17,7 +19,7 @@ TEXT_RULE = (
 )
 
 
-def about(model: TrainedModel) -> dict[str, Any]:
+def about(model: "TrainedModel") -> dict[str, Any]:
     """Return what JSON can hold of a model but for its parameters."""
     return {
         "format": FORMAT,

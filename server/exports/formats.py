@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from fl_app.errors import UsageError
 from fl_app.system.files import replace_file
 from fl_app.tabular.encoding import Encoding
-from fl_app.tabular.model_file import TrainedModel
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from fl_app.tabular.cells import Table
+    from fl_app.tabular.model_file import TrainedModel
 
 FORMATS = ("safetensors", "pt", "onnx", "pt2")
 """Each is its files' suffix too; the first is the default."""
@@ -42,7 +42,7 @@ class Scorer(Protocol):
         """Predict a numeric target for a table's rows, float64 [n], in its unit."""
 
 
-def export(model: TrainedModel, path: Path) -> None:
+def export(model: "TrainedModel", path: Path) -> None:
     """Write ``model`` to ``path`` in the format that its suffix names.
 
     Raises
@@ -93,6 +93,8 @@ def open_scorer(path: Path, source: str | None = None) -> Scorer:
         from server.exports.pt2 import Pt2Model
 
         return Pt2Model(path)
+    from fl_app.tabular.model_file import TrainedModel  # with torch, which a model in ONNX does not need
+
     return TrainedModel.load(path, source)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_app.tabular.encoding import Encoding
-from fl_app.tabular.model_file import check_kind
+from fl_app.tabular.model_errors import check_kind
 from server.exports.about import encoding_of, threshold_in
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from fl_app.errors import UsageError
 from fl_app.tabular.cells import Table
 from fl_app.tabular.encoding import Encoding, codes_of
-from fl_app.tabular.model_file import TrainedModel, not_a_model
+from fl_app.tabular.model_errors import not_a_model
 from fl_app.tabular.statistics import present_numbers
 from server.exports.about import about
 from server.exports.graph import GraphModel
@@ -30,6 +30,8 @@ from server.exports.vocabulary import vocabulary
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fl_app.tabular.model_file import TrainedModel
+
 OPSET, ML_OPSET = 18, 3
 OUTPUT, NUMERIC_OUTPUT = "probabilities", "prediction"
 ROWS = 4096
@@ -37,7 +39,7 @@ _INSIDE = "network/"
 _NEEDED = "ONNX needs packages that are not installed: pip install 'fl-app[onnx]'"
 
 
-def to_onnx(model: TrainedModel) -> bytes:
+def to_onnx(model: "TrainedModel") -> bytes:
     """Export; the bytes are those of an ``.onnx`` file.
 
     Raises
@@ -110,7 +112,7 @@ def _unknown_to(words: Mapping[str, int]) -> str:
     return text
 
 
-def _network(model: TrainedModel) -> Any:
+def _network(model: "TrainedModel") -> Any:
     """Export the graph from codes and numbers on: an input for each feature, categorical ones first."""
     import torch
 

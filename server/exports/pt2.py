@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from fl_app.tabular.cells import Table
 from fl_app.tabular.encoding import Encoding, codes_of
-from fl_app.tabular.model_file import TrainedModel, not_a_model
+from fl_app.tabular.model_errors import not_a_model
+from fl_app.tabular.model_file import TrainedModel
 from fl_app.tabular.statistics import present_numbers
 from server.exports.about import about, reading
 from server.exports.graph import GraphModel

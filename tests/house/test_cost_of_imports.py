@@ -68,6 +68,13 @@ def test_training_on_encoded_rows_loads_torch_and_little_else(package: str, tmp_
     assert done.stdout.strip() == "False"
 
 
+def test_a_model_in_onnx_is_scored_without_torch(tmp_path: Path) -> None:
+    script = "import sys, server.exports.formats, server.exports.onnx, server.exports.unseen, fl_app.tabular.table_file"
+    script += "; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_a_deployed_run_s_process_starts_without_torch_and_the_superlink_s_database(tmp_path: Path) -> None:
     """`fl-app pods` needs none of it, and a run that trains imports torch while the pods answer the hello."""
     script = """
