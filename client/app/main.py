@@ -61,10 +61,13 @@ if TYPE_CHECKING:
 app = ClientApp()
 
 
-def preload() -> None:
+def preload(*, trains: bool = True) -> None:
     """Import what the handlers import once they need it; a pod calls this before it waits for messages."""
     # That they are loaded is the purpose.
-    from fl_app.tabular import cells, network, own_module, row_gradients, table_file, training  # noqa: F401
+    from fl_app.tabular import cells, table_file  # noqa: F401
+
+    if trains:
+        from fl_app.tabular import network, own_module, row_gradients, training  # noqa: F401
 
 
 def find_pod(context: Context) -> tuple[Pod, Path | None]:

@@ -172,8 +172,9 @@ def _child(server_ref: str, client_ref: str, num_pods: int, scratch: str) -> Non
 def _preload(client_ref: str) -> None:
     """Import what the handlers of an app that knows it will import; to tell what a pod publishes it needs nothing."""
     preload = getattr(sys.modules[client_ref.partition(":")[0]], "preload", None)
-    if preload and RunDirectory(Path(os.environ[RUN_DIRECTORY_VARIABLE])).request().discovery is None:
-        preload()
+    run = RunDirectory(Path(os.environ[RUN_DIRECTORY_VARIABLE]))
+    if preload and run.request().discovery is None:
+        preload(trains=not run.config().describes)
 
 
 def _leave_out_databases() -> None:
