@@ -39,10 +39,10 @@ def test_runs_spend_an_owners_budget_and_no_more(tmp_path: Path) -> None:
 
         assert "private runs only" in fit(made, "--rounds", "1", check=False)
 
-        fit(made, "--privacy", "epsilon=3", "--rounds", "20")
+        fit(made, "--privacy", "epsilon=3", "--rounds", "8")
         results = made.results()
         assert results["status"] == "completed"
-        assert len(results["rounds"]) == 20  # type: ignore[arg-type]
+        assert len(results["rounds"]) == 8  # type: ignore[arg-type]
         assert results["final"]["auc"] > 0.8  # type: ignore[index]
         status = made.pods["east"].run("fl-app", "pod", "status", "east").stdout
         assert "epsilon" in status, status
@@ -62,6 +62,6 @@ def test_runs_spend_an_owners_budget_and_no_more(tmp_path: Path) -> None:
         assert "than the owner's privacy budget leaves" in refused
         assert made.results()["rounds"] == []
 
-        fit(made, "--privacy", "epsilon=1", "--rounds", "5")
+        fit(made, "--privacy", "epsilon=1", "--rounds", "2")
         assert made.results()["status"] == "completed"
     assert made.left_behind() == []

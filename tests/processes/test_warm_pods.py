@@ -44,7 +44,7 @@ def test_a_pod_is_fit_for_the_next_message_whatever_became_of_the_last(tmp_path:
         assert results(made)["status"] == "completed"
 
         # What trains is killed: it is told at once, the pod's own log says why, and the run goes on after the round.
-        run = _trains(made)
+        run = _trains(made, "--rounds", "1")
         (training,) = [number for number, parent in processes(east.directory, WAITING) if parent not in nodes(east)]
         os.kill(training, signal.SIGKILL)
         assert run.wait(300) == 0
