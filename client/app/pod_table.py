@@ -196,8 +196,8 @@ class PodTable:
         if fold:
             parts = fold_rows(rows, name, fold, self.pod.policy.minimum_evaluation_rows)
         else:
-            validation, test = config.validation_percent, config.test_percent
-            parts = split_rows(rows, name, validation_percent=validation, test_percent=test)
+            shares = {"validation_percent": config.validation_percent, "test_percent": config.test_percent}
+            parts = split_rows(rows, name, **shares)
         return self.cells.rows(parts[PARTS.index(part)])
 
     def encoded(

@@ -9,24 +9,16 @@ from fl_app.errors import DataError
 from fl_app.tabular.folds import TENTHS, Fold
 
 MINIMUM_ROWS = 10
-_USUAL_PERCENT, _USUAL_MOST = 10, 1000
-"""Validation rows where the owner says nothing, and the most of up to 100,000 rows: more would tell little more of a
-model, and each is missing in training."""
 
 Indices = NDArray[np.int64]
 
 
 def split_rows(
-    rows: int, seed_text: str, *, validation_percent: int | None = None, test_percent: int = 10
+    rows: int, seed_text: str, *, validation_percent: int = 10, test_percent: int = 10
 ) -> tuple[Indices, Indices, Indices]:
     """Split the rows 0..rows-1 at random into those for training, for validation and for test.
 
     The same arguments give the same split; another ``seed_text`` gives an unrelated one.
-
-    Parameters
-    ----------
-    validation_percent : int or None
-        None: a tenth of the rows, of more than 10,000 rows 1,000, and of more than 100,000 a hundredth.
 
     Returns
     -------
@@ -39,11 +31,8 @@ def split_rows(
         There are fewer than ten rows, or too few for the shares that are to be kept.
     """
     order = _order(rows, seed_text)
-    percent = _USUAL_PERCENT if validation_percent is None else validation_percent
-    start, end = rows * (100 - percent - test_percent) // 100, rows * (100 - test_percent) // 100
-    if validation_percent is None:
-        start = max(start, end - max(_USUAL_MOST, rows // 100))
-    train, validation, test = np.split(order, [start, end])
+    cuts = [rows * (100 - validation_percent - test_percent) // 100, rows * (100 - test_percent) // 100]
+    train, validation, test = np.split(order, cuts)
     if not len(validation) or (test_percent and not len(test)):
         raise DataError(
             "the table has too few rows for its validation_percent and test_percent: not one row for each; raise them"

@@ -156,11 +156,8 @@ class PodDataConfig(_Definition):
         In which unit a column's numbers are, such as ``{"weight": "kg"}``; pods that name different ones are refused.
     dates : mapping of str to DateConfig
         Columns whose cells are dates, by ISO 8601 or as ``date_format`` of the datasource's ``read_options`` says.
-    validation_percent : int or None
-        How many of a hundred rows are kept from training, to score models on as they are trained. None: 10, but of more
-        than 10,000 rows 1,000, and of more than 100,000 one of a hundred.
-    test_percent : int
-        The same for the end of a run; may be 0.
+    validation_percent, test_percent : int
+        How many of a hundred rows are kept from training, to score models on; ``test_percent`` may be 0.
     """
 
     ignore_cols: _Names = ()
@@ -173,7 +170,7 @@ class PodDataConfig(_Definition):
     optional: _Names = ()
     units: Mapping[str, str] = {}
     dates: Mapping[str, DateConfig] = {}
-    validation_percent: Annotated[int, Field(ge=1, le=40)] | None = None
+    validation_percent: Annotated[int, Field(ge=1, le=40)] = 10
     test_percent: Annotated[int, Field(ge=0, le=40)] = 10
 
     @model_validator(mode="after")

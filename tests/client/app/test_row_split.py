@@ -27,21 +27,6 @@ def test_splits_of_different_seeds_differ_and_known_ones_stay() -> None:
     assert [part.tolist() for part in split_rows(10, "census")] == [[0, 1, 2, 4, 6, 7, 8, 9], [5], [3]]
 
 
-@pytest.mark.parametrize(
-    ("rows", "validation"),
-    [(10_000, 1000), (10_001, 1000), (16_281, 1000), (100_000, 1000), (100_100, 1001), (1_000_000, 10_000)],
-)
-def test_large_tables_keep_fewer_validation_rows_from_training_unless_the_owner_says_how_many(
-    rows: int, validation: int
-) -> None:
-    parts, tenths = split_rows(rows, "a"), split_rows(rows, "a", validation_percent=10)
-    assert sorted(np.concatenate(parts)) == list(range(rows))
-    assert len(parts[1]) == validation
-    assert len(tenths[1]) == pytest.approx(rows / 10, abs=1)
-    assert (parts[2] == tenths[2]).all()  # the test rows are the same
-    assert set(parts[1]) <= set(tenths[1])
-
-
 @given(st.integers(100, 3000), st.integers(1, 40), st.integers(0, 40))
 def test_the_owner_says_how_many_rows_are_kept_from_training(rows: int, validation: int, test: int) -> None:
     parts = split_rows(rows, "a", validation_percent=validation, test_percent=test)
