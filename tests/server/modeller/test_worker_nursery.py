@@ -21,6 +21,7 @@ SIMULATION = """
 import json, os, random, signal, sys, time
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
+import numpy.random
 from server.modeller.worker_nursery import ForkedWorkers, open_nursery
 
 def app(message, context):
