@@ -52,8 +52,10 @@ def hello(message, context):
                 pod=context.node_config["pod"])
 @app.query("numbers")
 def numbers(message, context):
+    waiting = "torch" in sys.modules
     import numpy, torch
-    return said(message, python=random.random(), numpy=float(numpy.random.random()), torch=float(torch.rand(1)))
+    return said(message, waiting=waiting, python=random.random(), numpy=float(numpy.random.random()),
+                torch=float(torch.rand(1)))
 @app.query("broken")
 def broken(message, context):
     raise ValueError("no file /home/owner/secret-table.csv")

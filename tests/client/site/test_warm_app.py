@@ -20,6 +20,7 @@ from tests.support.small_app import CODE, bundle, question
 
 IDENTITY = ("somebody/some-app", "1.0.0")
 pytestmark = pytest.mark.timeout(300)
+needs_no_libraries = pytest.mark.usefixtures("bare")
 
 
 def unpacked(home: Path, **files: str) -> UnpackedApp:
@@ -66,9 +67,21 @@ def test_each_message_has_a_process_of_its_own_with_everything_imported(warm: Wa
 def test_no_two_messages_draw_the_same_random_numbers(warm: WarmApp, home: Path) -> None:
     app = unpacked(home)
     first, second = ask(warm, app, "numbers")[0], ask(warm, app, "numbers")[0]
+    assert first["waiting"], "torch's generator is not that of the process that waits"
     assert all(first[name] != second[name] for name in ("python", "numpy", "torch"))
 
 
+@pytest.fixture
+def bare(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that are started wait without torch and pandas, whose import takes more than all else at a start."""
+    place = tmp_path_factory.mktemp("bare")
+    for name in ("app_process.py", "flower_names.py"):
+        text = Path(warm_app.__file__).with_name(name).read_text("utf-8")
+        (place / name).write_text(text.replace("    _import_libraries()\n", ""), "utf-8")
+    monkeypatch.setattr(warm_app, "__file__", str(place / "warm_app.py"))
+
+
+@needs_no_libraries
 @pytest.mark.parametrize("place", ["some_app.py", "fl_app/__init__.py"])
 def test_neither_an_older_copy_nor_one_on_the_path_is_loaded(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
@@ -84,6 +97,7 @@ def test_neither_an_older_copy_nor_one_on_the_path_is_loaded(
         warm.close()
 
 
+@needs_no_libraries
 def test_a_module_under_the_apps_name_from_elsewhere_stops_it(warm: WarmApp, home: Path) -> None:
     stranger = "import sys, types\nm = types.ModuleType('fl_app.part'); m.__file__ = '/elsewhere/part.py'\n"
     app = unpacked(home, **{"some_app.py": f"{stranger}sys.modules['fl_app.part'] = m\n{CODE}"})
@@ -91,6 +105,7 @@ def test_a_module_under_the_apps_name_from_elsewhere_stops_it(warm: WarmApp, hom
     assert "the app's module fl_app.part was loaded from /elsewhere/part.py" in (home / "pod.log").read_text()
 
 
+@needs_no_libraries
 def test_an_app_that_raises_on_import_is_not_loaded_and_only_the_log_says_why(warm: WarmApp, home: Path) -> None:
     said = fails(LOAD_FAILED, warm, unpacked(home, **{"some_app.py": "raise OSError('/home/owner/secret-table.csv')"}))
     assert "secret" not in said
@@ -98,6 +113,7 @@ def test_an_app_that_raises_on_import_is_not_loaded_and_only_the_log_says_why(wa
     assert (home / "pod.log").stat().st_mode & 0o077 == 0
 
 
+@needs_no_libraries
 def test_no_error_of_the_app_gets_out(warm: WarmApp, home: Path) -> None:
     app = unpacked(home)
     assert "secret" not in fails(RAISED, warm, app, "broken")
@@ -105,6 +121,7 @@ def test_no_error_of_the_app_gets_out(warm: WarmApp, home: Path) -> None:
     assert ask(warm, app)[0]["count"] == 1
 
 
+@needs_no_libraries
 def test_another_id_or_version_than_the_bundles_is_not_loaded(warm: WarmApp, home: Path) -> None:
     with (
         pytest.raises(NoReply) as caught,
@@ -114,6 +131,7 @@ def test_another_id_or_version_than_the_bundles_is_not_loaded(warm: WarmApp, hom
     assert caught.value.why == LOAD_FAILED
 
 
+@needs_no_libraries
 def test_the_node_is_heard_of_while_the_app_is_loaded(
     warm: WarmApp, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,6 +147,7 @@ def test_the_node_is_heard_of_while_the_app_is_loaded(
     assert signs
 
 
+@needs_no_libraries
 def test_another_app_is_loaded_in_a_new_process(warm: WarmApp, home: Path) -> None:
     first = ask(warm, unpacked(home))[0]
     changed = unpacked(home, **{"some_app.py": CODE + "#"})
@@ -137,6 +156,7 @@ def test_another_app_is_loaded_in_a_new_process(warm: WarmApp, home: Path) -> No
     assert second["waiting"] != first["waiting"]
 
 
+@needs_no_libraries
 @pytest.mark.parametrize(
     ("action", "told"), [("killed", "was ended by SIGKILL, by somebody, or by the system"), ("left", "exit code 3")]
 )
@@ -148,6 +168,7 @@ def test_a_process_that_ends_in_the_middle_is_told_with_its_cause(
     assert ask(warm, app)[0]["count"] == 1
 
 
+@needs_no_libraries
 def test_the_waiting_process_killed_between_messages_is_started_anew(warm: WarmApp, home: Path) -> None:
     app = unpacked(home)
     first = ask(warm, app)[0]
@@ -162,6 +183,7 @@ def asleep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "asleep"
 
 
+@needs_no_libraries
 def test_the_waiting_process_killed_in_a_message_is_noticed_and_started_anew(asleep: Path, home: Path) -> None:
     warm = WarmApp(home)
     app = unpacked(home)
@@ -183,6 +205,7 @@ def test_the_waiting_process_killed_in_a_message_is_noticed_and_started_anew(asl
         warm.close()
 
 
+@needs_no_libraries
 @pytest.mark.parametrize("why", ["its run is over", "it is late"])
 def test_a_message_that_nobody_waits_for_is_given_up(
     asleep: Path, home: Path, monkeypatch: pytest.MonkeyPatch, why: str
@@ -201,6 +224,7 @@ def test_a_message_that_nobody_waits_for_is_given_up(
         warm.close()
 
 
+@needs_no_libraries
 def test_two_hundred_messages_leave_no_process_descriptor_or_file(warm: WarmApp, home: Path) -> None:
     app = unpacked(home)
     waiting = ask(warm, app)[0]["waiting"]
@@ -216,6 +240,7 @@ def test_two_hundred_messages_leave_no_process_descriptor_or_file(warm: WarmApp,
     assert counted() == before
 
 
+@needs_no_libraries
 def test_a_worn_process_is_started_anew(warm: WarmApp, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warm_app, "_MESSAGES", 2)
     app = unpacked(home)
@@ -223,6 +248,7 @@ def test_a_worn_process_is_started_anew(warm: WarmApp, home: Path, monkeypatch: 
     assert places[0] == places[1] != places[2] == places[3]
 
 
+@needs_no_libraries
 def test_where_a_fork_is_not_safe_each_message_has_a_new_process(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warm_app, "FORKS", False)
     warm = WarmApp(home)
@@ -236,6 +262,7 @@ def test_where_a_fork_is_not_safe_each_message_has_a_new_process(home: Path, mon
         warm.close()
 
 
+@needs_no_libraries
 def test_the_waiting_process_ends_with_its_node(home: Path) -> None:
     warm = WarmApp(home)
     ask(warm, unpacked(home))

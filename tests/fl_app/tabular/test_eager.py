@@ -5,6 +5,7 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
 from torch import _dynamo
 
 from fl_app.tabular.eager import without_compiler
@@ -12,7 +13,7 @@ from fl_app.tabular.settings import OPTIMIZERS
 from tests.house.source import ROOT
 
 TRAINED = """
-import json, sys
+import contextlib, json, sys
 import torch
 from fl_app.tabular.eager import without_compiler
 
@@ -31,38 +32,34 @@ def of_rows():
     rows = torch.arange(6.0).reshape(2, 3)
     return torch.func.vmap(torch.func.grad(loss), (None, 0))(torch.tensor([1.0, -2.0, 0.5]), rows).tolist()
 
-names = sys.argv[2:]
-if sys.argv[1] == "without":
-    with without_compiler():
-        found = {name: trained(name) for name in names} if names else of_rows()
-else:
-    found = {name: trained(name) for name in names} if names else of_rows()
-print(json.dumps([found, "torch._dynamo" in sys.modules]))
+for beside in (without_compiler, contextlib.nullcontext):
+    for work in (lambda: {name: trained(name) for name in sys.argv[1:]}, of_rows):
+        with beside():
+            found = work()
+        print(json.dumps([found, "torch._dynamo" in sys.modules]))
 import torch._dynamo.config
 """
 
 
-def run(how: str, *names: str) -> tuple[Any, bool]:
-    command = [sys.executable, "-c", TRAINED, how, *names]
+@pytest.fixture(scope="module")
+def found() -> list[tuple[Any, bool]]:
+    """What comes of optimizers and of single rows without the compiler, then of both beside it; is it there then?"""
+    command = [sys.executable, "-c", TRAINED, *OPTIMIZERS]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True, timeout=200)
-    found, imported = json.loads(done.stdout)
-    return found, imported
+    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
 
 
-def test_every_optimizer_does_without_the_compiler_and_ends_with_the_same_parameters() -> None:
-    without, imported = run("without", *OPTIMIZERS)
+def test_every_optimizer_does_without_the_compiler_and_ends_with_the_same_parameters(found: Any) -> None:
+    (without, imported), _, (beside, later), _ = found
     assert not imported
-    beside, imported = run("beside", *OPTIMIZERS)
-    assert imported, "nothing is saved any more"
+    assert later, "nothing is saved any more"
     assert without == beside
     assert len(without) == len(OPTIMIZERS)
 
 
-def test_gradients_of_single_rows_do_without_the_compiler_and_are_the_same() -> None:
-    without, imported = run("without")
+def test_gradients_of_single_rows_do_without_the_compiler_and_are_the_same(found: Any) -> None:
+    _, (without, imported), _, (beside, _) = found
     assert not imported
-    beside, imported = run("beside")
-    assert imported, "nothing is saved any more"
     assert without == beside
     assert without[0] != without[1]
 
