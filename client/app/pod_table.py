@@ -160,7 +160,11 @@ class PodTable:
     def _described(self, proposal: str) -> str:
         if proposal not in self._schemas:
             self._schemas = {proposal: self._describe(proposal)}  # of the last proposal, and no more
-        return self._schemas[proposal]
+        text = self._schemas[proposal]
+        size = len(text.encode())
+        most_of_it = _largest(Schema.from_json(text)) if size > records.MAX_MESSAGE else ""
+        records.check_size(f"the schema of pod '{self.pod.name}'", size, most_of_it)
+        return text
 
     def _describe(self, proposal: str) -> str:
         config, least = self.pod.data_config, self.pod.policy.minimum_category_count
@@ -184,11 +188,7 @@ class PodTable:
             min_count=least,
             read_as=agreed.read_as,
         )
-        text = schema.model_copy(update={"disagreements": agreed.disagreements}).to_json()
-        size = len(text.encode())
-        most_of_it = _largest(schema) if size > records.MAX_MESSAGE else ""
-        records.check_size(f"the schema of pod '{self.pod.name}'", size, most_of_it)
-        return text
+        return schema.model_copy(update={"disagreements": agreed.disagreements}).to_json()
 
     def rows(self, part: str, fold: Fold | None = None) -> "Table":
         """Return the rows of "train", "validation" or "test"; in a run that holds out a fold, those that it makes."""
