@@ -168,10 +168,8 @@ def _wait(asked: socket.socket, app: ClientApp) -> NoReturn:
 def _work(link: Connection, app: ClientApp) -> None:
     """Answer messages until the simulation has ended."""
     _forget_randomness()
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(
-            "1000"
-        )  # without memory, a worker goes before anything of the user's
+    with contextlib.suppress(OSError):  # where memory runs out, a worker goes before anything of the user's
+        Path("/proc/self/oom_score_adj").write_text("1000")
     while True:
         try:
             message, context = link.recv()
