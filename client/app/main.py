@@ -61,13 +61,16 @@ if TYPE_CHECKING:
 app = ClientApp()
 
 
-def preload(*, trains: bool = True) -> None:
+def preload() -> None:
     """Import what the handlers import once they need it; a pod calls this before it waits for messages."""
+    preload_tables()
     # That they are loaded is the purpose.
-    from fl_app.tabular import cells, table_file  # noqa: F401
+    from fl_app.tabular import network, own_module, row_gradients, training  # noqa: F401
 
-    if trains:
-        from fl_app.tabular import network, own_module, row_gradients, training  # noqa: F401
+
+def preload_tables() -> None:
+    """Import what reads tables alone: a description in simulation trains no network."""
+    from fl_app.tabular import cells, table_file  # noqa: F401
 
 
 def find_pod(context: Context) -> tuple[Pod, Path | None]:

@@ -171,10 +171,9 @@ def _child(server_ref: str, client_ref: str, num_pods: int, scratch: str) -> Non
 
 def _preload(client_ref: str) -> None:
     """Import what the handlers of an app that knows it will import; to tell what a pod publishes it needs nothing."""
-    preload = getattr(sys.modules[client_ref.partition(":")[0]], "preload", None)
-    run = RunDirectory(Path(os.environ[RUN_DIRECTORY_VARIABLE]))
-    if preload and run.request().discovery is None:
-        preload(trains=not run.config().describes)
+    module, run = sys.modules[client_ref.partition(":")[0]], RunDirectory(Path(os.environ[RUN_DIRECTORY_VARIABLE]))
+    if hasattr(module, "preload") and run.request().discovery is None:
+        getattr(module, "preload_tables" if run.config().describes else "preload", module.preload)()
 
 
 def _leave_out_databases() -> None:
