@@ -23,9 +23,8 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 test:  ## everything that CI runs
-	$(MAKE) -j2 lint types docs
-	$(MAKE) unit
-	$(MAKE) -j3 processes mutate notebook
+	$(MAKE) -j4 unit types docs lint mutate notebook
+	$(MAKE) processes
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -37,9 +36,9 @@ types: $(READY)
 unit: $(READY)  ## tests that start no Flower process
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not processes and not mutations" -n 2 --dist loadfile
 
-# Three at a time on two cores: these tests wait, for each other's processes and for time limits, a third of their time.
+# Four at a time on two cores: these tests wait, for each other's processes and for time limits, half of their time.
 processes: $(READY)  ## tests on real Flower processes
-	$(BIN)/python -m pytest -m processes -n 3 --dist load --maxschedchunk 1
+	$(BIN)/python -m pytest -m processes -n 4 --dist load --maxschedchunk 1 $$(grep -rl --include='*.py' 'mark\.processes' tests)
 
 docs: $(READY)  ## the documentation as a site in build/docs, which needs no network
 	$(BIN)/python -m sphinx -W --keep-going -q -E docs build/docs

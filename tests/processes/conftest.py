@@ -1,4 +1,4 @@
-"""The order of the tests on real processes, which run three at a time."""
+"""The order of the tests on real processes, which run four at a time."""
 
 import pytest
 
