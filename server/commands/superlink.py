@@ -137,10 +137,12 @@ def revoke(directory: Path, name: str, as_json: bool) -> None:
     example: use `fl-app provision`.
     """
     from server.superlink.directory import SuperLinkDirectory
+    from server.superlink.serve import answers
 
     operated = SuperLinkDirectory(directory)
     card = operated.registry.revoke(name)
     operated.write_join_file()
+    answers(operated)  # any request makes the SuperLink look at its register, and refuse whoever waits for a message
     document = {"name": name, "role": card.role, "fingerprint": card.fingerprint}
     emit(document, as_json, lambda: echo(f"revoked {card.role} {name} and its key {card.fingerprint}"))
 

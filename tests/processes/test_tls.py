@@ -104,7 +104,8 @@ def test_a_federation_over_tls(tmp_path: Path) -> None:
         # A revocation counts at once, for a pod that is online as well, and is final.
         made.operator.run("fl-app", "superlink", "revoke", "superlink", "west")
         west = made.pods["west"].processes[-1]
-        wait_for("west is turned away", 60, lambda: west.poll() is not None)
+        # Sooner than its pull, held for 20 seconds, ends by itself.
+        wait_for("west is turned away", 15, lambda: west.poll() is not None)
         assert "not registered" in made.pods["west"].log().strip().splitlines()[-1]
         again = made.operator.run("fl-app", "provision", made.address, str(made.card("west")), check=False)
         assert again.returncode == 2

@@ -119,6 +119,21 @@ def test_a_name_is_one_keys(call: Call, tmp_path: Path) -> None:
     assert "north" in err
 
 
+def test_a_superlink_that_serves_is_told_of_a_revocation(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    def answers(operated: SuperLinkDirectory) -> bool:
+        asked.append(list(SuperLinkDirectory(operated.path).registry.cards))
+        return True
+
+    call("provision", ADDRESS, str(card_of(tmp_path, "north")), str(card_of(tmp_path, "south")), "--no-modeller")
+    monkeypatch.setattr("server.superlink.serve.answers", answers)
+    assert call("superlink", "revoke", "superlink", "north")[0] == 0
+    assert asked == [["south"]]
+
+
 def test_a_revoked_key_stays_out_under_any_name(tmp_path: Path) -> None:
     made = SuperLinkDirectory.provision(tmp_path / "s", ADDRESS).registry
     card = pod_card("north", tmp_path)
