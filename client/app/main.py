@@ -70,6 +70,10 @@ def preload() -> None:
 
 def preload_tables() -> None:
     """Import what reads tables alone: a description in simulation trains no network."""
+    # pyarrow imports these when it gives NumPy its first array.
+    import pandas  # noqa: F401
+    from pyarrow import pandas_compat, parquet  # noqa: F401
+
     from fl_app.tabular import cells, table_file  # noqa: F401
 
 

@@ -177,12 +177,13 @@ def _forget_randomness() -> None:
 
 def _import_libraries() -> None:
     """Import what an app's own import does not bring along, and most messages need."""
-    import torch  # noqa: F401 - here and below: loading is the purpose
+    import pandas  # noqa: F401 - here and below: loading is the purpose
+    import torch  # noqa: F401
     from cryptography.hazmat.backends.openssl import backend  # noqa: F401
     from cryptography.hazmat.primitives.ciphers import aead  # noqa: F401
     from flwr import clientapp  # noqa: F401
     from flwr.supercore.inflatable import inflatable_utils  # noqa: F401
-    from pyarrow import pandas_compat, parquet  # noqa: F401
+    from pyarrow import parquet  # noqa: F401
 
 
 def main(directory: str, descriptor: str, how: str) -> None:

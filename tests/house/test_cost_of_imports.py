@@ -90,3 +90,24 @@ print(json.dumps(sorted(sys.modules)))
     assert {"flwr.superlink.grid.http_grid", "server.app.main", "strategies.discovery"} <= set(loaded)
     heavy = {"torch", "pandas", "sklearn", "sqlalchemy", "alembic", "ray", "flwr.cli.build"}
     assert not heavy & set(loaded)
+
+
+def test_a_message_that_reads_a_table_imports_nothing_more(tmp_path: Path) -> None:
+    """What the waiting process of a pod has not imported, each fork would: pandas takes a third of a second.
+
+    pyarrow's own small modules are left out: which there are is its affair.
+    """
+    script = """
+import sys
+from pathlib import Path
+from client.app.main import preload
+preload()
+before = set(sys.modules)
+from client.app.pod_table import PodTable
+from fl_app.pod.definition import CSVSource, Pod
+Path("t.csv").write_text("age,city,when\\n" + "31,Ghent,2024-01-05\\n,Lyon,\\n" * 200)
+PodTable.of(Pod(name="a", datasource=CSVSource(path="t.csv"))).schema()
+print(sorted({name.partition(".")[0] for name in set(sys.modules) - before} - {"client", "fl_app", "pyarrow"}))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stdout.strip() == "[]"
