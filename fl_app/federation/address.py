@@ -47,7 +47,8 @@ def _certificates(given: Any) -> Any:
 def checked_address(superlink: str) -> str:
     """Return ``host:port`` as it is; raises ValueError if it is none."""
     host, _, port = superlink.rpartition(":")
-    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+    bare = ":" in host and not (host.startswith("[") and host.endswith("]"))  # an address of IPv6 stands in brackets
+    if not host or bare or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
         raise ValueError("must be host:port, such as fl.example.org:8123 or 127.0.0.1:8123")
     return superlink
 

@@ -153,6 +153,7 @@ def test_insecure_over_a_network_is_refused(tmp_path: Path, host: str) -> None:
 
 @given(st.text(max_size=20))
 @example("8123")
+@example(":1")
 def test_a_superlink_is_host_and_port(tmp_path_factory: pytest.TempPathFactory, port: str) -> None:
     address = f"localhost:{port}"
     good = port.isascii() and port.isdigit() and 0 < int(port) < 65536
