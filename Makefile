@@ -36,7 +36,7 @@ types: $(READY)
 unit: $(READY)  ## tests that start no Flower process
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not processes and not mutations" -n 2 --dist loadfile
 
-# Four at a time on two cores: these tests wait, for each other's processes and for time limits, half of their time.
+# Four at a time on two cores: alone, these tests wait a third of their time, for each other's processes and for time limits.
 processes: $(READY)  ## tests on real Flower processes
 	$(BIN)/python -m pytest -m processes -n 4 --dist load --maxschedchunk 1 $$(grep -rl --include='*.py' 'mark\.processes' tests)
 
